@@ -1,0 +1,23 @@
+import { KmsError } from './errors.ts';
+
+/** What an aborted signal means for its caller: a deadline that passed, or a caller that gave up. */
+export function abortError(signal: AbortSignal): KmsError {
+  const reason: unknown = signal.reason;
+  if (reason instanceof KmsError) return reason;
+  if (reason instanceof Error && reason.name === 'TimeoutError') {
+    return new KmsError('ERR_KMS_DEADLINE_EXCEEDED', 'the deadline passed');
+  }
+  return new KmsError('ERR_KMS_CANCELLED', 'the caller gave up');
+}
+
+/**
+ * `promise`, or an error as soon as `signal` is aborted. The work behind the promise goes on: others may wait for it.
+ */
+export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(abortError(signal));
+    if (signal.aborted) return onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}

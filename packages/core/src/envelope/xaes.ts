@@ -1,0 +1,100 @@
+import { createCipheriv, createDecipheriv } from 'node:crypto';
+import type { Cipheriv } from 'node:crypto';
+import { KmsError } from '../errors.ts';
+import type { SecretBytes } from '../secret-bytes.ts';
+import { KEY_BYTES, NONCE_BYTES, TAG_BYTES } from './limits.ts';
+
+/** What the GCM half of XAES uses of the 24-byte nonce; the first half derives the message's key. */
+const HALF_NONCE = 12;
+
+/**
+ * XAES-256-GCM (C2SP/XAES-256-GCM.md): AES-256-GCM with a key derived for each message from the first 12 bytes of a
+ * 24-byte random nonce (NIST SP 800-108r1 in counter mode with CMAC), so random nonces are safe for 2^80 messages.
+ *
+ * The 32-byte key lives on only inside one AES-ECB cipher context, which is ended by {@link XaesKey.destroy}.
+ */
+export class XaesKey {
+  readonly #cmac: Cipheriv;
+  readonly #k1: Buffer;
+  readonly #blocks = Buffer.alloc(2 * 16);
+  #destroyed = false;
+
+  /** Takes `key` (32 bytes) over and wipes it. */
+  constructor(key: SecretBytes) {
+    if (key.length !== KEY_BYTES) {
+      key.wipe();
+      throw new KmsError('ERR_KMS_KEYSET_INVALID', `a key must be ${KEY_BYTES} bytes, found ${key.length}`);
+    }
+    this.#cmac = createCipheriv('aes-256-ecb', key.expose(), null).setAutoPadding(false);
+    key.wipe();
+    this.#k1 = this.#cmac.update(Buffer.alloc(16));
+    doubleInGf128(this.#k1);
+  }
+
+  /**
+   * Writes ciphertext ‖ tag (`plaintext.length` + 16 bytes) to `out` at `offset`.
+   * @param nonce - 24 random bytes, never used before
+   */
+  seal(nonce: Buffer, plaintext: Uint8Array, associatedData: Buffer, out: Buffer, offset: number): void {
+    const messageKey = this.#deriveKey(nonce);
+    const gcm = createCipheriv('aes-256-gcm', messageKey, nonce.subarray(HALF_NONCE, NONCE_BYTES));
+    messageKey.fill(0);
+    gcm.setAAD(associatedData);
+    const sealed = gcm.update(plaintext);
+    gcm.final();
+    sealed.copy(out, offset);
+    gcm.getAuthTag().copy(out, offset + sealed.length);
+  }
+
+  /**
+   * Returns the plaintext of `sealed` (ciphertext ‖ tag), which the caller owns, or `undefined` when the tag is wrong.
+   */
+  open(nonce: Buffer, sealed: Buffer, associatedData: Buffer): Buffer | undefined {
+    const messageKey = this.#deriveKey(nonce);
+    const gcm = createDecipheriv('aes-256-gcm', messageKey, nonce.subarray(HALF_NONCE, NONCE_BYTES), {
+      authTagLength: TAG_BYTES,
+    });
+    messageKey.fill(0);
+    gcm.setAAD(associatedData);
+    gcm.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
+    const plaintext = gcm.update(sealed.subarray(0, sealed.length - TAG_BYTES));
+    try {
+      gcm.final();
+    } catch {
+      plaintext.fill(0);
+      return undefined;
+    }
+    return plaintext;
+  }
+
+  /** Ends the cipher context, which makes OpenSSL wipe its copy of the key; just dropping it would not. */
+  destroy(): void {
+    if (this.#destroyed) return;
+    this.#destroyed = true;
+    this.#cmac.final();
+    this.#k1.fill(0);
+  }
+
+  #deriveKey(nonce: Buffer): Buffer {
+    if (this.#destroyed) throw new KmsError('ERR_KMS_CLOSED', 'this key was destroyed');
+    const blocks = this.#blocks;
+    const k1 = this.#k1;
+    for (let block = 0; block < 2; block++) {
+      const at = 16 * block;
+      blocks[at] = 0;
+      blocks[at + 1] = block + 1;
+      blocks[at + 2] = 0x58;
+      blocks[at + 3] = 0;
+      nonce.copy(blocks, at + 4, 0, HALF_NONCE);
+      for (let i = 0; i < 16; i++) blocks[at + i]! ^= k1[i]!;
+    }
+    return this.#cmac.update(blocks);
+  }
+}
+
+/** Doubling in GF(2^128) as CMAC's subkey K1 needs it (NIST SP 800-38B §6.1), without a branch on the key. */
+function doubleInGf128(block: Buffer): void {
+  const carry = block[0]! >> 7;
+  for (let i = 0; i < 15; i++) block[i] = (block[i]! << 1) | (block[i + 1]! >> 7);
+  block[15] = (block[15]! << 1) ^ (0x87 & -carry);
+}

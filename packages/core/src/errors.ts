@@ -1,0 +1,64 @@
+/**
+ * What went wrong, as a stable name that code, tests, logs and documentation can rely on. The texts may change, the
+ * codes may not. The server maps each to a gRPC status (`packages/server/src/kms/status-codes.ts`).
+ *
+ * | code | meaning |
+ * |---|---|
+ * | `ERR_KMS_INVALID_REQUEST` | the caller's request breaks a rule of the KMS API |
+ * | `ERR_KMS_ENVELOPE_MALFORMED` | the ciphertext is not an envelope of ours: magic, lengths, characters |
+ * | `ERR_KMS_ENVELOPE_VERSION` | a version or suite that this plugin does not know |
+ * | `ERR_KMS_LIMIT_EXCEEDED` | a length is over its cap, or empty where that is not allowed |
+ * | `ERR_KMS_KEY_ID_MISMATCH` | the request's key_id is not the envelope's |
+ * | `ERR_KMS_UNKNOWN_KEY` | the envelope names a key that the keyset does not have |
+ * | `ERR_KMS_KEY_RETIRED` | the envelope names a key that was retired |
+ * | `ERR_KMS_AUTHENTICATION_FAILED` | the AEAD tag is wrong: changed bytes, another key or another context |
+ * | `ERR_KMS_UNWRAP_FAILED` | the token refused to unwrap: changed bytes or another key |
+ * | `ERR_KMS_STORE_UNAVAILABLE` | the key store cannot be reached now; trying again may help |
+ * | `ERR_KMS_KEY_GONE` | the key store says for certain that the key is gone, disabled or forbidden |
+ * | `ERR_KMS_KEYSET_INVALID` | a manifest or key blob is damaged |
+ * | `ERR_KMS_KEYSET_PERMISSIONS` | a key blob can be read by somebody who should not |
+ * | `ERR_KMS_KEYSET_CONFLICT` | somebody else changed the keyset at the same time |
+ * | `ERR_KMS_KEYSET_RULE` | the change would break a rule of rotation, e.g. promote a former primary |
+ * | `ERR_KMS_INVALID_URI` | a key URI or its settings cannot be understood |
+ * | `ERR_KMS_OVERLOADED` | too many operations wait for the key store |
+ * | `ERR_KMS_DEADLINE_EXCEEDED` | the caller's deadline passed |
+ * | `ERR_KMS_CANCELLED` | the caller gave up |
+ * | `ERR_KMS_CLOSED` | the service is shutting down |
+ */
+export type KmsErrorCode =
+  | 'ERR_KMS_INVALID_REQUEST'
+  | 'ERR_KMS_ENVELOPE_MALFORMED'
+  | 'ERR_KMS_ENVELOPE_VERSION'
+  | 'ERR_KMS_LIMIT_EXCEEDED'
+  | 'ERR_KMS_KEY_ID_MISMATCH'
+  | 'ERR_KMS_UNKNOWN_KEY'
+  | 'ERR_KMS_KEY_RETIRED'
+  | 'ERR_KMS_AUTHENTICATION_FAILED'
+  | 'ERR_KMS_UNWRAP_FAILED'
+  | 'ERR_KMS_STORE_UNAVAILABLE'
+  | 'ERR_KMS_KEY_GONE'
+  | 'ERR_KMS_KEYSET_INVALID'
+  | 'ERR_KMS_KEYSET_PERMISSIONS'
+  | 'ERR_KMS_KEYSET_CONFLICT'
+  | 'ERR_KMS_KEYSET_RULE'
+  | 'ERR_KMS_INVALID_URI'
+  | 'ERR_KMS_OVERLOADED'
+  | 'ERR_KMS_DEADLINE_EXCEEDED'
+  | 'ERR_KMS_CANCELLED'
+  | 'ERR_KMS_CLOSED';
+
+/** The one error class of Teapot KMS. `message` never holds a secret; `cause` is for logs and is never sent to a caller. */
+export class KmsError extends Error {
+  override readonly name = 'KmsError';
+  readonly code: KmsErrorCode;
+
+  constructor(code: KmsErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+
+  /** `error` itself when it is a {@link KmsError}, else one with `code` around it. */
+  static from(error: unknown, code: KmsErrorCode, message: string): KmsError {
+    return error instanceof KmsError ? error : new KmsError(code, message, { cause: error });
+  }
+}

@@ -1,0 +1,36 @@
+export { KmsError } from './errors.ts';
+export type { KmsErrorCode } from './errors.ts';
+export { SecretBytes } from './secret-bytes.ts';
+export { systemClock } from './clock.ts';
+export type { Clock } from './clock.ts';
+export { formatProblems, parseYaml } from './yaml-document.ts';
+export type { YamlProblem, YamlResult } from './yaml-document.ts';
+export type {
+  CallContext,
+  DecryptRequest,
+  EncryptContext,
+  EncryptResult,
+  EventListener,
+  KmsService,
+  MaybePromise,
+  ServiceDescription,
+  ServiceEvent,
+  StatusResult,
+} from './service.ts';
+export { decodeEnvelope } from './envelope/codec.ts';
+export type { Envelope } from './envelope/codec.ts';
+export { EnvelopeKey } from './envelope/envelope.ts';
+export { isKeyId, newKeyId } from './envelope/key-id.ts';
+export { MAX_PLAINTEXT_BYTES } from './envelope/limits.ts';
+export { destroyRetiredKey, generateKey, promoteKey, restoreKey, retireKey } from './keyset/administration.ts';
+export type { Change, ChangeOptions } from './keyset/administration.ts';
+export { Keyset } from './keyset/keyset.ts';
+export { KeysetService } from './keyset/keyset-service.ts';
+export type { KeysetServiceOptions } from './keyset/keyset-service.ts';
+export type { KeysetAdmin, KeysetProvider, KeysetSource, LoadContext } from './keyset/keyset-source.ts';
+export type { KeyState, Manifest, ManifestEntry } from './keyset/manifest.ts';
+export { MIN_PENDING_MS } from './keyset/rotation.ts';
+export { LocalKekService } from './local-kek/local-kek-service.ts';
+export type { LocalKekServiceOptions } from './local-kek/local-kek-service.ts';
+export type { RemoteContext, RemoteKek, RemoteKekDescription } from './local-kek/remote-kek.ts';
+export { providerFor, providers } from './providers/index.ts';

@@ -1,0 +1,200 @@
+import { unlessAborted } from '../abort.ts';
+import { systemClock } from '../clock.ts';
+import type { Clock } from '../clock.ts';
+import { decodeEnvelope } from '../envelope/codec.ts';
+import { checkKeyId } from '../envelope/check-key-id.ts';
+import type { Envelope } from '../envelope/codec.ts';
+import { KmsError } from '../errors.ts';
+import { NegativeCache } from '../negative-cache.ts';
+import { Refresher } from '../refresher.ts';
+import type {
+  CallContext,
+  DecryptRequest,
+  EncryptContext,
+  EncryptResult,
+  EventListener,
+  KmsService,
+  MaybePromise,
+  ServiceDescription,
+  StatusResult,
+} from '../service.ts';
+import { Starting } from '../starting.ts';
+import { StoreHealth } from '../store-health.ts';
+import type { Keyset } from './keyset.ts';
+import type { KeysetSource } from './keyset-source.ts';
+
+export interface KeysetServiceOptions {
+  readonly source: KeysetSource;
+  readonly onEvent?: EventListener;
+  readonly clock?: Clock;
+  /** ms between two looks at the store. Default 30 s. */
+  readonly probeIntervalMs?: number;
+  /** ms after the last good look in which Status stays ok. Default 2 min (design D3). */
+  readonly statusGraceMs?: number;
+  /** ms that keys stay in use after the store said for certain that they are gone. Default 10 min. */
+  readonly goneGraceMs?: number;
+  /** ms that one load may take. Default 10 s. */
+  readonly loadTimeoutMs?: number;
+}
+
+/** Waiting for an unknown key's refresh is bounded by the caller's deadline; asking again for the same id is not free. */
+const UNKNOWN_KEY_TTL_MS = 5_000;
+
+/** The service over keys in our memory, whichever store delivers them. Sealing and opening never wait for the store. */
+export class KeysetService implements KmsService {
+  readonly #source: KeysetSource;
+  readonly #onEvent: EventListener;
+  readonly #goneGraceMs: number;
+  readonly #health: StoreHealth;
+  readonly #refresher: Refresher;
+  readonly #unknown: NegativeCache;
+  readonly #decrypts = new Map<string, number>();
+  readonly #counters = { loads: 0, load_failures: 0, key_switches: 0, unknown_keys: 0 };
+  readonly #starting: Starting;
+  #keyset: Keyset | undefined;
+  #stopWatch: (() => void) | undefined;
+  #closed = false;
+
+  constructor(options: KeysetServiceOptions) {
+    const clock = options.clock ?? systemClock;
+    this.#source = options.source;
+    this.#onEvent = options.onEvent ?? (() => undefined);
+    this.#goneGraceMs = options.goneGraceMs ?? 10 * 60_000;
+    this.#health = new StoreHealth(clock, options.statusGraceMs ?? 2 * 60_000);
+    this.#unknown = new NegativeCache(clock, UNKNOWN_KEY_TTL_MS);
+    this.#starting = new Starting(clock);
+    this.#refresher = new Refresher({
+      clock,
+      intervalMs: options.probeIntervalMs ?? 30_000,
+      timeoutMs: options.loadTimeoutMs ?? 10_000,
+      run: (signal) => this.#load(signal),
+    });
+  }
+
+  start(): void {
+    this.#stopWatch = this.#source.watch(() => this.#refresher.trigger());
+    this.#starting.until(this.#refresher.refresh());
+  }
+
+  encrypt(plaintext: Uint8Array, context: EncryptContext): MaybePromise<EncryptResult> {
+    if (this.#starting.pending) return this.#starting.pending.then(() => this.encrypt(plaintext, context));
+    const key = this.#usableKeyset().sealingKey(context.announcedKeyId);
+    return { ciphertext: key.seal(plaintext), keyId: key.keyId };
+  }
+
+  decrypt(request: DecryptRequest, context: CallContext): MaybePromise<Buffer> {
+    if (this.#starting.pending) return this.#starting.pending.then(() => this.decrypt(request, context));
+    const envelope = decodeEnvelope(request.ciphertext);
+    checkKeyId(envelope, request.keyId);
+    // An instance has no local KEKs of its own here, so an envelope that carries one is another kind of instance's.
+    if (envelope.wrapped.length > 0) {
+      throw new KmsError('ERR_KMS_AUTHENTICATION_FAILED', 'the envelope carries a wrapped local KEK, this keyset has none');
+    }
+    try {
+      return this.#open(this.#usableKeyset(), envelope);
+    } catch (error) {
+      if (error instanceof KmsError && error.code === 'ERR_KMS_UNKNOWN_KEY') return this.#refreshAndOpen(envelope, context);
+      throw error;
+    }
+  }
+
+  status(): MaybePromise<StatusResult> {
+    if (this.#starting.pending) return this.#starting.pending.then(() => this.status());
+    if (!this.#keyset) {
+      this.#health.healthz();
+      throw this.#notReady();
+    }
+    return { healthz: this.#health.healthz(), keyId: this.#keyset.manifest.primary };
+  }
+
+  describe(): ServiceDescription {
+    const manifest = this.#keyset?.manifest;
+    const error = this.#health.lastError;
+    return {
+      uri: this.#source.uri,
+      primary: manifest?.primary,
+      keys: (manifest?.keys ?? []).map(({ id, state }) => ({ id, state, decrypts: this.#decrypts.get(id) ?? 0 })),
+      lastGoodProbeAgeMs: this.#health.lastGoodAgeMs,
+      warnings: error ? [`${error.code}: ${error.message}`] : [],
+      counters: this.#counters,
+    };
+  }
+
+  close(): Promise<void> {
+    this.#closed = true;
+    this.#stopWatch?.();
+    this.#refresher.stop();
+    this.#keyset?.destroy();
+    this.#keyset = undefined;
+    return Promise.resolve();
+  }
+
+  #usableKeyset(): Keyset {
+    if (!this.#keyset) throw this.#notReady();
+    const goneForMs = this.#health.goneForMs;
+    if (goneForMs !== undefined && goneForMs > this.#goneGraceMs) this.#health.healthz();
+    return this.#keyset;
+  }
+
+  #open(keyset: Keyset, envelope: Envelope): Buffer {
+    const plaintext = keyset.find(envelope.keyId).open(envelope);
+    this.#decrypts.set(envelope.keyId, (this.#decrypts.get(envelope.keyId) ?? 0) + 1);
+    return plaintext;
+  }
+
+  /** Another replica may have switched first: look at the store once before calling a key unknown (design D4). */
+  async #refreshAndOpen(envelope: Envelope, { signal }: CallContext): Promise<Buffer> {
+    if (!this.#unknown.has(envelope.keyId)) await unlessAborted(this.#refresher.refresh(), signal);
+    try {
+      return this.#open(this.#usableKeyset(), envelope);
+    } catch (error) {
+      if (error instanceof KmsError && error.code === 'ERR_KMS_UNKNOWN_KEY' && this.#unknown.add(envelope.keyId)) {
+        this.#counters.unknown_keys++;
+        this.#onEvent({ type: 'unknown-key', keyId: envelope.keyId });
+      }
+      throw error;
+    }
+  }
+
+  async #load(signal: AbortSignal): Promise<boolean> {
+    try {
+      const keyset = await unlessAborted(this.#source.load({ signal }), signal);
+      this.#counters.loads++;
+      this.#use(keyset);
+      if (this.#health.good()) this.#onEvent({ type: 'store-ok' });
+      return true;
+    } catch (error) {
+      if (this.#closed) return false;
+      this.#counters.load_failures++;
+      this.#failed(KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', 'the key store failed'));
+      return false;
+    }
+  }
+
+  #use(keyset: Keyset): void {
+    if (this.#closed) return keyset.destroy();
+    const before = this.#keyset;
+    this.#keyset = keyset;
+    before?.destroy();
+    const from = before?.manifest.primary;
+    const to = keyset.manifest.primary;
+    if (from === to) return;
+    if (from !== undefined) this.#counters.key_switches++;
+    this.#onEvent({ type: 'key-switched', from, to });
+  }
+
+  #failed(error: KmsError): void {
+    const news = this.#health.lastError?.message !== error.message;
+    const readable = error.code === 'ERR_KMS_KEYSET_INVALID' || error.code === 'ERR_KMS_KEYSET_PERMISSIONS';
+    if (readable && this.#keyset) this.#health.damaged(error);
+    else this.#health.failed(error);
+    if (news) this.#onEvent({ type: 'store-failed', error });
+  }
+
+  #notReady(): KmsError {
+    if (this.#closed) return new KmsError('ERR_KMS_CLOSED', 'the instance is shutting down');
+    const cause = this.#health.lastError;
+    const reason = cause?.message ?? 'the key store has not answered yet';
+    return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `no key is loaded: ${reason}`, { cause });
+  }
+}

@@ -1,0 +1,68 @@
+import type { z } from 'zod';
+import { KmsError } from '../errors.ts';
+import type { Keyset } from './keyset.ts';
+import type { Manifest } from './manifest.ts';
+
+export interface LoadContext {
+  /** Aborted when the instance closes or the time for one load is over. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * The seam for key stores that deliver keys (design §2): file, Kubernetes Secret, Barbican. All else about them is
+ * {@link KeysetService}'s, and the suite in `testing/keyset-source-suite.ts` says what is expected of each.
+ */
+export interface KeysetSource {
+  /** The key URI, without anything secret. */
+  readonly uri: string;
+  /**
+   * Reads the whole keyset as it is now: never half of a change.
+   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`; `ERR_KMS_KEY_GONE` only when the store itself says so for
+   * certain; `ERR_KMS_KEYSET_INVALID`, `ERR_KMS_KEYSET_PERMISSIONS`
+   */
+  load(context: LoadContext): Promise<Keyset>;
+  /**
+   * Calls `onChange` soon after the store may have changed. Only a hint: calls may be missing (the service loads at
+   * intervals anyway) or too many. Never throws.
+   * @returns what ends the watch
+   */
+  watch(onChange: () => void): () => void;
+  /** Where keys can be managed through us: what `teapot-kms keys` works on. */
+  readonly admin?: KeysetAdmin;
+}
+
+/** The store as seen by who manages keys. The order of calls makes a change atomic: keys first, manifest last. */
+export interface KeysetAdmin {
+  /** The manifest with the revision it was read at, or `undefined` where there is no keyset yet. */
+  readManifest(): Promise<{ manifest: Manifest; revision: string } | undefined>;
+  /** Makes a new random key under `keyId`, durable before it returns. It is in no keyset until the manifest says so. */
+  createKey(keyId: string): Promise<void>;
+  /**
+   * The commit point.
+   * @param revision - of the manifest that this one was derived from; `undefined` for the first
+   * @throws {@link KmsError} `ERR_KMS_KEYSET_CONFLICT` when somebody else changed it meanwhile
+   */
+  writeManifest(manifest: Manifest, revision: string | undefined): Promise<void>;
+  /** Destroys a key that is in no manifest. Succeeds where it is gone already. */
+  destroyKey(keyId: string): Promise<void>;
+}
+
+/** One kind of key store: an exported constant in `providers/`, listed in its index. */
+export interface KeysetProvider<Settings extends z.ZodObject = z.ZodObject> {
+  readonly kind: 'keyset';
+  /** What stands before the colon of a key URI. */
+  readonly scheme: string;
+  /** What a user may set beside the URI; becomes part of the configuration's schema. */
+  readonly settings: Settings;
+  /** @throws {@link KmsError} `ERR_KMS_INVALID_URI` */
+  open(uri: string, settings: z.output<Settings>): KeysetSource;
+}
+
+/** The scheme of a key URI: `file` of `file:/etc/teapot-kms/keys`. */
+export function schemeOf(uri: string): string {
+  const scheme = /^([a-z][a-z0-9-]*):/.exec(uri)?.[1];
+  if (scheme === undefined) {
+    throw new KmsError('ERR_KMS_INVALID_URI', `expected a key URI such as file:/path, found ${JSON.stringify(uri)}`);
+  }
+  return scheme;
+}

@@ -1,0 +1,45 @@
+import type { SecretBytes } from '../secret-bytes.ts';
+
+export interface RemoteContext {
+  /** Aborted when nobody waits any more; the store should then free what the operation holds. */
+  readonly signal: AbortSignal;
+}
+
+/** Which versions of the key there are, the same on every replica. */
+export interface RemoteKekDescription {
+  /** 16 bytes, see {@link Manifest.contextId}. */
+  readonly contextId: Buffer;
+  /** The version that wraps. */
+  readonly primary: string;
+  /** Every version that unwraps, the primary included, with its state. */
+  readonly keys: readonly { readonly id: string; readonly state: 'pending' | 'promoted' }[];
+}
+
+/**
+ * The seam for key stores whose key-encryption key never leaves them (design §2): HSM and TPM. Each operation costs
+ * 0.05–200 ms; {@link LocalKekService} sees to it that few are needed. The suite in `testing/remote-kek-suite.ts` says what is
+ * expected of each.
+ */
+export interface RemoteKek {
+  /** The key URI, without anything secret. */
+  readonly uri: string;
+  /**
+   * What keys there are now. Called at intervals in the background: doubles as the probe, so it must reach the token.
+   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`; `ERR_KMS_KEY_GONE` when the token says so for certain
+   */
+  describe(context: RemoteContext): Promise<RemoteKekDescription>;
+  /**
+   * Wraps a local KEK under version `keyId`.
+   * @param key - 32 bytes; the store neither keeps nor wipes it
+   * @returns 1–512 bytes that hold everything unwrap needs
+   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`, `ERR_KMS_KEY_GONE`, `ERR_KMS_UNKNOWN_KEY`
+   */
+  wrap(keyId: string, key: SecretBytes, context: RemoteContext): Promise<Buffer>;
+  /**
+   * Undoes {@link RemoteKek.wrap}, on any replica.
+   * @returns exactly 32 bytes; the caller wipes them
+   * @throws {@link KmsError} as wrap, and `ERR_KMS_UNWRAP_FAILED` for bytes that are not a wrapped key of this version
+   */
+  unwrap(keyId: string, wrapped: Buffer, context: RemoteContext): Promise<SecretBytes>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,91 @@
+import { unlessAborted } from '../abort.ts';
+import type { Clock } from '../clock.ts';
+import type { Envelope } from '../envelope/codec.ts';
+import { EnvelopeKey } from '../envelope/envelope.ts';
+import type { OpeningKey } from '../envelope/envelope.ts';
+import { KmsError } from '../errors.ts';
+import { KekCache } from './kek-cache.ts';
+import type { RemoteKek } from './remote-kek.ts';
+import { SingleFlight } from './single-flight.ts';
+
+export interface UnwrapperOptions {
+  readonly remote: RemoteKek;
+  readonly clock: Clock;
+  readonly cache: KekCache;
+  /** Never use the cache. */
+  readonly direct: boolean;
+  /** ms that one unwrap may take. */
+  readonly timeoutMs: number;
+  /** Most unwraps under way; waiters for the same one are not counted. */
+  readonly maxPending: number;
+}
+
+/** Gets the local KEK of an envelope: from the cache, from an unwrap that is under way, or from the token. */
+export class Unwrapper {
+  readonly #options: UnwrapperOptions;
+  readonly #flights = new SingleFlight<OpeningKey>();
+  readonly counters = { unwraps: 0, cache_hits: 0, coalesced_unwraps: 0, background_unwraps: 0, rejected: 0 };
+  #closed = false;
+
+  constructor(options: UnwrapperOptions) {
+    this.#options = options;
+  }
+
+  /** The local KEK if it is in the cache; one beyond its soft age is unwrapped again behind the scenes. */
+  cached(envelope: Envelope, contextId: Buffer): OpeningKey | undefined {
+    if (this.#options.direct) return undefined;
+    const key = KekCache.keyOf(envelope.keyId, envelope.wrapped);
+    const found = this.#options.cache.get(key);
+    if (!found) return undefined;
+    this.counters.cache_hits++;
+    if (found.stale && !this.#flights.join(key) && this.#flights.size < this.#options.maxPending) {
+      this.counters.background_unwraps++;
+      // Its failure is no news: the probe tells how the token is, and the entry stays good until its hard age.
+      this.#flights.run(key, () => this.#unwrap(key, envelope, contextId)).catch(() => undefined);
+    }
+    return found.kek;
+  }
+
+  /**
+   * @throws {@link KmsError} what the token answers; `ERR_KMS_OVERLOADED` when too many distinct keys wait for it
+   */
+  unwrap(envelope: Envelope, contextId: Buffer): Promise<OpeningKey> {
+    const key = KekCache.keyOf(envelope.keyId, envelope.wrapped);
+    const underWay = this.#flights.join(key);
+    if (underWay) {
+      this.counters.coalesced_unwraps++;
+      return underWay;
+    }
+    if (this.#flights.size >= this.#options.maxPending) {
+      this.counters.rejected++;
+      throw new KmsError('ERR_KMS_OVERLOADED', `${this.#options.maxPending} operations wait for the key store already`);
+    }
+    return this.#flights.run(key, () => this.#unwrap(key, envelope, contextId));
+  }
+
+  /** What is still under way then is wiped as it arrives. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  async #unwrap(key: string, envelope: Envelope, contextId: Buffer): Promise<OpeningKey> {
+    this.counters.unwraps++;
+    // The request's buffer may be reused or wiped when its caller gives up; the operation goes on.
+    const { keyId } = envelope;
+    const wrapped = Buffer.from(envelope.wrapped);
+    const { remote, cache, clock, timeoutMs, direct } = this.#options;
+    const timeout = new AbortController();
+    const cancel = clock.after(timeoutMs, () =>
+      timeout.abort(new KmsError('ERR_KMS_STORE_UNAVAILABLE', `the token did not answer within ${timeoutMs} ms`)),
+    );
+    try {
+      const bytes = await unlessAborted(remote.unwrap(keyId, wrapped, { signal: timeout.signal }), timeout.signal);
+      const kek = new EnvelopeKey({ key: bytes, keyId, contextId, wrapped });
+      if (direct || this.#closed) setImmediate(() => kek.destroy());
+      else cache.set(key, kek);
+      return kek;
+    } finally {
+      cancel();
+    }
+  }
+}

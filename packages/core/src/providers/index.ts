@@ -1,0 +1,16 @@
+import { KmsError } from '../errors.ts';
+import type { KeysetProvider } from '../keyset/keyset-source.ts';
+import { schemeOf } from '../keyset/keyset-source.ts';
+import { fileProvider } from './file.ts';
+
+/** Every key store there is. A new one is a file or folder here, a line in this list, and a call of its shared suite. */
+export const providers: readonly KeysetProvider[] = [fileProvider];
+
+/** @throws {@link KmsError} `ERR_KMS_INVALID_URI` for a scheme that no provider has */
+export function providerFor(uri: string): KeysetProvider {
+  const scheme = schemeOf(uri);
+  const provider = providers.find((candidate) => candidate.scheme === scheme);
+  if (provider) return provider;
+  const known = providers.map((candidate) => `${candidate.scheme}:`).join(', ');
+  throw new KmsError('ERR_KMS_INVALID_URI', `no key store for ${scheme}: URIs; there are: ${known}`);
+}

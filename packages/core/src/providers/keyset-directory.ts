@@ -1,0 +1,104 @@
+import { constants } from 'node:fs';
+import { open, realpath } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { KEY_BYTES } from '../envelope/limits.ts';
+import { KmsError } from '../errors.ts';
+import { Keyset } from '../keyset/keyset.ts';
+import { blobName, MANIFEST_NAME, MAX_MANIFEST_BYTES, parseManifest } from '../keyset/manifest.ts';
+import type { Manifest } from '../keyset/manifest.ts';
+import { SecretBytes } from '../secret-bytes.ts';
+
+export interface DirectoryOptions {
+  /** Accept blobs that their group may read. */
+  readonly allowGroupRead: boolean;
+}
+
+/** A mounted Secret may be swapped, and its old directory removed, while we read it. */
+const ATTEMPTS = 3;
+
+/**
+ * Reads manifest and blobs (design D11). In a mounted Secret each name is a symlink through `..data`, which the
+ * kubelet swaps as a whole; so the manifest's real directory is looked up once and all is read from there.
+ *
+ * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` where there is no manifest, `ERR_KMS_KEYSET_INVALID`,
+ * `ERR_KMS_KEYSET_PERMISSIONS`
+ */
+export async function loadKeysetDirectory(directory: string, options: DirectoryOptions): Promise<Keyset> {
+  for (let attempt = 1; ; attempt++) {
+    const manifestPath = join(directory, MANIFEST_NAME);
+    try {
+      const real = await realpath(manifestPath);
+      const manifest = await readManifest(real, manifestPath);
+      return await Keyset.load(manifest, (keyId) => readBlob(join(dirname(real), blobName(keyId)), options));
+    } catch (error) {
+      if (error instanceof KmsError) throw error;
+      if (isMissing(error) && attempt < ATTEMPTS) continue;
+      throw fileError(error, manifestPath);
+    }
+  }
+}
+
+/** @param shownPath - what an error names */
+export async function readManifest(path: string, shownPath = path): Promise<Manifest> {
+  return parseManifest((await readBounded(path, MAX_MANIFEST_BYTES)).toString('utf8'), shownPath);
+}
+
+async function readBlob(path: string, { allowGroupRead }: DirectoryOptions): Promise<SecretBytes> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    const { mode, size } = await file.stat();
+    if ((mode & 0o007) !== 0) {
+      throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} is open to everyone (mode ${octal(mode)}); run: chmod 0600 ${path}`);
+    }
+    if ((mode & 0o070) !== 0 && !(allowGroupRead && (mode & 0o030) === 0)) {
+      const remedy = `run: chmod 0600 ${path} (or set allowGroupRead, if only the plugin is in its group)`;
+      throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} is open to its group (mode ${octal(mode)}); ${remedy}`);
+    }
+    if (size !== KEY_BYTES) {
+      throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: expected exactly ${KEY_BYTES} raw bytes, found ${size}${hint(size)}`);
+    }
+    const key = new SecretBytes(Buffer.alloc(KEY_BYTES));
+    const { bytesRead } = await file.read(key.expose(), 0, KEY_BYTES, 0);
+    if (bytesRead === KEY_BYTES) return key;
+    key.wipe();
+    throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: read only ${bytesRead} of ${KEY_BYTES} bytes`);
+  } finally {
+    await file.close();
+  }
+}
+
+async function readBounded(path: string, maxBytes: number): Promise<Buffer> {
+  const file = await open(path, 'r');
+  try {
+    const { size } = await file.stat();
+    if (size > maxBytes) throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: ${size} bytes is too long for a manifest`);
+    return await file.readFile();
+  } finally {
+    await file.close();
+  }
+}
+
+/** A manifest that is missing may come back with its volume; a blob that it names and that is missing is damage. */
+function fileError(error: unknown, manifestPath: string): KmsError {
+  const { code, path } = error as NodeJS.ErrnoException;
+  const missingBlob = isMissing(error) && path?.endsWith('.key');
+  const reasons: Record<string, string> = {
+    ENOENT: 'no such file',
+    EACCES: `permission denied for user ${process.getuid?.() ?? ''} that the plugin runs as`,
+    ELOOP: 'a symbolic link where a key blob should be',
+  };
+  const text = `${path ?? manifestPath}: ${reasons[code ?? ''] ?? code ?? 'cannot be read'}`;
+  return new KmsError(missingBlob ? 'ERR_KMS_KEYSET_INVALID' : 'ERR_KMS_STORE_UNAVAILABLE', text, { cause: error });
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT';
+}
+
+const octal = (mode: number): string => (mode & 0o7777).toString(8).padStart(4, '0');
+
+function hint(size: number): string {
+  if (size === 44 || size === 45) return ' (base64 text? the blob must be the raw bytes)';
+  if (size === 64 || size === 65) return ' (hexadecimal text? the blob must be the raw bytes)';
+  return '';
+}

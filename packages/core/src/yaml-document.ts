@@ -1,0 +1,87 @@
+import { LineCounter, parseDocument } from 'yaml';
+import type { Document } from 'yaml';
+import type { z } from 'zod';
+
+/** One thing that is wrong in a YAML text, with the place where to mend it. */
+export interface YamlProblem {
+  /** 1-based. */
+  readonly line: number;
+  /** For instance `instances[0].socket`; empty for the document as a whole. */
+  readonly path: string;
+  /** What was expected and what was found. */
+  readonly message: string;
+}
+
+export type YamlResult<T> =
+  | { readonly value: T; readonly problems?: undefined }
+  | { readonly value?: undefined; readonly problems: readonly YamlProblem[] };
+
+/**
+ * Parses `text` as one YAML 1.2 document and checks it against `schema`. All problems are reported, not only the
+ * first, each with its line. Aliases are refused (a few of them can expand to gigabytes), and so are duplicate keys.
+ */
+export function parseYaml<T>(text: string, schema: z.ZodType<T>): YamlResult<T> {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, version: '1.2' });
+  if (document.errors.length > 0) {
+    const problems = document.errors.map((error) => ({
+      line: lines.linePos(error.pos[0]).line,
+      path: '',
+      message: error.message.split('\n')[0]!.replace(/ at line.*$/, ''),
+    }));
+    return { problems };
+  }
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 0 });
+  } catch {
+    return { problems: [{ line: 1, path: '', message: 'aliases (*name) are not allowed' }] };
+  }
+  const checked = schema.safeParse(value, { reportInput: true });
+  if (checked.success) return { value: checked.data };
+  return { problems: checked.error.issues.flatMap((issue) => problemsOf(issue, document, lines)) };
+}
+
+/** `FILE:LINE: PATH: MESSAGE`, one problem a line. */
+export function formatProblems(file: string, problems: readonly YamlProblem[]): string {
+  return problems
+    .map(({ line, path, message }) => `${file}:${line}: ${path === '' ? '' : `${path}: `}${message}`)
+    .join('\n');
+}
+
+function problemsOf(issue: z.core.$ZodIssue, document: Document, lines: LineCounter): YamlProblem[] {
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => ({
+      line: lineOf(document, [...issue.path, key], lines),
+      path: formatPath([...issue.path, key]),
+      message: 'unknown setting',
+    }));
+  }
+  const line = lineOf(document, issue.path, lines);
+  return [{ line, path: formatPath(issue.path), message: describe(issue) }];
+}
+
+function describe(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'custom') return issue.message;
+  const found = issue.input === undefined ? 'nothing' : JSON.stringify(issue.input);
+  const shown = found.length > 80 ? `${found.slice(0, 77)}...` : found;
+  const expected = issue.message.replace(/^Invalid input: expected /, '').replace(/, received .*$/, '');
+  return `expected ${expected.replace(/^(Invalid|Too) [^:]*: (expected )?/, '')}, found ${shown}`;
+}
+
+/** The line of the deepest node on `path` that exists: for a missing setting, that of the map that lacks it. */
+function lineOf(document: Document, path: readonly PropertyKey[], lines: LineCounter): number {
+  for (let depth = path.length; depth >= 0; depth--) {
+    const node = depth === 0 ? document.contents : document.getIn(path.slice(0, depth), true);
+    const range = (node as { range?: [number, number, number] | null } | undefined | null)?.range;
+    if (range) return lines.linePos(range[0]).line;
+  }
+  return 1;
+}
+
+function formatPath(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, part) => {
+    if (typeof part === 'number') return `${text}[${part}]`;
+    return text === '' ? String(part) : `${text}.${String(part)}`;
+  }, '');
+}
