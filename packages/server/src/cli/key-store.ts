@@ -1,0 +1,53 @@
+import { KmsError, providerFor } from '@teapot-kms/core';
+import type { KeysetAdmin, KeysetSource } from '@teapot-kms/core';
+import type { Command } from 'commander';
+import { loadConfig } from '../config/load.ts';
+import type { InstanceConfig } from '../config/schema.ts';
+import { CliError, ExitCode } from './exit-codes.ts';
+
+export interface KeyStoreOptions {
+  readonly uri?: string;
+  readonly config?: string;
+  readonly instance?: string;
+}
+
+/** The two ways to say which keyset: by its URI, or as an instance of a configuration. */
+export function withKeyStoreOptions(command: Command): Command {
+  return command
+    .option('--uri <uri>', 'the key store, e.g. file:/var/lib/teapot-kms/keys')
+    .option('-c, --config <file>', 'take the key store of an instance of this configuration')
+    .option('-i, --instance <name>', 'which instance; may be left out where there is only one');
+}
+
+/** @throws {@link CliError} where the options do not name one key store */
+export function openKeyStore(options: KeyStoreOptions): KeysetSource {
+  if (options.uri !== undefined) {
+    const provider = providerFor(options.uri);
+    return provider.open(options.uri, provider.settings.parse({}));
+  }
+  const { uri, ...settings } = instanceOf(options).keys;
+  return providerFor(uri).open(uri, settings);
+}
+
+/** @throws {@link KmsError} `ERR_KMS_INVALID_URI` for a store whose keys are not managed here */
+export function openAdmin(options: KeyStoreOptions): KeysetAdmin {
+  const source = openKeyStore(options);
+  if (!source.admin)
+    throw new KmsError('ERR_KMS_INVALID_URI', `keys of ${source.uri} are not managed with this command`);
+  return source.admin;
+}
+
+/** The instance that `--config` and `--instance` name. */
+export function instanceOf({ config: file, instance: name }: KeyStoreOptions): InstanceConfig {
+  if (file === undefined)
+    throw new CliError(ExitCode.USAGE, 'say which keyset: --uri URI, or --config FILE [--instance NAME]');
+  const { instances } = loadConfig(file);
+  const names = instances.map((instance) => instance.name).join(', ');
+  const found =
+    name === undefined && instances.length === 1 ? instances[0] : instances.find((one) => one.name === name);
+  if (found) return found;
+  throw new CliError(
+    ExitCode.USAGE,
+    `${file}: ${name === undefined ? 'say which with --instance' : `no instance ${name}`}; there are: ${names}`,
+  );
+}

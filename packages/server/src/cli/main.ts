@@ -1,0 +1,57 @@
+#!/usr/bin/env -S node --disable-sigusr1
+import { KmsError } from '@teapot-kms/core';
+import { Command, CommanderError } from 'commander';
+import { ConfigError } from '../config/load.ts';
+import { version } from '../version.ts';
+import { registerConfig } from './config.ts';
+import { registerDoctor } from './doctor.ts';
+import { CliError, EXIT_CODES_HELP, ExitCode } from './exit-codes.ts';
+import { registerKeys } from './keys.ts';
+import { printError } from './output.ts';
+import { registerServe } from './serve.ts';
+import { registerStatus } from './status.ts';
+
+const program = new Command('teapot-kms')
+  .description('Kubernetes KMS provider plugin: keeps the key that encrypts your Secrets out of etcd.')
+  .version(version)
+  .showHelpAfterError('(--help shows what there is)')
+  .addHelpText(
+    'after',
+    `
+To start with (file keys):
+  teapot-kms keys generate --uri file:/var/lib/teapot-kms/keys
+  teapot-kms config validate --config /etc/teapot-kms/config.yaml
+  teapot-kms serve --config /etc/teapot-kms/config.yaml
+  teapot-kms config encryption-configuration --config /etc/teapot-kms/config.yaml
+When something is wrong:
+  teapot-kms doctor --config /etc/teapot-kms/config.yaml
+${EXIT_CODES_HELP}`,
+  );
+
+for (const register of [registerServe, registerKeys, registerStatus, registerConfig, registerDoctor]) register(program);
+for (const command of [program, ...program.commands.flatMap((one) => [one, ...one.commands])]) command.exitOverride();
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = report(error);
+}
+
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.OK : ExitCode.USAGE;
+  if (error instanceof CliError) {
+    printError(error.message);
+    return error.exitCode;
+  }
+  if (error instanceof ConfigError) {
+    printError(error.message);
+    return ExitCode.USAGE;
+  }
+  if (error instanceof KmsError) {
+    printError(`${error.message} (${error.code})`);
+    return error.code === 'ERR_KMS_INVALID_URI' ? ExitCode.USAGE : ExitCode.FAILED;
+  }
+  const { code, message } = error as NodeJS.ErrnoException;
+  printError(typeof code === 'string' ? message : `unexpected: ${(error as Error).stack ?? String(error)}`);
+  return ExitCode.FAILED;
+}

@@ -1,0 +1,83 @@
+import type { Command } from 'commander';
+import { readConfigText, parseConfig } from '../config/load.ts';
+import { ConfigWatch } from '../config/watch.ts';
+import { createLogger, describeError } from '../logging.ts';
+import { Plugin } from '../plugin.ts';
+import { version } from '../version.ts';
+import { ExitCode } from './exit-codes.ts';
+
+export function registerServe(program: Command): void {
+  program
+    .command('serve')
+    .description('Run the plugin: every instance of the configuration, until SIGTERM')
+    .requiredOption('-c, --config <file>', 'the configuration (YAML; see "config schema")')
+    .option('--take-over', 'replace a plugin that already serves the same sockets, without a gap', false)
+    .addHelpText(
+      'after',
+      `
+Logs are JSON lines on stderr. A changed configuration takes effect at once or is refused whole; SIGHUP looks for one now.
+SIGTERM and SIGINT: calls under way finish, clients are told to reconnect, keys are wiped, exit 0. A second one: exit at once.
+The sockets open before the key stores answer, so the order in which a machine starts does not matter.`,
+    )
+    .action(serve);
+}
+
+async function serve({ config: file, takeOver }: { config: string; takeOver: boolean }): Promise<void> {
+  const initialText = readConfigText(file);
+  const config = parseConfig(initialText, file);
+  const log = createLogger(config.log.level);
+  const plugin = new Plugin(log);
+  log.info({ version, node: process.version, config: file, instances: config.instances.length }, 'starting');
+  warnOfOpenDoors();
+  try {
+    await plugin.start(config, takeOver);
+  } catch (error) {
+    log.error({ error: describeError(error) }, 'cannot start');
+    await plugin.stop();
+    process.exitCode = ExitCode.FAILED;
+    return;
+  }
+  const watch = new ConfigWatch({
+    file,
+    initialText,
+    onChange: (changed) => {
+      plugin.metrics.configReloads.inc({ result: 'taken' });
+      void plugin.apply(changed);
+    },
+    onInvalid: (error) => {
+      plugin.metrics.configReloads.inc({ result: 'refused' });
+      log.error({ error: describeError(error) }, 'the changed configuration is refused; the old one goes on');
+    },
+  });
+  process.on('SIGHUP', () => watch.check());
+  process.on('unhandledRejection', (error) => {
+    log.fatal({ error: describeError(error) }, 'a defect of the plugin: please report it');
+    process.exit(ExitCode.FAILED);
+  });
+  let stopping = false;
+  const stop = (signal: NodeJS.Signals): void => {
+    if (stopping) process.exit(ExitCode.FAILED);
+    stopping = true;
+    log.info({ signal }, 'stopping');
+    watch.stop();
+    plugin.stop().then(
+      () => {
+        log.info('stopped cleanly');
+        process.exit(ExitCode.OK);
+      },
+      (error: unknown) => {
+        log.error({ error: describeError(error) }, 'stopped with an error');
+        process.exit(ExitCode.FAILED);
+      },
+    );
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+
+  /** A debugger could read the keys (design D12). */
+  function warnOfOpenDoors(): void {
+    const closed =
+      process.execArgv.includes('--disable-sigusr1') || process.env['NODE_OPTIONS']?.includes('--disable-sigusr1');
+    if (!closed) log.warn('SIGUSR1 opens a debugger that can read the keys: run node with --disable-sigusr1');
+  }
+}

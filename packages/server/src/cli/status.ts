@@ -1,0 +1,70 @@
+import type { ServiceDescription } from '@teapot-kms/core';
+import type { Command } from 'commander';
+import { KmsClient } from '../client/client.ts';
+import { keyIdHash } from '../key-id-hash.ts';
+import { apiserverComplaints } from './apiserver-view.ts';
+import { ExitCode } from './exit-codes.ts';
+import { instanceOf } from './key-store.ts';
+import type { KeyStoreOptions } from './key-store.ts';
+import { age, print, table } from './output.ts';
+
+interface StatusOptions extends KeyStoreOptions {
+  readonly socket?: string;
+  readonly output: 'text' | 'json';
+}
+
+type Description = ServiceDescription & { readonly instance: string; readonly version: string; readonly pid: number };
+
+export function registerStatus(program: Command): void {
+  program
+    .command('status')
+    .description('Ask a running plugin as kube-apiserver would, and say what kube-apiserver would think of the answer')
+    .option('-s, --socket <path>', "the plugin's socket")
+    .option('-c, --config <file>', 'take the socket of an instance of this configuration')
+    .option('-i, --instance <name>', 'which instance; may be left out where there is only one')
+    .option('--output <format>', 'text or json', 'text')
+    .action(status);
+}
+
+async function status(options: StatusOptions): Promise<void> {
+  const socket = options.socket ?? instanceOf(options).socket;
+  const client = new KmsClient(socket);
+  try {
+    const answer = await client.status().catch((error: unknown) => error as Error);
+    // A plugin that is not ours does not know this call.
+    const description = (await client.describe().catch(() => undefined)) as Description | undefined;
+    const complaints =
+      answer instanceof Error
+        ? [`Status fails: ${answer.message}: no writes 3 minutes after the last good answer`]
+        : apiserverComplaints(answer);
+    const warnings = description?.warnings ?? [];
+    if (complaints.length > 0) process.exitCode = ExitCode.UNHEALTHY;
+    if (options.output === 'json') {
+      const status =
+        answer instanceof Error ? { error: answer.message } : { ...answer, keyIdHash: keyIdHash(answer.keyId) };
+      print(JSON.stringify({ socket, status, complaints, warnings, description }));
+      return;
+    }
+    print(`socket   ${socket}`);
+    if (!(answer instanceof Error)) {
+      print(
+        `healthz  ${answer.healthz}\nversion  ${answer.version}\nkey_id   ${answer.keyId}\n         ${keyIdHash(answer.keyId)} in kube-apiserver's metrics`,
+      );
+    }
+    if (description) print(describe(description));
+    for (const warning of warnings) print(`WARNING  ${warning}`);
+    print(
+      complaints.length === 0
+        ? '\nkube-apiserver finds nothing wrong with this.'
+        : `\nkube-apiserver would complain:\n  ${complaints.join('\n  ')}`,
+    );
+  } finally {
+    client.close();
+  }
+}
+
+function describe({ instance, version, pid, uri, keys, lastGoodProbeAgeMs }: Description): string {
+  const probe = lastGoodProbeAgeMs === undefined ? 'never' : `${age(lastGoodProbeAgeMs)} ago`;
+  const rows = keys.map(({ id, state, decrypts }) => [id, state, String(decrypts)]);
+  return `plugin   teapot-kms ${version}, instance ${instance}, pid ${pid}\nstore    ${uri}, last good answer ${probe}\n\n${table([['KEY', 'STATE', 'DECRYPTS'], ...rows])}`;
+}

@@ -1,0 +1,10 @@
+export { KmsClient } from './client/client.ts';
+export type { ClientEncryptResult } from './client/client.ts';
+export { ConfigError, loadConfig, parseConfig } from './config/load.ts';
+export { configJsonSchema } from './config/schema.ts';
+export type { Config, InstanceConfig } from './config/schema.ts';
+export { keyIdHash } from './key-id-hash.ts';
+export { createLogger } from './logging.ts';
+export type { LogLevel } from './logging.ts';
+export { Plugin } from './plugin.ts';
+export { version } from './version.ts';

@@ -1,0 +1,113 @@
+import { KeysetService, providerFor } from '@teapot-kms/core';
+import type { KmsService, ServiceDescription } from '@teapot-kms/core';
+import type { Socket } from 'node:net';
+import type { Logger } from 'pino';
+import type { InstanceConfig } from './config/schema.ts';
+import { toHandler } from './kms/endpoint.ts';
+import type { CallRecord } from './kms/endpoint.ts';
+import { inspectionEndpoint } from './kms/inspection.ts';
+import { v1beta1Endpoints } from './kms/v1beta1.ts';
+import { v2Endpoints } from './kms/v2.ts';
+import { describeError, logCall, logEvent } from './logging.ts';
+import type { Metrics } from './metrics.ts';
+import { SocketListener } from './socket.ts';
+import { transports } from './transport/index.ts';
+import type { Transport } from './transport/seam.ts';
+import { version } from './version.ts';
+
+/** ms between two tries to open a socket that could not be opened. */
+const RETRY_MS = 10_000;
+
+export interface InstanceOptions {
+  readonly config: InstanceConfig;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** One kube-apiserver's plugin: a socket, both APIs on it, and the service behind them. Shares nothing with others. */
+export class Instance {
+  readonly config: InstanceConfig;
+  readonly #service: KmsService;
+  readonly #transport: Transport;
+  readonly #log: Logger;
+  #listener: SocketListener | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #stopped = false;
+
+  constructor({ config, log, metrics }: InstanceOptions) {
+    this.config = config;
+    this.#log = log.child({ instance: config.name });
+    this.#service = openService(config, this.#log);
+    const onCall = (record: CallRecord): void => {
+      metrics.called(config.name, record);
+      logCall(this.#log, record);
+    };
+    const endpoints = [
+      ...v2Endpoints(this.#service, config.kmsV2Version),
+      ...v1beta1Endpoints(this.#service),
+      inspectionEndpoint(() => this.describe()),
+    ];
+    const routes = new Map(endpoints.map((endpoint) => [endpoint.path, toHandler(endpoint, onCall)]));
+    this.#transport = transports[config.transport](routes);
+  }
+
+  /**
+   * Opens the socket; the key store is asked in the background, so that a store which is away cannot keep the plugin
+   * from starting. A socket that cannot be opened is tried again until {@link Instance.stop}.
+   * @returns why the first try failed
+   */
+  async start(takeOver: boolean): Promise<Error | undefined> {
+    this.#service.start();
+    return this.#listen(takeOver);
+  }
+
+  /** Lets calls under way finish (at most `graceMs`), then wipes the keys. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#retry);
+    this.#listener?.close();
+    await this.#transport.drain(graceMs);
+    await this.#service.close();
+    this.#log.info('stopped');
+  }
+
+  /** `ok`, or why not. */
+  async health(): Promise<string> {
+    try {
+      return (await this.#service.status()).healthz;
+    } catch (error) {
+      return (error as Error).message;
+    }
+  }
+
+  describe(): ServiceDescription & { readonly instance: string; readonly version: string; readonly pid: number } {
+    return { instance: this.config.name, version, pid: process.pid, ...this.#service.describe() };
+  }
+
+  async #listen(takeOver: boolean): Promise<Error | undefined> {
+    const { socket: path, socketMode: mode, socketGroup: gid } = this.config;
+    const onConnection = (socket: Socket): void => this.#transport.accept(socket);
+    try {
+      const listener = await SocketListener.listen({ path, mode, gid, takeOver, onConnection });
+      if (this.#stopped) listener.close();
+      else this.#listener = listener;
+      this.#log.info({ socket: path, keys: this.config.keys.uri }, 'listening');
+      return undefined;
+    } catch (error) {
+      this.#log.error({ error: describeError(error) }, 'the socket cannot be opened; trying again');
+      if (!this.#stopped) this.#retry = setTimeout(() => void this.#listen(takeOver), RETRY_MS);
+      return error as Error;
+    }
+  }
+}
+
+function openService(config: InstanceConfig, log: Logger): KmsService {
+  const { uri, ...settings } = config.keys;
+  return new KeysetService({
+    source: providerFor(uri).open(uri, settings),
+    onEvent: (event) => logEvent(log, event),
+    probeIntervalMs: config.probeInterval,
+    statusGraceMs: config.statusGrace,
+    goneGraceMs: config.goneGrace,
+  });
+}

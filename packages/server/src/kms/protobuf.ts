@@ -1,0 +1,110 @@
+/** Thrown for bytes that are no message: truncated, over-long, or not UTF-8 where a string must be. */
+export class MalformedMessage extends Error {
+  override readonly name = 'MalformedMessage';
+}
+
+const VARINT = 0;
+const FIXED64 = 1;
+const BYTES = 2;
+const START_GROUP = 3;
+const END_GROUP = 4;
+const FIXED32 = 5;
+
+/** Groups within groups that are skipped at most; as in Go's protowire they are refused beyond. */
+const MAX_DEPTH = 32;
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** Reads the protobuf wire format (protobuf.dev/programming-guides/encoding) from a buffer, without copying. */
+export class Reader {
+  readonly #bytes: Buffer;
+  #at = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  get done(): boolean {
+    return this.#at === this.#bytes.length;
+  }
+
+  /** The next field's number and wire type. */
+  tag(): { field: number; wireType: number } {
+    const tag = this.#varint();
+    if (tag > 0xffffffff) throw new MalformedMessage('a field number out of range');
+    const field = Math.floor(tag / 8);
+    if (field === 0) throw new MalformedMessage('field number 0');
+    return { field, wireType: tag % 8 };
+  }
+
+  /** A length-delimited field, as a view. */
+  bytes(): Buffer {
+    const length = this.#varint();
+    const start = this.#at;
+    if (length > this.#bytes.length - start) throw new MalformedMessage('truncated');
+    this.#at = start + length;
+    return this.#bytes.subarray(start, this.#at);
+  }
+
+  string(): string {
+    const bytes = this.bytes();
+    try {
+      return bytes.length === 0 ? '' : utf8.decode(bytes);
+    } catch {
+      throw new MalformedMessage('a string that is not UTF-8');
+    }
+  }
+
+  /** Passes over a field that is unknown here, as every protobuf reader must. */
+  skip(field: number, wireType: number, depth = 0): void {
+    if (depth > MAX_DEPTH) throw new MalformedMessage('nested too deeply');
+    if (wireType === VARINT) this.#varint();
+    else if (wireType === FIXED64) this.#advance(8);
+    else if (wireType === BYTES) this.bytes();
+    else if (wireType === FIXED32) this.#advance(4);
+    else if (wireType === START_GROUP) this.#skipGroup(field, depth);
+    else throw new MalformedMessage(`wire type ${wireType}`);
+  }
+
+  #skipGroup(group: number, depth: number): void {
+    for (;;) {
+      const { field, wireType } = this.tag();
+      if (wireType !== END_GROUP) this.skip(field, wireType, depth + 1);
+      else if (field === group) return;
+      else throw new MalformedMessage('groups that do not match');
+    }
+  }
+
+  #advance(length: number): void {
+    if (length > this.#bytes.length - this.#at) throw new MalformedMessage('truncated');
+    this.#at += length;
+  }
+
+  /** Up to 10 bytes, 64 bits. Beyond 2^53 the value loses its low bits, and everything so large is refused anyway. */
+  #varint(): number {
+    let value = 0;
+    for (let index = 0; index < 10; index++) {
+      const byte = this.#bytes[this.#at++];
+      if (byte === undefined) throw new MalformedMessage('truncated');
+      if (index === 9 && byte > 1) throw new MalformedMessage('a number of more than 64 bits');
+      value += (byte & 0x7f) * 2 ** (7 * index);
+      if (byte < 0x80) return value;
+    }
+    throw new MalformedMessage('a number of more than 10 bytes');
+  }
+}
+
+/** Bytes that a length-delimited field takes, its one-byte tag included. */
+export function fieldSize(length: number): number {
+  let size = 2 + length;
+  for (let rest = length; rest >= 0x80; rest >>>= 7) size++;
+  return size;
+}
+
+/** Writes tag (field numbers 1–15) and length of a length-delimited field; returns where its content goes. */
+export function writeFieldHeader(out: Buffer, at: number, field: number, length: number): number {
+  out[at++] = (field << 3) | BYTES;
+  for (; length >= 0x80; length >>>= 7) out[at++] = (length & 0x7f) | 0x80;
+  out[at++] = length;
+  return at;
+}

@@ -1,0 +1,57 @@
+import { KmsError } from '@teapot-kms/core';
+import type { KmsErrorCode } from '@teapot-kms/core';
+import { GrpcStatus, RpcError } from '../transport/seam.ts';
+import type { GrpcStatusCode } from '../transport/seam.ts';
+import { MalformedMessage } from './protobuf.ts';
+
+/** gRPC status by error code (spec §9, design §6). */
+const STATUS: Record<KmsErrorCode, GrpcStatusCode> = {
+  ERR_KMS_INVALID_REQUEST: GrpcStatus.INVALID_ARGUMENT,
+  ERR_KMS_LIMIT_EXCEEDED: GrpcStatus.INVALID_ARGUMENT,
+  ERR_KMS_ENVELOPE_MALFORMED: GrpcStatus.INVALID_ARGUMENT,
+  ERR_KMS_ENVELOPE_VERSION: GrpcStatus.INVALID_ARGUMENT,
+  ERR_KMS_KEY_ID_MISMATCH: GrpcStatus.INVALID_ARGUMENT,
+  ERR_KMS_AUTHENTICATION_FAILED: GrpcStatus.INVALID_ARGUMENT,
+  ERR_KMS_UNWRAP_FAILED: GrpcStatus.INVALID_ARGUMENT,
+  ERR_KMS_UNKNOWN_KEY: GrpcStatus.FAILED_PRECONDITION,
+  ERR_KMS_KEY_RETIRED: GrpcStatus.FAILED_PRECONDITION,
+  ERR_KMS_KEY_GONE: GrpcStatus.FAILED_PRECONDITION,
+  ERR_KMS_STORE_UNAVAILABLE: GrpcStatus.UNAVAILABLE,
+  ERR_KMS_KEYSET_INVALID: GrpcStatus.UNAVAILABLE,
+  ERR_KMS_KEYSET_PERMISSIONS: GrpcStatus.UNAVAILABLE,
+  ERR_KMS_KEYSET_CONFLICT: GrpcStatus.UNAVAILABLE,
+  ERR_KMS_KEYSET_RULE: GrpcStatus.INTERNAL,
+  ERR_KMS_INVALID_URI: GrpcStatus.INTERNAL,
+  ERR_KMS_OVERLOADED: GrpcStatus.RESOURCE_EXHAUSTED,
+  ERR_KMS_DEADLINE_EXCEEDED: GrpcStatus.DEADLINE_EXCEEDED,
+  ERR_KMS_CANCELLED: GrpcStatus.CANCELLED,
+  ERR_KMS_CLOSED: GrpcStatus.UNAVAILABLE,
+};
+
+/** What a caller is told of an error. The error itself becomes the cause, which is logged and never sent. */
+export function toRpcError(error: unknown): RpcError {
+  if (error instanceof RpcError) return error;
+  if (error instanceof MalformedMessage) {
+    return new RpcError(GrpcStatus.INTERNAL, 'not a protobuf message', { cause: error });
+  }
+  if (!(error instanceof KmsError)) return new RpcError(GrpcStatus.INTERNAL, 'internal error', { cause: error });
+  return new RpcError(STATUS[error.code], error.message, { cause: error });
+}
+
+/**
+ * As {@link toRpcError} for Decrypt, where all that can be wrong with a ciphertext gets one text: which check failed is for the
+ * plugin's log only (spec §9).
+ */
+export function toDecryptError(error: unknown): RpcError {
+  const rpcError = toRpcError(error);
+  if (rpcError.status === GrpcStatus.INVALID_ARGUMENT) {
+    return new RpcError(rpcError.status, "the ciphertext cannot be opened; the plugin's log says why, by uid", {
+      cause: error,
+    });
+  }
+  if (error instanceof KmsError && (error.code === 'ERR_KMS_UNKNOWN_KEY' || error.code === 'ERR_KMS_KEY_RETIRED')) {
+    const text = "the ciphertext's key is not one that this plugin may use; its log says which, by uid";
+    return new RpcError(rpcError.status, text, { cause: error });
+  }
+  return rpcError;
+}

@@ -1,0 +1,58 @@
+import type { ServiceEvent } from '@teapot-kms/core';
+import { pino } from 'pino';
+import type { Logger } from 'pino';
+import { GrpcStatus, statusName } from './transport/seam.ts';
+import type { CallRecord } from './kms/endpoint.ts';
+import { keyIdHash } from './key-id-hash.ts';
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+
+/** JSON lines on stderr, written at once: what is logged before a crash is there after it. */
+export function createLogger(level: LogLevel): Logger {
+  const base = { pid: process.pid };
+  const formatters = { level: (label: string) => ({ level: label }) };
+  return pino(
+    { level, base, formatters, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ fd: 2, sync: true }),
+  );
+}
+
+/** An error as it is logged: name, code and message of it and of what caused it. Nothing else, as other fields could hold secrets. */
+export function describeError(error: unknown, depth = 3): object {
+  if (!(error instanceof Error)) return { message: 'not an Error' };
+  const { name, message, cause } = error;
+  const code = (error as { code?: unknown }).code;
+  return {
+    name,
+    ...(typeof code === 'string' && { code }),
+    message,
+    ...(cause !== undefined && depth > 0 && { cause: describeError(cause, depth - 1) }),
+  };
+}
+
+/** A failed call at `warn` with its uid, by which kube-apiserver's own log names the object; others at `debug`. */
+export function logCall(log: Logger, { endpoint, status, durationMs, uid, error }: CallRecord): void {
+  const level = status === GrpcStatus.OK ? 'debug' : 'warn';
+  if (!log.isLevelEnabled(level)) return;
+  const { api, method } = endpoint;
+  const fields = { api, method, code: statusName(status), ms: Math.round(durationMs * 1000) / 1000, uid };
+  if (error) log[level]({ ...fields, error: describeError(error.cause ?? error) }, 'call failed');
+  else log[level](fields, 'call');
+}
+
+export function logEvent(log: Logger, event: ServiceEvent): void {
+  if (event.type === 'key-switched') {
+    const { from, to } = event;
+    const text = from === undefined ? 'key loaded' : 'key switched: kube-apiserver follows within a minute';
+    log.info({ from, to, keyIdHash: keyIdHash(to) }, text);
+  } else if (event.type === 'store-ok') {
+    log.info('the key store answers');
+  } else if (event.type === 'store-failed') {
+    log.error({ error: describeError(event.error) }, 'the key store failed; keys in memory go on');
+  } else {
+    log.warn(
+      { keyId: event.keyId, keyIdHash: keyIdHash(event.keyId) },
+      'Decrypt asks for a key that is not in the keyset',
+    );
+  }
+}

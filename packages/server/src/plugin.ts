@@ -1,0 +1,99 @@
+import type { Server } from 'node:http';
+import { isDeepStrictEqual } from 'node:util';
+import type { Logger } from 'pino';
+import type { Config, InstanceConfig } from './config/schema.ts';
+import { startHttp } from './http.ts';
+import { Instance } from './instance.ts';
+import { describeError } from './logging.ts';
+import { Metrics } from './metrics.ts';
+
+/** All instances of one process, as a configuration names them. An instance that fails never touches another's. */
+export class Plugin {
+  readonly #log: Logger;
+  readonly #instances = new Map<string, Instance>();
+  readonly metrics = new Metrics(() =>
+    [...this.#instances].map(([name, instance]) => [name, instance.describe()] as const),
+  );
+  #http: Server | undefined;
+  /** Changes are applied one after the other. */
+  #applying: Promise<void> = Promise.resolve();
+  #config: Config | undefined;
+  #stopping = false;
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /**
+   * @param takeOver - replace live servers on the same sockets
+   * @throws SocketError when not a single instance can listen
+   */
+  async start(config: Config, takeOver: boolean): Promise<void> {
+    this.#config = config;
+    if (config.http !== false) {
+      const health = () =>
+        Promise.all([...this.#instances].map(async ([name, instance]) => [name, await instance.health()] as const));
+      this.#http = await startHttp({ ...config.http, registry: this.metrics.registry, health });
+    }
+    const failures = await Promise.all(config.instances.map((one) => this.#startInstance(one, takeOver)));
+    const [first] = failures;
+    if (first && failures.every((failure) => failure !== undefined)) throw first;
+  }
+
+  /** Makes the running instances what `config` says; those that it does not change notice nothing. */
+  apply(config: Config): Promise<void> {
+    this.#applying = this.#applying.then(() => this.#apply(config));
+    return this.#applying;
+  }
+
+  /** Stops all instances: no new connections, calls under way finish, clients are told to go elsewhere. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await this.#applying;
+    const graceMs = this.#config?.shutdownGrace ?? 0;
+    await Promise.all([...this.#instances.values()].map((instance) => instance.stop(graceMs)));
+    this.#http?.closeAllConnections();
+    this.#http?.close();
+  }
+
+  async #apply(config: Config): Promise<void> {
+    if (this.#stopping) return;
+    const before = this.#config;
+    this.#config = config;
+    this.#log.level = config.log.level;
+    if (!isDeepStrictEqual(before?.http, config.http))
+      this.#log.warn('a change of "http" takes effect at the next start');
+    const wanted = new Map(config.instances.map((instance) => [instance.name, instance]));
+    const changed = config.instances.filter(
+      ({ name }) => !isDeepStrictEqual(this.#instances.get(name)?.config, wanted.get(name)),
+    );
+    const removed = [...this.#instances].filter(([name]) => !wanted.has(name));
+    await Promise.all([
+      ...removed.map(([name, instance]) => {
+        this.#instances.delete(name);
+        return instance.stop(config.shutdownGrace);
+      }),
+      ...changed.map((one) => this.#replaceInstance(one, config.shutdownGrace)),
+    ]);
+    const unchanged = config.instances.length - changed.length;
+    this.#log.info({ changed: changed.length, removed: removed.length, unchanged }, 'configuration taken');
+  }
+
+  /** The new one takes the socket over before the old one lets go of its calls: no gap. */
+  async #replaceInstance(config: InstanceConfig, graceMs: number): Promise<void> {
+    const old = this.#instances.get(config.name);
+    await this.#startInstance(config, old?.config.socket === config.socket);
+    await old?.stop(graceMs);
+  }
+
+  async #startInstance(config: InstanceConfig, takeOver: boolean): Promise<Error | undefined> {
+    try {
+      const instance = new Instance({ config, log: this.#log, metrics: this.metrics });
+      this.#instances.set(config.name, instance);
+      return await instance.start(takeOver);
+    } catch (error) {
+      this.#log.error({ instance: config.name, error: describeError(error) }, 'this instance cannot start');
+      return error as Error;
+    }
+  }
+}

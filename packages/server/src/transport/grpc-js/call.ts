@@ -1,0 +1,34 @@
+import type { ServerUnaryCall } from '@grpc/grpc-js';
+import { KmsError } from '@teapot-kms/core';
+import type { Call } from '../seam.ts';
+
+/** {@link Call} over grpc-js, which watches the deadline itself. */
+export class GrpcJsCall implements Call {
+  readonly connection: object;
+  readonly #call: ServerUnaryCall<Buffer, Buffer>;
+  #controller: AbortController | undefined;
+
+  constructor(call: ServerUnaryCall<Buffer, Buffer>, connection: object) {
+    this.#call = call;
+    this.connection = connection;
+  }
+
+  get signal(): AbortSignal {
+    if (!this.#controller) {
+      this.#controller = new AbortController();
+      if (this.#call.cancelled) this.#abort();
+      else this.#call.once('cancelled', () => this.#abort());
+    }
+    return this.#controller.signal;
+  }
+
+  #abort(): void {
+    const deadline = this.#call.getDeadline();
+    const due = (typeof deadline === 'number' ? deadline : deadline.getTime()) <= Date.now();
+    this.#controller?.abort(
+      due
+        ? new KmsError('ERR_KMS_DEADLINE_EXCEEDED', 'the deadline passed')
+        : new KmsError('ERR_KMS_CANCELLED', 'the caller gave up'),
+    );
+  }
+}

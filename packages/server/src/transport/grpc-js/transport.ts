@@ -1,0 +1,80 @@
+import { Server, ServerCredentials, status as GrpcJsStatus } from '@grpc/grpc-js';
+import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
+import type { Socket } from 'node:net';
+import { GrpcStatus, MAX_REQUEST_BYTES, RpcError, statusName } from '../seam.ts';
+import type { Handler, Routes, Transport } from '../seam.ts';
+import { GrpcJsCall } from './call.ts';
+
+/** Calls of one connection that run at a time; more wait in the client. grpc-js itself sets no limit. */
+const MAX_CONCURRENT_STREAMS = 1_000;
+
+const identity = (bytes: Buffer): Buffer => bytes;
+
+/** The first transport: @grpc/grpc-js, fed with connections that our own listener accepted (design D9). */
+export class GrpcJsTransport implements Transport {
+  readonly #server: Server;
+  readonly #injector: ReturnType<Server['createConnectionInjector']>;
+  /** Connections by the name under which grpc-js knows them. */
+  readonly #connections = new Map<string, Socket>();
+  #accepted = 0;
+
+  constructor(routes: Routes) {
+    this.#server = new Server({
+      'grpc.max_receive_message_length': MAX_REQUEST_BYTES,
+      'grpc.max_concurrent_streams': MAX_CONCURRENT_STREAMS,
+      'grpc.enable_channelz': 0,
+    });
+    for (const [path, handler] of routes) {
+      this.#server.register(path, this.#unary(handler), identity, identity, 'unary');
+    }
+    this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+  }
+
+  accept(socket: Socket): void {
+    // A Unix socket has no peer address, and grpc-js shows handlers nothing of a connection but its peer's address;
+    // so we give it one.
+    const name = `connection-${++this.#accepted}`;
+    Object.defineProperty(socket, 'remoteAddress', { value: name });
+    this.#connections.set(name, socket);
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.#connections.delete(name));
+    this.#injector.injectConnection(socket);
+  }
+
+  async drain(graceMs: number): Promise<void> {
+    const finished = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    const timer = setTimeout(() => {
+      this.#server.forceShutdown();
+      for (const socket of this.#connections.values()) socket.destroy();
+    }, graceMs);
+    await finished;
+    clearTimeout(timer);
+  }
+
+  #unary(handler: Handler) {
+    return (serverCall: ServerUnaryCall<Buffer, Buffer>, callback: sendUnaryData<Buffer>): void => {
+      if (serverCall.cancelled) return;
+      const request = serverCall.request;
+      const connection = this.#connections.get(serverCall.getPeer()) ?? this;
+      const succeed = (response: Buffer) => {
+        // grpc-js copies the answer before the callback returns.
+        callback(null, response);
+        request.fill(0);
+        response.fill(0);
+      };
+      const fail = (error: unknown) => {
+        const { status, message } =
+          error instanceof RpcError ? error : { status: GrpcStatus.INTERNAL, message: 'internal error' };
+        callback({ code: GrpcJsStatus[statusName(status)], details: message });
+        request.fill(0);
+      };
+      try {
+        const answer = handler(request, new GrpcJsCall(serverCall, connection));
+        if (answer instanceof Promise) answer.then(succeed, fail);
+        else succeed(answer);
+      } catch (error) {
+        fail(error);
+      }
+    };
+  }
+}
