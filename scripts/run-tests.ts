@@ -43,12 +43,16 @@ function runFile(file: string): Promise<Outcome> {
     });
     const timer = setTimeout(() => child.kill('SIGKILL'), Number(values.timeout) * 1000);
     let output = '';
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
     child.on('close', (code, signal) => {
       clearTimeout(timer);
       output = stripVTControlCharacters(output);
       const count = (label: string) =>
-        [...output.matchAll(new RegExp(`^ {2}${label}: +(\\d+)$`, 'gm'))].reduce((sum, found) => sum + Number(found[1]), 0);
+        [...output.matchAll(new RegExp(`^ {2}${label}: +(\\d+)$`, 'gm'))].reduce(
+          (sum, found) => sum + Number(found[1]),
+          0,
+        );
       const total = count('Total');
       const passed = count('Passed');
       const skips = [...output.matchAll(/^SKIPPED .*$/gm)].map((found) => `${file}: ${found[0]}`);
@@ -58,7 +62,8 @@ function runFile(file: string): Promise<Outcome> {
       const failed = Math.max(total - passed, broken ? 1 : 0);
       const seconds = ((Date.now() - started) / 1000).toFixed(1);
       console.log(`${failed > 0 ? 'FAIL' : 'ok  '} ${file} (${String(passed)} passed, ${seconds} s)`);
-      if (failed > 0) console.log(`${output}\n  exit code ${String(code)}, signal ${String(signal)}, ${String(total)} tests ran`);
+      if (failed > 0)
+        console.log(`${output}\n  exit code ${String(code)}, signal ${String(signal)}, ${String(total)} tests ran`);
       else for (const found of output.matchAll(/^FIGURE .*$/gm)) console.log(`     ${found[0]}`);
       const logDirectory = process.env['TEAPOT_TEST_LOG_DIR'];
       if (logDirectory !== undefined) {
@@ -81,5 +86,7 @@ const skips = outcomes.flatMap((outcome) => outcome.skips);
 const sum = (pick: (outcome: Outcome) => number) => outcomes.reduce((total, outcome) => total + pick(outcome), 0);
 for (const outcome of outcomes) if (outcome.failed > 0) console.log(`FAILED ${outcome.file}`);
 for (const skip of skips) console.log(skip);
-console.log(`${String(sum((o) => o.passed))} passed, ${String(sum((o) => o.failed))} failed, ${String(skips.length)} skipped`);
+console.log(
+  `${String(sum((o) => o.passed))} passed, ${String(sum((o) => o.failed))} failed, ${String(skips.length)} skipped`,
+);
 if (sum((o) => o.failed) > 0) process.exitCode = 1;

@@ -22,7 +22,7 @@ export type YamlResult<T> =
  */
 export function parseYaml<T>(text: string, schema: z.ZodType<T>): YamlResult<T> {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, version: '1.2' });
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, stringKeys: true, version: '1.2' });
   if (document.errors.length > 0) {
     const problems = document.errors.map((error) => ({
       line: lines.linePos(error.pos[0]).line,
@@ -57,16 +57,37 @@ function problemsOf(issue: z.core.$ZodIssue, document: Document, lines: LineCoun
       message: 'unknown setting',
     }));
   }
+  if (issue.code === 'invalid_union') return problemsOfUnion(issue, document, lines);
   const line = lineOf(document, issue.path, lines);
   return [{ line, path: formatPath(issue.path), message: describe(issue) }];
 }
 
+/** Of the alternatives, the one that the value comes closest to: it fails deepest inside, or in the fewest places. */
+function problemsOfUnion(issue: z.core.$ZodIssueInvalidUnion, document: Document, lines: LineCounter): YamlProblem[] {
+  const depth = (issues: readonly z.core.$ZodIssue[]) =>
+    Math.min(...issues.map((one) => one.path.length + (one.code === 'unrecognized_keys' ? 1 : 0)));
+  const [closest] = issue.errors.toSorted((a, b) => depth(b) - depth(a) || a.length - b.length);
+  if (closest && depth(closest) > 0) {
+    return closest.flatMap((inner) => problemsOf({ ...inner, path: [...issue.path, ...inner.path] }, document, lines));
+  }
+  const expected = issue.errors.flatMap(([first]) => (first ? [describe(first).replace(/, found .*$/s, '')] : []));
+  const message = `${expected.join(' or ').replaceAll('or expected ', 'or ')}, found ${shorten(issue.input)}`;
+  return [{ line: lineOf(document, issue.path, lines), path: formatPath(issue.path), message }];
+}
+
+/** Schemas say what they expect as `expected ...`; what was found is added here, unless they have said that as well. */
 function describe(issue: z.core.$ZodIssue): string {
-  if (issue.code === 'custom') return issue.message;
-  const found = issue.input === undefined ? 'nothing' : JSON.stringify(issue.input);
-  const shown = found.length > 80 ? `${found.slice(0, 77)}...` : found;
-  const expected = issue.message.replace(/^Invalid input: expected /, '').replace(/, received .*$/, '');
-  return `expected ${expected.replace(/^(Invalid|Too) [^:]*: (expected )?/, '')}, found ${shown}`;
+  const expected = issue.message
+    .replace(/^Invalid input: (?=expected )/, '')
+    .replace(/, received .*$/, '')
+    .replace(/^(Invalid|Too) [^:]*: (?=expected )/, '');
+  if (/found /.test(expected) || !expected.startsWith('expected ')) return expected;
+  return `${expected}, found ${shorten(issue.input)}`;
+}
+
+function shorten(input: unknown): string {
+  const text = input === undefined ? 'nothing' : JSON.stringify(input);
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
 /** The line of the deepest node on `path` that exists: for a missing setting, that of the map that lacks it. */

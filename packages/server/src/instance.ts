@@ -71,6 +71,10 @@ export class Instance {
     this.#log.info('stopped');
   }
 
+  setLogLevel(level: string): void {
+    this.#log.level = level;
+  }
+
   /** `ok`, or why not. */
   async health(): Promise<string> {
     try {

@@ -7,6 +7,9 @@ import { Instance } from './instance.ts';
 import { describeError } from './logging.ts';
 import { Metrics } from './metrics.ts';
 
+/** ms between two tries to open the HTTP port. */
+const RETRY_MS = 10_000;
+
 /** All instances of one process, as a configuration names them. An instance that fails never touches another's. */
 export class Plugin {
   readonly #log: Logger;
@@ -15,6 +18,7 @@ export class Plugin {
     [...this.#instances].map(([name, instance]) => [name, instance.describe()] as const),
   );
   #http: Server | undefined;
+  #httpRetry: NodeJS.Timeout | undefined;
   /** Changes are applied one after the other. */
   #applying: Promise<void> = Promise.resolve();
   #config: Config | undefined;
@@ -30,11 +34,7 @@ export class Plugin {
    */
   async start(config: Config, takeOver: boolean): Promise<void> {
     this.#config = config;
-    if (config.http !== false) {
-      const health = () =>
-        Promise.all([...this.#instances].map(async ([name, instance]) => [name, await instance.health()] as const));
-      this.#http = await startHttp({ ...config.http, registry: this.metrics.registry, health });
-    }
+    void this.#startHttp(config.http);
     const failures = await Promise.all(config.instances.map((one) => this.#startInstance(one, takeOver)));
     const [first] = failures;
     if (first && failures.every((failure) => failure !== undefined)) throw first;
@@ -52,8 +52,24 @@ export class Plugin {
     await this.#applying;
     const graceMs = this.#config?.shutdownGrace ?? 0;
     await Promise.all([...this.#instances.values()].map((instance) => instance.stop(graceMs)));
+    clearTimeout(this.#httpRetry);
     this.#http?.closeAllConnections();
     this.#http?.close();
+  }
+
+  /** A port that is taken must not keep a cluster's keys from it: the plugin goes on, and tries again. */
+  async #startHttp(http: Config['http']): Promise<void> {
+    if (http === false) return;
+    const health = () =>
+      Promise.all([...this.#instances].map(async ([name, instance]) => [name, await instance.health()] as const));
+    try {
+      const server = await startHttp({ ...http, registry: this.metrics.registry, health });
+      if (this.#stopping) server.close();
+      else this.#http = server;
+    } catch (error) {
+      this.#log.error({ error: describeError(error) }, 'no health and metrics over HTTP; trying again');
+      if (!this.#stopping) this.#httpRetry = setTimeout(() => void this.#startHttp(http), RETRY_MS);
+    }
   }
 
   async #apply(config: Config): Promise<void> {
@@ -61,6 +77,7 @@ export class Plugin {
     const before = this.#config;
     this.#config = config;
     this.#log.level = config.log.level;
+    for (const instance of this.#instances.values()) instance.setLogLevel(config.log.level);
     if (!isDeepStrictEqual(before?.http, config.http))
       this.#log.warn('a change of "http" takes effect at the next start');
     const wanted = new Map(config.instances.map((instance) => [instance.name, instance]));
@@ -68,13 +85,10 @@ export class Plugin {
       ({ name }) => !isDeepStrictEqual(this.#instances.get(name)?.config, wanted.get(name)),
     );
     const removed = [...this.#instances].filter(([name]) => !wanted.has(name));
-    await Promise.all([
-      ...removed.map(([name, instance]) => {
-        this.#instances.delete(name);
-        return instance.stop(config.shutdownGrace);
-      }),
-      ...changed.map((one) => this.#replaceInstance(one, config.shutdownGrace)),
-    ]);
+    await Promise.all(changed.map((one) => this.#replaceInstance(one, config.shutdownGrace)));
+    // Last, so that an instance that was only renamed hands its socket over.
+    for (const [name] of removed) this.#instances.delete(name);
+    await Promise.all(removed.map(([, instance]) => instance.stop(config.shutdownGrace)));
     const unchanged = config.instances.length - changed.length;
     this.#log.info({ changed: changed.length, removed: removed.length, unchanged }, 'configuration taken');
   }
@@ -82,7 +96,8 @@ export class Plugin {
   /** The new one takes the socket over before the old one lets go of its calls: no gap. */
   async #replaceInstance(config: InstanceConfig, graceMs: number): Promise<void> {
     const old = this.#instances.get(config.name);
-    await this.#startInstance(config, old?.config.socket === config.socket);
+    const ours = [...this.#instances.values()].some((instance) => instance.config.socket === config.socket);
+    await this.#startInstance(config, ours);
     await old?.stop(graceMs);
   }
 

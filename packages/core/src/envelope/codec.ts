@@ -62,7 +62,8 @@ export function decodeEnvelope(bytes: Buffer): Envelope {
   const wrappedAt = FIXED_HEADER_BYTES + keyIdLength;
   if (bytes.length < wrappedAt) throw malformed('truncated in the key id');
   const wrappedLength = bytes.readUInt16BE(wrappedAt - 2);
-  if (wrappedLength > MAX_WRAPPED_BYTES) throw new KmsError('ERR_KMS_LIMIT_EXCEEDED', 'wrapped key length out of range');
+  if (wrappedLength > MAX_WRAPPED_BYTES)
+    throw new KmsError('ERR_KMS_LIMIT_EXCEEDED', 'wrapped key length out of range');
   const nonceAt = wrappedAt + wrappedLength;
   const sealedAt = nonceAt + NONCE_BYTES;
   if (bytes.length < sealedAt + TAG_BYTES) throw malformed('truncated');

@@ -49,7 +49,11 @@ export function restoreKey(admin: KeysetAdmin, keyId: string, options: ChangeOpt
 }
 
 /** Destroys a retired key for good: what is sealed under it can never be opened again. */
-export async function destroyRetiredKey(admin: KeysetAdmin, keyId: string, options: ChangeOptions = {}): Promise<Change> {
+export async function destroyRetiredKey(
+  admin: KeysetAdmin,
+  keyId: string,
+  options: ChangeOptions = {},
+): Promise<Change> {
   const made = await change(admin, keyId, options, (manifest) => withoutKey(manifest, keyId));
   if (!options.dryRun) await admin.destroyKey(keyId);
   return made;

@@ -88,12 +88,16 @@ export class KeysetService implements KmsService {
     checkKeyId(envelope, request.keyId);
     // An instance has no local KEKs of its own here, so an envelope that carries one is another kind of instance's.
     if (envelope.wrapped.length > 0) {
-      throw new KmsError('ERR_KMS_AUTHENTICATION_FAILED', 'the envelope carries a wrapped local KEK, this keyset has none');
+      throw new KmsError(
+        'ERR_KMS_AUTHENTICATION_FAILED',
+        'the envelope carries a wrapped local KEK, this keyset has none',
+      );
     }
     try {
       return this.#open(this.#usableKeyset(), envelope);
     } catch (error) {
-      if (error instanceof KmsError && error.code === 'ERR_KMS_UNKNOWN_KEY') return this.#refreshAndOpen(envelope, context);
+      if (error instanceof KmsError && error.code === 'ERR_KMS_UNKNOWN_KEY')
+        return this.#refreshAndOpen(envelope, context);
       throw error;
     }
   }

@@ -34,7 +34,8 @@ export function withPendingKey(manifest: Manifest, now: Date, id = newKeyId()): 
 export function withPromoted(manifest: Manifest, id: string, now: Date, minPendingMs = MIN_PENDING_MS): Manifest {
   const entry = entryOf(manifest, id);
   if (entry.state !== 'pending') {
-    const reason = id === manifest.primary ? 'is the primary already' : `is ${entry.state}, only a pending key can be promoted`;
+    const reason =
+      id === manifest.primary ? 'is the primary already' : `is ${entry.state}, only a pending key can be promoted`;
     throw new KmsError('ERR_KMS_KEYSET_RULE', `key ${id} ${reason}; make a new one with "keys generate"`);
   }
   const pendingMs = now.getTime() - Date.parse(entry.since);
@@ -54,7 +55,10 @@ export function withPromoted(manifest: Manifest, id: string, now: Date, minPendi
 export function withRetired(manifest: Manifest, id: string, now: Date): Manifest {
   const entry = entryOf(manifest, id);
   if (id === manifest.primary) {
-    throw new KmsError('ERR_KMS_KEYSET_RULE', `key ${id} is the primary; promote another one and rewrite all data first`);
+    throw new KmsError(
+      'ERR_KMS_KEYSET_RULE',
+      `key ${id} is the primary; promote another one and rewrite all data first`,
+    );
   }
   if (entry.state === 'retired') throw new KmsError('ERR_KMS_KEYSET_RULE', `key ${id} is retired already`);
   return changed(manifest, { ...entry, state: 'retired', since: now.toISOString() });

@@ -12,7 +12,12 @@ export interface LocalKek {
 }
 
 /** Makes a new random local KEK and has the token wrap it under version `keyId`. */
-export async function newLocalKek(remote: RemoteKek, keyId: string, contextId: Buffer, context: RemoteContext): Promise<LocalKek> {
+export async function newLocalKek(
+  remote: RemoteKek,
+  keyId: string,
+  contextId: Buffer,
+  context: RemoteContext,
+): Promise<LocalKek> {
   const key = new SecretBytes(Buffer.alloc(KEY_BYTES));
   try {
     randomFillSync(key.expose());

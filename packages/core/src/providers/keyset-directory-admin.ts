@@ -43,7 +43,10 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
     await this.#locked(async () => {
       const text = await this.#readIfThere(join(this.#directory, MANIFEST_NAME));
       if ((text === undefined ? undefined : revisionOf(text)) !== revision) {
-        throw new KmsError('ERR_KMS_KEYSET_CONFLICT', 'somebody else changed the keyset meanwhile; look at it and try again');
+        throw new KmsError(
+          'ERR_KMS_KEYSET_CONFLICT',
+          'somebody else changed the keyset meanwhile; look at it and try again',
+        );
       }
       await this.#writeDurably(MANIFEST_NAME, Buffer.from(formatManifest(manifest)), 0o644);
     });

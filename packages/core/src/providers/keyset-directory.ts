@@ -48,14 +48,20 @@ async function readBlob(path: string, { allowGroupRead }: DirectoryOptions): Pro
   try {
     const { mode, size } = await file.stat();
     if ((mode & 0o007) !== 0) {
-      throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} is open to everyone (mode ${octal(mode)}); run: chmod 0600 ${path}`);
+      throw new KmsError(
+        'ERR_KMS_KEYSET_PERMISSIONS',
+        `${path} is open to everyone (mode ${octal(mode)}); run: chmod 0600 ${path}`,
+      );
     }
     if ((mode & 0o070) !== 0 && !(allowGroupRead && (mode & 0o030) === 0)) {
       const remedy = `run: chmod 0600 ${path} (or set allowGroupRead, if only the plugin is in its group)`;
       throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} is open to its group (mode ${octal(mode)}); ${remedy}`);
     }
     if (size !== KEY_BYTES) {
-      throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: expected exactly ${KEY_BYTES} raw bytes, found ${size}${hint(size)}`);
+      throw new KmsError(
+        'ERR_KMS_KEYSET_INVALID',
+        `${path}: expected exactly ${KEY_BYTES} raw bytes, found ${size}${hint(size)}`,
+      );
     }
     const key = new SecretBytes(Buffer.alloc(KEY_BYTES));
     const { bytesRead } = await file.read(key.expose(), 0, KEY_BYTES, 0);
@@ -71,7 +77,8 @@ async function readBounded(path: string, maxBytes: number): Promise<Buffer> {
   const file = await open(path, 'r');
   try {
     const { size } = await file.stat();
-    if (size > maxBytes) throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: ${size} bytes is too long for a manifest`);
+    if (size > maxBytes)
+      throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: ${size} bytes is too long for a manifest`);
     return await file.readFile();
   } finally {
     await file.close();

@@ -17,9 +17,11 @@ export class KmsClient {
   readonly #timeoutMs: number;
 
   constructor(socketPath: string, timeoutMs = DEFAULT_TIMEOUT_MS) {
-    // As kube-apiserver ≥ 1.32 does: a path as the authority is what Node's HTTP/2 refuses.
     this.#client = new Client(`unix:${socketPath}`, credentials.createInsecure(), {
+      // As kube-apiserver ≥ 1.32 does: a path as the authority is what Node's HTTP/2 refuses.
       'grpc.default_authority': 'localhost',
+      // A connection of its own; else grpc-js shares one among all clients of a path.
+      'grpc.use_local_subchannel_pool': 1,
     });
     this.#timeoutMs = timeoutMs;
   }

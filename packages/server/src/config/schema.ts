@@ -22,6 +22,7 @@ const keyStores = providers.map((provider) =>
     })
     .superRefine((keys, context) => {
       const { uri, ...settings } = keys as KeysConfig;
+      if (!uri.startsWith(`${provider.scheme}:`)) return;
       try {
         provider.open(uri, settings);
       } catch (error) {
@@ -54,8 +55,8 @@ const instanceSchema = z.strictObject({
     .string()
     .regex(/^0[0-7]{3}$/, 'expected an octal mode in quotes, such as "0600"')
     .default('0600')
+    .refine((text) => text.endsWith('0'), 'expected a mode that leaves everyone else out, such as "0600" or "0660"')
     .transform((text) => Number.parseInt(text, 8))
-    .refine((mode) => (mode & 0o007) === 0, 'expected a mode that leaves everyone else out, such as "0600" or "0660"')
     .describe('permission bits of the socket'),
   socketGroup: z
     .union([z.int().min(0), z.string().min(1)])

@@ -1,0 +1,361 @@
+import { randomBytes } from 'node:crypto';
+import { chmodSync, existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { rememberSecret } from '../../core/src/testing/remember-secret.ts';
+import { KmsClient } from '../src/client/client.ts';
+import { eventually, namesBeside, teapot, TestSite, withClient } from './support/running-plugin.ts';
+
+const test = suite<{ site: TestSite }>('serve');
+test.before.each((context) => {
+  context.site = new TestSite();
+});
+test.after.each(async ({ site }) => site.remove());
+
+const seed = (): Buffer => {
+  const bytes = randomBytes(32);
+  rememberSecret(bytes);
+  return bytes;
+};
+
+/** gRPC status code of a call that must fail. */
+async function grpcCode(promise: Promise<unknown>): Promise<number | undefined> {
+  try {
+    await promise;
+  } catch (error) {
+    return (error as { code?: number }).code;
+  }
+  throw new Error('the call succeeded');
+}
+
+test('a key is used by both APIs on one socket, which only its owner may use', async ({ site }) => {
+  const id = site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  await site.serve();
+  const socket = site.socket('main');
+  await withClient(socket, async (client) => {
+    assert.equal(await client.status(), { version: 'v2', healthz: 'ok', keyId: id });
+    const plaintext = seed();
+    const sealed = await client.encrypt(plaintext, 'uid-1');
+    assert.is(sealed.keyId, id);
+    assert.equal(await client.decrypt(sealed.ciphertext, id, 'uid-2'), plaintext);
+    assert.is(await client.versionV1(), 'v1beta1');
+    assert.equal(await client.decryptV1(await client.encryptV1(Buffer.from('ping'))), Buffer.from('ping'));
+    // One envelope for both (design D5).
+    assert.equal(await client.decryptV1(sealed.ciphertext), plaintext);
+  });
+  assert.is(statSync(socket).mode & 0o777, 0o600);
+  assert.is(statSync(dirname(socket)).mode & 0o777, 0o700);
+  assert.equal(namesBeside(socket), ['kms.sock']);
+});
+
+test('socket mode and group are as configured', async ({ site }) => {
+  site.generate('main');
+  site.writeConfig([site.instance('main', 'socketMode: "0660"', 'socketGroup: 12345')]);
+  await site.serve();
+  const { mode, gid } = statSync(site.socket('main'));
+  assert.equal([mode & 0o777, gid], [0o660, 12345]);
+});
+
+test('SIGTERM lets calls finish, exits 0 and removes the socket', async ({ site }) => {
+  site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  const plugin = await site.serve();
+  await withClient(site.socket('main'), async (client) => {
+    const calls = Array.from({ length: 300 }, () => client.encrypt(seed(), 'uid'));
+    await calls[0];
+    const exitCode = plugin.kill('SIGTERM');
+    const results = await Promise.allSettled(calls);
+    assert.is(results.filter(({ status }) => status === 'rejected').length, 0);
+    assert.is(await exitCode, 0);
+  });
+  assert.not.ok(existsSync(site.socket('main')));
+});
+
+test('a stale socket of a killed plugin is replaced', async ({ site }) => {
+  const id = site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  await (await site.serve()).kill('SIGKILL');
+  assert.ok(existsSync(site.socket('main')));
+  await site.serve();
+  await withClient(site.socket('main'), async (client) => assert.is((await client.status()).keyId, id));
+});
+
+test('a second plugin on the same socket refuses to start', async ({ site }) => {
+  const id = site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  await site.serve();
+  const second = await site.serve([], 'ERR_SOCKET_IN_USE');
+  assert.is(await second.exited, 1);
+  await withClient(site.socket('main'), async (client) => assert.is((await client.status()).keyId, id));
+});
+
+test('with --take-over it replaces the first, whose end leaves the successor alone', async ({ site }) => {
+  site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  const first = await site.serve();
+  const socket = site.socket('main');
+  const before = new KmsClient(socket);
+  const plaintext = seed();
+  const { ciphertext, keyId } = await before.encrypt(plaintext, 'uid');
+  const second = await site.serve(['--take-over']);
+  // The old connection is still served, a new one goes to the successor, and there is no gap between.
+  assert.equal(await before.decrypt(ciphertext, keyId, 'uid'), plaintext);
+  await withClient(socket, async (client) => assert.is((await client.describe())['pid'], second.process.pid));
+  assert.is(await first.kill('SIGTERM'), 0);
+  await withClient(socket, async (client) => assert.equal(await client.decrypt(ciphertext, keyId, 'uid'), plaintext));
+  // A client of the first finds the second by itself.
+  assert.is((await before.describe())['pid'], second.process.pid);
+  before.close();
+});
+
+test('the socket is there before the key store: errors first, then it heals by itself', async ({ site }) => {
+  site.writeConfig([site.instance('main')]);
+  await site.serve();
+  await withClient(site.socket('main'), async (client) => {
+    assert.is(await grpcCode(client.status()), 14);
+    assert.is(await grpcCode(client.encrypt(seed(), 'uid')), 14);
+    const id = site.generate('main');
+    await eventually(async () => assert.is((await client.status()).keyId, id));
+  });
+});
+
+test('a key switch shows without a restart, and old data still opens', async ({ site }) => {
+  const first = site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  await site.serve();
+  await withClient(site.socket('main'), async (client) => {
+    const plaintext = seed();
+    const { ciphertext } = await client.encrypt(plaintext, 'uid');
+    const second = site.generate('main');
+    site.promote('main', second);
+    await eventually(async () => assert.is((await client.status()).keyId, second), 2_000);
+    assert.is((await client.encrypt(plaintext, 'uid')).keyId, second);
+    assert.equal(await client.decrypt(ciphertext, first, 'uid'), plaintext);
+  });
+});
+
+test('an Encrypt right after a Status uses the key that Status announced, on its connection only', async ({ site }) => {
+  const first = site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  const plugin = await site.serve();
+  await withClient(site.socket('main'), async (client) => {
+    await client.status();
+    const second = site.generate('main');
+    site.promote('main', second);
+    await plugin.logged('key switched');
+    // The commands above took their time; what counts is a Status less than 3 s ago.
+    assert.is((await client.encrypt(seed(), 'uid')).keyId, first);
+    await withClient(site.socket('main'), async (other) => {
+      assert.is((await other.encrypt(seed(), 'uid')).keyId, second);
+    });
+  });
+});
+
+test('a damaged keyset leaves the keys in memory at work, shows in status, and heals', async ({ site }) => {
+  const id = site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  const plugin = await site.serve();
+  const manifest = site.path('keys/main/keyset.yaml');
+  const good = readFileSync(manifest, 'utf8');
+  writeFileSync(manifest, good.replace('formatVersion: 1', 'formatVersion: 9'));
+  await plugin.logged('ERR_KMS_KEYSET_INVALID');
+  const shown = await eventually(() => {
+    const result = teapot('status', '--socket', site.socket('main'));
+    assert.match(result.stdout, 'WARNING  ERR_KMS_KEYSET_INVALID');
+    return result;
+  });
+  assert.is(shown.code, 0);
+  assert.match(shown.stdout, 'keyset.yaml:3: formatVersion: expected 1, found 9');
+  await withClient(site.socket('main'), async (client) => {
+    assert.equal(await client.status(), { version: 'v2', healthz: 'ok', keyId: id });
+    writeFileSync(manifest, good);
+    await eventually(async () => assert.equal((await client.describe())['warnings'], []));
+  });
+});
+
+test('a key blob that others may read is refused with the command that mends it', async ({ site }) => {
+  const id = site.generate('main');
+  const blob = site.path(`keys/main/${id}.key`);
+  chmodSync(blob, 0o644);
+  site.writeConfig([site.instance('main')]);
+  const plugin = await site.serve();
+  await plugin.logged(`run: chmod 0600 ${blob}`);
+  chmodSync(blob, 0o600);
+  await withClient(site.socket('main'), (client) =>
+    eventually(async () => assert.is((await client.status()).healthz, 'ok')),
+  );
+});
+
+test('a keyset that is away: ok in the grace time, then healthz says why and key_id stays', async ({ site }) => {
+  const id = site.generate('main');
+  site.writeConfig([site.instance('main', 'statusGrace: 1s')]);
+  await site.serve();
+  await withClient(site.socket('main'), async (client) => {
+    const { ciphertext } = await client.encrypt(seed(), 'uid');
+    renameSync(site.path('keys/main'), site.path('keys/away'));
+    assert.is((await client.status()).healthz, 'ok');
+    const status = await eventually(async () => {
+      const answer = await client.status();
+      assert.match(answer.healthz, 'no such file');
+      return answer;
+    });
+    assert.is(status.keyId, id);
+    assert.is((await client.decrypt(ciphertext, id, 'uid')).length, 32);
+    assert.is(teapot('status', '--socket', site.socket('main')).code, 3);
+    renameSync(site.path('keys/away'), site.path('keys/main'));
+    await eventually(async () => assert.is((await client.status()).healthz, 'ok'));
+  });
+});
+
+test('a changed configuration adds, changes and removes instances without touching others', async ({ site }) => {
+  for (const name of ['a', 'b', 'c']) site.generate(name);
+  site.writeConfig([site.instance('a'), site.instance('b')]);
+  const plugin = await site.serve();
+  const untouched = new KmsClient(site.socket('a'));
+  const before = await untouched.status();
+  site.writeConfig([site.instance('a'), site.instance('b', 'kmsV2Version: v2beta1'), site.instance('c')]);
+  await plugin.logged('configuration taken');
+  await withClient(site.socket('b'), async (client) => assert.is((await client.status()).version, 'v2beta1'));
+  await withClient(site.socket('c'), async (client) => assert.is((await client.status()).healthz, 'ok'));
+  site.writeConfig([site.instance('a'), site.instance('c')]);
+  await eventually(() => assert.not.ok(existsSync(site.socket('b'))));
+  assert.equal(await untouched.status(), before);
+  assert.is(plugin.log.match(/"instance":"a".*"listening"/g)?.length, 1);
+  untouched.close();
+});
+
+test('an instance that is only renamed hands its socket over', async ({ site }) => {
+  site.generate('a');
+  site.writeConfig([site.instance('a')]);
+  const plugin = await site.serve();
+  site.writeConfig([site.instance('a').replace('name: a', 'name: z')]);
+  await plugin.logged('configuration taken');
+  await withClient(site.socket('a'), async (client) => assert.is((await client.describe())['instance'], 'z'));
+});
+
+test('a changed configuration that is wrong is refused whole, and the old one goes on', async ({ site }) => {
+  const id = site.generate('a');
+  site.writeConfig([site.instance('a')]);
+  const plugin = await site.serve();
+  site.writeConfig([site.instance('b'), site.instance('a', 'colour: red')]);
+  await plugin.logged('the changed configuration is refused');
+  assert.match(plugin.log, 'instances[1].colour: unknown setting');
+  assert.not.ok(existsSync(site.socket('b')));
+  await withClient(site.socket('a'), async (client) => assert.is((await client.status()).keyId, id));
+});
+
+test('an instance whose socket cannot be opened leaves the others alone', async ({ site }) => {
+  site.generate('good');
+  writeFileSync(site.path('file'), '');
+  const bad = site.instance('bad').replace(site.socket('bad'), site.path('file/kms.sock'));
+  site.writeConfig([bad, site.instance('good')]);
+  await site.serve();
+  await withClient(site.socket('good'), async (client) => assert.is((await client.status()).healthz, 'ok'));
+});
+
+test('health and metrics over HTTP', async ({ site }) => {
+  site.generate('good');
+  site.writeConfig([site.instance('good'), site.instance('bad')], 'http: { port: 18189 }\n');
+  await site.serve();
+  const get = async (path: string) => {
+    const response = await fetch(`http://127.0.0.1:18189${path}`);
+    return { status: response.status, body: await response.text() };
+  };
+  await eventually(() => get('/livez'));
+  assert.equal(await get('/livez'), { status: 200, body: 'ok\n' });
+  assert.equal(await get('/readyz/good'), { status: 200, body: 'ok\n' });
+  const readyz = await get('/readyz?verbose');
+  assert.is(readyz.status, 503);
+  assert.match(readyz.body, '[+]good ok');
+  assert.match(readyz.body, '[-]bad failed: no key is loaded');
+  await withClient(site.socket('good'), (client) => client.status());
+  const { body } = await get('/metrics');
+  assert.match(body, 'teapot_kms_requests_total{instance="good",api="v2",method="Status",code="OK"} 1');
+  assert.match(body, 'teapot_kms_warnings{instance="bad"} 1');
+  assert.is((await get('/nothing')).status, 404);
+});
+
+test('a port that is taken does not keep the plugin from serving', async ({ site }) => {
+  site.generate('main');
+  site.writeConfig([site.instance('main')], 'http: { port: 18190 }\n');
+  const first = await site.serve();
+  await eventually(() => fetch('http://127.0.0.1:18190/livez'));
+  const second = await site.serve(['--take-over']);
+  await second.logged('EADDRINUSE');
+  await withClient(site.socket('main'), async (client) => assert.is((await client.status()).healthz, 'ok'));
+  await first.kill('SIGTERM');
+});
+
+test('a failed call is logged with its uid and true reason, and its caller learns neither', async ({ site }) => {
+  const id = site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  const plugin = await site.serve();
+  await withClient(site.socket('main'), async (client) => {
+    const { ciphertext } = await client.encrypt(seed(), 'uid');
+    ciphertext[60]! ^= 1;
+    try {
+      await client.decrypt(ciphertext, id, 'the-uid-of-it');
+      assert.unreachable();
+    } catch (error) {
+      assert.match((error as Error).message, 'the ciphertext cannot be opened');
+    }
+  });
+  await plugin.logged('the-uid-of-it');
+  assert.match(plugin.log, 'ERR_KMS_AUTHENTICATION_FAILED');
+});
+
+test('a caller that hangs up or runs out of time does not disturb the others', async ({ site }) => {
+  site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  await site.serve();
+  const hasty = new KmsClient(site.socket('main'), 0);
+  const codes = await Promise.all(Array.from({ length: 100 }, () => grpcCode(hasty.encrypt(seed(), 'uid'))));
+  hasty.close();
+  assert.equal(new Set(codes), new Set([4]));
+  await withClient(site.socket('main'), async (client) => assert.is((await client.status()).healthz, 'ok'));
+});
+
+test('a message that is too long is refused, and the connection goes on', async ({ site }) => {
+  site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  await site.serve();
+  await withClient(site.socket('main'), async (client) => {
+    assert.is(await grpcCode(client.encrypt(Buffer.alloc(200_000, 1), 'uid')), 8);
+    assert.is(await grpcCode(client.encrypt(Buffer.alloc(2_000, 1), 'uid')), 3);
+    assert.is((await client.status()).healthz, 'ok');
+  });
+});
+
+test('10,000 identical and distinct Decrypts at once are all answered right', async ({ site }) => {
+  site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  await site.serve();
+  await withClient(site.socket('main'), async (client) => {
+    const seeds = Array.from({ length: 100 }, seed);
+    const sealed = await Promise.all(seeds.map((one) => client.encrypt(one, 'uid')));
+    const opened = await Promise.all(
+      Array.from({ length: 10_000 }, (_, index) => {
+        const { ciphertext, keyId } = sealed[index % 100]!;
+        return client.decrypt(ciphertext, keyId, 'uid').then((plaintext) => plaintext.equals(seeds[index % 100]!));
+      }),
+    );
+    assert.is(opened.filter((right) => right).length, 10_000);
+  });
+});
+
+test('SIGTERM while nothing answers ends within the grace time', async ({ site }) => {
+  site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  const plugin = await site.serve();
+  const client = new KmsClient(site.socket('main'));
+  await client.status();
+  const started = Date.now();
+  assert.is(await Promise.race([plugin.kill('SIGTERM'), sleep(5_000, 'still running')]), 0);
+  assert.ok(Date.now() - started < 4_000);
+  client.close();
+});
+
+test.run();
