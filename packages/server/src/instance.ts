@@ -65,7 +65,7 @@ export class Instance {
   async stop(graceMs: number): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#retry);
-    this.#listener?.close();
+    await this.#listener?.close();
     await this.#transport.drain(graceMs);
     await this.#service.close();
     this.#log.info('stopped');
@@ -93,7 +93,7 @@ export class Instance {
     const onConnection = (socket: Socket): void => this.#transport.accept(socket);
     try {
       const listener = await SocketListener.listen({ path, mode, gid, takeOver, onConnection });
-      if (this.#stopped) listener.close();
+      if (this.#stopped) await listener.close();
       else this.#listener = listener;
       this.#log.info({ socket: path, keys: this.config.keys.uri }, 'listening');
       return undefined;

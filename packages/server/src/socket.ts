@@ -3,9 +3,13 @@ import { chmodSync, chownSync, mkdirSync, renameSync, statSync, unlinkSync } fro
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /** `sizeof(sun_path)` less the final zero (unix(7)). */
 export const MAX_SOCKET_PATH_BYTES = 107;
+
+/** ms in which connections that came before the socket was removed are still taken: closing at once would reset them. */
+const BACKLOG_MS = 20;
 
 export type SocketErrorCode = 'ERR_SOCKET_IN_USE' | 'ERR_SOCKET_PATH' | 'ERR_SOCKET_BIND';
 
@@ -70,10 +74,14 @@ export class SocketListener {
     return new SocketListener(path, server);
   }
 
-  /** Stops listening and removes the socket, unless a successor's lies there by now. Open connections go on. */
-  close(): void {
-    this.#server.close();
+  /**
+   * Removes the socket, unless a successor's lies there by now, takes the connections that the kernel has accepted
+   * already, and stops listening. Open connections go on.
+   */
+  async close(): Promise<void> {
     if (inodeOf(this.path) === this.#inode) unlinkSync(this.path);
+    await sleep(BACKLOG_MS);
+    this.#server.close();
   }
 }
 

@@ -1,0 +1,180 @@
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { eventually, teapot, TestSite } from './support/running-plugin.ts';
+
+const test = suite<{ site: TestSite }>('cli');
+test.before.each((context) => {
+  context.site = new TestSite();
+});
+test.after.each(async ({ site }) => site.remove());
+
+interface Listed {
+  primary: string;
+  keys: { id: string; state: string }[];
+}
+const list = (site: TestSite, name = 'main'): Listed =>
+  JSON.parse(teapot('keys', 'list', '--uri', site.keys(name), '--output', 'json').stdout) as Listed;
+
+test('--help shows the way in, the way out and the exit codes', () => {
+  const { code, stdout } = teapot('--help');
+  assert.is(code, 0);
+  for (const text of ['keys generate', 'serve', 'doctor', 'Exit codes:']) assert.match(stdout, text);
+});
+
+for (const command of ['serve', 'keys', 'status', 'config', 'doctor']) {
+  test(`${command} --help explains itself`, () => {
+    const { code, stdout } = teapot(command, '--help');
+    assert.is(code, 0);
+    assert.ok(stdout.length > 200, stdout);
+  });
+}
+
+test('an unknown command and a missing option exit with 2', () => {
+  assert.is(teapot('frobnicate').code, 2);
+  assert.is(teapot('serve').code, 2);
+  assert.is(teapot('keys', 'list').code, 2);
+});
+
+test('an unknown key store exits with 2 and names those that there are', () => {
+  const { code, stderr } = teapot('keys', 'list', '--uri', 'ftp:/x');
+  assert.is(code, 2);
+  assert.match(stderr, 'there are: file:');
+});
+
+test('keys go from pending to primary to decrypt-only to retired to destroyed', ({ site }) => {
+  const uri = ['--uri', site.keys('main')];
+  const first = site.generate('main');
+  const second = site.generate('main');
+  assert.equal(
+    list(site).keys.map(({ state }) => state),
+    ['promoted', 'pending'],
+  );
+  const early = teapot('keys', 'promote', ...uri, second);
+  assert.is(early.code, 1);
+  assert.match(early.stderr, 'ERR_KMS_KEYSET_RULE');
+  assert.is(teapot('keys', 'promote', ...uri, second, '--now').code, 0);
+  assert.is(list(site).primary, second);
+  assert.is(teapot('keys', 'promote', ...uri, first, '--now').code, 1, 'a former primary never comes back');
+  assert.is(teapot('keys', 'retire', ...uri, second).code, 1, 'the primary cannot be retired');
+  assert.is(teapot('keys', 'destroy', ...uri, first).code, 1, 'only a retired key can be destroyed');
+  assert.is(teapot('keys', 'retire', ...uri, first).code, 0);
+  assert.is(teapot('keys', 'restore', ...uri, first).code, 0);
+  assert.is(teapot('keys', 'retire', ...uri, first).code, 0);
+  assert.is(teapot('keys', 'destroy', ...uri, first).code, 0);
+  assert.equal(
+    list(site).keys.map(({ id }) => id),
+    [second],
+  );
+});
+
+test('a dry run says what would happen and changes nothing', ({ site }) => {
+  const uri = ['--uri', site.keys('main')];
+  const first = site.generate('main');
+  const before = readFileSync(site.path('keys/main/keyset.yaml'), 'utf8');
+  const dry = teapot('keys', 'generate', ...uri, '--dry-run');
+  assert.match(dry.stdout, 'dry run, nothing is changed');
+  assert.is(teapot('keys', 'retire', ...uri, first, '--dry-run').code, 1, 'it also says what may not be done');
+  assert.is(readFileSync(site.path('keys/main/keyset.yaml'), 'utf8'), before);
+});
+
+test('config validate exits with 2 and prints FILE:LINE: PATH: expected, found', ({ site }) => {
+  site.writeConfig([site.instance('main', 'colour: red')]);
+  const { code, stderr } = teapot('config', 'validate', '--config', site.configFile);
+  assert.is(code, 2);
+  assert.match(stderr, `${site.configFile}:10: instances[0].colour: unknown setting`);
+  site.writeConfig([site.instance('main')]);
+  assert.match(teapot('config', 'validate', '--config', site.configFile).stdout, 'valid, 1 instance');
+});
+
+test('serve with a wrong or missing configuration exits with 2', ({ site }) => {
+  assert.is(teapot('serve', '--config', site.configFile).code, 2);
+  site.writeConfig([]);
+  assert.is(teapot('serve', '--config', site.configFile).code, 2);
+});
+
+test('config schema is JSON Schema with the key stores in it', () => {
+  const schema = JSON.parse(teapot('config', 'schema').stdout) as { $schema: string };
+  assert.match(schema.$schema, 'json-schema.org');
+  assert.match(JSON.stringify(schema), 'allowGroupRead');
+});
+
+test('config encryption-configuration gives both API versions their own provider', ({ site }) => {
+  site.writeConfig([site.instance('main')]);
+  const make = (...args: string[]) =>
+    teapot('config', 'encryption-configuration', '--config', site.configFile, ...args).stdout;
+  assert.match(make(), `endpoint: unix://${site.socket('main')}`);
+  assert.match(make(), 'name: teapot-main\n');
+  const v1 = make('--kms-version', 'v1', '--resource', 'secrets', 'configmaps');
+  assert.match(v1, 'name: teapot-main-v1\n');
+  assert.match(v1, '- configmaps');
+  assert.match(v1, 'cachesize: 10000');
+});
+
+test('with several instances the command asks which', ({ site }) => {
+  site.writeConfig([site.instance('a'), site.instance('b')]);
+  const { code, stderr } = teapot('config', 'encryption-configuration', '--config', site.configFile);
+  assert.is(code, 2);
+  assert.match(stderr, 'there are: a, b');
+});
+
+test('status of a plugin that does not run exits with 3 and says what kube-apiserver would do', ({ site }) => {
+  const { code, stdout } = teapot('status', '--socket', site.path('none.sock'));
+  assert.is(code, 3);
+  assert.match(stdout, 'no writes 3 minutes after');
+});
+
+test('status of a good plugin exits with 0 and shows keys and hash', async ({ site }) => {
+  const id = site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  await site.serve([], 'key loaded');
+  const { code, stdout } = teapot('status', '--config', site.configFile);
+  assert.is(code, 0);
+  assert.match(stdout, `key_id   ${id}`);
+  assert.match(stdout, 'kube-apiserver finds nothing wrong');
+});
+
+test('doctor finds what is wrong before the start, and says what to do in order', ({ site }) => {
+  const id = site.generate('readable');
+  chmodSync(site.path(`keys/readable/${id}.key`), 0o644);
+  site.writeConfig([site.instance('missing'), site.instance('readable')]);
+  const { code, stdout } = teapot('doctor', '--config', site.configFile);
+  assert.is(code, 3);
+  const steps = stdout.slice(stdout.indexOf('What to do, in this order:'));
+  assert.match(steps, `make the keyset (teapot-kms keys generate --uri ${site.keys('missing')})`);
+  assert.match(steps, `chmod 0600 ${site.path(`keys/readable/${id}.key`)}`);
+  assert.match(steps, 'start the plugin');
+  assert.ok(steps.indexOf('make the keyset') < steps.indexOf('start the plugin'));
+});
+
+test('doctor warns of a directory in which everyone may replace the socket', ({ site }) => {
+  site.generate('main');
+  mkdirSync(site.path('run/main'), { recursive: true });
+  chmodSync(site.path('run/main'), 0o777);
+  site.writeConfig([site.instance('main')]);
+  assert.match(teapot('doctor', '--config', site.configFile).stdout, `chmod 0700 ${site.path('run/main')}`);
+});
+
+test('doctor finds nothing wrong with a good plugin', async ({ site }) => {
+  site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  await site.serve([], 'key loaded');
+  const result = await eventually(() => teapot('doctor', '--config', site.configFile, '--output', 'json'));
+  assert.is(result.code, 0, result.stdout);
+  const findings = JSON.parse(result.stdout) as { level: string; text: string }[];
+  assert.ok(findings.some(({ text }) => text.startsWith('Status, Encrypt and Decrypt work')));
+});
+
+test('no command prints a key', ({ site }) => {
+  const id = site.generate('main');
+  const key = readFileSync(site.path(`keys/main/${id}.key`));
+  writeFileSync(site.path(`keys/main/${id}.key`), Buffer.concat([key, key]));
+  site.writeConfig([site.instance('main')]);
+  const { stdout, stderr } = teapot('doctor', '--config', site.configFile);
+  assert.match(stdout, 'expected exactly 32 raw bytes, found 64');
+  for (const form of ['hex', 'base64', 'latin1'] as const) {
+    assert.not.ok((stdout + stderr).includes(key.toString(form)));
+  }
+});
+
+test.run();
