@@ -73,7 +73,7 @@ const refusal = await client.decrypt(sealed.ciphertext, sealed.keyId, randomUUID
   () => {
     throw new Error('a changed ciphertext was opened');
   },
-  (error: Error) => error.message,
+  (error: unknown) => (error as Error).message,
 );
 console.log(`   Decrypt  of a ciphertext with one bit flipped: ${refusal}`);
 client.close();

@@ -1,0 +1,69 @@
+import { join } from 'node:path';
+import { Daemon } from './daemon.ts';
+import { freePort } from './ports.ts';
+import { until } from './until.ts';
+
+export interface KeyValue {
+  readonly key: string;
+  readonly value: Buffer;
+}
+
+interface RangeAnswer {
+  readonly kvs?: readonly { readonly key: string; readonly value?: string }[];
+}
+
+const base64 = (text: string): string => Buffer.from(text).toString('base64');
+
+/** An etcd of its own for one cluster, read through its JSON gateway so that no etcdctl is needed. */
+export class Etcd {
+  readonly url: string;
+  readonly #daemon: Daemon;
+
+  private constructor(url: string, daemon: Daemon) {
+    this.url = url;
+    this.#daemon = daemon;
+  }
+
+  static async start(binary: string, directory: string): Promise<Etcd> {
+    const url = `http://127.0.0.1:${await freePort()}`;
+    const peerUrl = `http://127.0.0.1:${await freePort()}`;
+    const args = ['--name', 'e2e', '--data-dir', join(directory, 'etcd'), '--log-level', 'error'];
+    args.push('--listen-client-urls', url, '--advertise-client-urls', url);
+    args.push('--listen-peer-urls', peerUrl, '--initial-advertise-peer-urls', peerUrl);
+    args.push('--initial-cluster', `e2e=${peerUrl}`);
+    const etcd = new Etcd(
+      url,
+      new Daemon({ name: 'etcd', command: binary, args, logFile: join(directory, 'etcd.log') }),
+    );
+    await until('etcd answers', async () => {
+      etcd.#daemon.checkRunning();
+      return (await fetch(`${url}/health`)).ok;
+    });
+    return etcd;
+  }
+
+  /** The bytes as they lie in etcd. */
+  async get(key: string): Promise<Buffer | undefined> {
+    return (await this.#range({ key: base64(key) }))[0]?.value;
+  }
+
+  /** All keys that begin with `prefix`, which must end with "/". */
+  list(prefix: string): Promise<KeyValue[]> {
+    // "0" follows "/" in ASCII: the end of the range is the first key that no longer has the prefix.
+    return this.#range({ key: base64(prefix), range_end: base64(`${prefix.slice(0, -1)}0`) });
+  }
+
+  async stop(): Promise<void> {
+    await this.#daemon.kill();
+  }
+
+  async #range(request: Record<string, string>): Promise<KeyValue[]> {
+    const response = await fetch(`${this.url}/v3/kv/range`, { method: 'POST', body: JSON.stringify(request) });
+    if (!response.ok) throw new Error(`etcd: ${response.status} ${await response.text()}`);
+    const { kvs = [] } = (await response.json()) as RangeAnswer;
+    return kvs.map(({ key, value = '' }) => ({
+      key: Buffer.from(key, 'base64').toString(),
+      value: Buffer.from(value, 'base64'),
+    }));
+  }
+}

@@ -1,0 +1,35 @@
+import { execFile, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+const MAIN = join(import.meta.dirname, '../../../packages/server/src/cli/main.ts');
+
+/** As an installation runs it: no debugger signal, from the sources. */
+export const teapotArgs = (...args: readonly string[]): string[] => [
+  '--disable-sigusr1',
+  '--conditions=teapot-source',
+  MAIN,
+  ...args,
+];
+
+/**
+ * Runs `teapot-kms ARGS...` to its end.
+ *
+ * @returns what it printed
+ * @throws Error with what it said on stderr
+ */
+export async function teapot(...args: readonly string[]): Promise<string> {
+  try {
+    return (await promisify(execFile)(process.execPath, teapotArgs(...args))).stdout;
+  } catch (error) {
+    throw new Error(`teapot-kms ${args.join(' ')}: ${(error as { stderr?: string }).stderr ?? String(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Runs it without waiting, for whoever wants to kill it. */
+export function spawnTeapot(...args: readonly string[]): ChildProcess {
+  return spawn(process.execPath, teapotArgs(...args), { stdio: 'ignore' });
+}

@@ -1,0 +1,44 @@
+/**
+ * Checks what would be published: the packages are packed, installed into an empty directory without this workspace,
+ * imported there, and the CLI is run.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const root = join(import.meta.dirname, '..');
+const directory = mkdtempSync(join(tmpdir(), 'teapot-pack-'));
+const run = (command: string, ...args: string[]): string =>
+  execFileSync(command, args, { cwd: directory, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+
+try {
+  for (const name of ['core', 'server']) {
+    run('npm', 'pack', '--silent', '--pack-destination', directory, join(root, 'packages', name));
+  }
+  const tarballs = readdirSync(directory).filter((name) => name.endsWith('.tgz'));
+  writeFileSync(join(directory, 'package.json'), '{"private":true,"type":"module"}');
+  run('npm', 'install', '--silent', '--no-audit', '--no-fund', ...tarballs.map((name) => `./${name}`));
+  writeFileSync(
+    join(directory, 'use.ts'),
+    "import { KmsError, newKeyId } from '@teapot-kms/core';\nimport { FakeClock } from '@teapot-kms/core/testing';\nimport { version } from '@teapot-kms/server';\n" +
+      "const id: string = newKeyId();\nif (new KmsError('ERR_KMS_CLOSED', id).code !== 'ERR_KMS_CLOSED' || !new FakeClock() || !version) throw new Error('wrong');\n",
+  );
+  run(process.execPath, 'use.ts');
+  run(
+    join(root, 'node_modules/.bin/tsc'),
+    '--noEmit',
+    '--module',
+    'nodenext',
+    '--strict',
+    '--skipLibCheck',
+    '--types',
+    '',
+    'use.ts',
+  );
+  const version = run(join(directory, 'node_modules/.bin/teapot-kms'), '--version').trim();
+  run(join(directory, 'node_modules/.bin/teapot-kms'), 'keys', 'generate', '--uri', `file:${join(directory, 'keys')}`);
+  console.log(`packed, installed, imported and run: teapot-kms ${version}`);
+} finally {
+  rmSync(directory, { recursive: true, force: true });
+}

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# `npm test` and `npm run test:full`: installs what is missing and runs everything; see test.ts.
+set -euo pipefail
+# shellcheck source=scripts/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+exec "$NODE" scripts/test.ts "$@"
