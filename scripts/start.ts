@@ -46,8 +46,10 @@ instances:
 }
 step(`2. teapot-kms serve --config ${config}   (its log: ${log})`);
 const logFile = openSync(log, 'a', 0o600);
+// In a process group of its own: a Ctrl-C would reach it twice, and the second one means "at once".
 const plugin = spawn(process.execPath, [...NODE_ARGS, 'serve', '--config', config], {
   stdio: ['ignore', 'ignore', logFile],
+  detached: true,
 });
 plugin.on('exit', (code) => {
   if (code !== 0) console.error(`the plugin ended with exit code ${String(code)}; see ${log}`);

@@ -17,7 +17,16 @@ export async function encryptionConfiguration(
   entries: readonly EncryptedResources[],
 ): Promise<string> {
   const printed = (version: KmsVersion, resources: readonly string[]): Promise<string> =>
-    teapot('config', 'encryption-configuration', '--config', configFile, '--kms-version', version, '--resource', ...resources);
+    teapot(
+      'config',
+      'encryption-configuration',
+      '--config',
+      configFile,
+      '--kms-version',
+      version,
+      '--resource',
+      ...resources,
+    );
   const [first] = entries;
   if (first !== undefined && entries.length === 1 && first.providers.length === 1) {
     return printed(first.providers[0], first.resources);

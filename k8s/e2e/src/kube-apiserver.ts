@@ -128,6 +128,11 @@ export class KubeApiserver {
     this.#daemon?.checkRunning();
     const { status, body } = await this.client.text(path);
     if (status === 200) return true;
-    throw new Error(body.split('\n').filter((line) => !line.startsWith('[+]')).join('; '));
+    throw new Error(
+      body
+        .split('\n')
+        .filter((line) => !line.startsWith('[+]'))
+        .join('; '),
+    );
   }
 }

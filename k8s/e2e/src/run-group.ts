@@ -1,0 +1,26 @@
+import { suite } from 'uvu';
+import { findBinaries, fullRun, kubernetesVersions, MissingBinary } from './binaries.ts';
+import type { KeyStore } from './key-store-fixture.ts';
+import { registerScenarios } from './register-scenarios.ts';
+import type { ScenarioGroup } from './scenario.ts';
+
+/** What a test file calls: a group of scenarios on each version of Kubernetes, or a `SKIPPED` line that says what is missing. */
+export function runGroup(group: ScenarioGroup, keyStore: KeyStore): void {
+  for (const kubernetes of kubernetesVersions()) {
+    const what = `${group.name} on Kubernetes ${kubernetes}, keys in ${keyStore.name}`;
+    try {
+      findBinaries(kubernetes);
+    } catch (error) {
+      if (!(error instanceof MissingBinary)) throw error;
+      console.log(`SKIPPED ${what}: ${error.message}`);
+      continue;
+    }
+    const test = suite(what);
+    registerScenarios(test, group, keyStore, { kubernetes, which: fullRun ? 'all' : 'main' });
+    for (const { title, takesMinutes } of group.scenarios) {
+      if (takesMinutes === true && !fullRun)
+        console.log(`SKIPPED ${what}: ${title}: TEAPOT_TEST_FULL=1 (some minutes)`);
+    }
+    test.run();
+  }
+}
