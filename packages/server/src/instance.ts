@@ -1,15 +1,16 @@
 import { KeysetService, providerFor } from '@teapot-kms/core';
-import type { KmsService, ServiceDescription } from '@teapot-kms/core';
+import type { EventListener, KmsService } from '@teapot-kms/core';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { InstanceConfig } from './config/schema.ts';
 import { toHandler } from './kms/endpoint.ts';
-import type { CallRecord } from './kms/endpoint.ts';
+import type { CallObserver } from './kms/endpoint.ts';
 import { inspectionEndpoint } from './kms/inspection.ts';
 import { v1beta1Endpoints } from './kms/v1beta1.ts';
 import { v2Endpoints } from './kms/v2.ts';
-import { describeError, logCall, logEvent } from './logging.ts';
-import type { Metrics } from './metrics.ts';
+import { CallLog } from './call-log.ts';
+import { describeError, logEvent } from './logging.ts';
+import type { InstanceDescription, Metrics } from './metrics.ts';
 import { SocketListener } from './socket.ts';
 import { transports } from './transport/index.ts';
 import type { Transport } from './transport/seam.ts';
@@ -33,21 +34,37 @@ export class Instance {
   #listener: SocketListener | undefined;
   #retry: NodeJS.Timeout | undefined;
   #stopped = false;
+  #inFlight = 0;
+  #keySince = 0;
 
   constructor({ config, log, metrics }: InstanceOptions) {
     this.config = config;
     this.#log = log.child({ instance: config.name });
-    this.#service = openService(config, this.#log);
-    const onCall = (record: CallRecord): void => {
-      metrics.called(config.name, record);
-      logCall(this.#log, record);
+    this.#service = openService(config, (event) => {
+      if (event.type === 'store-operation') {
+        metrics.storeOperation(config.name, event.operation, event.ok, event.durationMs);
+      } else {
+        if (event.type === 'key-switched') this.#keySince = Date.now() / 1000;
+        logEvent(this.#log, event);
+      }
+    });
+    const callLog = new CallLog(this.#log);
+    const observer: CallObserver = {
+      began: () => {
+        this.#inFlight++;
+      },
+      ended: (record) => {
+        this.#inFlight--;
+        metrics.called(config.name, record);
+        callLog.write(record);
+      },
     };
     const endpoints = [
       ...v2Endpoints(this.#service, config.kmsV2Version),
       ...v1beta1Endpoints(this.#service),
       inspectionEndpoint(() => this.describe()),
     ];
-    const routes = new Map(endpoints.map((endpoint) => [endpoint.path, toHandler(endpoint, onCall)]));
+    const routes = new Map(endpoints.map((endpoint) => [endpoint.path, toHandler(endpoint, observer)]));
     this.#transport = transports[config.transport](routes);
   }
 
@@ -84,8 +101,16 @@ export class Instance {
     }
   }
 
-  describe(): ServiceDescription & { readonly instance: string; readonly version: string; readonly pid: number } {
-    return { instance: this.config.name, version, pid: process.pid, ...this.#service.describe() };
+  describe(): InstanceDescription & { readonly instance: string; readonly version: string; readonly pid: number } {
+    return {
+      instance: this.config.name,
+      version,
+      pid: process.pid,
+      listening: this.#listener !== undefined,
+      inFlight: this.#inFlight,
+      keySince: this.#keySince,
+      ...this.#service.describe(),
+    };
   }
 
   async #listen(takeOver: boolean): Promise<Error | undefined> {
@@ -105,11 +130,11 @@ export class Instance {
   }
 }
 
-function openService(config: InstanceConfig, log: Logger): KmsService {
+function openService(config: InstanceConfig, onEvent: EventListener): KmsService {
   const { uri, ...settings } = config.keys;
   return new KeysetService({
     source: providerFor(uri).open(uri, settings),
-    onEvent: (event) => logEvent(log, event),
+    onEvent,
     probeIntervalMs: config.probeInterval,
     statusGraceMs: config.statusGrace,
     goneGraceMs: config.goneGrace,

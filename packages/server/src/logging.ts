@@ -1,10 +1,9 @@
 import type { ServiceEvent } from '@teapot-kms/core';
 import { pino } from 'pino';
 import type { Logger } from 'pino';
-import { GrpcStatus, statusName } from './transport/seam.ts';
-import type { CallRecord } from './kms/endpoint.ts';
 import { keyIdHash } from './key-id-hash.ts';
 
+type LoggedEvent = Exclude<ServiceEvent, { type: 'store-operation' }>;
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 /** JSON lines on stderr, written at once: what is logged before a crash is there after it. */
@@ -30,17 +29,8 @@ export function describeError(error: unknown, depth = 3): object {
   };
 }
 
-/** A failed call at `warn` with its uid, by which kube-apiserver's own log names the object; others at `debug`. */
-export function logCall(log: Logger, { endpoint, status, durationMs, uid, error }: CallRecord): void {
-  const level = status === GrpcStatus.OK ? 'debug' : 'warn';
-  if (!log.isLevelEnabled(level)) return;
-  const { api, method } = endpoint;
-  const fields = { api, method, code: statusName(status), ms: Math.round(durationMs * 1000) / 1000, uid };
-  if (error) log[level]({ ...fields, error: describeError(error.cause ?? error) }, 'call failed');
-  else log[level](fields, 'call');
-}
-
-export function logEvent(log: Logger, event: ServiceEvent): void {
+/** What an operator should read; store operations are for the metrics. */
+export function logEvent(log: Logger, event: LoggedEvent): void {
   if (event.type === 'key-switched') {
     const { from, to } = event;
     const text = from === undefined ? 'key loaded' : 'key switched: kube-apiserver follows within a minute';

@@ -5,9 +5,17 @@ import type { CallRecord } from './kms/endpoint.ts';
 import { statusName } from './transport/seam.ts';
 import { version } from './version.ts';
 
+/** What an instance says of itself. */
+export interface InstanceDescription extends ServiceDescription {
+  readonly listening: boolean;
+  readonly inFlight: number;
+  /** Seconds since 1970, or 0 before the first key. */
+  readonly keySince: number;
+}
+
 type Labels<Label extends string> = Partial<Record<Label, string | number>>;
 type Collect<Label extends string> = (set: (labels: Labels<Label>, value: number) => void) => void;
-type Describe = () => Iterable<readonly [instance: string, description: ServiceDescription]>;
+type Describe = () => Iterable<readonly [instance: string, description: InstanceDescription]>;
 
 /** Seconds; from a cached answer to kube-apiserver's deadline. */
 const BUCKETS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 3];
@@ -27,6 +35,14 @@ export class Metrics {
     registers: [this.registry],
   });
 
+  readonly #storeOperations = new Histogram({
+    name: 'teapot_kms_store_operation_duration_seconds',
+    help: 'Operations of the key store',
+    labelNames: ['instance', 'operation', 'ok'],
+    buckets: BUCKETS,
+    registers: [this.registry],
+  });
+
   /** @param describe - what the instances look like at the time of a scrape */
   constructor(describe: Describe) {
     collectDefaultMetrics({ register: this.registry });
@@ -40,8 +56,12 @@ export class Metrics {
     this.#durations.observe({ instance, api, method }, durationMs / 1000);
   }
 
+  storeOperation(instance: string, operation: string, ok: boolean, durationMs: number): void {
+    this.#storeOperations.observe({ instance, operation, ok: String(ok) }, durationMs / 1000);
+  }
+
   #perInstance(describe: Describe): void {
-    const each = (fn: (instance: string, description: ServiceDescription) => void) => {
+    const each = (fn: (instance: string, description: InstanceDescription) => void) => {
       for (const [instance, description] of describe()) fn(instance, description);
     };
     this.#gauge('key_info', 'The current key', ['instance', 'key_id', 'key_id_hash', 'key_uri'], (set) =>
@@ -53,6 +73,15 @@ export class Metrics {
       each((instance, { lastGoodProbeAgeMs }) => {
         if (lastGoodProbeAgeMs !== undefined) set({ instance }, lastGoodProbeAgeMs / 1000);
       }),
+    );
+    this.#gauge('socket_up', 'Whether the instance listens', ['instance'], (set) =>
+      each((instance, { listening }) => set({ instance }, Number(listening))),
+    );
+    this.#gauge('calls_in_flight', 'Calls that have begun and not ended', ['instance'], (set) =>
+      each((instance, { inFlight }) => set({ instance }, inFlight)),
+    );
+    this.#gauge('key_since_timestamp_seconds', 'When the current key became current here', ['instance'], (set) =>
+      each((instance, { keySince }) => set({ instance }, keySince)),
     );
     const warnings = 'Trouble with the key store at present; the log and `teapot-kms status` say what';
     this.#gauge('warnings', warnings, ['instance'], (set) =>

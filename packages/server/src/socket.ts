@@ -116,7 +116,9 @@ function bind(server: Server, path: string): Promise<void> {
   });
 }
 
-/** Whether somebody accepts connections there. */
+const NOBODY = new Set(['ECONNREFUSED', 'ENOENT', 'ENOTDIR']);
+
+/** Whether somebody accepts connections there: only a refusal says no, a full backlog for instance does not. */
 function isLive(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
@@ -125,7 +127,7 @@ function isLive(path: string): Promise<boolean> {
       resolve(live);
     };
     socket.once('connect', () => answer(true));
-    socket.once('error', () => answer(false));
+    socket.once('error', ({ code }: NodeJS.ErrnoException) => answer(!NOBODY.has(code ?? '')));
   });
 }
 

@@ -28,13 +28,20 @@ export interface CallRecord {
   readonly error: RpcError | undefined;
 }
 
+/** Told of each call when it begins and when it has ended. */
+export interface CallObserver {
+  began(): void;
+  ended(record: CallRecord): void;
+}
+
 /** Makes a handler of an endpoint that reports each call and throws nothing but {@link RpcError}. */
-export function toHandler(endpoint: Endpoint, onCall: (record: CallRecord) => void): Handler {
+export function toHandler(endpoint: Endpoint, observer: CallObserver): Handler {
   return (request, call) => {
     const started = performance.now();
     const note: RequestNote = {};
+    observer.began();
     const finish = (status: GrpcStatusCode, error?: RpcError): void => {
-      onCall({ endpoint, status, durationMs: performance.now() - started, uid: note.uid, error });
+      observer.ended({ endpoint, status, durationMs: performance.now() - started, uid: note.uid, error });
     };
     const succeed = (answer: Buffer): Buffer => {
       finish(GrpcStatus.OK);

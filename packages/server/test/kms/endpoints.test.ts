@@ -43,7 +43,7 @@ function setUp() {
   const endpoints: Endpoint[] = [...v2Endpoints(service, 'v2'), ...v1beta1Endpoints(service)];
   const call = async (path: string, request: Buffer, onConnection: object = connection): Promise<Buffer> => {
     const endpoint = endpoints.find((one) => one.path === path)!;
-    const handler = toHandler(endpoint, (record) => records.push(record));
+    const handler = toHandler(endpoint, { began: () => undefined, ended: (record) => void records.push(record) });
     return handler(request, { connection: onConnection, signal: new AbortController().signal });
   };
   return { service, records, call, connection };
