@@ -1,7 +1,7 @@
 // Package conformance tests the plugin with kube-apiserver's own client code.
 //
-// This file is the second implementation of docs/spec/envelope-v1.md, written from that text alone: it shares no line
-// and no author's glance with packages/core, so that what both agree on is what the text says.
+// This file is the second implementation of docs/spec/envelope-v1.md, written from that text alone and not from
+// packages/core, so that what both agree on is what the text says.
 package conformance
 
 import (

@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"bytes"
-	"errors"
 	"testing"
 	"time"
 
@@ -83,7 +82,7 @@ func TestKeySwitchIsNoticedWithinASecond(t *testing.T) {
 	waitFor(t, 5*time.Second, "the new key in Status", func() error {
 		status, err := service.Status(t.Context())
 		if err == nil && status.KeyID != id {
-			err = errors.New("still the old one")
+			err = errNotYet
 		}
 		return err
 	})

@@ -91,11 +91,6 @@ export class KubeApiserver {
     await until('kube-apiserver is ready', () => this.#answersOk('/readyz?verbose'), { timeoutMs });
   }
 
-  /** It serves, whether or not its KMS plugins are well. */
-  async untilLive(): Promise<void> {
-    await until('kube-apiserver is live', () => this.#answersOk('/livez'), { timeoutMs: READY_TIMEOUT_MS });
-  }
-
   /** What kube-apiserver says of its KMS plugins; the answer may be up to 20 s old while all is well. */
   kmsHealth(): Promise<{ status: number; body: string }> {
     return this.client.text('/healthz/kms-providers');

@@ -3,6 +3,7 @@ import { Cluster } from './cluster.ts';
 import type { KeyStore } from './key-store-fixture.ts';
 import type { ScenarioGroup } from './scenario.ts';
 import { noSecretInLogs } from './scenarios/logs.ts';
+import { say } from './until.ts';
 
 export interface RegisterOptions {
   readonly kubernetes: string;
@@ -42,7 +43,7 @@ export function registerScenarios(
       const started = performance.now();
       try {
         await run(await ready());
-        console.log(`${title}: ${((performance.now() - started) / 1000).toFixed(1)} s`);
+        say(`${title}: ${((performance.now() - started) / 1000).toFixed(1)} s`);
       } catch (error) {
         failed = true;
         throw error;

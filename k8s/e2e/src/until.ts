@@ -48,5 +48,10 @@ export async function timed(work: () => Promise<unknown>): Promise<number> {
 
 /** A line that the test runner shows. */
 export function figure(name: string, value: string | number): void {
-  console.log(`FIGURE ${name}: ${value}`);
+  say(`FIGURE ${name}: ${value}`);
+}
+
+/** Prints a line of its own: uvu's dots end without a line break. */
+export function say(line: string): void {
+  console.log(`\n${line}`);
 }

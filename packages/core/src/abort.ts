@@ -12,12 +12,15 @@ export function abortError(signal: AbortSignal): KmsError {
 
 /**
  * `promise`, or an error as soon as `signal` is aborted. The work behind the promise goes on: others may wait for it.
+ * @param discard - gets what arrives after the abort, for results that must be wiped
  */
-export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal, discard?: (late: T) => void): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(abortError(signal));
+    // Also where nobody waits any more, or a late failure would be an unhandled rejection and end the process.
+    const settled = promise.then((value) => (signal.aborted ? discard?.(value) : resolve(value)), reject);
     if (signal.aborted) return onAbort();
     signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+    void settled.finally(() => signal.removeEventListener('abort', onAbort));
   });
 }

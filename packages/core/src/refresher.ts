@@ -22,6 +22,7 @@ export class Refresher {
   readonly #options: RefresherOptions;
   readonly #stopped = new AbortController();
   #running: Promise<boolean> | undefined;
+  #next: Promise<boolean> | undefined;
   #cancelTimer: (() => void) | undefined;
   #failures = 0;
 
@@ -30,14 +31,8 @@ export class Refresher {
   }
 
   /** Runs now, or joins a run that has not begun to read yet; a run already under way is followed by another one. */
-  async refresh(): Promise<boolean> {
-    const underWay = this.#running;
-    if (underWay) {
-      await underWay;
-      // Everyone who waited shares the run that the first of them starts.
-      return this.#running ?? this.#start();
-    }
-    return this.#start();
+  refresh(): Promise<boolean> {
+    return (this.#next ??= this.#startNext());
   }
 
   /** As {@link Refresher.refresh}, for callers that do not wait. */
@@ -48,6 +43,12 @@ export class Refresher {
   stop(): void {
     this.#stopped.abort();
     this.#cancelTimer?.();
+  }
+
+  async #startNext(): Promise<boolean> {
+    await this.#running;
+    this.#next = undefined;
+    return this.#start();
   }
 
   #start(): Promise<boolean> {

@@ -76,8 +76,14 @@ export interface ServiceDescription {
   readonly counters: Readonly<Record<string, number>>;
 }
 
-/** What happens rarely enough to be logged one by one. */
+/** What happens rarely enough to be told one by one. */
 export type ServiceEvent =
+  | {
+      readonly type: 'store-operation';
+      readonly operation: 'load' | 'describe' | 'wrap' | 'unwrap';
+      readonly durationMs: number;
+      readonly ok: boolean;
+    }
   | { readonly type: 'key-switched'; readonly from: string | undefined; readonly to: string }
   | { readonly type: 'store-ok' }
   | { readonly type: 'store-failed'; readonly error: Error }

@@ -16,18 +16,28 @@ export type YamlResult<T> =
   | { readonly value: T; readonly problems?: undefined }
   | { readonly value?: undefined; readonly problems: readonly YamlProblem[] };
 
+/** Most problems that are reported: of a file that is no YAML at all, every character may be one. */
+const MAX_PROBLEMS = 20;
+
 /**
- * Parses `text` as one YAML 1.2 document and checks it against `schema`. All problems are reported, not only the
- * first, each with its line. Aliases are refused (a few of them can expand to gigabytes), and so are duplicate keys.
+ * Parses `text` as one YAML 1.2 document and checks it against `schema`. Up to twenty problems are reported, not only
+ * the first, each with its line. Aliases are refused (a few of them can expand to gigabytes), and so are duplicate keys.
  */
 export function parseYaml<T>(text: string, schema: z.ZodType<T>): YamlResult<T> {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, stringKeys: true, version: '1.2' });
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    uniqueKeys: true,
+    stringKeys: true,
+    version: '1.2',
+    // They would cost seconds where thousands of lines are wrong.
+    prettyErrors: false,
+  });
   if (document.errors.length > 0) {
-    const problems = document.errors.map((error) => ({
+    const problems = document.errors.slice(0, MAX_PROBLEMS).map((error) => ({
       line: lines.linePos(error.pos[0]).line,
       path: '',
-      message: error.message.split('\n')[0]!.replace(/ at line.*$/, ''),
+      message: error.message.split('\n')[0]!,
     }));
     return { problems };
   }
@@ -39,7 +49,8 @@ export function parseYaml<T>(text: string, schema: z.ZodType<T>): YamlResult<T> 
   }
   const checked = schema.safeParse(value, { reportInput: true });
   if (checked.success) return { value: checked.data };
-  return { problems: checked.error.issues.flatMap((issue) => problemsOf(issue, document, lines)) };
+  const issues = checked.error.issues.slice(0, MAX_PROBLEMS);
+  return { problems: issues.flatMap((issue) => problemsOf(issue, document, lines)).slice(0, MAX_PROBLEMS) };
 }
 
 /** `FILE:LINE: PATH: MESSAGE`, one problem a line. */

@@ -1,12 +1,63 @@
 import type { ScenarioGroup } from '../scenario.ts';
+import { gracefulRestart } from './graceful-restart.ts';
 import { keySwitch } from './key-switch.ts';
+import { kills } from './kills.ts';
+import { latePlugin } from './late-plugin.ts';
 import { oneSeed } from './one-seed.ts';
+import { outage, pluginDownForMinutes, storeAwayForMinutes } from './outage.ts';
+import { v1Restart } from './v1-restart.ts';
+import { v1ToV2 } from './v1-to-v2.ts';
 import { v2Objects } from './v2-objects.ts';
 import { wrongKeyset } from './wrong-keyset.ts';
+
+const SECRETS_BY_V2 = [{ resources: ['secrets'], providers: ['v2'] }] as const;
+/** So that an outage of the key store shows while a test waits for it. */
+const QUICK = { probeInterval: '1s', statusGrace: '2s' };
 
 /** KMS v2 as most clusters use it. */
 export const v2Group: ScenarioGroup = {
   name: 'v2',
   encrypted: [{ resources: ['secrets', 'teapots.example.com'], providers: ['v2'] }],
   scenarios: [...v2Objects, ...oneSeed, ...keySwitch, ...wrongKeyset],
+};
+
+/** KMS v1, and the way from it to v2. */
+export const v1Group: ScenarioGroup = {
+  name: 'v1',
+  encrypted: [{ resources: ['secrets'], providers: ['v1'] }],
+  featureGates: ['KMSv1=true'],
+  scenarios: [...v1Restart, ...gracefulRestart, ...v1ToV2],
+};
+
+/** Plugin or key store away. */
+export const outageGroup: ScenarioGroup = {
+  name: 'outages',
+  encrypted: SECRETS_BY_V2,
+  pluginSettings: QUICK,
+  startsItself: true,
+  scenarios: [...latePlugin, ...outage],
+};
+
+export const pluginDownGroup: ScenarioGroup = {
+  name: 'plugin-down',
+  encrypted: SECRETS_BY_V2,
+  scenarios: [pluginDownForMinutes],
+};
+
+export const storeAwayGroup: ScenarioGroup = {
+  name: 'store-away',
+  encrypted: SECRETS_BY_V2,
+  pluginSettings: QUICK,
+  scenarios: [storeAwayForMinutes],
+};
+
+/** SIGKILL at the worst moments. */
+export const killGroup: ScenarioGroup = {
+  name: 'kills',
+  encrypted: [
+    { resources: ['secrets'], providers: ['v1'] },
+    { resources: ['configmaps'], providers: ['v2'] },
+  ],
+  featureGates: ['KMSv1=true'],
+  scenarios: kills,
 };

@@ -33,9 +33,14 @@ export class EnvelopeKey {
 
   constructor({ key, keyId, contextId, wrapped = Buffer.alloc(0) }: EnvelopeKeyOptions) {
     this.keyId = keyId;
+    try {
+      this.#header = encodeHeader(keyId, wrapped);
+      this.#associatedData = associatedData(this.#header, contextId);
+    } catch (error) {
+      key.wipe();
+      throw error;
+    }
     this.#xaes = new XaesKey(key);
-    this.#header = encodeHeader(keyId, wrapped);
-    this.#associatedData = associatedData(this.#header, contextId);
   }
 
   /**

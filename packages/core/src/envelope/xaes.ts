@@ -73,6 +73,8 @@ export class XaesKey {
     this.#destroyed = true;
     this.#cmac.final();
     this.#k1.fill(0);
+    this.#blocks.fill(0);
+    this.#blocks.fill(0);
   }
 
   #deriveKey(nonce: Buffer): Buffer {

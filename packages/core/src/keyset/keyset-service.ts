@@ -20,6 +20,7 @@ import type {
 } from '../service.ts';
 import { Starting } from '../starting.ts';
 import { StoreHealth } from '../store-health.ts';
+import { timed } from '../timed.ts';
 import type { Keyset } from './keyset.ts';
 import type { KeysetSource } from './keyset-source.ts';
 
@@ -72,7 +73,7 @@ export class KeysetService implements KmsService {
   }
 
   start(): void {
-    this.#stopWatch = this.#source.watch(() => this.#refresher.trigger());
+    this.#watch();
     this.#starting.until(this.#refresher.refresh());
   }
 
@@ -133,6 +134,11 @@ export class KeysetService implements KmsService {
     return Promise.resolve();
   }
 
+  #watch(): void {
+    this.#stopWatch?.();
+    this.#stopWatch = this.#closed ? undefined : this.#source.watch(() => this.#refresher.trigger());
+  }
+
   #usableKeyset(): Keyset {
     if (!this.#keyset) throw this.#notReady();
     const goneForMs = this.#health.goneForMs;
@@ -162,10 +168,13 @@ export class KeysetService implements KmsService {
 
   async #load(signal: AbortSignal): Promise<boolean> {
     try {
-      const keyset = await unlessAborted(this.#source.load({ signal }), signal);
+      const load = () => unlessAborted(this.#source.load({ signal }), signal, (late) => late.destroy());
+      this.#use(await timed('load', load, this.#onEvent));
       this.#counters.loads++;
-      this.#use(keyset);
+      const healed = this.#health.lastError !== undefined;
       if (this.#health.good()) this.#onEvent({ type: 'store-ok' });
+      // What was watched may have been another directory, or none.
+      if (healed) this.#watch();
       return true;
     } catch (error) {
       if (this.#closed) return false;

@@ -21,7 +21,9 @@ import type {
 } from '../service.ts';
 import { Starting } from '../starting.ts';
 import { StoreHealth } from '../store-health.ts';
+import { timed } from '../timed.ts';
 import { KekCache } from './kek-cache.ts';
+import { destroyLocalKek } from './local-kek.ts';
 import type { RemoteKek, RemoteKekDescription } from './remote-kek.ts';
 import { SealingKeks } from './sealing-keks.ts';
 import { Unwrapper } from './unwrapper.ts';
@@ -80,12 +82,20 @@ export class LocalKekService implements KmsService {
     this.#unknown = new NegativeCache(clock, UNKNOWN_KEY_TTL_MS);
     this.#starting = new Starting(clock);
     this.#cache = new KekCache({ clock, maxEntries: options.cacheEntries ?? 10_000, softAgeMs, hardAgeMs });
-    this.#sealing = new SealingKeks({ remote, clock, softAgeMs, hardAgeMs, cache: this.#cache });
+    this.#sealing = new SealingKeks({
+      remote,
+      clock,
+      softAgeMs,
+      hardAgeMs,
+      cache: this.#cache,
+      onEvent: this.#onEvent,
+    });
     this.#unwrapper = new Unwrapper({
       remote,
       clock,
       cache: this.#cache,
       direct: this.#direct,
+      onEvent: this.#onEvent,
       timeoutMs: operationTimeoutMs,
       maxPending: options.maxPending ?? 1_024,
     });
@@ -124,6 +134,7 @@ export class LocalKekService implements KmsService {
 
   status(): MaybePromise<StatusResult> {
     if (this.#starting.pending) return this.#starting.pending.then(() => this.status());
+    if (this.#closed) throw this.#notReady();
     const keyId = this.#direct ? this.#description?.primary : this.#sealing.keyId;
     const healthz = this.#health.healthz();
     if (keyId === undefined) throw this.#notReady();
@@ -175,11 +186,12 @@ export class LocalKekService implements KmsService {
     if (!description) throw this.#notReady();
     const announced = description.keys.find((key) => key.id === announcedKeyId && key.state === 'promoted');
     const keyId = announced?.id ?? description.primary;
-    const kek = await unlessAborted(this.#sealing.make(keyId, description.contextId, signal), signal);
-    const ciphertext = kek.sealing.seal(plaintext);
-    kek.sealing.destroy();
-    kek.opening.destroy();
-    return { ciphertext, keyId };
+    const kek = await unlessAborted(this.#sealing.make(keyId, description.contextId, signal), signal, destroyLocalKek);
+    try {
+      return { ciphertext: kek.sealing.seal(plaintext), keyId };
+    } finally {
+      destroyLocalKek(kek);
+    }
   }
 
   async #refreshAndSeal(plaintext: Uint8Array, context: EncryptContext): Promise<EncryptResult> {
@@ -206,7 +218,8 @@ export class LocalKekService implements KmsService {
     this.#counters.probes++;
     this.#cache.sweep();
     try {
-      const description = await unlessAborted(this.#remote.describe({ signal }), signal);
+      const describe = () => unlessAborted(this.#remote.describe({ signal }), signal);
+      const description = await timed('describe', describe, this.#onEvent);
       this.#description = description;
       if (!this.#direct) await this.#renewSealingKek(description, signal);
       if (this.#health.good()) this.#onEvent({ type: 'store-ok' });

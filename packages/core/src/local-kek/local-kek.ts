@@ -11,6 +11,11 @@ export interface LocalKek {
   readonly wrapped: Buffer;
 }
 
+export function destroyLocalKek({ sealing, opening }: LocalKek): void {
+  sealing.destroy();
+  opening.destroy();
+}
+
 /** Makes a new random local KEK and has the token wrap it under version `keyId`. */
 export async function newLocalKek(
   remote: RemoteKek,

@@ -1,7 +1,9 @@
 import type { Clock } from '../clock.ts';
 import type { EnvelopeKey } from '../envelope/envelope.ts';
+import type { EventListener } from '../service.ts';
+import { timed } from '../timed.ts';
 import { KekCache } from './kek-cache.ts';
-import { newLocalKek } from './local-kek.ts';
+import { destroyLocalKek, newLocalKek } from './local-kek.ts';
 import type { LocalKek } from './local-kek.ts';
 import type { RemoteKek, RemoteKekDescription } from './remote-kek.ts';
 
@@ -11,6 +13,7 @@ export interface SealingKeksOptions {
   readonly softAgeMs: number;
   readonly hardAgeMs: number;
   readonly cache: KekCache;
+  readonly onEvent: EventListener;
 }
 
 interface Aged {
@@ -37,9 +40,10 @@ export class SealingKeks {
 
   /** The local KEK to seal with now, or `undefined` where there is none that is young enough. */
   usable(announcedKeyId: string | undefined): EnvelopeKey | undefined {
-    const announced = announcedKeyId !== undefined && announcedKeyId === this.#previous?.key.keyId;
     const { clock, hardAgeMs } = this.#options;
-    const aged = announced ? this.#previous : this.#current;
+    // After a renewal by age both have the same id: then the younger one seals.
+    const current = announcedKeyId === undefined || announcedKeyId === this.#current?.key.keyId;
+    const aged = !current && announcedKeyId === this.#previous?.key.keyId ? this.#previous : this.#current;
     return aged && clock.now() - aged.since < hardAgeMs ? aged.key : undefined;
   }
 
@@ -49,9 +53,9 @@ export class SealingKeks {
     const current = this.#current;
     if (current?.key.keyId === description.primary && clock.now() - current.since < softAgeMs) return;
     const made = await this.make(description.primary, description.contextId, signal);
-    if (this.#destroyed) {
-      made.sealing.destroy();
-      made.opening.destroy();
+    // One that comes after its time could bring back a key that is the primary no more.
+    if (this.#destroyed || signal.aborted) {
+      destroyLocalKek(made);
       return;
     }
     cache.set(KekCache.keyOf(description.primary, made.wrapped), made.opening);
@@ -62,7 +66,8 @@ export class SealingKeks {
 
   make(keyId: string, contextId: Buffer, signal: AbortSignal): Promise<LocalKek> {
     this.wraps++;
-    return newLocalKek(this.#options.remote, keyId, contextId, { signal });
+    const { remote, onEvent } = this.#options;
+    return timed('wrap', () => newLocalKek(remote, keyId, contextId, { signal }), onEvent);
   }
 
   destroy(): void {

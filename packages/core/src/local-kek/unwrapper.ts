@@ -3,7 +3,10 @@ import type { Clock } from '../clock.ts';
 import type { Envelope } from '../envelope/codec.ts';
 import { EnvelopeKey } from '../envelope/envelope.ts';
 import type { OpeningKey } from '../envelope/envelope.ts';
+import { KEY_BYTES } from '../envelope/limits.ts';
 import { KmsError } from '../errors.ts';
+import type { EventListener } from '../service.ts';
+import { timed } from '../timed.ts';
 import { KekCache } from './kek-cache.ts';
 import type { RemoteKek } from './remote-kek.ts';
 import { SingleFlight } from './single-flight.ts';
@@ -12,6 +15,7 @@ export interface UnwrapperOptions {
   readonly remote: RemoteKek;
   readonly clock: Clock;
   readonly cache: KekCache;
+  readonly onEvent: EventListener;
   /** Never use the cache. */
   readonly direct: boolean;
   /** ms that one unwrap may take. */
@@ -50,7 +54,9 @@ export class Unwrapper {
    * @throws {@link KmsError} what the token answers; `ERR_KMS_OVERLOADED` when too many distinct keys wait for it
    */
   unwrap(envelope: Envelope, contextId: Buffer): Promise<OpeningKey> {
-    const key = KekCache.keyOf(envelope.keyId, envelope.wrapped);
+    // In direct mode each use is an operation of its own, for the token's audit log.
+    const { direct } = this.#options;
+    const key = direct ? `direct ${this.counters.unwraps}` : KekCache.keyOf(envelope.keyId, envelope.wrapped);
     const underWay = this.#flights.join(key);
     if (underWay) {
       this.counters.coalesced_unwraps++;
@@ -73,13 +79,19 @@ export class Unwrapper {
     // The request's buffer may be reused or wiped when its caller gives up; the operation goes on.
     const { keyId } = envelope;
     const wrapped = Buffer.from(envelope.wrapped);
-    const { remote, cache, clock, timeoutMs, direct } = this.#options;
+    const { remote, cache, clock, timeoutMs, direct, onEvent } = this.#options;
     const timeout = new AbortController();
     const cancel = clock.after(timeoutMs, () =>
       timeout.abort(new KmsError('ERR_KMS_STORE_UNAVAILABLE', `the token did not answer within ${timeoutMs} ms`)),
     );
     try {
-      const bytes = await unlessAborted(remote.unwrap(keyId, wrapped, { signal: timeout.signal }), timeout.signal);
+      const context = { signal: timeout.signal };
+      const unwrap = () => unlessAborted(remote.unwrap(keyId, wrapped, context), timeout.signal, (late) => late.wipe());
+      const bytes = await timed('unwrap', unwrap, onEvent);
+      if (bytes.length !== KEY_BYTES) {
+        bytes.wipe();
+        throw new KmsError('ERR_KMS_UNWRAP_FAILED', `the token unwrapped ${bytes.length} bytes, not ${KEY_BYTES}`);
+      }
       const kek = new EnvelopeKey({ key: bytes, keyId, contextId, wrapped });
       if (direct || this.#closed) setImmediate(() => kek.destroy());
       else cache.set(key, kek);

@@ -1,13 +1,17 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type * as nodeFs from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { KEY_BYTES } from '../envelope/limits.ts';
 import { KmsError } from '../errors.ts';
 import type { KeysetAdmin } from '../keyset/keyset-source.ts';
 import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../keyset/manifest.ts';
 import type { Manifest } from '../keyset/manifest.ts';
 
+/** A symbolic link whose target is the owner's process id: the one thing that is made with its content in one step. */
 const LOCK_NAME = '.lock';
+
+/** Takeovers and releases that are waited out before the keyset counts as busy. */
+const LOCK_ATTEMPTS = 5;
 
 /**
  * Writes a keyset directory so that a crash at any point leaves the old or the new keyset: each file goes to a
@@ -24,37 +28,52 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
 
   async readManifest(): Promise<{ manifest: Manifest; revision: string } | undefined> {
     const path = join(this.#directory, MANIFEST_NAME);
-    const text = await this.#readIfThere(path);
+    const text = await onDisk(() => this.#readIfThere(path));
     if (text === undefined) return undefined;
     return { manifest: parseManifest(text, path), revision: revisionOf(text) };
   }
 
-  async createKey(keyId: string): Promise<void> {
-    await this.#fs.mkdir(this.#directory, { recursive: true, mode: 0o700 });
-    const key = randomBytes(KEY_BYTES);
-    try {
-      await this.#writeDurably(blobName(keyId), key, 0o600);
-    } finally {
-      key.fill(0);
-    }
-  }
-
-  async writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
-    await this.#locked(async () => {
-      const text = await this.#readIfThere(join(this.#directory, MANIFEST_NAME));
-      if ((text === undefined ? undefined : revisionOf(text)) !== revision) {
-        throw new KmsError(
-          'ERR_KMS_KEYSET_CONFLICT',
-          'somebody else changed the keyset meanwhile; look at it and try again',
-        );
+  createKey(keyId: string): Promise<void> {
+    return onDisk(async () => {
+      await this.#makeDirectory();
+      const key = randomBytes(KEY_BYTES);
+      try {
+        await this.#writeDurably(blobName(keyId), key, 0o600);
+      } finally {
+        key.fill(0);
       }
-      await this.#writeDurably(MANIFEST_NAME, Buffer.from(formatManifest(manifest)), 0o644);
     });
   }
 
-  async destroyKey(keyId: string): Promise<void> {
-    await this.#fs.rm(join(this.#directory, blobName(keyId)), { force: true });
-    await this.#syncDirectory();
+  writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
+    return onDisk(() =>
+      this.#locked(async () => {
+        const text = await this.#readIfThere(join(this.#directory, MANIFEST_NAME));
+        if ((text === undefined ? undefined : revisionOf(text)) !== revision) {
+          throw new KmsError(
+            'ERR_KMS_KEYSET_CONFLICT',
+            'somebody else changed the keyset meanwhile; look at it and try again',
+          );
+        }
+        await this.#writeDurably(MANIFEST_NAME, Buffer.from(formatManifest(manifest)), 0o644);
+      }),
+    );
+  }
+
+  destroyKey(keyId: string): Promise<void> {
+    return onDisk(async () => {
+      await this.#fs.rm(join(this.#directory, blobName(keyId)), { force: true });
+      await this.#syncDirectory(this.#directory);
+    });
+  }
+
+  /** A new directory is only there after a crash when the one that it stands in was synced. */
+  async #makeDirectory(): Promise<void> {
+    const first = await this.#fs.mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    if (first === undefined) return;
+    let made = this.#directory;
+    for (; made.length > first.length; made = dirname(made)) await this.#syncDirectory(dirname(made));
+    await this.#syncDirectory(dirname(made));
   }
 
   async #writeDurably(name: string, bytes: Buffer, mode: number): Promise<void> {
@@ -70,11 +89,11 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
       await file.close();
     }
     await this.#fs.rename(temporary, join(this.#directory, name));
-    await this.#syncDirectory();
+    await this.#syncDirectory(this.#directory);
   }
 
-  async #syncDirectory(): Promise<void> {
-    const directory = await this.#fs.open(this.#directory, 'r');
+  async #syncDirectory(path: string): Promise<void> {
+    const directory = await this.#fs.open(path, 'r');
     try {
       await directory.sync();
     } finally {
@@ -96,29 +115,57 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
   async #takeLock(path: string): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
-        await this.#fs.writeFile(path, String(process.pid), { flag: 'wx', mode: 0o600 });
+        await this.#fs.symlink(String(process.pid), path);
         return;
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-        const owner = Number((await this.#readIfThere(path)) ?? '0');
-        if (attempt > 1 || isAlive(owner)) {
-          const message = `process ${owner} is changing this keyset; if that is not so, remove ${path}`;
-          throw new KmsError('ERR_KMS_KEYSET_CONFLICT', message);
-        }
-        await this.#fs.rm(path, { force: true });
+        if (codeOf(error) !== 'EEXIST') throw error;
       }
+      const owner = await this.#ownerOf(path);
+      if (attempt === LOCK_ATTEMPTS || (owner !== undefined && isAlive(Number(owner)))) {
+        const message = `process ${owner ?? ''} is changing this keyset; if that is not so, remove ${path}`;
+        throw new KmsError('ERR_KMS_KEYSET_CONFLICT', message);
+      }
+      if (owner !== undefined) await this.#removeStaleLock(path, owner);
     }
   }
 
-  async #readIfThere(path: string): Promise<string | undefined> {
-    try {
-      return await this.#fs.readFile(path, 'utf8');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
-    }
+  /** Takes the lock aside and looks again: another process may have taken it over since it was seen. */
+  async #removeStaleLock(path: string, owner: string): Promise<void> {
+    const aside = `${path}.${randomBytes(6).toString('hex')}.tmp`;
+    await unless('ENOENT', this.#fs.rename(path, aside));
+    const found = await this.#ownerOf(aside);
+    if (found !== undefined && found !== owner) await unless('EEXIST', this.#fs.symlink(found, path));
+    await this.#fs.rm(aside, { force: true });
+  }
+
+  #ownerOf(lock: string): Promise<string | undefined> {
+    return unless('ENOENT', this.#fs.readlink(lock));
+  }
+
+  #readIfThere(path: string): Promise<string | undefined> {
+    return unless('ENOENT', this.#fs.readFile(path, 'utf8'));
   }
 }
+
+/** The result, or `undefined` where the operation fails with `code`. */
+async function unless<T>(code: string, operation: Promise<T>): Promise<T | undefined> {
+  try {
+    return await operation;
+  } catch (error) {
+    if (codeOf(error) === code) return undefined;
+    throw error;
+  }
+}
+
+async function onDisk<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', (error as Error).message);
+  }
+}
+
+const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
 
 const revisionOf = (text: string): string => createHash('sha256').update(text).digest('hex');
 
@@ -128,6 +175,6 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    return codeOf(error) === 'EPERM';
   }
 }

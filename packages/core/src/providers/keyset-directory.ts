@@ -16,6 +16,9 @@ export interface DirectoryOptions {
 /** A mounted Secret may be swapped, and its old directory removed, while we read it. */
 const ATTEMPTS = 3;
 
+/** A FIFO under a file's name must not hold one of the threads that all instances share. */
+const READ = constants.O_RDONLY | constants.O_NONBLOCK;
+
 /**
  * Reads manifest and blobs (design D11). In a mounted Secret each name is a symlink through `..data`, which the
  * kubelet swaps as a whole; so the manifest's real directory is looked up once and all is read from there.
@@ -44,7 +47,7 @@ export async function readManifest(path: string, shownPath = path): Promise<Mani
 }
 
 async function readBlob(path: string, { allowGroupRead }: DirectoryOptions): Promise<SecretBytes> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  const file = await open(path, READ | constants.O_NOFOLLOW);
   try {
     const { mode, size } = await file.stat();
     if ((mode & 0o007) !== 0) {
@@ -74,7 +77,7 @@ async function readBlob(path: string, { allowGroupRead }: DirectoryOptions): Pro
 }
 
 async function readBounded(path: string, maxBytes: number): Promise<Buffer> {
-  const file = await open(path, 'r');
+  const file = await open(path, READ);
   try {
     const { size } = await file.stat();
     if (size > maxBytes)

@@ -221,11 +221,11 @@ export function transportSuite(test: Test, name: string, factory: TransportFacto
     }).listen();
     const call = fixture.client()(Buffer.from('x'));
     await started.promise;
-    const drained = fixture.transport.drain(5_000);
-    await sleep(20);
+    const drained = fixture.transport.drain(5_000).then(() => 'drained');
+    assert.is(await Promise.race([drained, sleep(100, 'waits')]), 'waits');
     release(Buffer.from('done'));
     assert.equal(await call, Buffer.from('done'));
-    await drained;
+    assert.is(await Promise.race([drained, sleep(1_000, 'waits')]), 'drained');
     await fixture.close();
   });
 

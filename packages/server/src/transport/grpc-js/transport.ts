@@ -1,6 +1,7 @@
 import { Server, ServerCredentials, status as GrpcJsStatus } from '@grpc/grpc-js';
 import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
 import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { GrpcStatus, MAX_REQUEST_BYTES, RpcError, statusName } from '../seam.ts';
 import type { Handler, Routes, Transport } from '../seam.ts';
 import { GrpcJsCall } from './call.ts';
@@ -36,19 +37,24 @@ export class GrpcJsTransport implements Transport {
     const name = `connection-${++this.#accepted}`;
     Object.defineProperty(socket, 'remoteAddress', { value: name });
     this.#connections.set(name, socket);
+    // Without a listener a reset connection would end the process.
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.#connections.delete(name));
     this.#injector.injectConnection(socket);
   }
 
   async drain(graceMs: number): Promise<void> {
-    const finished = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
-    const timer = setTimeout(() => {
-      this.#server.forceShutdown();
-      for (const socket of this.#connections.values()) socket.destroy();
-    }, graceMs);
-    await finished;
-    clearTimeout(timer);
+    const sockets = [...this.#connections.values()];
+    const closed = Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve))));
+    // Closes every HTTP/2 session: GOAWAY, then the calls under way, then the socket. Its own callback comes at once on
+    // Node 26, which closes the sessions before grpc-js does, and never for a session that its client has destroyed; so
+    // the sockets are what we wait for.
+    this.#server.tryShutdown(() => undefined);
+    const grace = new AbortController();
+    await Promise.race([closed, sleep(graceMs, undefined, { signal: grace.signal })]);
+    grace.abort();
+    this.#server.forceShutdown();
+    for (const socket of this.#connections.values()) socket.destroy();
   }
 
   #unary(handler: Handler) {

@@ -1,0 +1,12 @@
+export { FakeClock, settle } from './fake-clock.ts';
+export { Faults } from './faults.ts';
+export { FakeToken, FaultInjectingRemoteKek } from './fault-injecting-remote-kek.ts';
+export { FakeKeysetStore, FaultInjectingSource } from './fault-injecting-source.ts';
+export { keysetSourceSuite } from './keyset-source-suite.ts';
+export type { KeysetSourceFixture } from './keyset-source-suite.ts';
+export { rejectsWithCode } from './rejects-with-code.ts';
+export { rememberSecret } from './remember-secret.ts';
+export { remoteKekSuite } from './remote-kek-suite.ts';
+export type { RemoteKekFixture } from './remote-kek-suite.ts';
+export { assertNoSecret } from './secret-search.ts';
+export type { TestFunction } from './test-function.ts';

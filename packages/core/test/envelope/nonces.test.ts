@@ -1,0 +1,34 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { takeNonce } from '../../src/envelope/nonces.ts';
+
+test('no nonce is given twice, over many refills', () => {
+  const seen = new Set<string>();
+  const out = Buffer.alloc(24);
+  for (let i = 0; i < 50_000; i++) {
+    takeNonce(out, 0);
+    seen.add(out.toString('latin1'));
+  }
+  assert.is(seen.size, 50_000);
+});
+
+test('each half of a nonce is random by itself', () => {
+  const halves = [new Set<string>(), new Set<string>()];
+  const out = Buffer.alloc(24);
+  for (let i = 0; i < 10_000; i++) {
+    takeNonce(out, 0);
+    halves[0]!.add(out.toString('latin1', 0, 12));
+    halves[1]!.add(out.toString('latin1', 12));
+  }
+  assert.equal([halves[0]!.size, halves[1]!.size], [10_000, 10_000]);
+});
+
+test('a nonce takes the place it is given and no more', () => {
+  const out = Buffer.alloc(40);
+  takeNonce(out, 8);
+  assert.equal(out.subarray(0, 8), Buffer.alloc(8));
+  assert.equal(out.subarray(32), Buffer.alloc(8));
+  assert.not.equal(out.subarray(8, 32), Buffer.alloc(24));
+});
+
+test.run();
