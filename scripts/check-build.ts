@@ -5,12 +5,13 @@
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 const root = join(import.meta.dirname, '..');
 const directory = mkdtempSync(join(tmpdir(), 'teapot-pack-'));
+const env = { ...process.env, PATH: `${dirname(process.execPath)}:${process.env['PATH'] ?? ''}` };
 const run = (command: string, ...args: string[]): string =>
-  execFileSync(command, args, { cwd: directory, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  execFileSync(command, args, { cwd: directory, env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
 
 try {
   for (const name of ['core', 'server']) {
@@ -33,7 +34,9 @@ try {
     '--strict',
     '--skipLibCheck',
     '--types',
-    '',
+    'node',
+    '--typeRoots',
+    join(root, 'node_modules/@types'),
     'use.ts',
   );
   const version = run(join(directory, 'node_modules/.bin/teapot-kms'), '--version').trim();
