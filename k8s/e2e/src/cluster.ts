@@ -1,3 +1,4 @@
+import { rememberSecret } from '@teapot-kms/core/testing';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -114,8 +115,9 @@ export class Cluster {
     await Promise.all([this.plugin.kill(), this.apiserver.stop()]);
     await this.etcd.stop();
     this.client.close();
-    await this.store.dispose();
     this.#copyLogs(process.env['TEAPOT_TEST_LOG_DIR']);
+    for (const key of await this.store.secrets()) rememberSecret(key);
+    await this.store.dispose();
     if (keep) console.log(`the logs are in ${this.directory}`);
     else rmSync(this.directory, { recursive: true, force: true });
   }

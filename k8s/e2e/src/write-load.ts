@@ -1,31 +1,43 @@
 import { isDeepStrictEqual } from 'node:util';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ApiError } from './api-client.ts';
 import type { ApiClient, KubeObject } from './api-client.ts';
 
 /** ms that a writer waits after a failure, so as not to spin while a server is down. */
 const PAUSE_MS = 50;
+/** Each writer creates this many objects, then writes them anew in turn, so that reading all back stays quick. */
+const OBJECTS_PER_WRITER = 100;
 
-/** Creates objects as fast as it can, and remembers which of them the server acknowledged. */
+export interface WriteLoadOptions {
+  readonly collection: string;
+  /** What the objects' names begin with. */
+  readonly name: string;
+  /** An object with new content in `data`. */
+  readonly make: (name: string) => KubeObject;
+  readonly writers: number;
+}
+
+/** What may be read back of one object. */
+interface Written {
+  acknowledged: KubeObject | undefined;
+  /** Writes since then that failed: one may have been made all the same, when a server died before it answered. */
+  unknown: KubeObject[];
+}
+
+/** Writes objects as fast as it can, and remembers what the server acknowledged. */
 export class WriteLoad {
-  readonly acknowledged = new Map<string, KubeObject>();
   readonly failures: Error[] = [];
-  /** A write that failed may have been made all the same, when the server died before it answered. */
-  readonly #unknown = new Map<string, KubeObject>();
+  acknowledged = 0;
   readonly #client: ApiClient;
-  readonly #collection: string;
-  readonly #make: (name: string) => KubeObject;
-  readonly #prefix: string;
+  readonly #options: WriteLoadOptions;
+  readonly #written = new Map<string, Written>();
   readonly #writers: Promise<void>[];
   #stopping = false;
-  #count = 0;
 
-  /** @param make - an object by its name, with its content in `data` */
-  constructor(client: ApiClient, collection: string, prefix: string, make: (name: string) => KubeObject, width = 4) {
+  constructor(client: ApiClient, options: WriteLoadOptions) {
     this.#client = client;
-    this.#collection = collection;
-    this.#prefix = prefix;
-    this.#make = make;
-    this.#writers = Array.from({ length: width }, () => this.#write());
+    this.#options = options;
+    this.#writers = Array.from({ length: options.writers }, (_, writer) => this.#write(writer));
   }
 
   async stop(): Promise<void> {
@@ -36,42 +48,62 @@ export class WriteLoad {
   /**
    * Reads all back, by one list and one by one.
    *
-   * @throws Error unless every acknowledged object is there byte for byte, and no other is garbled
+   * @throws Error unless every object is there byte for byte as it was acknowledged last
    */
   async verify(): Promise<void> {
-    const listed = new Map(
-      (await this.#client.list(this.#collection)).items.map((item) => [item.metadata.name, item] as const),
-    );
-    for (const [name, object] of this.#unknown) {
-      const found = listed.get(name);
-      if (found) mustEqual(found, object);
-    }
-    for (const [name, object] of this.acknowledged) {
-      const found = listed.get(name);
-      if (!found) throw new Error(`${name} was acknowledged and is not in the list`);
-      mustEqual(found, object);
-      mustEqual(await this.#client.get(`${this.#collection}/${name}`), object);
+    const { collection } = this.#options;
+    const { items } = await this.#client.list(collection);
+    const listed = new Map(items.map((item) => [item.metadata.name, item]));
+    for (const [name, written] of this.#written) {
+      check(name, written, listed.get(name));
+      if (listed.has(name)) check(name, written, await this.#client.get(`${collection}/${name}`));
     }
   }
 
-  async #write(): Promise<void> {
-    while (!this.#stopping) {
-      const name = `${this.#prefix}-${this.#count++}`;
-      const object = this.#make(name);
+  async #write(writer: number): Promise<void> {
+    const { name: prefix, make } = this.#options;
+    for (let count = 0; !this.#stopping; count++) {
+      const name = `${prefix}-${writer}-${count % OBJECTS_PER_WRITER}`;
+      const object = make(name);
+      const written = this.#written.get(name) ?? { acknowledged: undefined, unknown: [] };
+      this.#written.set(name, written);
       try {
-        await this.#client.create(this.#collection, object);
-        this.acknowledged.set(name, object);
+        await this.#put(object, written);
+        written.acknowledged = object;
+        written.unknown = [];
+        this.acknowledged++;
       } catch (error) {
+        written.unknown.push(object);
         this.failures.push(error as Error);
-        this.#unknown.set(name, object);
         await sleep(PAUSE_MS);
       }
     }
   }
+
+  async #put(object: KubeObject, { acknowledged, unknown }: Written): Promise<void> {
+    const { collection } = this.#options;
+    const path = `${collection}/${object.metadata.name}`;
+    if (acknowledged) {
+      await this.#client.replace(path, object);
+      return;
+    }
+    try {
+      await this.#client.create(collection, object);
+    } catch (error) {
+      // An earlier create that failed was made all the same.
+      if (!(error instanceof ApiError && error.status === 409 && unknown.length > 0)) throw error;
+      await this.#client.replace(path, object);
+    }
+  }
 }
 
-function mustEqual(found: KubeObject, written: KubeObject): void {
-  if (!isDeepStrictEqual(found.data, written.data)) {
-    throw new Error(`${written.metadata.name} was read back as something else`);
+function check(name: string, { acknowledged, unknown }: Written, found: KubeObject | undefined): void {
+  if (!found) {
+    if (acknowledged) throw new Error(`${name} was acknowledged and is not there`);
+    return;
+  }
+  const possible = acknowledged ? [acknowledged, ...unknown] : unknown;
+  if (!possible.some(({ data }) => isDeepStrictEqual(data, found.data))) {
+    throw new Error(`${name} was read back as something that was not written`);
   }
 }

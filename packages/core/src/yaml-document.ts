@@ -77,7 +77,9 @@ function problemsOf(issue: z.core.$ZodIssue, document: Document, lines: LineCoun
 function problemsOfUnion(issue: z.core.$ZodIssueInvalidUnion, document: Document, lines: LineCounter): YamlProblem[] {
   const depth = (issues: readonly z.core.$ZodIssue[]) =>
     Math.min(...issues.map((one) => one.path.length + (one.code === 'unrecognized_keys' ? 1 : 0)));
-  const [closest] = issue.errors.toSorted((a, b) => depth(b) - depth(a) || a.length - b.length);
+  const places = (issues: readonly z.core.$ZodIssue[]) =>
+    issues.reduce((sum, one) => sum + (one.code === 'unrecognized_keys' ? one.keys.length : 1), 0);
+  const [closest] = issue.errors.toSorted((a, b) => depth(b) - depth(a) || places(a) - places(b));
   if (closest && depth(closest) > 0) {
     return closest.flatMap((inner) => problemsOf({ ...inner, path: [...issue.path, ...inner.path] }, document, lines));
   }

@@ -147,6 +147,14 @@ test('doctor finds what is wrong before the start, and says what to do in order'
   assert.ok(steps.indexOf('make the keyset') < steps.indexOf('start the plugin'));
 });
 
+test('doctor names a key that a killed writer has left behind', ({ site }) => {
+  site.generate('main');
+  const left = site.path('keys/main/.abc.key.0123456789ab.tmp');
+  writeFileSync(left, Buffer.alloc(32), { mode: 0o600 });
+  site.writeConfig([site.instance('main')]);
+  assert.match(teapot('doctor', '--config', site.configFile).stdout, `${left} is a key that no manifest lists`);
+});
+
 test('doctor warns of a directory in which everyone may replace the socket', ({ site }) => {
   site.generate('main');
   mkdirSync(site.path('run/main'), { recursive: true });

@@ -4,15 +4,11 @@ import { keySwitch } from './key-switch.ts';
 import { kills } from './kills.ts';
 import { latePlugin } from './late-plugin.ts';
 import { oneSeed } from './one-seed.ts';
-import { outage, pluginDownForMinutes, storeAwayForMinutes } from './outage.ts';
+import { outage } from './outage.ts';
 import { v1Restart } from './v1-restart.ts';
 import { v1ToV2 } from './v1-to-v2.ts';
 import { v2Objects } from './v2-objects.ts';
 import { wrongKeyset } from './wrong-keyset.ts';
-
-const SECRETS_BY_V2 = [{ resources: ['secrets'], providers: ['v2'] }] as const;
-/** So that an outage of the key store shows while a test waits for it. */
-const QUICK = { probeInterval: '1s', statusGrace: '2s' };
 
 /** KMS v2 as most clusters use it. */
 export const v2Group: ScenarioGroup = {
@@ -32,23 +28,11 @@ export const v1Group: ScenarioGroup = {
 /** Plugin or key store away. */
 export const outageGroup: ScenarioGroup = {
   name: 'outages',
-  encrypted: SECRETS_BY_V2,
-  pluginSettings: QUICK,
+  encrypted: [{ resources: ['secrets'], providers: ['v2'] }],
+  // So that an outage of the key store shows while a test waits for it.
+  pluginSettings: { probeInterval: '1s', statusGrace: '2s' },
   startsItself: true,
   scenarios: [...latePlugin, ...outage],
-};
-
-export const pluginDownGroup: ScenarioGroup = {
-  name: 'plugin-down',
-  encrypted: SECRETS_BY_V2,
-  scenarios: [pluginDownForMinutes],
-};
-
-export const storeAwayGroup: ScenarioGroup = {
-  name: 'store-away',
-  encrypted: SECRETS_BY_V2,
-  pluginSettings: QUICK,
-  scenarios: [storeAwayForMinutes],
 };
 
 /** SIGKILL at the worst moments. */

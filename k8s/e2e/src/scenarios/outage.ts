@@ -9,19 +9,17 @@ import { figure, timed } from '../until.ts';
 export const outage: readonly Scenario[] = [
   { title: 'the plugin is down for a short time: unready, but reads and writes go on', run: pluginDown },
   { title: 'the key store is away: unready with the reason, but reads and writes go on', run: storeAway },
+  {
+    title: 'the key store is away: writes still go on after more than three minutes',
+    takesMinutes: true,
+    run: writesGoOn,
+  },
+  {
+    title: 'the plugin is down: writes fail three minutes after its last good answer, reads go on, and all recovers',
+    takesMinutes: true,
+    run: untilWritesExpire,
+  },
 ];
-
-export const pluginDownForMinutes: Scenario = {
-  title: 'the plugin is down: writes fail three minutes after its last good answer, reads go on, and all recovers',
-  takesMinutes: true,
-  run: untilWritesExpire,
-};
-
-export const storeAwayForMinutes: Scenario = {
-  title: 'the key store is away: writes still go on after more than three minutes',
-  takesMinutes: true,
-  run: writesGoOn,
-};
 
 /** kmsv2PluginWriteDEKSourceMaxTTL */
 const EXPIRY_SECONDS = 180;
@@ -60,18 +58,18 @@ async function storeAway(cluster: Cluster): Promise<void> {
 }
 
 async function untilWritesExpire({ apiserver, plugin, client }: Cluster): Promise<void> {
-  await client.create(SECRETS, secret('before-the-outage'));
+  await client.create(SECRETS, secret('before-a-long-outage'));
   await apiserver.kmsHealth();
   await plugin.stop();
   let refusal: Error | undefined;
   const seconds = await timed(async () => {
-    refusal = await writeUntilRefused(client, EXPIRY_SECONDS + SLACK_SECONDS);
+    refusal = await writeUntilRefused(client, 'plugin-down', EXPIRY_SECONDS + SLACK_SECONDS);
   });
   figure('seconds until writes fail after the plugin stopped', seconds.toFixed(0));
   assert.ok(refusal, 'writes go on without end');
   assert.match(refusal.message, /expired/);
   assert.ok(seconds > EXPIRY_SECONDS - POLL_SECONDS, `after ${seconds} s already`);
-  await client.get(`${SECRETS}/before-the-outage`);
+  await client.get(`${SECRETS}/before-a-long-outage`);
   await client.list(SECRETS);
 
   await plugin.start();
@@ -84,7 +82,7 @@ async function untilWritesExpire({ apiserver, plugin, client }: Cluster): Promis
 async function writesGoOn({ apiserver, store, client }: Cluster): Promise<void> {
   const putBack = await store.takeAway();
   await apiserver.untilKmsHealthy(false);
-  const refusal = await writeUntilRefused(client, EXPIRY_SECONDS + POLL_SECONDS);
+  const refusal = await writeUntilRefused(client, 'store-away', EXPIRY_SECONDS + POLL_SECONDS);
   assert.is(refusal, undefined, refusal?.message);
   assert.is((await apiserver.kmsHealth()).status, 500, 'it is unready all along');
   await putBack();
@@ -96,11 +94,11 @@ interface Writer {
 }
 
 /** Writes every few seconds, for so long; stops at the first refusal. */
-async function writeUntilRefused(client: Writer, seconds: number): Promise<Error | undefined> {
+async function writeUntilRefused(client: Writer, name: string, seconds: number): Promise<Error | undefined> {
   const end = performance.now() + seconds * 1000;
   for (let count = 0; performance.now() < end; count++) {
     try {
-      await client.create(SECRETS, secret(`minute-by-minute-${count}`));
+      await client.create(SECRETS, secret(`${name}-${count}`));
     } catch (error) {
       return error as Error;
     }

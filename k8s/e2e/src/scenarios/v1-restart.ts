@@ -11,7 +11,7 @@ const COUNT = 2_000;
 
 export const v1Restart: readonly Scenario[] = [
   { title: `KMS v1: ${COUNT} Secrets, each with a key of its own from the plugin`, run: write },
-  { title: `KMS v1: a restarted kube-apiserver decrypts each of ${COUNT} Secrets once`, run: restart },
+  { title: `KMS v1: a restarted kube-apiserver decrypts each of ${COUNT} Secrets once per list`, run: restart },
 ];
 
 async function write(cluster: Cluster): Promise<void> {
@@ -51,6 +51,17 @@ async function restart({ client, plugin, apiserver }: Cluster): Promise<void> {
   // kube-apiserver's health check encrypts "ping" and decrypts that; nothing else was written meanwhile.
   const pings = encryptsAfter - encryptsBefore;
   const decrypts = decryptsAfter - decryptsBefore - pings;
-  figure(`Decrypts at a restart for ${COUNT} Secrets (v1)`, decrypts);
-  assert.is(decrypts, before.items.length);
+  const reads = (await client.metrics()).sum('apiserver_storage_transformation_operations_total', {
+    resource: 'secrets',
+    transformation_type: 'from_storage',
+    status: 'OK',
+  });
+  figure(`Decrypts at a restart for ${COUNT} Secrets (v1); objects read from etcd`, `${decrypts}; ${reads}`);
+  // One list for the cache of Secrets. 1.34 makes a second one for an informer of its own, at the same time: what the
+  // two read at once is asked for twice, as there is no single flight in kube-apiserver.
+  const lists = Math.ceil(reads / before.items.length);
+  assert.ok(lists <= 2, `${lists} lists`);
+  assert.ok(decrypts >= before.items.length, 'each Secret has a key of its own');
+  assert.ok(decrypts <= reads, 'at most one Decrypt for each read');
+  assert.is((await calls())[0] - (await calls())[1], decryptsAfter - encryptsAfter, 'and none later');
 }

@@ -27,6 +27,8 @@ export interface KeysetSource {
    * @returns what ends the watch
    */
   watch(onChange: () => void): () => void;
+  /** What this kind of store checks beyond what a load shows, for `doctor`: remarks for an operator, none if all is well. */
+  examine?(): Promise<readonly string[]>;
   /** Where keys can be managed through us: what `teapot-kms keys` works on. */
   readonly admin?: KeysetAdmin;
 }

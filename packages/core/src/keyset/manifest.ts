@@ -25,7 +25,7 @@ export type KeyState = 'pending' | 'promoted' | 'retired';
 const isContextId = (text: string) => new RegExp(`^[0-9a-f]{${2 * CONTEXT_ID_BYTES}}$`).test(text);
 
 const keyIdSchema = z.string().refine(isKeyId, 'expected a key id: 1-64 of a-z, 0-9, "." and "-"');
-const timeSchema = z.iso.datetime();
+const timeSchema = z.iso.datetime('expected a time in UTC such as 2026-01-02T03:04:05Z');
 
 const manifestSchema = z
   .strictObject({

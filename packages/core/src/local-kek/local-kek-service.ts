@@ -60,6 +60,7 @@ export class LocalKekService implements KmsService {
   readonly #remote: RemoteKek;
   readonly #onEvent: EventListener;
   readonly #direct: boolean;
+  readonly #maxPending: number;
   readonly #health: StoreHealth;
   readonly #refresher: Refresher;
   readonly #unknown: NegativeCache;
@@ -70,6 +71,7 @@ export class LocalKekService implements KmsService {
   readonly #decrypts = new Map<string, number>();
   readonly #counters = { probes: 0, probe_failures: 0, key_switches: 0, unknown_keys: 0 };
   #description: RemoteKekDescription | undefined;
+  #directWraps = 0;
   #closed = false;
 
   constructor(options: LocalKekServiceOptions) {
@@ -78,6 +80,7 @@ export class LocalKekService implements KmsService {
     this.#remote = remote;
     this.#onEvent = options.onEvent ?? (() => undefined);
     this.#direct = options.direct ?? false;
+    this.#maxPending = options.maxPending ?? 1_024;
     this.#health = new StoreHealth(clock, options.statusGraceMs ?? 2 * 60_000);
     this.#unknown = new NegativeCache(clock, UNKNOWN_KEY_TTL_MS);
     this.#starting = new Starting(clock);
@@ -97,7 +100,7 @@ export class LocalKekService implements KmsService {
       direct: this.#direct,
       onEvent: this.#onEvent,
       timeoutMs: operationTimeoutMs,
-      maxPending: options.maxPending ?? 1_024,
+      maxPending: this.#maxPending,
     });
     this.#refresher = new Refresher({
       clock,
@@ -186,7 +189,13 @@ export class LocalKekService implements KmsService {
     if (!description) throw this.#notReady();
     const announced = description.keys.find((key) => key.id === announcedKeyId && key.state === 'promoted');
     const keyId = announced?.id ?? description.primary;
-    const kek = await unlessAborted(this.#sealing.make(keyId, description.contextId, signal), signal, destroyLocalKek);
+    if (this.#directWraps >= this.#maxPending) {
+      this.#unwrapper.counters.rejected++;
+      throw new KmsError('ERR_KMS_OVERLOADED', `${this.#maxPending} operations wait for the key store already`);
+    }
+    this.#directWraps++;
+    const making = this.#sealing.make(keyId, description.contextId, signal).finally(() => this.#directWraps--);
+    const kek = await unlessAborted(making, signal, destroyLocalKek);
     try {
       return { ciphertext: kek.sealing.seal(plaintext), keyId };
     } finally {

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { KmsError } from '../errors.ts';
 import type { KeysetProvider, KeysetSource } from '../keyset/keyset-source.ts';
 import { KeysetDirectoryAdmin } from './keyset-directory-admin.ts';
-import { loadKeysetDirectory } from './keyset-directory.ts';
+import { findLeftovers, loadKeysetDirectory } from './keyset-directory.ts';
 
 const settings = z.strictObject({
   allowGroupRead: z
@@ -32,12 +32,13 @@ export function openKeysetDirectory(
   fs: typeof nodeFs = nodeFs,
 ): KeysetSource {
   const directory = uri.replace(/^file:(\/\/(?=\/))?/, '');
-  if (!isAbsolute(directory) || directory.includes('\0') || directory.includes('?')) {
+  if (!isAbsolute(directory) || directory.startsWith('//') || directory.includes('\0') || directory.includes('?')) {
     throw new KmsError('ERR_KMS_INVALID_URI', `expected file:/absolute/directory, found ${JSON.stringify(uri)}`);
   }
   return {
     uri: `file:${directory}`,
     load: () => loadKeysetDirectory(directory, { allowGroupRead }),
+    examine: () => findLeftovers(directory),
     watch: (onChange) => watchDirectory(directory, onChange),
     admin: new KeysetDirectoryAdmin(directory, fs),
   };

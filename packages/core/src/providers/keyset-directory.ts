@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { open, realpath } from 'node:fs/promises';
+import { open, readdir, realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { KEY_BYTES } from '../envelope/limits.ts';
 import { KmsError } from '../errors.ts';
@@ -39,6 +39,21 @@ export async function loadKeysetDirectory(directory: string, options: DirectoryO
       throw fileError(error, manifestPath);
     }
   }
+}
+
+/**
+ * Names what a killed writer has left behind: it holds key bytes that no manifest lists. Not removed by itself, since
+ * another writer may be about to list it.
+ */
+export async function findLeftovers(directory: string): Promise<string[]> {
+  const manifest = await readManifest(join(directory, MANIFEST_NAME));
+  const listed = new Set(manifest.keys.map(({ id }) => blobName(id)));
+  const names = (await readdir(directory)).filter(
+    (name) => /\.key(\.[0-9a-f]+\.tmp)?$/.test(name) && !listed.has(name),
+  );
+  return names.map(
+    (name) => `${join(directory, name)} is a key that no manifest lists; if no "keys" command runs, remove it`,
+  );
 }
 
 /** @param shownPath - what an error names */

@@ -36,7 +36,8 @@ function textsOf(shown: unknown): string[] {
 
 function json(shown: unknown): string {
   try {
-    return String(JSON.stringify(shown));
+    const text = JSON.stringify(shown) as string | undefined;
+    return text ?? '';
   } catch {
     return '';
   }

@@ -11,15 +11,20 @@ import {
 } from '../../src/testing/index.ts';
 import { KmsError } from '../../src/errors.ts';
 
+async function later(work: () => void): Promise<void> {
+  await Promise.resolve();
+  work();
+}
+
 keysetSourceSuite(test, 'the fake source', () => {
   const source = new FaultInjectingSource();
   const store = source.admin;
   return Promise.resolve({
     source,
     reopen: () => new FaultInjectingSource(store),
-    replaceManifest: async (text) => store.replaceManifest(text),
-    putBlob: async (keyId, bytes) => store.putBlob(keyId, bytes),
-    removeBlob: async (keyId) => store.putBlob(keyId, undefined),
+    replaceManifest: (text) => later(() => store.replaceManifest(text)),
+    putBlob: (keyId, bytes) => later(() => store.putBlob(keyId, bytes)),
+    removeBlob: (keyId) => later(() => store.putBlob(keyId, undefined)),
     readBlob: (keyId) => {
       const blob = store.readBlob(keyId);
       return blob ? Promise.resolve(blob) : Promise.reject(new Error('no blob'));

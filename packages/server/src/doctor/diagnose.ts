@@ -9,7 +9,7 @@ import type { Finding } from './finding.ts';
 export async function* diagnose(config: Config): AsyncGenerator<Finding> {
   yield* host();
   for (const instance of config.instances) {
-    yield await keyStore(instance);
+    yield* await keyStore(instance);
     yield* socketDirectory(instance);
     yield* await running(instance);
   }
@@ -30,30 +30,36 @@ function* host(): Generator<Finding> {
   }
 }
 
-async function keyStore({ name, keys: { uri, ...settings } }: InstanceConfig): Promise<Finding> {
+async function keyStore({ name, keys: { uri, ...settings } }: InstanceConfig): Promise<Finding[]> {
   const about = `${name}, keys ${uri}`;
   try {
     const source = providerFor(uri).open(uri, settings);
     const keyset = await source.load({ signal: AbortSignal.timeout(10_000) });
     const { primary, keys } = keyset.manifest;
     keyset.destroy();
-    return {
-      level: 'ok',
-      about,
-      text: `loaded, primary ${primary}, ${keys.length} key${keys.length === 1 ? '' : 's'} in all`,
-    };
+    const remarks = (await source.examine?.()) ?? [];
+    return [
+      {
+        level: 'ok',
+        about,
+        text: `loaded, primary ${primary}, ${keys.length} key${keys.length === 1 ? '' : 's'} in all`,
+      },
+      ...remarks.map((text): Finding => ({ level: 'hint', about, text, remedy: text })),
+    ];
   } catch (error) {
     const { message, code } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', (error as Error).message);
     const command = /run: (.*?)(?: \(or .*)?$/.exec(message)?.[1];
     const missing = message.includes('no such file')
       ? `make the keyset (teapot-kms keys generate --uri ${uri}), or mount the volume that holds it`
       : undefined;
-    return {
-      level: 'problem',
-      about,
-      text: `${message} (${code})`,
-      remedy: command ?? missing ?? `mend the key store: ${message}`,
-    };
+    return [
+      {
+        level: 'problem',
+        about,
+        text: `${message} (${code})`,
+        remedy: command ?? missing ?? `mend the key store: ${message}`,
+      },
+    ];
   }
 }
 

@@ -1,0 +1,73 @@
+import { randomBytes } from 'node:crypto';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { decodeEnvelope } from '../../src/envelope/codec.ts';
+import { KmsError } from '../../src/errors.ts';
+import { Keyset } from '../../src/keyset/keyset.ts';
+import { SecretBytes } from '../../src/secret-bytes.ts';
+import { rejectsWithCode } from '../../src/testing/index.ts';
+import { manifestOf } from '../support/manifests.ts';
+
+const anyKey = () => Promise.resolve(new SecretBytes(randomBytes(32)));
+
+test('every key but the retired ones is fetched', async () => {
+  const fetched: string[] = [];
+  await Keyset.load(manifestOf('promoted', 'retired', 'pending'), (id) => (fetched.push(id), anyKey()));
+  assert.equal(fetched, ['key-0', 'key-2']);
+});
+
+test('a key is found by its id, a retired and an unknown one are told apart', async () => {
+  const keyset = await Keyset.load(manifestOf('promoted', 'retired', 'pending'), anyKey);
+  assert.is(keyset.find('key-0').keyId, 'key-0');
+  assert.is(keyset.find('key-2').keyId, 'key-2');
+  await rejectsWithCode(() => keyset.find('key-1'), 'ERR_KMS_KEY_RETIRED');
+  await rejectsWithCode(() => keyset.find('key-9'), 'ERR_KMS_UNKNOWN_KEY');
+});
+
+test('the announced key seals where it is or was the primary', async () => {
+  const keyset = await Keyset.load(manifestOf('promoted', 'promoted', 'pending', 'retired'), anyKey);
+  const sealing = [undefined, 'key-0', 'key-1', 'key-2', 'key-3', 'key-9'].map((id) => keyset.sealingKey(id).keyId);
+  assert.equal(sealing, ['key-0', 'key-0', 'key-1', 'key-0', 'key-0', 'key-0']);
+});
+
+test('a key of the same bytes in another context does not open', async () => {
+  const bytes = randomBytes(32);
+  const load = (contextId: string) =>
+    Keyset.load({ ...manifestOf('promoted'), contextId }, () => Promise.resolve(new SecretBytes(Buffer.from(bytes))));
+  const [a, b] = [await load('a'.repeat(32)), await load('b'.repeat(32))];
+  const envelope = decodeEnvelope(a.primary.seal(Buffer.from('x')));
+  await rejectsWithCode(() => b.primary.open(envelope), 'ERR_KMS_AUTHENTICATION_FAILED');
+});
+
+test('what the store throws is passed on', async () => {
+  const gone = new KmsError('ERR_KMS_KEY_GONE', 'gone');
+  const load = () => Keyset.load(manifestOf('promoted'), () => Promise.reject(gone));
+  assert.is(await rejectsWithCode(load, 'ERR_KMS_KEY_GONE'), gone);
+});
+
+test('a blob of another size is refused and wiped', async () => {
+  const blob = Buffer.alloc(31, 7);
+  const load = () => Keyset.load(manifestOf('promoted'), () => Promise.resolve(new SecretBytes(blob)));
+  await rejectsWithCode(load, 'ERR_KMS_KEYSET_INVALID');
+  assert.equal(blob, Buffer.alloc(31));
+});
+
+test('every blob is wiped once it is loaded', async () => {
+  const blobs: Buffer[] = [];
+  await Keyset.load(manifestOf('promoted', 'pending'), () => {
+    blobs.push(randomBytes(32));
+    return Promise.resolve(new SecretBytes(blobs.at(-1)!));
+  });
+  assert.equal(blobs, [Buffer.alloc(32), Buffer.alloc(32)]);
+});
+
+test('a destroyed keyset seals and opens nothing', async () => {
+  const keyset = await Keyset.load(manifestOf('promoted', 'pending'), anyKey);
+  const envelope = decodeEnvelope(keyset.primary.seal(Buffer.from('x')));
+  keyset.destroy();
+  keyset.destroy();
+  await rejectsWithCode(() => keyset.primary.seal(Buffer.from('x')), 'ERR_KMS_CLOSED');
+  await rejectsWithCode(() => keyset.find('key-0').open(envelope), 'ERR_KMS_CLOSED');
+});
+
+test.run();

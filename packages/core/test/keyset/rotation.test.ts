@@ -1,0 +1,138 @@
+import fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { KmsError } from '../../src/errors.ts';
+import { formatManifest, parseManifest } from '../../src/keyset/manifest.ts';
+import type { Manifest } from '../../src/keyset/manifest.ts';
+import {
+  MIN_PENDING_MS,
+  newManifest,
+  withoutKey,
+  withPendingKey,
+  withPromoted,
+  withRestored,
+  withRetired,
+} from '../../src/keyset/rotation.ts';
+import { rejectsWithCode } from '../../src/testing/index.ts';
+
+const start = new Date('2026-01-01T00:00:00.000Z');
+const later = (ms: number) => new Date(start.getTime() + ms);
+const stateOf = (manifest: Manifest, id: string) => manifest.keys.find((key) => key.id === id)?.state;
+
+const one = newManifest(start, 'one');
+const two = withPendingKey(one, start, 'two');
+const promoted = withPromoted(two, 'two', later(MIN_PENDING_MS));
+
+test('a new keyset has one key, which is the primary, and a random context id', () => {
+  assert.is(one.primary, 'one');
+  assert.is(stateOf(one, 'one'), 'promoted');
+  assert.match(one.contextId, /^[0-9a-f]{32}$/);
+  assert.is.not(newManifest(start).contextId, one.contextId);
+});
+
+test('a key added later is pending and changes nothing else', () => {
+  assert.is(two.primary, 'one');
+  assert.is(stateOf(two, 'two'), 'pending');
+  assert.equal(two.keys[0], one.keys[0]);
+  assert.is(two.contextId, one.contextId);
+});
+
+test('a pending key is promoted when it is old enough', () => {
+  assert.is(promoted.primary, 'two');
+  assert.is(stateOf(promoted, 'two'), 'promoted');
+  assert.is(stateOf(promoted, 'one'), 'promoted');
+});
+
+test('a pending key that is too young is not promoted, and the error says how long to wait', async () => {
+  const early = () => withPromoted(two, 'two', later(MIN_PENDING_MS - 1));
+  const error = await rejectsWithCode(early, 'ERR_KMS_KEYSET_RULE');
+  assert.match(error.message, /pending for 119 s; wait 1 s more/);
+});
+
+test('the age that a pending key must have can be set', () => {
+  assert.is(withPromoted(two, 'two', start, 0).primary, 'two');
+});
+
+test('the primary is not promoted again', async () => {
+  const error = await rejectsWithCode(() => withPromoted(two, 'one', later(1e9)), 'ERR_KMS_KEYSET_RULE');
+  assert.match(error.message, /is the primary already/);
+});
+
+test('a former primary is never promoted again', async () => {
+  await rejectsWithCode(() => withPromoted(promoted, 'one', later(1e9), 0), 'ERR_KMS_KEYSET_RULE');
+});
+
+test('a retired key is not promoted, nor one that was restored', async () => {
+  const retired = withRetired(two, 'two', start);
+  await rejectsWithCode(() => withPromoted(retired, 'two', later(1e9), 0), 'ERR_KMS_KEYSET_RULE');
+  const restored = withRestored(retired, 'two', start);
+  await rejectsWithCode(() => withPromoted(restored, 'two', later(1e9), 0), 'ERR_KMS_KEYSET_RULE');
+});
+
+test('the primary is not retired', async () => {
+  await rejectsWithCode(() => withRetired(promoted, 'two', start), 'ERR_KMS_KEYSET_RULE');
+});
+
+test('a former primary and a pending key are retired, once', async () => {
+  assert.is(stateOf(withRetired(promoted, 'one', start), 'one'), 'retired');
+  const retired = withRetired(two, 'two', start);
+  assert.is(stateOf(retired, 'two'), 'retired');
+  await rejectsWithCode(() => withRetired(retired, 'two', start), 'ERR_KMS_KEYSET_RULE');
+});
+
+test('only a retired key is restored or removed', async () => {
+  for (const id of ['one', 'two']) {
+    await rejectsWithCode(() => withRestored(two, id, start), 'ERR_KMS_KEYSET_RULE');
+    await rejectsWithCode(() => withoutKey(two, id), 'ERR_KMS_KEYSET_RULE');
+  }
+  const removed = withoutKey(withRetired(two, 'two', start), 'two');
+  assert.equal(removed.keys, one.keys);
+});
+
+test('an unknown id is named, whatever is to be done with it', async () => {
+  const changes = [
+    () => withPromoted(two, 'none', start),
+    () => withRetired(two, 'none', start),
+    () => withRestored(two, 'none', start),
+    () => withoutKey(two, 'none'),
+  ];
+  for (const change of changes) {
+    assert.match((await rejectsWithCode(change, 'ERR_KMS_KEYSET_RULE')).message, /no key none/);
+  }
+});
+
+test('nothing changes the manifest it is given', () => {
+  const frozen = Object.freeze({ ...two, keys: Object.freeze(two.keys.map((key) => Object.freeze(key))) });
+  const manifest = frozen as unknown as Manifest;
+  withPendingKey(manifest, start);
+  withPromoted(manifest, 'two', later(1e9));
+  withRestored(withRetired(manifest, 'two', start), 'two', start);
+});
+
+test('after any series of changes the manifest is valid, and no key was the primary twice', () => {
+  const change = fc.record({ what: fc.nat(4), which: fc.nat() });
+  fc.assert(
+    fc.property(fc.array(change, { maxLength: 40 }), (changes) => {
+      let manifest = newManifest(start, 'key-0');
+      const primaries = ['key-0'];
+      changes.forEach(({ what, which }, index) => {
+        const id = manifest.keys[which % manifest.keys.length]!.id;
+        try {
+          if (what === 0) manifest = withPendingKey(manifest, start, `key-${String(index + 1)}`);
+          if (what === 1) manifest = withPromoted(manifest, id, start, 0);
+          if (what === 2) manifest = withRetired(manifest, id, start);
+          if (what === 3) manifest = withRestored(manifest, id, start);
+          if (what === 4) manifest = withoutKey(manifest, id);
+        } catch (error) {
+          if (!(error instanceof KmsError) || error.code !== 'ERR_KMS_KEYSET_RULE') throw error;
+        }
+        if (manifest.primary !== primaries.at(-1)) primaries.push(manifest.primary);
+        assert.is(new Set(primaries).size, primaries.length);
+      });
+      assert.equal(parseManifest(formatManifest(manifest), 'x'), manifest);
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test.run();
