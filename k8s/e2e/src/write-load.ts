@@ -40,6 +40,11 @@ export class WriteLoad {
     this.#writers = Array.from({ length: options.writers }, (_, writer) => this.#write(writer));
   }
 
+  /** How many objects were written, again and again. */
+  get objects(): number {
+    return this.#written.size;
+  }
+
   async stop(): Promise<void> {
     this.#stopping = true;
     await Promise.all(this.#writers);

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, watch } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, watch } from 'node:fs';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import type { KeyStore, KeyStoreFixture } from '../key-store-fixture.ts';
@@ -52,12 +52,12 @@ async function open(directory: string): Promise<KeyStoreFixture> {
       await once(writer, 'exit');
       watcher.close();
     },
-    secrets: () =>
-      Promise.resolve(
-        readdirSync(keyset)
-          .filter((name) => name.endsWith('.key'))
-          .map((name) => readFileSync(join(keyset, name))),
-      ),
+    secrets() {
+      // A scenario that failed may have left it where it moved it to; a dead writer leaves temporary names.
+      const directory = existsSync(keyset) ? keyset : `${keyset}.away`;
+      const blobs = readdirSync(directory).filter((name) => name.includes('.key'));
+      return Promise.resolve(blobs.map((name) => readFileSync(join(directory, name))));
+    },
     dispose: () => Promise.resolve(),
   };
 }

@@ -4,7 +4,7 @@ import type { Cluster } from '../cluster.ts';
 import { CONFIG_MAPS, configMap, secret, SECRETS } from '../objects.ts';
 import { HEALTHY_POLL_MS } from '../scenario.ts';
 import type { Scenario } from '../scenario.ts';
-import { figure, until } from '../until.ts';
+import { figure, say, until } from '../until.ts';
 import { WriteLoad } from '../write-load.ts';
 
 /** Secrets by KMS v1, where each write is a call of the plugin; ConfigMaps by v2. */
@@ -56,7 +56,10 @@ async function aroundKeySwitches(cluster: Cluster): Promise<void> {
 
 async function withKeysetWriters(cluster: Cluster): Promise<void> {
   const { store, plugin, apiserver } = cluster;
-  if (!store.addKeyAndDie) return;
+  if (!store.addKeyAndDie) {
+    say(`SKIPPED kills of keyset writers in ${cluster.options.keyStore.name}: its fixture has no addKeyAndDie()`);
+    return;
+  }
   const primary = await store.primary();
   await underLoad(cluster, 'keyset-writers', async () => {
     for (let kill = 0; kill < 3; kill++) {
@@ -117,7 +120,8 @@ async function underLoad(cluster: Cluster, name: string, work: () => Promise<voi
   const sum = (pick: (load: WriteLoad) => number): number => mine.reduce((total, load) => total + pick(load), 0);
   const acknowledged = sum((load) => load.acknowledged);
   figure(
-    `kills (${name}): writes acknowledged, all read back; refused`,
-    `${acknowledged}; ${sum((load) => load.failures.length)}`,
+    `kills (${name})`,
+    `${acknowledged} writes acknowledged to ${sum((load) => load.objects)} objects, each read back as acknowledged last; ` +
+      `${sum((load) => load.failures.length)} refused`,
   );
 }

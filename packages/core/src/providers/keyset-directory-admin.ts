@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type * as nodeFs from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { KEY_BYTES } from '../envelope/limits.ts';
 import { KmsError } from '../errors.ts';
 import type { KeysetAdmin } from '../keyset/keyset-source.ts';
@@ -12,6 +13,7 @@ const LOCK_NAME = '.lock';
 
 /** Takeovers and releases that are waited out before the keyset counts as busy. */
 const LOCK_ATTEMPTS = 5;
+const LOCK_WAIT_MS = 10;
 
 /**
  * Writes a keyset directory so that a crash at any point leaves the old or the new keyset: each file goes to a
@@ -122,20 +124,31 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
       }
       const owner = await this.#ownerOf(path);
       if (attempt === LOCK_ATTEMPTS || (owner !== undefined && isAlive(Number(owner)))) {
-        const message = `process ${owner ?? ''} is changing this keyset; if that is not so, remove ${path}`;
+        const message = `process ${owner ?? ''} is changing this keyset; if that is not so, remove ${path}*`;
         throw new KmsError('ERR_KMS_KEYSET_CONFLICT', message);
       }
       if (owner !== undefined) await this.#removeStaleLock(path, owner);
+      await sleep(LOCK_WAIT_MS);
     }
   }
 
-  /** Takes the lock aside and looks again: another process may have taken it over since it was seen. */
+  /**
+   * Removes a dead owner's lock. Only one may do that at a time, and looks again first: else the second of two could remove
+   * the lock that the first has taken meanwhile. Who dies in these microseconds leaves a lock that a person must remove.
+   */
   async #removeStaleLock(path: string, owner: string): Promise<void> {
-    const aside = `${path}.${randomBytes(6).toString('hex')}.tmp`;
-    await unless('ENOENT', this.#fs.rename(path, aside));
-    const found = await this.#ownerOf(aside);
-    if (found !== undefined && found !== owner) await unless('EEXIST', this.#fs.symlink(found, path));
-    await this.#fs.rm(aside, { force: true });
+    const breaking = `${path}.breaking`;
+    try {
+      await this.#fs.symlink(String(process.pid), breaking);
+    } catch (error) {
+      if (codeOf(error) !== 'EEXIST') throw error;
+      return;
+    }
+    try {
+      if ((await this.#ownerOf(path)) === owner) await this.#fs.rm(path, { force: true });
+    } finally {
+      await this.#fs.rm(breaking, { force: true });
+    }
   }
 
   #ownerOf(lock: string): Promise<string | undefined> {

@@ -14,7 +14,7 @@ export interface DirectoryOptions {
 }
 
 /** A mounted Secret may be swapped, and its old directory removed, while we read it. */
-const ATTEMPTS = 3;
+const ATTEMPTS = 10;
 
 /** A FIFO under a file's name must not hold one of the threads that all instances share. */
 const READ = constants.O_RDONLY | constants.O_NONBLOCK;
@@ -29,13 +29,17 @@ const READ = constants.O_RDONLY | constants.O_NONBLOCK;
 export async function loadKeysetDirectory(directory: string, options: DirectoryOptions): Promise<Keyset> {
   for (let attempt = 1; ; attempt++) {
     const manifestPath = join(directory, MANIFEST_NAME);
+    let real: string | undefined;
     try {
-      const real = await realpath(manifestPath);
+      real = await realpath(manifestPath);
+      const realDirectory = dirname(real);
       const manifest = await readManifest(real, manifestPath);
-      return await Keyset.load(manifest, (keyId) => readBlob(join(dirname(real), blobName(keyId)), options));
+      return await Keyset.load(manifest, (keyId) => readBlob(join(realDirectory, blobName(keyId)), options));
     } catch (error) {
       if (error instanceof KmsError) throw error;
-      if (isMissing(error) && attempt < ATTEMPTS) continue;
+      // Missing because all of it has moved meanwhile, not because it was never there.
+      const swapped = isMissing(error) && (await realpath(manifestPath).catch(() => real)) !== real;
+      if (swapped && attempt < ATTEMPTS) continue;
       throw fileError(error, manifestPath);
     }
   }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { decodeEnvelope } from '../envelope/codec.ts';
@@ -191,10 +192,16 @@ function registerReplicas(behaviour: Behaviour): void {
   behaviour('watch hints at a change', async ({ source, reopen }, admin) => {
     await generateKey(admin);
     const { promise, resolve } = Promise.withResolvers<undefined>();
+    // A timer that keeps the process alive, which a watch does not.
+    const over = new AbortController();
     const stop = source.watch(() => resolve(undefined));
     try {
       const { keyId } = await generateKey(reopen().admin!);
-      await Promise.race([promise, deadline(HINT_WITHIN_MS, 'no hint')]);
+      await Promise.race([
+        promise,
+        sleep(HINT_WITHIN_MS, undefined, { signal: over.signal }).then(() => assert.fail('no hint')),
+      ]);
+      over.abort();
       const keyset = await source.load(context());
       assert.equal(keyset.find(keyId).keyId, keyId);
       keyset.destroy();
@@ -285,8 +292,4 @@ function roundTrip(sealer: Keyset, opener: Keyset): void {
   const plaintext = randomBytes(32);
   const envelope = decodeEnvelope(sealer.primary.seal(plaintext));
   assert.deepEqual(opener.find(envelope.keyId).open(envelope), plaintext);
-}
-
-function deadline(ms: number, message: string): Promise<never> {
-  return new Promise((_resolve, reject) => setTimeout(() => reject(new Error(message)), ms).unref());
 }
