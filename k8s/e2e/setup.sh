@@ -21,11 +21,14 @@ if ! command -v etcd >/dev/null && [ ! -x "${KUBEBUILDER_ASSETS:-/nowhere}/etcd"
     exit 1
   fi
   echo "getting etcd from the Debian package etcd-server ..."
-  apt_lists etcd-server
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
-  chmod 755 "$work" # apt-get reads as the user _apt
-  (cd "$work" && apt-get -qq download etcd-server && dpkg-deb -x etcd-server_*.deb unpacked)
+  cd "$work"
+  # The sandbox user cannot write here, and nothing is installed. Old package lists name files that are gone.
+  download=(apt-get -qq -o APT::Sandbox::User=root download etcd-server)
+  "${download[@]}" 2>/dev/null || { as_root apt-get -qq update && "${download[@]}"; }
+  dpkg-deb -x etcd-server_*.deb unpacked
+  cd "$OLDPWD"
   mkdir -p "$cache/etcd"
   cp "$work/unpacked/usr/bin/etcd" "$cache/etcd/.etcd.new" && mv "$cache/etcd/.etcd.new" "$cache/etcd/etcd"
 fi

@@ -1,6 +1,7 @@
 import { Client, credentials, status } from '@grpc/grpc-js';
 import type { ServiceError } from '@grpc/grpc-js';
 import type { KmsError } from '@teapot-kms/core';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -226,6 +227,17 @@ export function transportSuite(test: Test, name: string, factory: TransportFacto
     release(Buffer.from('done'));
     assert.equal(await call, Buffer.from('done'));
     assert.is(await Promise.race([drained, sleep(1_000, 'waits')]), 'drained');
+    await fixture.close();
+  });
+
+  test(`${name}: drain does not wait for a client that neither calls nor closes`, async () => {
+    const fixture = await new Fixture(factory, echo).listen();
+    const silent = connect(fixture.socket);
+    silent.on('error', () => undefined).resume();
+    await once(silent, 'connect');
+    const before = Date.now();
+    await fixture.transport.drain(5_000);
+    assert.ok(Date.now() - before < 2_000);
     await fixture.close();
   });
 

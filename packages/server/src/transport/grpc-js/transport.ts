@@ -9,6 +9,10 @@ import { GrpcJsCall } from './call.ts';
 /** Calls of one connection that run at a time; more wait in the client. grpc-js itself sets no limit. */
 const MAX_CONCURRENT_STREAMS = 1_000;
 
+/** ms that connections may stay open after the last call, for its answer to go out and the client to close. */
+const LINGER_MS = 250;
+const POLL_MS = 25;
+
 const identity = (bytes: Buffer): Buffer => bytes;
 
 /** The first transport: @grpc/grpc-js, fed with connections that our own listener accepted (design D9). */
@@ -18,6 +22,7 @@ export class GrpcJsTransport implements Transport {
   /** Connections by the name under which grpc-js knows them. */
   readonly #connections = new Map<string, Socket>();
   #accepted = 0;
+  #inFlight = 0;
 
   constructor(routes: Routes) {
     this.#server = new Server({
@@ -50,25 +55,37 @@ export class GrpcJsTransport implements Transport {
     // Node 26, which closes the sessions before grpc-js does, and never for a session that its client has destroyed; so
     // the sockets are what we wait for.
     this.#server.tryShutdown(() => undefined);
-    const grace = new AbortController();
-    await Promise.race([closed, sleep(graceMs, undefined, { signal: grace.signal })]);
-    grace.abort();
+    const deadline = performance.now() + graceMs;
+    await Promise.race([closed, this.#untilQuiet(deadline)]);
     this.#server.forceShutdown();
     for (const socket of this.#connections.values()) socket.destroy();
+  }
+
+  /** A client that has no calls and does not close its connection either is not waited for. */
+  async #untilQuiet(deadline: number): Promise<void> {
+    for (let quietSince = performance.now(); ;) {
+      await sleep(POLL_MS);
+      const now = performance.now();
+      if (this.#inFlight > 0) quietSince = now;
+      if (now >= deadline || now - quietSince >= LINGER_MS) return;
+    }
   }
 
   #unary(handler: Handler) {
     return (serverCall: ServerUnaryCall<Buffer, Buffer>, callback: sendUnaryData<Buffer>): void => {
       if (serverCall.cancelled) return;
+      this.#inFlight++;
       const request = serverCall.request;
       const connection = this.#connections.get(serverCall.getPeer()) ?? this;
       const succeed = (response: Buffer) => {
         // grpc-js copies the answer before the callback returns.
+        this.#inFlight--;
         callback(null, response);
         request.fill(0);
         response.fill(0);
       };
       const fail = (error: unknown) => {
+        this.#inFlight--;
         const { status, message } =
           error instanceof RpcError ? error : { status: GrpcStatus.INTERNAL, message: 'internal error' };
         callback({ code: GrpcJsStatus[statusName(status)], details: message });
