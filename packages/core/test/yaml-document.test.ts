@@ -143,7 +143,7 @@ test('texts of YAML’s own signs neither throw nor fill the memory', async () =
     'x',
     '\t',
   ];
-  const { heapGrowthMb } = await fuzz('parseYaml', Math.min(fuzzRuns(3_000), 100_000), () => {
+  const { heapGrowthMb } = await fuzz('parseYaml', fuzzRuns(3_000), () => {
     let text = '';
     for (let n = Math.random() * 40; n > 0; n--) text += signs[Math.floor(Math.random() * signs.length)]!;
     parseYaml(text, schema);

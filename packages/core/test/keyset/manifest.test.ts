@@ -194,7 +194,7 @@ test('a mutated manifest is another valid one or a KmsError that says where', as
       if (!error.message.startsWith('/keys:')) throw error;
     }
   };
-  const { heapGrowthMb } = await fuzz('manifest', Math.min(fuzzRuns(2_000), 100_000), tryOne);
+  const { heapGrowthMb } = await fuzz('manifest', fuzzRuns(2_000), tryOne);
   assert.ok(heapGrowthMb < 20);
 });
 

@@ -157,6 +157,7 @@ test('arbitrary text is a configuration or a ConfigError', () => {
       .map(([at, noise]) => minimal.slice(0, at) + noise + minimal.slice(at)),
   );
   const started = performance.now();
+  const heapBefore = process.memoryUsage().heapUsed;
   fc.assert(
     fc.property(text, (input) => {
       try {
@@ -167,7 +168,11 @@ test('arbitrary text is a configuration or a ConfigError', () => {
     }),
     { numRuns: runs },
   );
-  console.log(`FIGURE config fuzz: ${runs} inputs, ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  globalThis.gc?.();
+  const grown = Math.round((process.memoryUsage().heapUsed - heapBefore) / 1024);
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  console.log(`\nFIGURE fuzz config: ${runs} inputs, ${seconds} s, heap ${grown} KiB more`);
+  assert.ok(grown < 20_000, `the heap grew by ${grown} KiB`);
 });
 
 test('the JSON Schema names every setting, with what it is for', () => {

@@ -116,7 +116,7 @@ test('arbitrary bytes are a message or malformed, and what both implementations 
   globalThis.gc?.();
   const grown = Math.round((process.memoryUsage().heapUsed - heapBefore) / 1024);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
-  console.log(`FIGURE codec fuzz: ${RUNS} inputs, ${agreed} read alike, ${seconds} s, heap ${grown} KiB`);
+  console.log(`\nFIGURE fuzz codec: ${RUNS} inputs, ${agreed} read alike, ${seconds} s, heap ${grown} KiB more`);
   assert.ok(agreed > RUNS / 20, `only ${agreed} of ${RUNS} inputs were readable: the generator is no good`);
   assert.ok(grown < 20_000, `the heap grew by ${grown} KiB`);
 });
