@@ -157,7 +157,7 @@ test('an Encrypt right after a Status uses the key that Status announced, on its
 test('a damaged keyset leaves the keys in memory at work, shows in status, and heals', async ({ site }) => {
   const id = site.generate('main');
   site.writeConfig([site.instance('main')]);
-  const plugin = await site.serve();
+  const plugin = await site.serve([], 'key loaded');
   const manifest = site.path('keys/main/keyset.yaml');
   const good = readFileSync(manifest, 'utf8');
   writeFileSync(manifest, good.replace('formatVersion: 1', 'formatVersion: 9'));
@@ -333,17 +333,18 @@ test('10,000 identical and distinct Decrypts at once are all answered right', as
   site.generate('main');
   site.writeConfig([site.instance('main')]);
   await site.serve();
-  await withClient(site.socket('main'), async (client) => {
-    const seeds = Array.from({ length: 100 }, seed);
-    const sealed = await Promise.all(seeds.map((one) => client.encrypt(one, 'uid')));
-    const opened = await Promise.all(
-      Array.from({ length: 10_000 }, (_, index) => {
-        const { ciphertext, keyId } = sealed[index % 100]!;
-        return client.decrypt(ciphertext, keyId, 'uid').then((plaintext) => plaintext.equals(seeds[index % 100]!));
-      }),
-    );
-    assert.is(opened.filter((right) => right).length, 10_000);
-  });
+  // The client, in the same Node, is the slower half; the 3 s of kube-apiserver are what the conformance tests hold us to.
+  const client = new KmsClient(site.socket('main'), 60_000);
+  const seeds = Array.from({ length: 100 }, seed);
+  const sealed = await Promise.all(seeds.map((one) => client.encrypt(one, 'uid')));
+  const opened = await Promise.all(
+    Array.from({ length: 10_000 }, (_, index) => {
+      const { ciphertext, keyId } = sealed[index % 100]!;
+      return client.decrypt(ciphertext, keyId, 'uid').then((plaintext) => plaintext.equals(seeds[index % 100]!));
+    }),
+  );
+  client.close();
+  assert.is(opened.filter((right) => right).length, 10_000);
 });
 
 test('SIGTERM while nothing answers ends within the grace time', async ({ site }) => {
