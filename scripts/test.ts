@@ -46,12 +46,17 @@ const steps: Step[] = [
   { name: 'unit-floor', command: 'bash scripts/unit-on-floor-node.sh' },
   { name: 'integration', command: `${runTests} --jobs 1 packages/server/integration` },
   { name: 'docs', command: `${runTests} docs/test` },
-  ...KUBERNETES.map((version) => ({
-    name: `e2e-${version}`,
-    // The full scenarios spend most of their time waiting for minutes to pass, so several files share the machine.
-    command: `${runTests} --jobs ${full ? 3 : 1} --timeout 3000 k8s/e2e/test`,
-    env: { ...fullEnv, TEAPOT_TEST_KUBERNETES: version },
-  })),
+  ...KUBERNETES.flatMap((version) => {
+    const env = { ...fullEnv, TEAPOT_TEST_KUBERNETES: version };
+    // The second group spends its time waiting for minutes to pass, so its files share the machine.
+    const files = (names: string[]) => names.map((name) => `k8s/e2e/test/${name}.test.ts`).join(' ');
+    const busy = `${runTests} --jobs 1 ${files(['kills', 'v1', 'v2'])}`;
+    const waiting = `${runTests} --jobs 3 --timeout 3000 ${files(['outages', 'plugin-down', 'store-away'])}`;
+    return [
+      { name: `e2e-${version}`, command: busy, env },
+      { name: `e2e-${version}-out`, command: waiting, env },
+    ];
+  }),
   { name: 'conformance', command: 'npm run --silent conformance', env: fullEnv },
   { name: 'secrets-in-logs', command: `node scripts/search-logs.ts ${logDirectory}` },
 ];

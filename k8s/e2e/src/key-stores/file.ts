@@ -56,7 +56,9 @@ async function open(directory: string): Promise<KeyStoreFixture> {
       // A scenario that failed may have left it where it moved it to; a dead writer leaves temporary names.
       const directory = existsSync(keyset) ? keyset : `${keyset}.away`;
       const blobs = readdirSync(directory).filter((name) => name.includes('.key'));
-      return Promise.resolve(blobs.map((name) => readFileSync(join(directory, name))));
+      // One that died before it wrote has left an empty file, which every log contains.
+      const keys = blobs.map((name) => readFileSync(join(directory, name))).filter((key) => key.length > 0);
+      return Promise.resolve(keys);
     },
     dispose: () => Promise.resolve(),
   };

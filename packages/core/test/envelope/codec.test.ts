@@ -44,6 +44,19 @@ for (const keyId of ['', 'a'.repeat(65), 'UPPER', 'a b']) {
   });
 }
 
+test('a wrapped length over its cap is refused, whether or not so many bytes are there', async () => {
+  const header = encodeHeader('k', Buffer.alloc(512));
+  decodeEnvelope(withBody(header));
+  for (const length of [513, 514, 1_024, 65_535]) {
+    header.writeUInt16BE(length, 6);
+    for (const bodyBytes of [41, 41 + length - 512]) {
+      const code = 'ERR_KMS_LIMIT_EXCEEDED';
+      const envelope = withBody(header, Math.min(bodyBytes, 65_535 - header.length));
+      await rejectsWithCode(() => decodeEnvelope(envelope), code);
+    }
+  }
+});
+
 test('no header is made for a wrapped local KEK over its cap', async () => {
   encodeHeader('k', Buffer.alloc(512));
   await rejectsWithCode(() => encodeHeader('k', Buffer.alloc(513)), 'ERR_KMS_LIMIT_EXCEEDED');

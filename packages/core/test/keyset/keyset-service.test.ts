@@ -6,6 +6,7 @@ import { generateKey, retireKey } from '../../src/keyset/administration.ts';
 import { KeysetService } from '../../src/keyset/keyset-service.ts';
 import { assertNoSecret, FaultInjectingSource, rejectsWithCode, settle } from '../../src/testing/index.ts';
 import { impatient, patient } from '../support/context.ts';
+import { makeKey } from '../support/keys.ts';
 import { makeService, rotate, startService } from '../support/keyset-service.ts';
 
 const seed = randomBytes(32);
@@ -96,6 +97,14 @@ test('a request that names another key than its ciphertext is refused', async ()
   const { ciphertext } = await service.encrypt(seed, patient);
   await rejectsWithCode(() => service.decrypt({ ciphertext, keyId: 'other' }, patient), 'ERR_KMS_KEY_ID_MISMATCH');
   await rejectsWithCode(() => service.decrypt({ ciphertext, keyId: '' }, patient), 'ERR_KMS_KEY_ID_MISMATCH');
+  await service.close();
+});
+
+test('an envelope with a wrapped local KEK is refused before its key is looked for', async () => {
+  const { service, source } = await startService();
+  const ciphertext = makeKey({ keyId: 'unknown', wrapped: Buffer.alloc(60) }).seal(seed);
+  await rejectsWithCode(() => service.decrypt({ ciphertext }, patient), 'ERR_KMS_AUTHENTICATION_FAILED');
+  assert.is(source.loading.calls, 1);
   await service.close();
 });
 

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decodeEnvelope } from '../../src/envelope/codec.ts';
-import { assertNoSecret, rejectsWithCode, settle } from '../../src/testing/index.ts';
+import { assertNoSecret, FakeToken, rejectsWithCode, settle } from '../../src/testing/index.ts';
 import { patient } from '../support/context.ts';
 import { makeLocal, sealedElsewhere, startLocal } from '../support/local-kek-service.ts';
 import { startService } from '../support/keyset-service.ts';
@@ -135,14 +135,28 @@ test('a new version whose wrap fails leaves the old one announced and sealing', 
 
 test('a wrap that comes after its time does not bring an old version back', async () => {
   const { service, token, clock, remote } = await startLocal({ operationTimeoutMs: 5_000, softAgeMs: MINUTE });
-  const release = remote.wrapping.hold();
-  // Renewal by age under the old version, which is held beyond its time ...
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  const real = remote.wrap.bind(remote);
+  let held = 0;
+  remote.wrap = async (...args) => {
+    const wrapped = await real(...args);
+    if (args[0] !== 'new-version') {
+      held++;
+      await promise;
+    }
+    return wrapped;
+  };
+  // The renewal by age under the old version is held beyond its time ...
   await clock.advance(100_000);
+  assert.ok(held > 0);
   token.promote(token.add('new-version'));
-  // ... and ends in the same moment in which the new version’s own wrap is made.
-  release();
   await clock.advance(MINUTE);
   assert.is((await service.status()).keyId, 'new-version');
+  // ... and ends when another version seals already.
+  resolve(undefined);
+  await settle();
+  assert.is((await service.status()).keyId, 'new-version');
+  assert.is((await service.encrypt(seed, patient)).keyId, 'new-version');
   await service.close();
 });
 
@@ -185,6 +199,17 @@ test('unknown versions are looked for once, and told once', async () => {
   assert.is(events.types().filter((type) => type === 'unknown-key').length, 1);
   await service.close();
   await other.service.close();
+});
+
+test('an unknown version is looked for again only after five seconds', async () => {
+  const { service, remote, clock } = await startLocal();
+  const [sealed] = await sealedElsewhere(new FakeToken(), 1);
+  for (let i = 0; i < 10; i++) await rejectsWithCode(() => service.decrypt(sealed!, patient), 'ERR_KMS_UNKNOWN_KEY');
+  assert.is(remote.describing.calls, 2);
+  await clock.advance(5_000);
+  await rejectsWithCode(() => service.decrypt(sealed!, patient), 'ERR_KMS_UNKNOWN_KEY');
+  assert.is(remote.describing.calls, 3);
+  await service.close();
 });
 
 test('a version that another replica uses already is found by one look at the token', async () => {

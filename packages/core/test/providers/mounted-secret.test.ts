@@ -55,6 +55,19 @@ test('a new version of the Secret is used within seconds, without a restart', as
   await service.close();
 });
 
+test('a Secret that is swapped in the middle of a load is loaded again, as it is now', async () => {
+  const many = Array.from({ length: 300 }, () => 'promoted' as const);
+  const [before, after] = [content(...many), content('promoted')];
+  const secret = new MountedSecret(before);
+  const loading = open(secret.directory).load(patient);
+  // Three hundred blobs take far longer to read than this.
+  await sleep(5);
+  secret.swap(after);
+  const keyset = await loading;
+  assert.is(keyset.manifest.contextId, after.manifest.contextId);
+  keyset.destroy();
+});
+
 /** On a busy machine each try may fall into another swap: an error then, which the next load cures, but no mixture. */
 function missedItAgain(error: unknown): undefined {
   assert.match((error as Error).message, /no such file/);
