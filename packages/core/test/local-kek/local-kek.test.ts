@@ -49,7 +49,7 @@ test('a local KEK whose wrap fails is wiped too', async () => {
 
 test('a wrapped form that is too long for an envelope is refused, and the key wiped', async () => {
   const { remote, seen } = keeping();
-  const real = remote.wrap;
+  const real = remote.wrap.bind(remote);
   remote.wrap = async (...args) => Buffer.concat([await real(...args), Buffer.alloc(500)]);
   const make = () => newLocalKek(remote, remote.token.primary, contextId, patient);
   await rejectsWithCode(make, 'ERR_KMS_LIMIT_EXCEEDED');
