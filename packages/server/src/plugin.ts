@@ -8,7 +8,7 @@ import { describeError } from './logging.ts';
 import { Metrics } from './metrics.ts';
 
 /** ms between two tries to open the HTTP port. */
-const RETRY_MS = 10_000;
+const RETRY_MS = 1_000;
 
 /** All instances of one process, as a configuration names them. An instance that fails never touches another's. */
 export class Plugin {
@@ -67,7 +67,9 @@ export class Plugin {
       if (this.#stopping) server.close();
       else this.#http = server;
     } catch (error) {
-      this.#log.error({ error: describeError(error) }, 'no health and metrics over HTTP; trying again');
+      if (!this.#httpRetry) {
+        this.#log.error({ error: describeError(error) }, 'no health and metrics over HTTP; trying again');
+      }
       if (!this.#stopping) this.#httpRetry = setTimeout(() => void this.#startHttp(http), RETRY_MS);
     }
   }

@@ -134,7 +134,8 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
 
   /**
    * Removes a dead owner's lock. Only one may do that at a time, and looks again first: else the second of two could remove
-   * the lock that the first has taken meanwhile. Who dies in these microseconds leaves a lock that a person must remove.
+   * the lock that the first has taken meanwhile. Who dies while doing it is seen the same way. What is left of the race is
+   * caught by the manifest's revision.
    */
   async #removeStaleLock(path: string, owner: string): Promise<void> {
     const breaking = `${path}.breaking`;
@@ -142,6 +143,8 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
       await this.#fs.symlink(String(process.pid), breaking);
     } catch (error) {
       if (codeOf(error) !== 'EEXIST') throw error;
+      const breaker = await this.#ownerOf(breaking);
+      if (breaker !== undefined && !isAlive(Number(breaker))) await this.#fs.rm(breaking, { force: true });
       return;
     }
     try {

@@ -89,6 +89,15 @@ test('a lock that is not ours in kind is left alone', async () => {
   assert.ok(existsSync(join(directory, '.lock')));
 });
 
+test('a lock whose breaker died as well is taken over', async () => {
+  const directory = newDirectory();
+  await generateKey(adminOf(directory));
+  symlinkSync('4194304999', join(directory, '.lock'));
+  symlinkSync('4194304998', join(directory, '.lock.breaking'));
+  await generateKey(adminOf(directory));
+  assert.not.ok(existsSync(join(directory, '.lock.breaking')));
+});
+
 test('of two who take over the same dead lock one wins, and the other’s is not taken from it', async () => {
   const directory = newDirectory();
   await generateKey(adminOf(directory));
