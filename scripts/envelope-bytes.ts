@@ -86,3 +86,25 @@ export function spliced(envelope: Buffer, at: number, part: Buffer): Buffer {
   part.copy(copy, at);
   return copy;
 }
+
+/** A file of `docs/spec/envelope-v1.md` §12. */
+export interface EnvelopeVector {
+  readonly name: string;
+  readonly comment: string;
+  readonly clause: string;
+  readonly expect: string;
+  readonly code?: string;
+  readonly contextId: string;
+  readonly keys: Readonly<Record<string, string>>;
+  readonly requestKeyId?: string;
+  readonly unwrapped?: Readonly<Record<string, string | null>>;
+  readonly ciphertext: string;
+  readonly plaintextSha256?: string;
+}
+
+/** The fields that only some vectors have. */
+export type Extra = Partial<Pick<EnvelopeVector, 'keys' | 'requestKeyId' | 'unwrapped'>>;
+export const BOTH_KEYS = { keys: { [KEY_ID]: hex(KEY), [OTHER_KEY_ID]: hex(OTHER_KEY) } };
+/** The key ids that a token knows must be listed; what stands for their KEKs is not used. */
+export const token = (unwrapped: Record<string, string | null>): Extra => ({ unwrapped });
+export const unwraps = (wrapped: Buffer, key: Buffer | null): Extra => token({ [hex(wrapped)]: key && hex(key) });

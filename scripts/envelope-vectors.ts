@@ -1,16 +1,17 @@
 /** The vectors that `make-vectors.ts` writes: what each shows, and how its bytes come about. */
 import { createCipheriv, createHash } from 'node:crypto';
 import {
-  KEY_ID,
-  OTHER_KEY_ID,
-  KEY,
-  OTHER_KEY,
-  LOCAL_KEK,
-  OTHER_LOCAL_KEK,
+  BOTH_KEYS,
   CONTEXT,
-  OTHER_CONTEXT,
+  KEY,
+  KEY_ID,
+  LOCAL_KEK,
   NONCE,
   NONE,
+  OTHER_CONTEXT,
+  OTHER_KEY,
+  OTHER_KEY_ID,
+  OTHER_LOCAL_KEK,
   SEED,
   assemble,
   changed,
@@ -18,29 +19,11 @@ import {
   hex,
   seal,
   spliced,
+  token,
+  unwraps,
   wrappedOf,
 } from './envelope-bytes.ts';
-
-/** A file of `docs/spec/envelope-v1.md` §12. */
-export interface EnvelopeVector {
-  readonly name: string;
-  readonly comment: string;
-  readonly clause: string;
-  readonly expect: string;
-  readonly code?: string;
-  readonly contextId: string;
-  readonly keys: Readonly<Record<string, string>>;
-  readonly requestKeyId?: string;
-  readonly unwrapped?: Readonly<Record<string, string | null>>;
-  readonly ciphertext: string;
-  readonly plaintextSha256?: string;
-}
-
-type Extra = Partial<Pick<EnvelopeVector, 'keys' | 'requestKeyId' | 'unwrapped'>>;
-const BOTH_KEYS = { keys: { [KEY_ID]: hex(KEY), [OTHER_KEY_ID]: hex(OTHER_KEY) } };
-/** The key ids that a token knows must be listed; what stands for their KEKs is not used. */
-const token = (unwrapped: Record<string, string | null>): Extra => ({ unwrapped });
-const unwraps = (wrapped: Buffer, key: Buffer | null): Extra => token({ [hex(wrapped)]: key && hex(key) });
+import type { EnvelopeVector, Extra } from './envelope-bytes.ts';
 
 function success(
   name: string,

@@ -1,11 +1,9 @@
-import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { rememberSecret } from '../../core/src/testing/remember-secret.ts';
 import { KmsClient } from '../src/client/client.ts';
+import { grpcCode, seed } from './support/calls.ts';
 import { eventually, namesBeside, teapot, TestSite, withClient } from './support/running-plugin.ts';
 
 const test = suite<{ site: TestSite }>('serve');
@@ -13,22 +11,6 @@ test.before.each((context) => {
   context.site = new TestSite();
 });
 test.after.each(async ({ site }) => site.remove());
-
-const seed = (): Buffer => {
-  const bytes = randomBytes(32);
-  rememberSecret(bytes);
-  return bytes;
-};
-
-/** gRPC status code of a call that must fail. */
-async function grpcCode(promise: Promise<unknown>): Promise<number | undefined> {
-  try {
-    await promise;
-  } catch (error) {
-    return (error as { code?: number }).code;
-  }
-  throw new Error('the call succeeded');
-}
 
 test('a key is used by both APIs on one socket, which only its owner may use', async ({ site }) => {
   const id = site.generate('main');
@@ -49,66 +31,6 @@ test('a key is used by both APIs on one socket, which only its owner may use', a
   assert.is(statSync(socket).mode & 0o777, 0o600);
   assert.is(statSync(dirname(socket)).mode & 0o777, 0o700);
   assert.equal(namesBeside(socket), ['kms.sock']);
-});
-
-test('socket mode and group are as configured', async ({ site }) => {
-  site.generate('main');
-  site.writeConfig([site.instance('main', 'socketMode: "0660"', 'socketGroup: 12345')]);
-  await site.serve();
-  const { mode, gid } = statSync(site.socket('main'));
-  assert.equal([mode & 0o777, gid], [0o660, 12345]);
-});
-
-test('SIGTERM lets calls finish, exits 0 and removes the socket', async ({ site }) => {
-  site.generate('main');
-  site.writeConfig([site.instance('main')]);
-  const plugin = await site.serve();
-  await withClient(site.socket('main'), async (client) => {
-    const calls = Array.from({ length: 300 }, () => client.encrypt(seed(), 'uid'));
-    await calls[0];
-    const exitCode = plugin.kill('SIGTERM');
-    const results = await Promise.allSettled(calls);
-    assert.is(results.filter(({ status }) => status === 'rejected').length, 0);
-    assert.is(await exitCode, 0);
-  });
-  assert.not.ok(existsSync(site.socket('main')));
-});
-
-test('a stale socket of a killed plugin is replaced', async ({ site }) => {
-  const id = site.generate('main');
-  site.writeConfig([site.instance('main')]);
-  await (await site.serve()).kill('SIGKILL');
-  assert.ok(existsSync(site.socket('main')));
-  await site.serve();
-  await withClient(site.socket('main'), async (client) => assert.is((await client.status()).keyId, id));
-});
-
-test('a second plugin on the same socket refuses to start', async ({ site }) => {
-  const id = site.generate('main');
-  site.writeConfig([site.instance('main')]);
-  await site.serve();
-  const second = await site.serve([], 'ERR_SOCKET_IN_USE');
-  assert.is(await second.exited, 1);
-  await withClient(site.socket('main'), async (client) => assert.is((await client.status()).keyId, id));
-});
-
-test('with --take-over it replaces the first, whose end leaves the successor alone', async ({ site }) => {
-  site.generate('main');
-  site.writeConfig([site.instance('main')]);
-  const first = await site.serve();
-  const socket = site.socket('main');
-  const before = new KmsClient(socket);
-  const plaintext = seed();
-  const { ciphertext, keyId } = await before.encrypt(plaintext, 'uid');
-  const second = await site.serve(['--take-over']);
-  // The old connection is still served, a new one goes to the successor, and there is no gap between.
-  assert.equal(await before.decrypt(ciphertext, keyId, 'uid'), plaintext);
-  await withClient(socket, async (client) => assert.is((await client.describe())['pid'], second.process.pid));
-  assert.is(await first.kill('SIGTERM'), 0);
-  await withClient(socket, async (client) => assert.equal(await client.decrypt(ciphertext, keyId, 'uid'), plaintext));
-  // A client of the first finds the second by itself.
-  assert.is((await before.describe())['pid'], second.process.pid);
-  before.close();
 });
 
 test('the socket is there before the key store: errors first, then it heals by itself', async ({ site }) => {
@@ -210,52 +132,6 @@ test('a keyset that is away: ok in the grace time, then healthz says why and key
   });
 });
 
-test('a changed configuration adds, changes and removes instances without touching others', async ({ site }) => {
-  for (const name of ['a', 'b', 'c']) site.generate(name);
-  site.writeConfig([site.instance('a'), site.instance('b')]);
-  const plugin = await site.serve();
-  const untouched = new KmsClient(site.socket('a'));
-  const before = await untouched.status();
-  site.writeConfig([site.instance('a'), site.instance('b', 'kmsV2Version: v2beta1'), site.instance('c')]);
-  await plugin.logged('configuration taken');
-  await withClient(site.socket('b'), async (client) => assert.is((await client.status()).version, 'v2beta1'));
-  await withClient(site.socket('c'), async (client) => assert.is((await client.status()).healthz, 'ok'));
-  site.writeConfig([site.instance('a'), site.instance('c')]);
-  await eventually(() => assert.not.ok(existsSync(site.socket('b'))));
-  assert.equal(await untouched.status(), before);
-  assert.is(plugin.log.match(/"instance":"a".*"listening"/g)?.length, 1);
-  untouched.close();
-});
-
-test('an instance that is only renamed hands its socket over', async ({ site }) => {
-  site.generate('a');
-  site.writeConfig([site.instance('a')]);
-  const plugin = await site.serve();
-  site.writeConfig([site.instance('a').replace('name: a', 'name: z')]);
-  await plugin.logged('configuration taken');
-  await withClient(site.socket('a'), async (client) => assert.is((await client.describe())['instance'], 'z'));
-});
-
-test('a changed configuration that is wrong is refused whole, and the old one goes on', async ({ site }) => {
-  const id = site.generate('a');
-  site.writeConfig([site.instance('a')]);
-  const plugin = await site.serve();
-  site.writeConfig([site.instance('b'), site.instance('a', 'colour: red')]);
-  await plugin.logged('the changed configuration is refused');
-  assert.match(plugin.log, 'instances[1].colour: unknown setting');
-  assert.not.ok(existsSync(site.socket('b')));
-  await withClient(site.socket('a'), async (client) => assert.is((await client.status()).keyId, id));
-});
-
-test('an instance whose socket cannot be opened leaves the others alone', async ({ site }) => {
-  site.generate('good');
-  writeFileSync(site.path('file'), '');
-  const bad = site.instance('bad').replace(site.socket('bad'), site.path('file/kms.sock'));
-  site.writeConfig([bad, site.instance('good')]);
-  await site.serve();
-  await withClient(site.socket('good'), async (client) => assert.is((await client.status()).healthz, 'ok'));
-});
-
 test('health and metrics over HTTP', async ({ site }) => {
   site.generate('good');
   site.writeConfig([site.instance('good'), site.instance('bad')], 'http: { port: 18189 }\n');
@@ -276,17 +152,6 @@ test('health and metrics over HTTP', async ({ site }) => {
   assert.match(body, 'teapot_kms_requests_total{instance="good",api="v2",method="Status",code="OK"} 1');
   assert.match(body, 'teapot_kms_warnings{instance="bad"} 1');
   assert.is((await get('/nothing')).status, 404);
-});
-
-test('a port that is taken does not keep the plugin from serving', async ({ site }) => {
-  site.generate('main');
-  site.writeConfig([site.instance('main')], 'http: { port: 18190 }\n');
-  const first = await site.serve();
-  await eventually(() => fetch('http://127.0.0.1:18190/livez'));
-  const second = await site.serve(['--take-over']);
-  await second.logged('EADDRINUSE');
-  await withClient(site.socket('main'), async (client) => assert.is((await client.status()).healthz, 'ok'));
-  await first.kill('SIGTERM');
 });
 
 test('a failed call is logged with its uid and true reason, and its caller learns neither', async ({ site }) => {
@@ -345,18 +210,6 @@ test('10,000 identical and distinct Decrypts at once are all answered right', as
   );
   client.close();
   assert.is(opened.filter((right) => right).length, 10_000);
-});
-
-test('SIGTERM while nothing answers ends within the grace time', async ({ site }) => {
-  site.generate('main');
-  site.writeConfig([site.instance('main')]);
-  const plugin = await site.serve();
-  const client = new KmsClient(site.socket('main'));
-  await client.status();
-  const started = Date.now();
-  assert.is(await Promise.race([plugin.kill('SIGTERM'), sleep(5_000, 'still running')]), 0);
-  assert.ok(Date.now() - started < 4_000);
-  client.close();
 });
 
 test.run();

@@ -1,0 +1,67 @@
+import { existsSync, statSync, writeFileSync } from 'node:fs';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { KmsClient } from '../src/client/client.ts';
+import { eventually, TestSite, withClient } from './support/running-plugin.ts';
+
+const test = suite<{ site: TestSite }>('configuration');
+test.before.each((context) => {
+  context.site = new TestSite();
+});
+test.after.each(async ({ site }) => site.remove());
+
+test('socket mode and group are as configured', async ({ site }) => {
+  site.generate('main');
+  site.writeConfig([site.instance('main', 'socketMode: "0660"', 'socketGroup: 12345')]);
+  await site.serve();
+  const { mode, gid } = statSync(site.socket('main'));
+  assert.equal([mode & 0o777, gid], [0o660, 12345]);
+});
+
+test('a changed configuration adds, changes and removes instances without touching others', async ({ site }) => {
+  for (const name of ['a', 'b', 'c']) site.generate(name);
+  site.writeConfig([site.instance('a'), site.instance('b')]);
+  const plugin = await site.serve();
+  const untouched = new KmsClient(site.socket('a'));
+  const before = await untouched.status();
+  site.writeConfig([site.instance('a'), site.instance('b', 'kmsV2Version: v2beta1'), site.instance('c')]);
+  await plugin.logged('configuration taken');
+  await withClient(site.socket('b'), async (client) => assert.is((await client.status()).version, 'v2beta1'));
+  await withClient(site.socket('c'), async (client) => assert.is((await client.status()).healthz, 'ok'));
+  site.writeConfig([site.instance('a'), site.instance('c')]);
+  await eventually(() => assert.not.ok(existsSync(site.socket('b'))));
+  assert.equal(await untouched.status(), before);
+  assert.is(plugin.log.match(/"instance":"a".*"listening"/g)?.length, 1);
+  untouched.close();
+});
+
+test('an instance that is only renamed hands its socket over', async ({ site }) => {
+  site.generate('a');
+  site.writeConfig([site.instance('a')]);
+  const plugin = await site.serve();
+  site.writeConfig([site.instance('a').replace('name: a', 'name: z')]);
+  await plugin.logged('configuration taken');
+  await withClient(site.socket('a'), async (client) => assert.is((await client.describe())['instance'], 'z'));
+});
+
+test('a changed configuration that is wrong is refused whole, and the old one goes on', async ({ site }) => {
+  const id = site.generate('a');
+  site.writeConfig([site.instance('a')]);
+  const plugin = await site.serve();
+  site.writeConfig([site.instance('b'), site.instance('a', 'colour: red')]);
+  await plugin.logged('the changed configuration is refused');
+  assert.match(plugin.log, 'instances[1].colour: unknown setting');
+  assert.not.ok(existsSync(site.socket('b')));
+  await withClient(site.socket('a'), async (client) => assert.is((await client.status()).keyId, id));
+});
+
+test('an instance whose socket cannot be opened leaves the others alone', async ({ site }) => {
+  site.generate('good');
+  writeFileSync(site.path('file'), '');
+  const bad = site.instance('bad').replace(site.socket('bad'), site.path('file/kms.sock'));
+  site.writeConfig([bad, site.instance('good')]);
+  await site.serve();
+  await withClient(site.socket('good'), async (client) => assert.is((await client.status()).healthz, 'ok'));
+});
+
+test.run();
