@@ -2,7 +2,7 @@ import { unlessAborted } from '../abort.ts';
 import { systemClock } from '../clock.ts';
 import type { Clock } from '../clock.ts';
 import { decodeEnvelope } from '../envelope/codec.ts';
-import { checkKeyId } from '../envelope/check-key-id.ts';
+import { cannotLook, checkKeyId } from '../envelope/check-key-id.ts';
 import type { Envelope } from '../envelope/codec.ts';
 import { KmsError } from '../errors.ts';
 import { NegativeCache } from '../negative-cache.ts';
@@ -154,13 +154,16 @@ export class KeysetService implements KmsService {
 
   /** Another replica may have switched first: look at the store once before calling a key unknown (design D4). */
   async #refreshAndOpen(envelope: Envelope, { signal }: CallContext): Promise<Buffer> {
-    if (!this.#unknown.has(envelope.keyId)) await unlessAborted(this.#refresher.refresh(), signal);
+    const { keyId } = envelope;
+    const looked = this.#unknown.has(keyId) || (await unlessAborted(this.#refresher.refresh(), signal));
     try {
       return this.#open(this.#usableKeyset(), envelope);
     } catch (error) {
-      if (error instanceof KmsError && error.code === 'ERR_KMS_UNKNOWN_KEY' && this.#unknown.add(envelope.keyId)) {
+      if (!(error instanceof KmsError) || error.code !== 'ERR_KMS_UNKNOWN_KEY') throw error;
+      if (!looked) throw cannotLook(keyId, this.#health.lastError);
+      if (this.#unknown.add(keyId)) {
         this.#counters.unknown_keys++;
-        this.#onEvent({ type: 'unknown-key', keyId: envelope.keyId });
+        this.#onEvent({ type: 'unknown-key', keyId });
       }
       throw error;
     }

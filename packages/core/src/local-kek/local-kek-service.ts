@@ -1,7 +1,7 @@
 import { unlessAborted } from '../abort.ts';
 import { systemClock } from '../clock.ts';
 import type { Clock } from '../clock.ts';
-import { checkKeyId } from '../envelope/check-key-id.ts';
+import { cannotLook, checkKeyId } from '../envelope/check-key-id.ts';
 import { decodeEnvelope } from '../envelope/codec.ts';
 import type { Envelope } from '../envelope/codec.ts';
 import type { OpeningKey } from '../envelope/envelope.ts';
@@ -213,9 +213,10 @@ export class LocalKekService implements KmsService {
   /** What the token describes; looked up anew, once, when it does not list `keyId` yet (design D4). */
   async #describedWith(keyId: string, signal: AbortSignal): Promise<RemoteKekDescription> {
     const known = () => this.#description?.keys.some((key) => key.id === keyId) ?? false;
-    if (!known() && !this.#unknown.has(keyId)) await unlessAborted(this.#refresher.refresh(), signal);
+    const looked = known() || this.#unknown.has(keyId) || (await unlessAborted(this.#refresher.refresh(), signal));
     if (!this.#description) throw this.#notReady();
     if (known()) return this.#description;
+    if (!looked) throw cannotLook(keyId, this.#health.lastError);
     if (this.#unknown.add(keyId)) {
       this.#counters.unknown_keys++;
       this.#onEvent({ type: 'unknown-key', keyId });

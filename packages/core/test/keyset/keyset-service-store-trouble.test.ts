@@ -250,6 +250,19 @@ test('a thousand requests at once under an unknown key cost one load, and are to
   await service.close();
 });
 
+test('a key that is not in memory while the store is away is unavailable, not unknown, and is found when it is back', async () => {
+  const { service, source, store } = await startService();
+  source.loading.failWith = 'ERR_KMS_STORE_UNAVAILABLE';
+  const keyId = await rotate({ store });
+  const elsewhere = await store.load();
+  const ciphertext = elsewhere.primary.seal(seed);
+  elsewhere.destroy();
+  await rejectsWithCode(() => service.decrypt({ ciphertext, keyId }, patient), 'ERR_KMS_STORE_UNAVAILABLE');
+  source.loading.failWith = undefined;
+  assert.equal(await service.decrypt({ ciphertext, keyId }, patient), seed);
+  await service.close();
+});
+
 test('an unknown key is looked for again only after five seconds', async () => {
   const { service, source, clock } = await startService();
   const { ciphertext } = await (await startService()).service.encrypt(seed, patient);
