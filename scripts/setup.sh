@@ -8,7 +8,7 @@ if ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 20 ? 0
   exit 1
 fi
 # The pinned Node is linked against libatomic, which a small Debian does not have.
-if ! ldconfig -p 2>/dev/null | grep -q 'libatomic\.so\.1' && ! /sbin/ldconfig -p | grep -q 'libatomic\.so\.1'; then
+if [[ $(PATH=$PATH:/sbin:/usr/sbin ldconfig -p) != *libatomic.so.1* ]]; then
   echo "installing libatomic1 ..."
   as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo)
