@@ -7,14 +7,17 @@ if ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 20 ? 0
   echo "Teapot KMS needs Node >= 20 and npm to install its own Node; found: $(node --version 2>/dev/null || echo none)" >&2
   exit 1
 fi
-# The pinned Node is linked against libatomic, which a small Debian does not have.
-if [[ $(PATH=$PATH:/sbin:/usr/sbin ldconfig -p) != *libatomic.so.1* ]]; then
-  echo "installing libatomic1 ..."
-  as_root=()
+# Installs Debian packages, as root or with sudo.
+install_packages() {
+  echo "installing $* ..."
+  local as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo)
   "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=300 update -qq
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends libatomic1 >/dev/null
-fi
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# The pinned Node is linked against libatomic, which a small Debian does not have.
+if [[ $(PATH=$PATH:/sbin:/usr/sbin ldconfig -p) != *libatomic.so.1* ]]; then install_packages libatomic1; fi
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
   echo "installing npm packages (a minute or so) ..."
   npm ci --no-audit --no-fund --loglevel=error
