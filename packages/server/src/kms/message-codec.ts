@@ -46,7 +46,9 @@ export class MessageCodec<Shape extends MessageShape> {
       else if (known.type === 'bytes') message[known.name] = reader.bytes();
       else {
         const [key, value] = readMapEntry(reader.bytes());
-        message[known.name] = new Map(message[known.name] as ReadonlyMap<string, Buffer>).set(key, value);
+        const map =
+          message[known.name] === EMPTY_MAP ? new Map<string, Buffer>() : (message[known.name] as Map<string, Buffer>);
+        message[known.name] = map.set(key, value);
       }
     }
     return message as Message<Shape>;

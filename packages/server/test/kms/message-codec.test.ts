@@ -179,6 +179,29 @@ test('a group is passed over', () => {
   assert.is(uid, 'u');
 });
 
+test('as many annotations as a request can hold are read one by one, not copied for each', () => {
+  const annotations = new Map(Array.from({ length: 12_000 }, (_, i) => [`k${i}`, Buffer.from('v')]));
+  const encoded = v2.DecryptRequest.encode({ annotations });
+  // The constructor of a Map that copies another calls `set` for each entry (ECMA-262 24.1.1.1), so copies would show.
+  const original = Object.getOwnPropertyDescriptor(Map.prototype, 'set')!;
+  const set = original.value as (this: Map<unknown, unknown>, key: unknown, value: unknown) => Map<unknown, unknown>;
+  let entries = 0;
+  Object.defineProperty(Map.prototype, 'set', {
+    ...original,
+    value(this: Map<unknown, unknown>, key: unknown, value: unknown) {
+      entries++;
+      return set.call(this, key, value);
+    },
+  });
+  try {
+    assert.is(v2.DecryptRequest.decode(encoded).annotations.size, 12_000);
+  } finally {
+    Object.defineProperty(Map.prototype, 'set', original);
+  }
+  assert.is(entries, 12_000);
+  assert.is(v2.DecryptRequest.decode(Buffer.alloc(0)).annotations.size, 0);
+});
+
 test('of a field that comes twice the last counts', () => {
   assert.is(v2.EncryptRequest.decode(Buffer.from('120161120162', 'hex')).uid, 'b');
 });
