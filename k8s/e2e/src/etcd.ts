@@ -1,7 +1,5 @@
 import { join } from 'node:path';
-import { Daemon } from './daemon.ts';
-import { freePort } from './ports.ts';
-import { until } from './until.ts';
+import { Daemon, freePort, until } from '@teapot-kms/test-parts';
 
 export interface KeyValue {
   readonly key: string;

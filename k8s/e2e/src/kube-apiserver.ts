@@ -2,10 +2,8 @@ import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ApiClient } from './api-client.ts';
-import { Daemon } from './daemon.ts';
-import type { Exit } from './daemon.ts';
-import { freePort } from './ports.ts';
-import { until } from './until.ts';
+import { Daemon, freePort, until } from '@teapot-kms/test-parts';
+import type { Exit } from '@teapot-kms/test-parts';
 
 const TOKEN = 'teapot-e2e';
 /** On two cores beside another cluster that starts; alone it takes 4 s. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { ApiClient, KubeObject } from './api-client.ts';
-import { until } from './until.ts';
+import { until } from '@teapot-kms/test-parts';
 
 export const SECRETS = '/api/v1/namespaces/default/secrets';
 export const CONFIG_MAPS = '/api/v1/namespaces/default/configmaps';

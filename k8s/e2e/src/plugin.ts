@@ -1,12 +1,10 @@
 import { KmsClient } from '@teapot-kms/server';
 import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Daemon } from './daemon.ts';
-import type { Exit } from './daemon.ts';
+import { Daemon, freePort, until } from '@teapot-kms/test-parts';
+import type { Exit } from '@teapot-kms/test-parts';
 import { MetricsText } from './metrics.ts';
-import { freePort } from './ports.ts';
 import { teapotArgs } from './teapot-cli.ts';
-import { until } from './until.ts';
 
 export interface PluginOptions {
   readonly directory: string;

@@ -3,7 +3,7 @@ import { Cluster } from './cluster.ts';
 import type { KeyStore } from './key-store-fixture.ts';
 import type { ScenarioGroup } from './scenario.ts';
 import { noSecretInLogs } from './scenarios/logs.ts';
-import { say } from './until.ts';
+import { say } from '@teapot-kms/test-parts';
 
 export interface RegisterOptions {
   readonly kubernetes: string;

@@ -1,5 +1,4 @@
-import { KeysetService, providerFor } from '@teapot-kms/core';
-import type { EventListener, KmsService } from '@teapot-kms/core';
+import type { KmsService, SharedResources } from '@teapot-kms/core';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { InstanceConfig } from './config/schema.ts';
@@ -11,6 +10,7 @@ import { v2Endpoints } from './kms/v2.ts';
 import { CallLog } from './call-log.ts';
 import { describeError, logEvent } from './logging.ts';
 import type { InstanceDescription, Metrics } from './metrics.ts';
+import { openService } from './open-service.ts';
 import { SocketListener } from './socket.ts';
 import { transports } from './transport/index.ts';
 import type { Transport } from './transport/seam.ts';
@@ -23,6 +23,7 @@ export interface InstanceOptions {
   readonly config: InstanceConfig;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly shared: SharedResources;
 }
 
 /** One kube-apiserver's plugin: a socket, both APIs on it, and the service behind them. Shares nothing with others. */
@@ -37,10 +38,10 @@ export class Instance {
   #inFlight = 0;
   #keySince = 0;
 
-  constructor({ config, log, metrics }: InstanceOptions) {
+  constructor({ config, log, metrics, shared }: InstanceOptions) {
     this.config = config;
     this.#log = log.child({ instance: config.name });
-    this.#service = openService(config, (event) => {
+    this.#service = openService(config, shared, (event) => {
       if (event.type === 'store-operation') {
         metrics.storeOperation(config.name, event.operation, event.ok, event.durationMs);
       } else {
@@ -128,15 +129,4 @@ export class Instance {
       return error as Error;
     }
   }
-}
-
-function openService(config: InstanceConfig, onEvent: EventListener): KmsService {
-  const { uri, ...settings } = config.keys;
-  return new KeysetService({
-    source: providerFor(uri).open(uri, settings),
-    onEvent,
-    probeIntervalMs: config.probeInterval,
-    statusGraceMs: config.statusGrace,
-    goneGraceMs: config.goneGrace,
-  });
 }

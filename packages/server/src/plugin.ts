@@ -1,3 +1,4 @@
+import { SharedResources } from '@teapot-kms/core';
 import type { Server } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
@@ -14,6 +15,7 @@ const RETRY_MS = 1_000;
 export class Plugin {
   readonly #log: Logger;
   readonly #instances = new Map<string, Instance>();
+  readonly #shared = new SharedResources();
   readonly metrics = new Metrics(() =>
     [...this.#instances].map(([name, instance]) => [name, instance.describe()] as const),
   );
@@ -105,7 +107,7 @@ export class Plugin {
 
   async #startInstance(config: InstanceConfig, takeOver: boolean): Promise<Error | undefined> {
     try {
-      const instance = new Instance({ config, log: this.#log, metrics: this.metrics });
+      const instance = new Instance({ config, log: this.#log, metrics: this.metrics, shared: this.#shared });
       this.#instances.set(config.name, instance);
       return await instance.start(takeOver);
     } catch (error) {

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import type { Cluster } from '../cluster.ts';
 import { secret, SECRETS } from '../objects.ts';
 import type { Scenario } from '../scenario.ts';
-import { figure } from '../until.ts';
+import { figure } from '@teapot-kms/test-parts';
 import { WriteLoad } from '../write-load.ts';
 
 const TIMES = 4;

@@ -4,7 +4,7 @@ import { etcdPrefix, rewriteAll, secret, SECRETS, TEAPOTS } from '../objects.ts'
 import { HEALTHY_POLL_MS } from '../scenario.ts';
 import type { Scenario } from '../scenario.ts';
 import { parseStored } from '../stored-object.ts';
-import { figure, timed, until } from '../until.ts';
+import { figure, timed, until } from '@teapot-kms/test-parts';
 
 export const keySwitch: readonly Scenario[] = [
   {

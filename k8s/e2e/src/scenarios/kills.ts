@@ -4,7 +4,7 @@ import type { Cluster } from '../cluster.ts';
 import { CONFIG_MAPS, configMap, secret, SECRETS } from '../objects.ts';
 import { HEALTHY_POLL_MS } from '../scenario.ts';
 import type { Scenario } from '../scenario.ts';
-import { figure, say, until } from '../until.ts';
+import { figure, say, until } from '@teapot-kms/test-parts';
 import { WriteLoad } from '../write-load.ts';
 
 /** Secrets by KMS v1, where each write is a call of the plugin; ConfigMaps by v2. */

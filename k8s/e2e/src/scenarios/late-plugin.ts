@@ -2,7 +2,7 @@ import * as assert from 'uvu/assert';
 import type { Cluster } from '../cluster.ts';
 import { secret, SECRETS, untilDefaultNamespace } from '../objects.ts';
 import type { Scenario } from '../scenario.ts';
-import { figure, timed } from '../until.ts';
+import { figure, timed } from '@teapot-kms/test-parts';
 
 export const latePlugin: readonly Scenario[] = [
   { title: 'started before the plugin, kube-apiserver says what it waits for, and is ready once the plugin is', run },

@@ -4,7 +4,7 @@ import type { KubeObject } from '../api-client.ts';
 import type { Cluster } from '../cluster.ts';
 import { secret, SECRETS } from '../objects.ts';
 import type { Scenario } from '../scenario.ts';
-import { figure, timed } from '../until.ts';
+import { figure, timed } from '@teapot-kms/test-parts';
 
 export const outage: readonly Scenario[] = [
   { title: 'the plugin is down for a short time: unready, but reads and writes go on', run: pluginDown },

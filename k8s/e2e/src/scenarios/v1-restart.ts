@@ -5,7 +5,7 @@ import { etcdPrefix, inParallel, secret, SECRETS } from '../objects.ts';
 import { V1_PROVIDER } from '../scenario.ts';
 import type { Scenario } from '../scenario.ts';
 import { parseStored } from '../stored-object.ts';
-import { figure, timed } from '../until.ts';
+import { figure, timed } from '@teapot-kms/test-parts';
 
 const COUNT = 2_000;
 

@@ -4,7 +4,7 @@ import { etcdPrefix, rewriteAll, SECRETS } from '../objects.ts';
 import { V2_PROVIDER } from '../scenario.ts';
 import type { Scenario } from '../scenario.ts';
 import { parseStored } from '../stored-object.ts';
-import { figure, timed } from '../until.ts';
+import { figure, timed } from '@teapot-kms/test-parts';
 
 export const v1ToV2: readonly Scenario[] = [
   { title: 'from KMS v1 to v2 over the same socket: both read, rewritten Secrets are v2, then v1 can go', run },

@@ -5,7 +5,7 @@ import { defineTeapots, etcdKey, etcdPrefix, secret, SECRETS, TEAPOTS, teapotObj
 import { V2_PROVIDER } from '../scenario.ts';
 import type { Scenario } from '../scenario.ts';
 import { overheadOf } from '../stored-object.ts';
-import { figure, until } from '../until.ts';
+import { figure, until } from '@teapot-kms/test-parts';
 
 const PLAINTEXT = 'short-and-stout-0123456789';
 

@@ -5,7 +5,7 @@ import { ApiError } from '../api-client.ts';
 import type { Cluster } from '../cluster.ts';
 import { secret, SECRETS } from '../objects.ts';
 import type { Scenario } from '../scenario.ts';
-import { figure, Hopeless, until } from '../until.ts';
+import { figure, Hopeless, until } from '@teapot-kms/test-parts';
 
 export const wrongKeyset: readonly Scenario[] = [
   {

@@ -125,13 +125,13 @@ export class KeysetService implements KmsService {
     };
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
     this.#closed = true;
     this.#stopWatch?.();
     this.#refresher.stop();
     this.#keyset?.destroy();
     this.#keyset = undefined;
-    return Promise.resolve();
+    await this.#source.close?.();
   }
 
   #watch(): void {

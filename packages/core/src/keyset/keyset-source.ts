@@ -1,6 +1,8 @@
 import type { z } from 'zod';
 import { KmsError } from '../errors.ts';
 import type { Keyset } from './keyset.ts';
+import type { Remark } from '../remark.ts';
+import type { SharedResources } from '../shared-resources.ts';
 import type { Manifest } from './manifest.ts';
 
 export interface LoadContext {
@@ -27,10 +29,12 @@ export interface KeysetSource {
    * @returns what ends the watch
    */
   watch(onChange: () => void): () => void;
-  /** What this kind of store checks beyond what a load shows, for `doctor`: remarks for an operator, none if all is well. */
-  examine?(): Promise<readonly string[]>;
+  /** What this kind of store can check beyond what a load shows, for `doctor`. Never throws for what it finds. */
+  examine?(context: LoadContext): Promise<readonly Remark[]>;
   /** Where keys can be managed through us: what `teapot-kms keys` works on. */
   readonly admin?: KeysetAdmin;
+  /** Lets go of connections, watches and what it shares with others. May come twice. */
+  close?(): Promise<void>;
 }
 
 /** The store as seen by who manages keys. The order of calls makes a change atomic: keys first, manifest last. */
@@ -56,8 +60,11 @@ export interface KeysetProvider<Settings extends z.ZodObject = z.ZodObject> {
   readonly scheme: string;
   /** What a user may set beside the URI; becomes part of the configuration's schema. */
   readonly settings: Settings;
-  /** @throws {@link KmsError} `ERR_KMS_INVALID_URI` */
-  open(uri: string, settings: z.output<Settings>): KeysetSource;
+  /**
+   * Touches neither disk nor network: also called to check a configuration.
+   * @throws {@link KmsError} `ERR_KMS_INVALID_URI`
+   */
+  open(uri: string, settings: z.output<Settings>, shared: SharedResources): KeysetSource;
 }
 
 /** The scheme of a key URI: `file` of `file:/etc/teapot-kms/keys`. */

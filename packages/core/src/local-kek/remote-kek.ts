@@ -1,4 +1,8 @@
+import type { z } from 'zod';
+import type { KeysetAdmin } from '../keyset/keyset-source.ts';
+import type { Remark } from '../remark.ts';
 import type { SecretBytes } from '../secret-bytes.ts';
+import type { SharedResources } from '../shared-resources.ts';
 
 export interface RemoteContext {
   /** Aborted when nobody waits any more; the store should then free what the operation holds. */
@@ -41,5 +45,23 @@ export interface RemoteKek {
    * @throws {@link KmsError} as wrap, and `ERR_KMS_UNWRAP_FAILED` for bytes that are not a wrapped key of this version
    */
   unwrap(keyId: string, wrapped: Buffer, context: RemoteContext): Promise<SecretBytes>;
+  /** What this kind of store can check, for `doctor`. Never throws for what it finds. */
+  examine?(context: RemoteContext): Promise<readonly Remark[]>;
+  /** Where keys can be managed through us: what `teapot-kms keys` works on. */
+  readonly admin?: KeysetAdmin;
   close(): Promise<void>;
+}
+
+/** One kind of key store whose keys stay in it: an exported constant in `providers/`, listed in its index. */
+export interface RemoteKekProvider<Settings extends z.ZodObject = z.ZodObject> {
+  readonly kind: 'remote-kek';
+  /** What stands before the colon of a key URI. */
+  readonly scheme: string;
+  /** What a user may set beside the URI; becomes part of the configuration's schema. */
+  readonly settings: Settings;
+  /**
+   * Touches neither disk nor token: also called to check a configuration.
+   * @throws {@link KmsError} `ERR_KMS_INVALID_URI`
+   */
+  open(uri: string, settings: z.output<Settings>, shared: SharedResources): RemoteKek;
 }

@@ -4,6 +4,7 @@ import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { KmsError } from '../errors.ts';
 import type { KeysetProvider, KeysetSource } from '../keyset/keyset-source.ts';
+import type { Remark } from '../remark.ts';
 import { KeysetDirectoryAdmin } from './keyset-directory-admin.ts';
 import { findLeftovers, loadKeysetDirectory } from './keyset-directory.ts';
 
@@ -38,10 +39,16 @@ export function openKeysetDirectory(
   return {
     uri: `file:${directory}`,
     load: () => loadKeysetDirectory(directory, { allowGroupRead }),
-    examine: () => findLeftovers(directory),
+    examine: () => examineDirectory(directory),
     watch: (onChange) => watchDirectory(directory, onChange),
     admin: new KeysetDirectoryAdmin(directory, fs),
   };
+}
+
+async function examineDirectory(directory: string): Promise<Remark[]> {
+  // Where there is no manifest the load says so.
+  const leftovers = await findLeftovers(directory).catch(() => []);
+  return leftovers.map((text) => ({ level: 'hint', text, remedy: text }));
 }
 
 /** Watches by inotify; where that is not to be had (no directory yet, no watches left) the periodic load must do. */

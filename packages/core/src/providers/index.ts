@@ -1,13 +1,16 @@
 import { KmsError } from '../errors.ts';
 import type { KeysetProvider } from '../keyset/keyset-source.ts';
+import type { RemoteKekProvider } from '../local-kek/remote-kek.ts';
 import { schemeOf } from '../keyset/keyset-source.ts';
 import { fileProvider } from './file.ts';
 
+export type Provider = KeysetProvider | RemoteKekProvider;
+
 /** Every key store there is. A new one is a file or folder here, a line in this list, and a call of its shared suite. */
-export const providers: readonly KeysetProvider[] = [fileProvider];
+export const providers: readonly Provider[] = [fileProvider];
 
 /** @throws {@link KmsError} `ERR_KMS_INVALID_URI` for a scheme that no provider has */
-export function providerFor(uri: string): KeysetProvider {
+export function providerFor(uri: string): Provider {
   const scheme = schemeOf(uri);
   const provider = providers.find((candidate) => candidate.scheme === scheme);
   if (provider) return provider;

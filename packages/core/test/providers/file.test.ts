@@ -6,6 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { generateKey } from '../../src/keyset/administration.ts';
 import { fileProvider, openKeysetDirectory } from '../../src/providers/file.ts';
+import { SharedResources } from '../../src/shared-resources.ts';
 import { assertNoSecret, keysetSourceSuite, rejectsWithCode } from '../../src/testing/index.ts';
 import { patient } from '../support/context.ts';
 import { newDirectory, open, writeWithMode } from '../support/directories.ts';
@@ -153,7 +154,7 @@ for (const [uri, shown] of [
   ['file:/with space', 'file:/with space'],
 ] as const) {
   test(`${uri} is a keyset directory`, () => {
-    assert.is(fileProvider.open(uri, { allowGroupRead: false }).uri, shown);
+    assert.is(fileProvider.open(uri, { allowGroupRead: false }, new SharedResources()).uri, shown);
   });
 }
 

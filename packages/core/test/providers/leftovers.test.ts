@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { destroyRetiredKey, generateKey, retireKey } from '../../src/keyset/administration.ts';
+import { patient } from '../support/context.ts';
 import { newDirectory, open } from '../support/directories.ts';
 
 test('a keyset that was only ever changed in full has no leftovers', async () => {
@@ -10,9 +11,9 @@ test('a keyset that was only ever changed in full has no leftovers', async () =>
   await generateKey(source.admin!);
   const { keyId } = await generateKey(source.admin!);
   await retireKey(source.admin!, keyId);
-  assert.equal(await source.examine?.(), []);
+  assert.equal(await source.examine?.(patient), []);
   await destroyRetiredKey(source.admin!, keyId);
-  assert.equal(await source.examine?.(), []);
+  assert.equal(await source.examine?.(patient), []);
 });
 
 test('a key that no manifest lists is named, and so is one under a temporary name', async () => {
@@ -22,11 +23,11 @@ test('a key that no manifest lists is named, and so is one under a temporary nam
   await source.admin!.createKey('orphan');
   writeFileSync(join(directory, '.orphan.key.0123456789ab.tmp'), 'x'.repeat(32));
   writeFileSync(join(directory, 'README'), 'not a key');
-  const found = (await source.examine?.())!;
+  const found = (await source.examine?.(patient))!;
   assert.is(found.length, 2);
   for (const name of ['orphan.key', '.orphan.key.0123456789ab.tmp']) {
     assert.ok(
-      found.some((line) => line.startsWith(`${join(directory, name)} is a key that no manifest lists`)),
+      found.some(({ text }) => text.startsWith(`${join(directory, name)} is a key that no manifest lists`)),
       name,
     );
   }

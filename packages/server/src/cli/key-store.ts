@@ -1,5 +1,5 @@
-import { KmsError, providerFor } from '@teapot-kms/core';
-import type { KeysetAdmin, KeysetSource } from '@teapot-kms/core';
+import { KmsError, providerFor, SharedResources } from '@teapot-kms/core';
+import type { KeysetAdmin, KeysetSource, RemoteKek } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import type { InstanceConfig } from '../config/schema.ts';
@@ -20,21 +20,29 @@ export function withKeyStoreOptions(command: Command): Command {
 }
 
 /** @throws {@link CliError} where the options do not name one key store */
-export function openKeyStore(options: KeyStoreOptions): KeysetSource {
+export function openKeyStore(options: KeyStoreOptions): KeysetSource | RemoteKek {
+  const shared = new SharedResources();
   if (options.uri !== undefined) {
     const provider = providerFor(options.uri);
-    return provider.open(options.uri, provider.settings.parse({}));
+    return provider.open(options.uri, provider.settings.parse({}), shared);
   }
   const { uri, ...settings } = instanceOf(options).keys;
-  return providerFor(uri).open(uri, settings);
+  return providerFor(uri).open(uri, settings, shared);
 }
 
-/** @throws {@link KmsError} `ERR_KMS_INVALID_URI` for a store whose keys are not managed here */
-export function openAdmin(options: KeyStoreOptions): KeysetAdmin {
-  const source = openKeyStore(options);
-  if (!source.admin)
-    throw new KmsError('ERR_KMS_INVALID_URI', `keys of ${source.uri} are not managed with this command`);
-  return source.admin;
+/**
+ * Runs `work` on the keys of a store, and lets go of it.
+ * @throws {@link KmsError} `ERR_KMS_INVALID_URI` for a store whose keys are not managed here
+ */
+export async function withAdmin<T>(options: KeyStoreOptions, work: (admin: KeysetAdmin) => Promise<T>): Promise<T> {
+  const store = openKeyStore(options);
+  try {
+    if (!store.admin)
+      throw new KmsError('ERR_KMS_INVALID_URI', `keys of ${store.uri} are not managed with this command`);
+    return await work(store.admin);
+  } finally {
+    await store.close?.();
+  }
 }
 
 /** The instance that `--config` and `--instance` name. */

@@ -3,7 +3,7 @@ import type { Change, ChangeOptions, KeysetAdmin, Manifest } from '@teapot-kms/c
 import type { Command } from 'commander';
 import { keyIdHash } from '../key-id-hash.ts';
 import { CliError, ExitCode } from './exit-codes.ts';
-import { openAdmin, withKeyStoreOptions } from './key-store.ts';
+import { withAdmin, withKeyStoreOptions } from './key-store.ts';
 import type { KeyStoreOptions } from './key-store.ts';
 import { age, print, table } from './output.ts';
 
@@ -32,7 +32,7 @@ Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -), w
 
   change('generate', 'Make a key: the first one of a new keyset, or a pending one').action(
     async (options: KeysOptions) => {
-      const made = await generateKey(openAdmin(options), { dryRun: options.dryRun ?? false });
+      const made = await withAdmin(options, (admin) => generateKey(admin, { dryRun: options.dryRun ?? false }));
       const what = made.before ? 'pending: promote it when every replica has loaded it' : 'the primary of a new keyset';
       report(options, made, `made key ${made.keyId}, ${what}`, { generated: made.keyId });
     },
@@ -40,7 +40,7 @@ Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -), w
   withKeyStoreOptions(keys.command('list').description('Show the keys and their states'))
     .option('--output <format>', 'text or json', 'text')
     .action(async (options: KeysOptions) => {
-      const current = await openAdmin(options).readManifest();
+      const current = await withAdmin(options, (admin) => admin.readManifest());
       if (!current) throw new CliError(ExitCode.FAILED, 'there is no keyset yet; make one with "keys generate"');
       print(options.output === 'json' ? JSON.stringify(summary(current.manifest)) : list(current.manifest));
     });
@@ -51,14 +51,15 @@ Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -), w
     )
     .action(async (keyId: string, options: KeysOptions & { now?: boolean }) => {
       const minPendingMs = options.now ? 0 : MIN_PENDING_MS;
-      const made = await promoteKey(openAdmin(options), keyId, { dryRun: options.dryRun ?? false, minPendingMs });
+      const change = { dryRun: options.dryRun ?? false, minPendingMs };
+      const made = await withAdmin(options, (admin) => promoteKey(admin, keyId, change));
       report(options, made, `key ${keyId} is the primary; rewrite the data to move it to the new key`);
     });
   const changeOne = (name: string, description: string, apply: Apply, done: string) =>
     change(`${name} <key-id>`, description).action(async (keyId: string, options: KeysOptions) => {
       report(
         options,
-        await apply(openAdmin(options), keyId, { dryRun: options.dryRun ?? false }),
+        await withAdmin(options, (admin) => apply(admin, keyId, { dryRun: options.dryRun ?? false })),
         `key ${keyId} ${done}`,
       );
     });

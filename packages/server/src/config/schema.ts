@@ -1,4 +1,4 @@
-import { providers } from '@teapot-kms/core';
+import { providerFor, providers, SharedResources } from '@teapot-kms/core';
 import { isAbsolute, normalize } from 'node:path';
 import { z } from 'zod';
 import { checkSocketPath } from '../socket.ts';
@@ -12,25 +12,29 @@ const LOOPBACK = ['127.0.0.1', '::1', 'localhost'];
 /** What `keys` becomes: the URI, and beside it what its key store lets one set. */
 export type KeysConfig = { readonly uri: string } & Readonly<Record<string, unknown>>;
 
+const uriSchema = z.string().describe('where the key-encryption key is');
+
+/** What `keys` may be, for each kind of key store. */
 const keyStores = providers.map((provider) =>
-  provider.settings
-    .extend({
-      uri: z
-        .string()
-        .regex(new RegExp(`^${provider.scheme}:.`), `expected a key URI: ${provider.scheme}:...`)
-        .describe('where the key-encryption key is'),
-    })
-    .superRefine((keys, context) => {
-      const { uri, ...settings } = keys as KeysConfig;
-      if (!uri.startsWith(`${provider.scheme}:`)) return;
-      try {
-        provider.open(uri, settings);
-      } catch (error) {
-        context.addIssue({ code: 'custom', path: ['uri'], message: (error as Error).message });
-      }
-    }),
+  provider.settings.extend({ uri: uriSchema.regex(new RegExp(`^${provider.scheme}:.`)) }),
 );
-const keysSchema = z.union(keyStores) as unknown as z.ZodType<KeysConfig>;
+
+/** The URI's scheme says which key store's settings the rest must be; so an error speaks of no other's. */
+const keysSchema = z.looseObject({ uri: uriSchema }).transform((keys, context): KeysConfig => {
+  try {
+    const provider = providerFor(keys.uri);
+    const parsed = provider.settings.extend({ uri: uriSchema }).safeParse(keys);
+    if (parsed.success) {
+      const { uri, ...settings } = parsed.data as KeysConfig;
+      provider.open(uri, settings, new SharedResources());
+      return parsed.data as KeysConfig;
+    }
+    context.issues.push(...parsed.error.issues.map((issue) => ({ ...issue, input: keys }) as z.core.$ZodRawIssue));
+  } catch (error) {
+    context.addIssue({ code: 'custom', path: ['uri'], message: (error as Error).message });
+  }
+  return z.NEVER;
+});
 
 const socketPath = z
   .string()
@@ -124,5 +128,13 @@ export type InstanceConfig = Config['instances'][number];
 
 /** The schema as JSON Schema (draft 2020-12), for editors and CI. */
 export function configJsonSchema(): object {
-  return z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' });
+  return z.toJSONSchema(configSchema, {
+    io: 'input',
+    unrepresentable: 'any',
+    override({ zodSchema, jsonSchema }) {
+      if (zodSchema !== keysSchema.in) return;
+      for (const name of Object.keys(jsonSchema)) Reflect.deleteProperty(jsonSchema, name);
+      Object.assign(jsonSchema, { anyOf: keyStores.map((store) => z.toJSONSchema(store, { io: 'input' })) });
+    },
+  });
 }

@@ -1,15 +1,15 @@
-import { KmsError, providerFor } from '@teapot-kms/core';
 import { readFileSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { KmsClient } from '../client/client.ts';
 import type { Config, InstanceConfig } from '../config/schema.ts';
 import type { Finding } from './finding.ts';
+import { examineKeyStore } from './key-store.ts';
 
 /** Checks in the order in which things depend on each other: host, key store, socket, the answers. */
 export async function* diagnose(config: Config): AsyncGenerator<Finding> {
   yield* host();
   for (const instance of config.instances) {
-    yield* await keyStore(instance);
+    yield* await examineKeyStore(instance);
     yield* socketDirectory(instance);
     yield* await running(instance);
   }
@@ -27,39 +27,6 @@ function* host(): Generator<Finding> {
       text: `may be written by processes started here (limit ${limit ?? 'unknown'}): they would hold keys`,
       remedy,
     };
-  }
-}
-
-async function keyStore({ name, keys: { uri, ...settings } }: InstanceConfig): Promise<Finding[]> {
-  const about = `${name}, keys ${uri}`;
-  try {
-    const source = providerFor(uri).open(uri, settings);
-    const keyset = await source.load({ signal: AbortSignal.timeout(10_000) });
-    const { primary, keys } = keyset.manifest;
-    keyset.destroy();
-    const remarks = (await source.examine?.()) ?? [];
-    return [
-      {
-        level: 'ok',
-        about,
-        text: `loaded, primary ${primary}, ${keys.length} key${keys.length === 1 ? '' : 's'} in all`,
-      },
-      ...remarks.map((text): Finding => ({ level: 'hint', about, text, remedy: text })),
-    ];
-  } catch (error) {
-    const { message, code } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', (error as Error).message);
-    const command = /run: (.*?)(?: \(or .*)?$/.exec(message)?.[1];
-    const missing = message.includes('no such file')
-      ? `make the keyset (teapot-kms keys generate --uri ${uri}), or mount the volume that holds it`
-      : undefined;
-    return [
-      {
-        level: 'problem',
-        about,
-        text: `${message} (${code})`,
-        remedy: command ?? missing ?? `mend the key store: ${message}`,
-      },
-    ];
   }
 }
 

@@ -1,0 +1,59 @@
+import { KmsError, providerFor, SharedResources } from '@teapot-kms/core';
+import type { KeysetSource, Remark, RemoteKek } from '@teapot-kms/core';
+import type { InstanceConfig } from '../config/schema.ts';
+import type { Finding } from './finding.ts';
+
+/** ms that a key store may take for all that is asked of it here. */
+const TIMEOUT_MS = 30_000;
+
+/** Whether the key store of an instance can be used from here, asked directly and not through the plugin that runs. */
+export async function examineKeyStore({ name, keys: { uri, ...settings } }: InstanceConfig): Promise<Finding[]> {
+  const about = `${name}, keys ${uri}`;
+  const context = { signal: AbortSignal.timeout(TIMEOUT_MS) };
+  const shared = new SharedResources();
+  const provider = providerFor(uri);
+  const store = provider.open(uri, settings, shared);
+  try {
+    const loaded =
+      provider.kind === 'keyset'
+        ? await load(store as KeysetSource, context)
+        : await describe(store as RemoteKek, context);
+    return [loaded, ...((await store.examine?.(context)) ?? [])].map((remark) => ({ about, ...remark }));
+  } catch (error) {
+    return [
+      { about, ...problem(uri, error) },
+      ...((await store.examine?.(context).catch(() => [])) ?? []).map((remark) => ({ about, ...remark })),
+    ];
+  } finally {
+    await store.close?.();
+  }
+}
+
+async function load(source: KeysetSource, context: { signal: AbortSignal }): Promise<Remark> {
+  const keyset = await source.load(context);
+  const { primary, keys } = keyset.manifest;
+  keyset.destroy();
+  return loaded(primary, keys.length);
+}
+
+async function describe(remote: RemoteKek, context: { signal: AbortSignal }): Promise<Remark> {
+  const { primary, keys } = await remote.describe(context);
+  return loaded(primary, keys.length);
+}
+
+function loaded(primary: string, keys: number): Remark {
+  return { level: 'ok', text: `loaded, primary ${primary}, ${keys} key${keys === 1 ? '' : 's'} in all` };
+}
+
+function problem(uri: string, error: unknown): Remark {
+  const { message, code } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', (error as Error).message);
+  const command = /run: (.*?)(?: \(or .*)?$/.exec(message)?.[1];
+  const missing = message.includes('no such file')
+    ? `make the keyset (teapot-kms keys generate --uri ${uri}), or mount the volume that holds it`
+    : undefined;
+  return {
+    level: 'problem',
+    text: `${message} (${code})`,
+    remedy: command ?? missing ?? `mend the key store: ${message}`,
+  };
+}
