@@ -3,6 +3,7 @@ export type { KmsErrorCode } from './errors.ts';
 export { SecretBytes } from './secret-bytes.ts';
 export { systemClock } from './clock.ts';
 export type { Clock } from './clock.ts';
+export { duration } from './duration.ts';
 export { formatProblems, parseYaml } from './yaml-document.ts';
 export type { YamlProblem, YamlResult } from './yaml-document.ts';
 export type {
@@ -34,6 +35,8 @@ export type { KeysetAdmin, KeysetProvider, KeysetSource, LoadContext } from './k
 export type { KeyState, Manifest, ManifestEntry } from './keyset/manifest.ts';
 export { MIN_PENDING_MS } from './keyset/rotation.ts';
 export { LocalKekService } from './local-kek/local-kek-service.ts';
+export { localKekOptions } from './local-kek/settings.ts';
+export type { LocalKekSettings } from './local-kek/settings.ts';
 export type { LocalKekServiceOptions } from './local-kek/local-kek-service.ts';
 export type { RemoteContext, RemoteKek, RemoteKekDescription, RemoteKekProvider } from './local-kek/remote-kek.ts';
 export { providerFor, providers } from './providers/index.ts';

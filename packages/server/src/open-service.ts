@@ -1,5 +1,5 @@
-import { KeysetService, LocalKekService, providerFor } from '@teapot-kms/core';
-import type { EventListener, KmsService, SharedResources } from '@teapot-kms/core';
+import { KeysetService, LocalKekService, localKekOptions, providerFor } from '@teapot-kms/core';
+import type { EventListener, KmsService, LocalKekSettings, SharedResources } from '@teapot-kms/core';
 import type { InstanceConfig } from './config/schema.ts';
 
 /** The service of an instance: which of the two there are depends on whether its key store gives keys out. */
@@ -8,7 +8,9 @@ export function openService(config: InstanceConfig, shared: SharedResources, onE
   const provider = providerFor(uri);
   const common = { onEvent, probeIntervalMs: config.probeInterval, statusGraceMs: config.statusGrace };
   if (provider.kind === 'remote-kek') {
-    return new LocalKekService({ ...common, remote: provider.open(uri, settings, shared) });
+    // Part of every such provider's settings, so the configuration's schema has seen to them.
+    const localKeks = localKekOptions(settings as LocalKekSettings);
+    return new LocalKekService({ ...common, ...localKeks, remote: provider.open(uri, settings, shared) });
   }
   return new KeysetService({
     ...common,

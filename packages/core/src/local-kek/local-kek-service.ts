@@ -71,6 +71,7 @@ export class LocalKekService implements KmsService {
   readonly #decrypts = new Map<string, number>();
   readonly #counters = { probes: 0, probe_failures: 0, key_switches: 0, unknown_keys: 0 };
   #description: RemoteKekDescription | undefined;
+  #stopWatch: (() => void) | undefined;
   #directWraps = 0;
   #closed = false;
 
@@ -111,6 +112,7 @@ export class LocalKekService implements KmsService {
   }
 
   start(): void {
+    this.#stopWatch = this.#remote.watch?.(() => this.#refresher.trigger());
     this.#starting.until(this.#refresher.refresh());
   }
 
@@ -158,12 +160,14 @@ export class LocalKekService implements KmsService {
         wraps: this.#sealing.wraps,
         cache_entries: this.#cache.size,
         cache_evictions: this.#cache.evictions,
+        ...this.#remote.counters?.(),
       },
     };
   }
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#stopWatch?.();
     this.#refresher.stop();
     this.#sealing.destroy();
     this.#unwrapper.close();
@@ -232,7 +236,7 @@ export class LocalKekService implements KmsService {
       const description = await timed('describe', describe, this.#onEvent);
       this.#description = description;
       if (!this.#direct) await this.#renewSealingKek(description, signal);
-      if (this.#health.good()) this.#onEvent({ type: 'store-ok' });
+      this.#answered(description.damaged);
       return true;
     } catch (error) {
       if (this.#closed) return false;
@@ -242,6 +246,14 @@ export class LocalKekService implements KmsService {
       this.#health.failed(failure);
       return false;
     }
+  }
+
+  #answered(damaged: KmsError | undefined): void {
+    const before = this.#health.lastError?.message;
+    if (damaged) {
+      this.#health.damaged(damaged);
+      if (before !== damaged.message) this.#onEvent({ type: 'store-failed', error: damaged });
+    } else if (this.#health.good()) this.#onEvent({ type: 'store-ok' });
   }
 
   /** The announced key changes only when a local KEK under the new one is ready to seal (design D1). */

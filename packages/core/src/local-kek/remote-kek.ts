@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import type { KmsError } from '../errors.ts';
 import type { KeysetAdmin } from '../keyset/keyset-source.ts';
 import type { Remark } from '../remark.ts';
 import type { SecretBytes } from '../secret-bytes.ts';
@@ -17,6 +18,8 @@ export interface RemoteKekDescription {
   readonly primary: string;
   /** Every version that unwraps, the primary included, with its state. */
   readonly keys: readonly { readonly id: string; readonly state: 'pending' | 'promoted' }[];
+  /** Trouble that takes nothing away: what was known before goes on. */
+  readonly damaged?: KmsError | undefined;
 }
 
 /**
@@ -45,6 +48,13 @@ export interface RemoteKek {
    * @throws {@link KmsError} as wrap, and `ERR_KMS_UNWRAP_FAILED` for bytes that are not a wrapped key of this version
    */
   unwrap(keyId: string, wrapped: Buffer, context: RemoteContext): Promise<SecretBytes>;
+  /**
+   * Calls `onChange` soon after the keys may have changed. Only a hint, as {@link KeysetSource.watch} is.
+   * @returns what ends the watch
+   */
+  watch?(onChange: () => void): () => void;
+  /** Monotonic counters of the store's own, for metrics: name (snake_case, without prefix) to value. */
+  counters?(): Readonly<Record<string, number>>;
   /** What this kind of store can check, for `doctor`. Never throws for what it finds. */
   examine?(context: RemoteContext): Promise<readonly Remark[]>;
   /** Where keys can be managed through us: what `teapot-kms keys` works on. */
@@ -57,7 +67,7 @@ export interface RemoteKekProvider<Settings extends z.ZodObject = z.ZodObject> {
   readonly kind: 'remote-kek';
   /** What stands before the colon of a key URI. */
   readonly scheme: string;
-  /** What a user may set beside the URI; becomes part of the configuration's schema. */
+  /** What a user may set beside the URI, {@link localKekSettings} among it; becomes part of the configuration's schema. */
   readonly settings: Settings;
   /**
    * Touches neither disk nor token: also called to check a configuration.
