@@ -1,0 +1,72 @@
+import type { Reply, Request } from '../protocol.ts';
+import type { Done } from './worker.ts';
+
+export interface DispatcherOptions {
+  readonly threads: number;
+  readonly run: (requests: readonly Request[]) => Promise<Done>;
+  /** Gets the replies that are there at the end of a turn of the event loop, all at once. */
+  readonly onReplies: (replies: readonly Reply[], sessionsOpened: number) => void;
+}
+
+/** A thread is given what it can do in about so many ms: a fast token must not wait for messages between threads. */
+const BATCH_MS = 1;
+const MAX_BATCH = 32;
+
+/** Gives requests to threads that are free, and gathers what they answer. */
+export class Dispatcher {
+  readonly #options: DispatcherOptions;
+  readonly #queue: Request[] = [];
+  #free: number;
+  /** ms that one operation takes, as a running mean. */
+  #meanMs = BATCH_MS;
+  #replies: Reply[] = [];
+  #sessionsOpened = 0;
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+    this.#free = options.threads;
+  }
+
+  add(requests: readonly Request[]): void {
+    this.#queue.push(...requests);
+    this.#dispatch();
+  }
+
+  #dispatch(): void {
+    while (this.#free > 0 && this.#queue.length > 0) {
+      const share = Math.ceil(this.#queue.length / this.#free);
+      const size = Math.max(1, Math.min(share, MAX_BATCH, Math.floor(BATCH_MS / this.#meanMs)));
+      this.#free--;
+      void this.#give(this.#queue.splice(0, size));
+    }
+  }
+
+  async #give(requests: Request[]): Promise<void> {
+    try {
+      const { replies, tookMs, sessionsOpened } = await this.#options.run(requests);
+      this.#meanMs += (tookMs / requests.length - this.#meanMs) / 8;
+      this.#answer(replies, sessionsOpened);
+    } catch (error) {
+      const failure = { kind: 'unavailable', message: (error as Error).message } as const;
+      this.#answer(
+        requests.map(({ id }) => ({ id, failure })),
+        0,
+      );
+    }
+    this.#free++;
+    this.#dispatch();
+  }
+
+  #answer(replies: readonly Reply[], sessionsOpened: number): void {
+    if (this.#replies.length === 0) setImmediate(() => this.#flush());
+    this.#replies.push(...replies);
+    this.#sessionsOpened += sessionsOpened;
+  }
+
+  #flush(): void {
+    const replies = this.#replies;
+    this.#replies = [];
+    this.#options.onReplies(replies, this.#sessionsOpened);
+    this.#sessionsOpened = 0;
+  }
+}

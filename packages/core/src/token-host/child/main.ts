@@ -1,0 +1,77 @@
+// The token host: a process for one PKCS#11 module, so that the module's crash or hang is not the plugin's (design D8).
+import { extname } from 'node:path';
+import { Piscina } from 'piscina';
+import type { FromHost, Request, ToHost } from '../protocol.ts';
+import { KeyAgreement } from '../sealed-channel.ts';
+import { Dispatcher } from './dispatcher.ts';
+import { describe, loadModule } from './pkcs11.ts';
+import type { Pkcs11 } from './pkcs11.ts';
+import type { Done, WorkerData } from './worker.ts';
+
+/** ms for an orderly end; a thread that hangs in the module would keep the process from ending otherwise. */
+const END_MS = 1_000;
+
+let pool: Piscina<readonly Request[], Done> | undefined;
+let dispatcher: Dispatcher | undefined;
+let module: Pkcs11 | undefined;
+
+// The plugin says when to stop: a signal to the whole process group must not end calls that it waits for.
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
+process.on('disconnect', () => void end());
+process.on('message', (message: ToHost) => {
+  if (message.type === 'start') start(message);
+  else if (message.type === 'requests') dispatcher?.add(message.requests.map(exact));
+  else void end();
+});
+
+function send(message: FromHost): void {
+  if (process.connected) process.send!(message);
+}
+
+function start({ modulePath, sessions, publicKey }: Extract<ToHost, { type: 'start' }>): void {
+  try {
+    // Here and not in the threads: two at once must not initialise it.
+    module = loadModule(modulePath);
+    const agreement = new KeyAgreement();
+    const key = agreement.agree(publicKey);
+    const workerData: WorkerData = { modulePath, channelKey: new Uint8Array(key.expose()) };
+    key.wipe();
+    pool = new Piscina({
+      filename: new URL(`./worker${extname(import.meta.url)}`, import.meta.url).href,
+      minThreads: sessions,
+      maxThreads: sessions,
+      idleTimeout: Infinity,
+      workerData,
+    });
+    const running = pool;
+    dispatcher = new Dispatcher({
+      threads: sessions,
+      run: (requests) => running.run(requests),
+      onReplies: (replies, sessionsOpened) => send({ type: 'replies', replies, sessionsOpened }),
+    });
+    send({ type: 'started', publicKey: agreement.publicKey });
+  } catch (error) {
+    send({ type: 'broken', message: describe(error) });
+  }
+}
+
+async function end(): Promise<void> {
+  setTimeout(() => process.kill(process.pid, 'SIGKILL'), END_MS);
+  try {
+    // Some tokens keep the sessions of a process that is gone, and have few of them.
+    await pool?.destroy();
+    module?.C_Finalize();
+  } catch {
+    // Nothing is left to be done about it.
+  }
+  process.exit(0);
+}
+
+/** What came over the pipe is a view of the whole message, and would be cloned for a thread with all of it. */
+function exact({ id, ask }: Request): Request {
+  const fields = Object.entries(ask).map(([name, value]: [string, unknown]) => [
+    name,
+    value instanceof Uint8Array ? new Uint8Array(value) : value,
+  ]);
+  return { id, ask: Object.fromEntries(fields) as unknown as Request['ask'] };
+}

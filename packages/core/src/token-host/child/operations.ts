@@ -1,0 +1,175 @@
+import { KEY_BYTES, MAX_WRAPPED_BYTES } from '../../envelope/limits.ts';
+import type { MechanismName } from '../mechanism-name.ts';
+import { mechanismNames, parseWrappedForm, wrappedForm } from '../mechanism-name.ts';
+import type { Ask, KeyInfo, KeyPlace, OperationName, Operations, Sealed } from '../protocol.ts';
+import type { SealedChannel } from '../sealed-channel.ts';
+import { failureOf, OperationFailed } from './failures.ts';
+import { destroyKey, generateKey } from './generate.ts';
+import { classOf, findKey, listKeys, remarksOn } from './keys.ts';
+import { mechanisms, obstacle, publicKeyOf, selfTest } from './mechanisms.ts';
+import { nameOf, pkcs11 } from './pkcs11.ts';
+import type { Handle, Pkcs11 } from './pkcs11.ts';
+import { findToken, Sessions } from './sessions.ts';
+import type { Session } from './sessions.ts';
+
+type Perform = { [Name in OperationName]: (ask: Operations[Name]['ask']) => Operations[Name]['answer'] };
+
+/** What a worker thread does for the plugin: one call after the other, each to its end. */
+export class TokenOperations {
+  readonly sessions: Sessions;
+  readonly #module: Pkcs11;
+  readonly #channel: SealedChannel;
+
+  constructor(module: Pkcs11, channel: SealedChannel) {
+    this.#module = module;
+    this.#channel = channel;
+    this.sessions = new Sessions(module);
+  }
+
+  perform(ask: Ask): unknown {
+    // The union of the asks and the record of what performs them are the same type seen from two sides.
+    return (this.#operations[ask.op] as (ask: Ask) => unknown)(ask);
+  }
+
+  readonly #operations: Perform = {
+    token: ({ token }) => {
+      const { info } = findToken(this.#module, token);
+      return { ...info, loggedIn: this.sessions.run(token, (session) => session.loggedIn) };
+    },
+    login: ({ token, pin }) => this.sessions.run(token, (session) => this.#login(session, pin)),
+    key: (ask) =>
+      this.sessions.run(ask.token, (session) => keyInfo(session, findKey(session, ask), ask.keyId, ask.mechanism)),
+    probe: ({ token, label, keyIds, mechanism }) =>
+      this.sessions.run(token, (session) => {
+        // Looked up anew: what is remembered may have been destroyed meanwhile.
+        const there = new Set(listKeys(session, label));
+        const [first] = keyIds;
+        if (first !== undefined && there.has(first)) {
+          selfTest(session, findKey(session, { token, label, keyId: first }), first, mechanisms[mechanism]);
+        }
+        return keyIds.filter((keyId) => !there.has(keyId));
+      }),
+    wrap: ({ key, mechanism, ...place }) => {
+      const localKek = this.#channel.open(key);
+      try {
+        return this.sessions.run(place.token, (session) => {
+          const handle = findKey(session, place);
+          return wrappedForm(mechanism, mechanisms[mechanism].wrap(session, handle, localKek.expose(), place.keyId));
+        });
+      } finally {
+        localKek.wipe();
+      }
+    },
+    unwrap: ({ wrapped, ...place }) => this.#unwrap(place, Buffer.from(wrapped)),
+    generate: ({ mechanism, ...place }) =>
+      this.#writing(place.token, (session) => generateKey(session, place, mechanism)),
+    destroy: (place) => this.#writing(place.token, (session) => destroyKey(session, place)),
+    list: ({ token, label }) => this.sessions.run(token, (session) => listKeys(session, label)),
+  };
+
+  #login(session: Session, sealedPin: Sealed): undefined {
+    if (session.loggedIn) return undefined;
+    const pin = this.#channel.open(sealedPin);
+    try {
+      // The binding takes a string only; it lives in this thread of the token host and nowhere else.
+      session.module.C_Login(session.handle, pkcs11.CKU_USER, pin.expose().toString());
+    } catch (error) {
+      if (nameOf(error) !== 'CKR_USER_ALREADY_LOGGED_IN') throw error;
+    } finally {
+      pin.wipe();
+    }
+    return undefined;
+  }
+
+  /**
+   * Tokens say CKR_GENERAL_ERROR and the like for changed bytes and for trouble of their own alike. What decides is
+   * whether the same key opens, right now, what it has just wrapped.
+   */
+  #unwrap(place: KeyPlace, wrapped: Buffer): Sealed {
+    const form = wrapped.length <= MAX_WRAPPED_BYTES ? parseWrappedForm(wrapped) : undefined;
+    if (!form) throw new OperationFailed('refused', 'not a wrapped local KEK');
+    try {
+      return this.#unwrapOnce(place, form.mechanism, form.blob);
+    } catch (error) {
+      if (!isAmbiguous(error)) throw error;
+      try {
+        const test = (session: Session) =>
+          selfTest(session, findKey(session, place), place.keyId, mechanisms[form.mechanism]);
+        this.sessions.run(place.token, test);
+      } catch {
+        throw error;
+      }
+    }
+    try {
+      return this.#unwrapOnce(place, form.mechanism, form.blob);
+    } catch (error) {
+      throw isAmbiguous(error) ? new OperationFailed('refused', failureOf(error).message) : error;
+    }
+  }
+
+  #unwrapOnce(place: KeyPlace, name: MechanismName, blob: Buffer): Sealed {
+    return this.sessions.run(place.token, (session) => {
+      const mechanism = mechanisms[name];
+      const key = findKey(session, place);
+      if (classOf(session, key) !== mechanism.keyClass) {
+        throw new OperationFailed('refused', 'wrapped by another kind of key');
+      }
+      const localKek = mechanism.unwrap(session, key, blob, place.keyId);
+      try {
+        if (localKek.length !== KEY_BYTES) throw new OperationFailed('refused', 'not a local KEK');
+        return this.#channel.seal(localKek);
+      } finally {
+        localKek.wipe();
+      }
+    });
+  }
+
+  #writing(token: KeyPlace['token'], work: (session: Session) => void): undefined {
+    this.sessions.runWriting(token, (session) => {
+      if (!session.loggedIn) throw new OperationFailed('no-login', 'not logged in');
+      work(session);
+    });
+    return undefined;
+  }
+}
+
+const AMBIGUOUS = new Set([
+  'CKR_GENERAL_ERROR',
+  'CKR_FUNCTION_FAILED',
+  'CKR_DEVICE_ERROR',
+  'CKR_DATA_INVALID',
+  'CKR_DATA_LEN_RANGE',
+  'CKR_ARGUMENTS_BAD',
+]);
+
+const isAmbiguous = (error: unknown): boolean => AMBIGUOUS.has(nameOf(error) ?? '');
+
+/** Chooses what wraps under a key: the first mechanism that nothing speaks against and that works when tried. */
+function keyInfo(session: Session, key: Handle, keyId: string, wanted: MechanismName | 'auto'): KeyInfo {
+  const keyClass = classOf(session, key);
+  const publicKey = keyClass === 'private' ? publicKeyOf(session, key) : undefined;
+  if (publicKey && publicKey.modulus.length + 1 > MAX_WRAPPED_BYTES) {
+    throw new OperationFailed('unusable', 'RSA keys above 3072 bits make envelopes that are too long');
+  }
+  const reasons: string[] = [];
+  for (const name of mechanismNames.filter((candidate) => wanted === 'auto' || candidate === wanted)) {
+    const reason = obstacle(session, key, keyClass, mechanisms[name]) ?? trial(session, key, keyId, name);
+    if (reason === undefined) return { mechanism: name, remarks: remarksOn(session, key), ...(publicKey && { publicKey }) };
+    reasons.push(`${name}: ${reason}`);
+  }
+  throw new OperationFailed('unusable', `key ${keyId} cannot wrap (${reasons.join('; ')})`);
+}
+
+/** Why a mechanism does not work. Trouble of the token's own is no reason: it is thrown, and tried again. */
+function trial(session: Session, key: Handle, keyId: string, name: MechanismName): string | undefined {
+  try {
+    selfTest(session, key, keyId, mechanisms[name]);
+    return undefined;
+  } catch (error) {
+    const { kind, message } = failureOf(error);
+    if (kind === 'no-login' || /^CKR_(DEVICE|TOKEN|SESSION|HOST|CRYPTOKI|OBJECT_HANDLE|KEY_HANDLE|OPERATION)/.test(message)) {
+      throw error;
+    }
+    return message;
+  }
+}

@@ -1,0 +1,275 @@
+import { unlessAborted } from '../abort.ts';
+import { KmsError } from '../errors.ts';
+import type { SharedResource } from '../shared-resources.ts';
+import { FairQueue } from './fair-queue.ts';
+import { HostProcess } from './host-process.ts';
+import type { Ask, Failure, OperationName, Operations, Reply } from './protocol.ts';
+import type { SealedChannel } from './sealed-channel.ts';
+
+export interface TokenHostOptions {
+  readonly modulePath: string;
+  /** Threads of the host, each with a session of its own: calls that the token may do at a time. */
+  readonly sessions: number;
+  /** ms after which a call of the module counts as hung. */
+  readonly callTimeoutMs: number;
+  /** See {@link HostProcessOptions.withheld}. */
+  readonly withheld?: readonly string[];
+  readonly report?: (event: TokenHostEvent) => void;
+}
+
+export type TokenHostEvent =
+  | { readonly type: 'token-host-started'; readonly module: string; readonly pid: number | undefined }
+  | { readonly type: 'token-host-ended'; readonly module: string; readonly reason: string; readonly restartInMs: number };
+
+/** What a call carries over: its parts are sealed for the process that gets it, which may be the second. */
+type Build = (channel: SealedChannel) => Ask;
+
+export interface CallOptions {
+  /** Whose turn it takes. */
+  readonly owner: object;
+  readonly signal: AbortSignal;
+  /** ms after which this call counts as hung; where it may take longer than others do. */
+  readonly timeoutMs?: number;
+}
+
+interface Call extends CallOptions {
+  readonly build: Build;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
+  retried: boolean;
+}
+
+interface Sent {
+  readonly call: Call;
+  readonly deadline: number;
+}
+
+/** What the token host answered instead of a value. */
+export class TokenFailure extends Error {
+  override readonly name = 'TokenFailure';
+  readonly failure: Failure;
+
+  constructor(failure: Failure) {
+    super(failure.message);
+    this.failure = failure;
+  }
+}
+
+/** ms that the module may take to initialise. */
+const START_TIMEOUT_MS = 30_000;
+const WATCH_MS = 100;
+/** Restart waits double from here on; the first restart comes at once. */
+const FIRST_WAIT_MS = 250;
+const LONGEST_WAIT_MS = 30_000;
+/** ms of life after which a process counts as sound, and the waits begin anew. */
+const SOUND_AFTER_MS = 60_000;
+/** Calls wait for a restart that is at most so many ms away. */
+const WORTH_WAITING_MS = 1_000;
+/** Failures in a row, over all sessions, after which only a new process is tried: some libraries never reconnect. */
+const HOPELESS_AFTER = 5;
+
+/**
+ * The plugin's side of the token host: one child process for each module, started when it is first needed, killed when
+ * it hangs, started again when it ends. A call that a dead process has left is done once more by the next.
+ */
+export class TokenHost implements SharedResource {
+  readonly #options: TokenHostOptions;
+  readonly #queue = new FairQueue<Call>();
+  readonly #sent = new Map<number, Sent>();
+  readonly counters = {
+    token_host_starts: 0,
+    token_host_calls: 0,
+    token_host_retries: 0,
+    token_host_messages: 0,
+    token_sessions_opened: 0,
+  };
+  #process: HostProcess | undefined;
+  #channel: SealedChannel | undefined;
+  #watch: NodeJS.Timeout | undefined;
+  #restart: NodeJS.Timeout | undefined;
+  #flushing = false;
+  #nextId = 1;
+  #bornAt = 0;
+  #deaths = 0;
+  #failuresInARow = 0;
+  #notBefore = 0;
+  #lastEnd = '';
+  #closed = false;
+
+  constructor(options: TokenHostOptions) {
+    this.#options = options;
+  }
+
+  /** How many processes there were; what was set up in one (a login) is not there in the next. */
+  get generation(): number {
+    return this.counters.token_host_starts;
+  }
+
+  /** The process now, for tests that kill it. */
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
+  /**
+   * @throws {@link TokenFailure} what the token answered; {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` where no process
+   * could answer, `ERR_KMS_CLOSED`, and what `signal` was aborted for
+   */
+  call<Name extends OperationName>(
+    build: (channel: SealedChannel) => { readonly op: Name } & Operations[Name]['ask'],
+    options: CallOptions,
+  ): Promise<Operations[Name]['answer']> {
+    const answer = new Promise<unknown>((resolve, reject) => {
+      if (this.#closed) return reject(new KmsError('ERR_KMS_CLOSED', 'the token host was closed'));
+      this.#queue.push(options.owner, { build: build as Build, ...options, resolve, reject, retried: false });
+      this.#flushSoon();
+    });
+    return unlessAborted(answer, options.signal) as Promise<Operations[Name]['answer']>;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#restart);
+    this.#rejectAll(new KmsError('ERR_KMS_CLOSED', 'the token host was closed'));
+    await this.#process?.stop();
+  }
+
+  /** All that is asked in one turn of the event loop goes in one message. */
+  #flushSoon(): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    queueMicrotask(() => {
+      this.#flushing = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (this.#queue.length === 0 || this.#closed) return;
+    if (!this.#process) return this.#startOrRefuse();
+    if (!this.#channel) return;
+    const { sessions, callTimeoutMs } = this.#options;
+    // Twice as many as can be worked on: a thread that is done finds its next call there already. Refilled by halves,
+    // so that under load a message carries several.
+    if (this.#sent.size > sessions * 1.5) return;
+    const requests = [];
+    while (this.#sent.size < sessions * 2) {
+      const call = this.#queue.shift();
+      if (!call) break;
+      // Who does not wait any more costs the token nothing.
+      if (call.signal.aborted) continue;
+      const id = this.#nextId++;
+      requests.push({ id, ask: call.build(this.#channel) });
+      this.#sent.set(id, { call, deadline: performance.now() + (call.timeoutMs ?? callTimeoutMs) });
+    }
+    if (requests.length === 0) return;
+    this.counters.token_host_calls += requests.length;
+    this.counters.token_host_messages++;
+    this.#process.request(requests);
+    this.#watch ??= setInterval(() => this.#killIfHung(), WATCH_MS).unref();
+  }
+
+  #startOrRefuse(): void {
+    const waitMs = this.#notBefore - performance.now();
+    if (waitMs > WORTH_WAITING_MS) {
+      const inSeconds = Math.ceil(waitMs / 1_000);
+      return this.#rejectAll(
+        new KmsError('ERR_KMS_STORE_UNAVAILABLE', `the token host: ${this.#lastEnd}; started again in ${inSeconds} s`),
+      );
+    }
+    if (waitMs > 0) {
+      this.#restart ??= setTimeout(() => {
+        this.#restart = undefined;
+        this.#flush();
+      }, waitMs);
+      return;
+    }
+    this.#start();
+  }
+
+  #start(): void {
+    const { modulePath, sessions, withheld = [], report } = this.#options;
+    this.counters.token_host_starts++;
+    this.#bornAt = performance.now();
+    this.#failuresInARow = 0;
+    const host = new HostProcess({
+      modulePath,
+      sessions,
+      withheld,
+      onReplies: (replies, sessionsOpened) => this.#answered(replies, sessionsOpened),
+      onEnd: (reason) => this.#ended(reason),
+    });
+    this.#process = host;
+    const timer = setTimeout(
+      () => host.kill(`the module did not initialise within ${START_TIMEOUT_MS / 1_000} s`),
+      START_TIMEOUT_MS,
+    ).unref();
+    void host.started.then((channel) => {
+      clearTimeout(timer);
+      this.#channel = channel;
+      report?.({ type: 'token-host-started', module: modulePath, pid: host.pid });
+      this.#flush();
+    });
+  }
+
+  #answered(replies: readonly Reply[], sessionsOpened: number): void {
+    this.counters.token_host_messages++;
+    this.counters.token_sessions_opened += sessionsOpened;
+    let last = '';
+    for (const reply of replies) {
+      const sent = this.#sent.get(reply.id);
+      this.#sent.delete(reply.id);
+      this.#failuresInARow = reply.failure?.kind === 'unavailable' ? this.#failuresInARow + 1 : 0;
+      if (reply.failure) {
+        last = reply.failure.message;
+        sent?.call.reject(new TokenFailure(reply.failure));
+      } else sent?.call.resolve(reply.value);
+    }
+    if (this.#sent.size === 0) this.#stopWatch();
+    if (this.#failuresInARow >= HOPELESS_AFTER) this.#process?.kill(`the module fails again and again: ${last}`);
+    this.#flushSoon();
+  }
+
+  #killIfHung(): void {
+    const now = performance.now();
+    if ([...this.#sent.values()].some(({ deadline }) => deadline < now)) {
+      this.#process?.kill('the module hung');
+    }
+  }
+
+  #ended(reason: string): void {
+    const { modulePath, report } = this.#options;
+    const now = performance.now();
+    this.#process = undefined;
+    this.#channel = undefined;
+    this.#stopWatch();
+    this.#deaths = now - this.#bornAt > SOUND_AFTER_MS ? 1 : this.#deaths + 1;
+    const waitMs = this.#deaths === 1 ? 0 : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (this.#deaths - 2));
+    this.#notBefore = now + waitMs * (0.75 + 0.5 * Math.random());
+    this.#lastEnd = reason;
+    if (!this.#closed) report?.({ type: 'token-host-ended', module: modulePath, reason, restartInMs: Math.round(waitMs) });
+    const left = [...this.#sent.values()].map(({ call }) => call);
+    this.#sent.clear();
+    for (const call of left) {
+      if (call.retried || this.#closed) {
+        call.reject(new KmsError('ERR_KMS_STORE_UNAVAILABLE', `the token host: ${reason}`));
+        continue;
+      }
+      call.retried = true;
+      this.counters.token_host_retries++;
+      this.#queue.push(call.owner, call);
+    }
+    this.#flush();
+  }
+
+  #rejectAll(error: KmsError): void {
+    for (const call of this.#queue.drain()) call.reject(error);
+    if (!this.#closed) return;
+    for (const { call } of this.#sent.values()) call.reject(error);
+    this.#sent.clear();
+  }
+
+  #stopWatch(): void {
+    clearInterval(this.#watch);
+    this.#watch = undefined;
+  }
+}
