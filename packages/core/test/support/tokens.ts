@@ -1,0 +1,8 @@
+import type { TokenIdentity } from '../../src/providers/pkcs11/pin-ledger.ts';
+
+export const TOKEN: TokenIdentity = {
+  label: 'teapot',
+  serial: '0123456789abcdef',
+  manufacturer: 'SoftHSM project',
+  model: 'SoftHSM v2',
+};
