@@ -1,4 +1,10 @@
 export { Daemon } from './daemon.ts';
 export type { DaemonOptions, Exit } from './daemon.ts';
 export { freePort } from './ports.ts';
+export { Shim } from './pkcs11-shim.ts';
+export { SoftHsm } from './softhsm.ts';
+export type { TokenOptions } from './softhsm.ts';
+export type { Token } from './token.ts';
+export { deleteObjects, importAesKey, listObjects } from './token-objects.ts';
+export type { AesKeyImport, TokenObject } from './token-objects.ts';
 export { figure, Hopeless, say, timed, until } from './until.ts';

@@ -1,0 +1,170 @@
+import { execFile } from 'node:child_process';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { Daemon } from './daemon.ts';
+import { freePort } from './ports.ts';
+import type { TokenOptions } from './softhsm.ts';
+import { missing, newPin, writePin } from './token.ts';
+import type { Token } from './token.ts';
+import { deleteObjects, listObjects } from './token-objects.ts';
+import type { TokenObject } from './token-objects.ts';
+import { until } from './until.ts';
+
+const MODULE = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/pkcs11/libtpm2_pkcs11.so`;
+const RESOURCE_MANAGER = '/usr/sbin/tpm2-abrmd';
+
+/** Where processes find each other: a bus of our own, where the system's has other owners and other rules. */
+const busConfiguration = (socket: string): string => `<busconfig>
+  <type>session</type>
+  <listen>unix:path=${socket}</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow send_destination="*"/>
+    <allow receive_sender="*"/>
+    <allow own="*"/>
+  </policy>
+</busconfig>
+`;
+
+/**
+ * A TPM 2.0 (swtpm) with its resource manager (tpm2-abrmd, on a D-Bus of its own) and a token of tpm2-pkcs11, without
+ * a key. Its processes end with this one.
+ */
+export class Tpm implements Token {
+  readonly env: Readonly<Record<string, string>>;
+  readonly module = MODULE;
+  readonly label: string;
+  readonly pin: string;
+  readonly pinFile: string;
+  readonly directory: string;
+  #daemons: Daemon[] = [];
+
+  private constructor(directory: string, label: string, pin: string) {
+    this.directory = directory;
+    this.label = label;
+    this.pin = pin;
+    this.pinFile = writePin(directory, label, pin);
+    this.env = {
+      DBUS_SESSION_BUS_ADDRESS: `unix:path=${join(directory, 'bus')}`,
+      TPM2_PKCS11_STORE: join(directory, 'store'),
+      TPM2_PKCS11_TCTI: 'tabrmd:bus_type=session',
+      TPM2TOOLS_TCTI: 'tabrmd:bus_type=session',
+    };
+  }
+
+  /** What a test lacks for it, and how to get that; see {@link missing}. */
+  static missing(): string | undefined {
+    return missing([MODULE, RESOURCE_MANAGER], ['swtpm', 'dbus-daemon', 'tpm2_ptool', 'tpm2_getcap']);
+  }
+
+  /**
+   * Starts a new TPM and makes a token in it, in about 4 s.
+   *
+   * @param directory - for its files and a Unix socket, so not with a long path (107 bytes); made where it is missing
+   */
+  static async start(directory: string, { label = 'teapot', pin = newPin() }: TokenOptions = {}): Promise<Tpm> {
+    for (const name of ['state', 'store']) mkdirSync(join(directory, name), { recursive: true, mode: 0o700 });
+    const tpm = new Tpm(directory, label, pin);
+    await tpm.#run();
+    await tpm.#ptool('init');
+    await tpm.#ptool('addtoken', '--pid', '1', '--label', label, '--userpin', pin, '--sopin', newPin());
+    return tpm;
+  }
+
+  /** As when its node restarts: all that was in it but not stored is gone, and so is every session. */
+  async restart(): Promise<void> {
+    await this.stop();
+    await this.#run();
+  }
+
+  /** Without a key in the TPM, a resource manager or a bus: what was stored stays in the directory. */
+  async stop(): Promise<void> {
+    for (const daemon of this.#daemons.splice(0).reverse()) await daemon.stop();
+  }
+
+  /** The TPM is gone in the middle of things, as after SIGKILL; its resource manager is not. */
+  async lose(): Promise<void> {
+    await this.#daemons.find(({ options }) => options.name === 'swtpm')?.kill();
+  }
+
+  /** All objects that the user sees, asked for by a process of its own. */
+  keys(): Promise<TokenObject[]> {
+    return listObjects(this);
+  }
+
+  /** Destroys all objects with this CKA_ID, from a process of its own. */
+  deleteObject(idHex: string): Promise<number> {
+    return deleteObjects(this, idHex);
+  }
+
+  /**
+   * Puts an RSA key into the TPM, which then has it as one of its own.
+   *
+   * @param privateKeyFile - PEM
+   * @param idHex - CKA_ID
+   */
+  async importRsaKey(privateKeyFile: string, idHex: string, label: string): Promise<void> {
+    const key = ['--privkey', privateKeyFile, '--algorithm', 'rsa', '--id', idHex, '--key-label', label];
+    await this.#ptool('import', '--label', this.label, '--userpin', this.pin, ...key);
+  }
+
+  async #run(): Promise<void> {
+    const port = await freePorts();
+    const socket = join(this.directory, 'bus');
+    const busFile = join(this.directory, 'bus.conf');
+    writeFileSync(busFile, busConfiguration(socket));
+    const bus = this.#daemon('dbus-daemon', ['--nofork', `--config-file=${busFile}`]);
+    const tcp = (at: number): string => `type=tcp,port=${at},bindaddr=127.0.0.1`;
+    const swtpm = this.#daemon(
+      'swtpm',
+      `socket --tpm2 --server ${tcp(port)} --ctrl ${tcp(port + 1)} --flags not-need-init,startup-clear --tpmstate`
+        .split(' ')
+        .concat(`dir=${join(this.directory, 'state')}`),
+    );
+    await until('dbus-daemon listens', () => (bus.checkRunning(), existsSync(socket)), { everyMs: 10 });
+    await until('swtpm listens', () => (swtpm.checkRunning(), listens(port)), { everyMs: 10 });
+    // Without a resource manager the third command fails: "out of memory for object contexts".
+    const manager = this.#daemon(RESOURCE_MANAGER, [
+      '--session',
+      '--allow-root',
+      `--tcti=swtpm:host=127.0.0.1,port=${port}`,
+    ]);
+    const env = { ...process.env, ...this.env };
+    await until('tpm2-abrmd answers', async () => {
+      manager.checkRunning();
+      await promisify(execFile)('tpm2_getcap', ['properties-fixed'], { env });
+      return true;
+    });
+  }
+
+  #daemon(command: string, args: readonly string[]): Daemon {
+    const name = command.split('/').at(-1)!;
+    const logFile = join(this.directory, `${name}.log`);
+    const daemon = new Daemon({ name, command, args, logFile, env: this.env });
+    this.#daemons.push(daemon);
+    return daemon;
+  }
+
+  async #ptool(command: string, ...args: readonly string[]): Promise<void> {
+    const all = [command, '--path', this.env['TPM2_PKCS11_STORE']!, ...args];
+    await promisify(execFile)('tpm2_ptool', all, { env: { ...process.env, ...this.env } });
+  }
+}
+
+/** The first of two in a row, which is where the TCTI of swtpm looks for the TPM and for its control channel. */
+async function freePorts(): Promise<number> {
+  for (;;) {
+    const port = await freePort();
+    if (!(await listens(port + 1))) return port;
+  }
+}
+
+function listens(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => (socket.destroy(), resolve(true)));
+    socket.once('error', () => resolve(false));
+  });
+}
