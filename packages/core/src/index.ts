@@ -30,6 +30,7 @@ export { KeysetService } from './keyset/keyset-service.ts';
 export type { KeysetServiceOptions } from './keyset/keyset-service.ts';
 export type { Provider } from './providers/index.ts';
 export type { Remark } from './remark.ts';
+export type { ResourceEvent } from './shared-resources.ts';
 export { SharedResources } from './shared-resources.ts';
 export type { KeysetAdmin, KeysetProvider, KeysetSource, LoadContext } from './keyset/keyset-source.ts';
 export type { KeyState, Manifest, ManifestEntry } from './keyset/manifest.ts';

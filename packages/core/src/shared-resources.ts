@@ -1,4 +1,7 @@
 import { KmsError } from './errors.ts';
+import type { TokenHostEvent } from './token-host/token-host.ts';
+
+export type ResourceEvent = TokenHostEvent;
 
 /** Something that costs enough that the instances of one process share it: a token host, a watch, a connection. */
 export interface SharedResource {
@@ -15,7 +18,13 @@ interface Entry {
  * with the last who lets go of it. The plugin makes one of these and gives it to every key store that it opens.
  */
 export class SharedResources {
+  /** Told what happens to shared things: that concerns the process rather than one instance. */
+  readonly report: (event: ResourceEvent) => void;
   readonly #entries = new Map<string, Entry>();
+
+  constructor(report: (event: ResourceEvent) => void = () => undefined) {
+    this.report = report;
+  }
 
   /** Things in use now. */
   get size(): number {

@@ -1,4 +1,4 @@
-import type { ServiceEvent } from '@teapot-kms/core';
+import type { ResourceEvent, ServiceEvent } from '@teapot-kms/core';
 import { pino } from 'pino';
 import type { Logger } from 'pino';
 import { keyIdHash } from './key-id-hash.ts';
@@ -44,5 +44,15 @@ export function logEvent(log: Logger, event: LoggedEvent): void {
       { keyId: event.keyId, keyIdHash: keyIdHash(event.keyId) },
       'Decrypt asks for a key that is not in the keyset',
     );
+  }
+}
+
+/** What happens to things that instances share. */
+export function logResourceEvent(log: Logger, event: ResourceEvent): void {
+  if (event.type === 'token-host-started') {
+    log.info({ module: event.module, hostPid: event.pid }, 'the token host runs');
+  } else {
+    const { module, reason, restartInMs } = event;
+    log.error({ module, reason, restartInMs }, 'the token host ended; it is started again when it is needed');
   }
 }

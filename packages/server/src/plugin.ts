@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import type { Config, InstanceConfig } from './config/schema.ts';
 import { startHttp } from './http.ts';
 import { Instance } from './instance.ts';
-import { describeError } from './logging.ts';
+import { describeError, logResourceEvent } from './logging.ts';
 import { Metrics } from './metrics.ts';
 
 /** ms between two tries to open the HTTP port. */
@@ -15,7 +15,7 @@ const RETRY_MS = 1_000;
 export class Plugin {
   readonly #log: Logger;
   readonly #instances = new Map<string, Instance>();
-  readonly #shared = new SharedResources();
+  readonly #shared = new SharedResources((event) => logResourceEvent(this.#log, event));
   readonly metrics = new Metrics(() =>
     [...this.#instances].map(([name, instance]) => [name, instance.describe()] as const),
   );

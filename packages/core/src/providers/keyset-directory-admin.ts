@@ -44,6 +44,11 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
     });
   }
 
+  /** For who keeps keys elsewhere and the manifest here: it can be written from then on. */
+  makeDirectory(): Promise<void> {
+    return onDisk(() => this.#directory.make());
+  }
+
   writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
     return onDisk(() =>
       this.#locked(async () => {

@@ -1,5 +1,11 @@
 /** The ways to wrap a local KEK, in the order in which they are preferred (ADR 0007). */
-export const mechanismNames = ['aes-gcm', 'aes-key-wrap-pad', 'aes-key-wrap', 'rsa-oaep-sha256', 'rsa-oaep-sha1'] as const;
+export const mechanismNames = [
+  'aes-gcm',
+  'aes-key-wrap-pad',
+  'aes-key-wrap',
+  'rsa-oaep-sha256',
+  'rsa-oaep-sha1',
+] as const;
 
 export type MechanismName = (typeof mechanismNames)[number];
 

@@ -1,4 +1,5 @@
 import type { MechanismName } from './mechanism-name.ts';
+import type { RsaPublicKey } from './rsa-oaep.ts';
 
 /** Which token; all that is given must match. Labels and numbers as CK_TOKEN_INFO has them, without the padding. */
 export interface TokenSelector {
@@ -14,6 +15,8 @@ export interface KeyPlace {
   readonly token: TokenSelector;
   readonly label: string;
   readonly keyId: string;
+  /** Only an object of this kind counts. */
+  readonly type?: 'secret-key' | 'private';
 }
 
 export interface TokenInfo {
@@ -32,7 +35,7 @@ export interface KeyInfo {
   /** What wraps under this key: tried, and found to work. */
   readonly mechanism: MechanismName;
   /** For RSA: what wraps outside the token. From the private key object, which nobody can replace without the PIN. */
-  readonly publicKey?: { readonly modulus: Buffer; readonly exponent: Buffer };
+  readonly publicKey?: RsaPublicKey;
   /** Attributes that an operator would want to be otherwise, e.g. `CKA_EXTRACTABLE is true`. */
   readonly remarks: readonly string[];
 }
@@ -81,14 +84,7 @@ export type Ask<Name extends OperationName = OperationName> = {
  * - `unavailable`: anything else; trying again may help
  */
 export type FailureKind =
-  | 'refused'
-  | 'no-key'
-  | 'forbidden'
-  | 'no-login'
-  | 'pin-refused'
-  | 'pin-locked'
-  | 'unusable'
-  | 'unavailable';
+  'refused' | 'no-key' | 'forbidden' | 'no-login' | 'pin-refused' | 'pin-locked' | 'unusable' | 'unavailable';
 
 export interface Failure {
   readonly kind: FailureKind;

@@ -2,12 +2,13 @@ import { constants, createPublicKey, publicEncrypt } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 
 export interface RsaPublicKey {
-  readonly modulus: Buffer;
-  readonly exponent: Buffer;
+  readonly modulus: Uint8Array;
+  readonly exponent: Uint8Array;
 }
 
-export function rsaKeyObject({ modulus, exponent }: RsaPublicKey): KeyObject {
-  const key = { kty: 'RSA', n: modulus.toString('base64url'), e: exponent.toString('base64url') };
+function rsaKeyObject({ modulus, exponent }: RsaPublicKey): KeyObject {
+  const text = (number: Uint8Array) => Buffer.from(number).toString('base64url');
+  const key = { kty: 'RSA', n: text(modulus), e: text(exponent) };
   return createPublicKey({ key, format: 'jwk' });
 }
 

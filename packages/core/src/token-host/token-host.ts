@@ -1,6 +1,5 @@
 import { unlessAborted } from '../abort.ts';
 import { KmsError } from '../errors.ts';
-import type { SharedResource } from '../shared-resources.ts';
 import { FairQueue } from './fair-queue.ts';
 import { HostProcess } from './host-process.ts';
 import type { Ask, Failure, OperationName, Operations, Reply } from './protocol.ts';
@@ -19,7 +18,12 @@ export interface TokenHostOptions {
 
 export type TokenHostEvent =
   | { readonly type: 'token-host-started'; readonly module: string; readonly pid: number | undefined }
-  | { readonly type: 'token-host-ended'; readonly module: string; readonly reason: string; readonly restartInMs: number };
+  | {
+      readonly type: 'token-host-ended';
+      readonly module: string;
+      readonly reason: string;
+      readonly restartInMs: number;
+    };
 
 /** What a call carries over: its parts are sealed for the process that gets it, which may be the second. */
 type Build = (channel: SealedChannel) => Ask;
@@ -30,6 +34,8 @@ export interface CallOptions {
   readonly signal: AbortSignal;
   /** ms after which this call counts as hung; where it may take longer than others do. */
   readonly timeoutMs?: number;
+  /** Not done again when its process ends before the answer: a PIN must not be tried twice. */
+  readonly once?: boolean;
 }
 
 interface Call extends CallOptions {
@@ -72,7 +78,7 @@ const HOPELESS_AFTER = 5;
  * The plugin's side of the token host: one child process for each module, started when it is first needed, killed when
  * it hangs, started again when it ends. A call that a dead process has left is done once more by the next.
  */
-export class TokenHost implements SharedResource {
+export class TokenHost {
   readonly #options: TokenHostOptions;
   readonly #queue = new FairQueue<Call>();
   readonly #sent = new Map<number, Sent>();
@@ -246,11 +252,12 @@ export class TokenHost implements SharedResource {
     const waitMs = this.#deaths === 1 ? 0 : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (this.#deaths - 2));
     this.#notBefore = now + waitMs * (0.75 + 0.5 * Math.random());
     this.#lastEnd = reason;
-    if (!this.#closed) report?.({ type: 'token-host-ended', module: modulePath, reason, restartInMs: Math.round(waitMs) });
+    if (!this.#closed)
+      report?.({ type: 'token-host-ended', module: modulePath, reason, restartInMs: Math.round(waitMs) });
     const left = [...this.#sent.values()].map(({ call }) => call);
     this.#sent.clear();
     for (const call of left) {
-      if (call.retried || this.#closed) {
+      if (call.retried || call.once || this.#closed) {
         call.reject(new KmsError('ERR_KMS_STORE_UNAVAILABLE', `the token host: ${reason}`));
         continue;
       }

@@ -1,17 +1,8 @@
 import { isUtf8 } from 'node:buffer';
 import { isAbsolute } from 'node:path';
 import { KmsError } from '../../errors.ts';
+import type { TokenSelector } from '../../token-host/protocol.ts';
 import { checkPinSource } from './pin-source.ts';
-
-/** What must be true of a token for it to be ours. At least one is given; blanks that pad a field of CK_TOKEN_INFO do not count. */
-export interface TokenSelector {
-  readonly label?: string;
-  readonly manufacturer?: string;
-  readonly serial?: string;
-  readonly model?: string;
-  /** CK_SLOT_ID. Many modules number their slots anew at each start: a label or serial lasts longer. */
-  readonly slotId?: number;
-}
 
 /** Where the PKCS#11 library is: an absolute path, or a name that {@link findModule} looks for. */
 export type ModuleReference = { readonly path: string } | { readonly name: string };

@@ -10,7 +10,7 @@ export type KeyClass = 'secret' | 'private';
 /** The handle of a version of a key. @throws OperationFailed `no-login`, or `no-key` once a logged-in search found none */
 export function findKey(session: Session, place: KeyPlace): Handle {
   return session.key(`${place.label} ${place.keyId}`, () => {
-    const found = search(session, { label: place.label, keyId: place.keyId });
+    const found = search(session, place);
     if (found.length === 1) return found[0]!;
     if (found.length > 1) {
       throw new OperationFailed('unusable', `${found.length} keys with label "${place.label}" and id ${place.keyId}`);
@@ -29,10 +29,11 @@ export function listKeys(session: Session, label: string): string[] {
 }
 
 /** Without a login private objects are invisible, so nothing may be concluded from a search then. */
-function search(session: Session, { label, keyId }: { label: string; keyId?: string }): Handle[] {
+function search(session: Session, { label, keyId, type }: Pick<KeyPlace, 'label'> & Partial<KeyPlace>): Handle[] {
   if (!session.loggedIn) throw new OperationFailed('no-login', 'not logged in');
   const { module, handle } = session;
-  return [pkcs11.CKO_SECRET_KEY, pkcs11.CKO_PRIVATE_KEY].flatMap((objectClass) => {
+  const classes = { 'secret-key': pkcs11.CKO_SECRET_KEY, private: pkcs11.CKO_PRIVATE_KEY };
+  return (type ? [classes[type]] : Object.values(classes)).flatMap((objectClass) => {
     const template: Template = [
       { type: pkcs11.CKA_CLASS, value: objectClass },
       { type: pkcs11.CKA_LABEL, value: Buffer.from(label) },
@@ -72,7 +73,11 @@ export function classOf(session: Session, key: Handle): KeyClass {
 /** What an operator would want to be otherwise. */
 export function remarksOn(session: Session, key: Handle): string[] {
   const remarks: string[] = [];
-  const expect = (name: 'CKA_EXTRACTABLE' | 'CKA_SENSITIVE' | 'CKA_NEVER_EXTRACTABLE' | 'CKA_LOCAL', wanted: boolean, why: string) => {
+  const expect = (
+    name: 'CKA_EXTRACTABLE' | 'CKA_SENSITIVE' | 'CKA_NEVER_EXTRACTABLE' | 'CKA_LOCAL',
+    wanted: boolean,
+    why: string,
+  ) => {
     if (flagOf(session, key, pkcs11[name]) === !wanted) remarks.push(`${name} is ${String(!wanted)}: ${why}`);
   };
   expect('CKA_EXTRACTABLE', false, 'the key can leave the token');

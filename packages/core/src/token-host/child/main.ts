@@ -73,5 +73,5 @@ function exact({ id, ask }: Request): Request {
     name,
     value instanceof Uint8Array ? new Uint8Array(value) : value,
   ]);
-  return { id, ask: Object.fromEntries(fields) as unknown as Request['ask'] };
+  return { id, ask: Object.fromEntries(fields) as Request['ask'] };
 }

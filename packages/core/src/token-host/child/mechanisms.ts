@@ -74,7 +74,10 @@ function aesKeyWrap(ckm: number): Mechanism {
     keyClass: 'secret',
     usages: ['CKA_WRAP', 'CKA_UNWRAP'],
     wrap({ module, handle }, key, localKek) {
-      const object = module.C_CreateObject(handle, [...localKekTemplate(), { type: pkcs11.CKA_VALUE, value: localKek }]);
+      const object = module.C_CreateObject(handle, [
+        ...localKekTemplate(),
+        { type: pkcs11.CKA_VALUE, value: localKek },
+      ]);
       try {
         return Buffer.from(module.C_WrapKey(handle, { mechanism: ckm }, key, object, Buffer.alloc(KEY_BYTES + 16)));
       } finally {

@@ -36,7 +36,7 @@ export class TokenOperations {
       const { info } = findToken(this.#module, token);
       return { ...info, loggedIn: this.sessions.run(token, (session) => session.loggedIn) };
     },
-    login: ({ token, pin }) => this.sessions.run(token, (session) => this.#login(session, pin)),
+    login: ({ token, pin }) => this.sessions.runOnce(token, (session) => this.#login(session, pin)),
     key: (ask) =>
       this.sessions.run(ask.token, (session) => keyInfo(session, findKey(session, ask), ask.keyId, ask.mechanism)),
     probe: ({ token, label, keyIds, mechanism }) =>
@@ -96,7 +96,11 @@ export class TokenOperations {
         const test = (session: Session) =>
           selfTest(session, findKey(session, place), place.keyId, mechanisms[form.mechanism]);
         this.sessions.run(place.token, test);
-      } catch {
+      } catch (testError) {
+        // A mechanism that this key cannot do has not wrapped anything under it.
+        if (/^CKR_(ARGUMENTS_BAD|MECHANISM|KEY_TYPE)/.test(failureOf(testError).message)) {
+          throw new OperationFailed('refused', failureOf(error).message);
+        }
         throw error;
       }
     }
@@ -154,7 +158,8 @@ function keyInfo(session: Session, key: Handle, keyId: string, wanted: Mechanism
   const reasons: string[] = [];
   for (const name of mechanismNames.filter((candidate) => wanted === 'auto' || candidate === wanted)) {
     const reason = obstacle(session, key, keyClass, mechanisms[name]) ?? trial(session, key, keyId, name);
-    if (reason === undefined) return { mechanism: name, remarks: remarksOn(session, key), ...(publicKey && { publicKey }) };
+    if (reason === undefined)
+      return { mechanism: name, remarks: remarksOn(session, key), ...(publicKey && { publicKey }) };
     reasons.push(`${name}: ${reason}`);
   }
   throw new OperationFailed('unusable', `key ${keyId} cannot wrap (${reasons.join('; ')})`);
@@ -167,7 +172,10 @@ function trial(session: Session, key: Handle, keyId: string, name: MechanismName
     return undefined;
   } catch (error) {
     const { kind, message } = failureOf(error);
-    if (kind === 'no-login' || /^CKR_(DEVICE|TOKEN|SESSION|HOST|CRYPTOKI|OBJECT_HANDLE|KEY_HANDLE|OPERATION)/.test(message)) {
+    if (
+      kind === 'no-login' ||
+      /^CKR_(DEVICE|TOKEN|SESSION|HOST|CRYPTOKI|OBJECT_HANDLE|KEY_HANDLE|OPERATION)/.test(message)
+    ) {
       throw error;
     }
     return message;

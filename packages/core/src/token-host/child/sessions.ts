@@ -69,9 +69,16 @@ export class Sessions {
     try {
       return work(this.#session(name, token));
     } catch (error) {
-      if (mayBeTheSession(error)) this.#discard(name);
+      // What is stuck in it must not meet the next.
+      if (mayBeTheSession(error)) this.#tryToReplace(name, token);
       throw error;
     }
+  }
+
+  /** Runs `work` in a session that works, and does not run it again. */
+  runOnce<T>(token: TokenSelector, work: (session: Session) => T): T {
+    this.run(token, (session) => session.loggedIn);
+    return work(this.#session(JSON.stringify(token), token));
   }
 
   /** Runs `work` in a session of its own that may write to the token. */
@@ -105,9 +112,12 @@ export class Sessions {
     }
   }
 
-  #discard(name: string): void {
-    this.#open.get(name)?.close();
-    this.#open.delete(name);
+  #tryToReplace(name: string, token: TokenSelector): void {
+    try {
+      this.#replace(name, token);
+    } catch {
+      // Then the next one who needs it opens it, or learns why that fails.
+    }
   }
 
   #new(token: TokenSelector): Session {
@@ -118,7 +128,10 @@ export class Sessions {
 }
 
 /** Looks for the one token that is meant. */
-export function findToken(module: Pkcs11, selector: TokenSelector): { slot: Handle; info: Omit<TokenInfo, 'loggedIn'> } {
+export function findToken(
+  module: Pkcs11,
+  selector: TokenSelector,
+): { slot: Handle; info: Omit<TokenInfo, 'loggedIn'> } {
   const found = module.C_GetSlotList(true).flatMap((slot) => {
     const raw = module.C_GetTokenInfo(slot);
     const info = {

@@ -1,0 +1,224 @@
+import * as nodeFs from 'node:fs/promises';
+import { join } from 'node:path';
+import { MAX_WRAPPED_BYTES } from '../../envelope/limits.ts';
+import { KmsError } from '../../errors.ts';
+import { MANIFEST_NAME } from '../../keyset/manifest.ts';
+import type { Manifest } from '../../keyset/manifest.ts';
+import type { RemoteContext, RemoteKek, RemoteKekDescription } from '../../local-kek/remote-kek.ts';
+import { SingleFlight } from '../../local-kek/single-flight.ts';
+import type { Remark } from '../../remark.ts';
+import type { SecretBytes } from '../../secret-bytes.ts';
+import type { Lease, SharedResources } from '../../shared-resources.ts';
+import { checkBinding } from '../../token-host/binding.ts';
+import { isRsa, wrappedForm } from '../../token-host/mechanism-name.ts';
+import type { KeyInfo, KeyPlace, Sealed } from '../../token-host/protocol.ts';
+import { wrapWithPublicKey } from '../../token-host/rsa-oaep.ts';
+import type { SealedChannel } from '../../token-host/sealed-channel.ts';
+import { TokenHost } from '../../token-host/token-host.ts';
+import { readManifest } from '../keyset-directory.ts';
+import { watchDirectory } from '../watch-directory.ts';
+import { examineToken } from './examine.ts';
+import { findModule } from './module.ts';
+import { Pkcs11Admin } from './pkcs11-admin.ts';
+import type { Pkcs11Settings } from './settings.ts';
+import { Token } from './token.ts';
+import type { Pkcs11Uri } from './uri.ts';
+import { WrapBudget } from './wrap-budget.ts';
+
+/** ms for making a key: an RSA pair takes a TPM a minute. */
+const GENERATE_TIMEOUT_MS = 180_000;
+
+/** A key-encryption key that stays in an HSM or TPM. */
+export class Pkcs11Kek implements RemoteKek {
+  readonly uri: string;
+  readonly admin: Pkcs11Admin;
+  readonly #uri: Pkcs11Uri;
+  readonly #settings: Pkcs11Settings;
+  readonly #shared: SharedResources;
+  readonly #keys = new Map<string, Promise<KeyInfo>>();
+  readonly #budgets = new Map<string, WrapBudget>();
+  readonly #unwraps = new SingleFlight<{ sealed: Sealed; channel: SealedChannel }>();
+  #lease: Lease<TokenHost> | undefined;
+  #token: Token | undefined;
+  #manifest: Manifest | undefined;
+  #closed = false;
+
+  constructor(uri: Pkcs11Uri, settings: Pkcs11Settings, shared: SharedResources) {
+    this.uri = uri.shown;
+    this.#uri = uri;
+    this.#settings = settings;
+    this.#shared = shared;
+    this.admin = new Pkcs11Admin(settings.keyset, this, nodeFs);
+  }
+
+  async describe(context: RemoteContext): Promise<RemoteKekDescription> {
+    const { manifest, damaged } = await this.#readManifest();
+    const keys = manifest.keys.flatMap(({ id, state }) => (state === 'retired' ? [] : [{ id, state }]));
+    const { primary } = manifest;
+    const { mechanism } = await this.keyInfo(primary, context);
+    const keyIds = [primary, ...keys.map(({ id }) => id).filter((id) => id !== primary)];
+    const { token, label } = this.#place(primary);
+    const missing = await this.token().call(() => ({ op: 'probe', token, label, keyIds, mechanism }), context);
+    if (missing.includes(primary)) throw gone(primary, this.#uri);
+    const [lost] = missing;
+    return {
+      contextId: Buffer.from(manifest.contextId, 'hex'),
+      primary,
+      keys,
+      damaged: damaged ?? (lost === undefined ? undefined : gone(lost, this.#uri)),
+    };
+  }
+
+  async wrap(keyId: string, key: SecretBytes, context: RemoteContext): Promise<Buffer> {
+    const token = this.token();
+    await this.#checkListed(keyId);
+    const { mechanism, publicKey } = await this.keyInfo(keyId, context);
+    if (publicKey && isRsa(mechanism)) {
+      const hash = mechanism === 'rsa-oaep-sha256' ? 'sha256' : 'sha1';
+      return wrappedForm(mechanism, wrapWithPublicKey(publicKey, hash, key.expose()));
+    }
+    if (mechanism === 'aes-gcm') await this.#budget(keyId).take();
+    const place = this.#place(keyId);
+    const wrapped = await token.call(
+      (channel) => ({ op: 'wrap', ...place, mechanism, key: channel.seal(key) }),
+      context,
+    );
+    return Buffer.from(wrapped);
+  }
+
+  async unwrap(keyId: string, wrapped: Buffer, { signal }: RemoteContext): Promise<SecretBytes> {
+    await this.#checkListed(keyId);
+    if (wrapped.length === 0 || wrapped.length > MAX_WRAPPED_BYTES) {
+      throw new KmsError('ERR_KMS_UNWRAP_FAILED', `${wrapped.length} bytes are no wrapped local KEK`);
+    }
+    const place = this.#place(keyId);
+    const { sealed, channel } = await this.#unwraps.run(`${keyId} ${wrapped.toString('base64')}`, async () => {
+      let used: SealedChannel | undefined;
+      const answer = await this.token().call(
+        (channel) => {
+          used = channel;
+          return { op: 'unwrap', ...place, wrapped };
+        },
+        { signal },
+      );
+      return { sealed: answer, channel: used! };
+    });
+    return channel.open(sealed);
+  }
+
+  watch(onChange: () => void): () => void {
+    return watchDirectory(this.#settings.keyset, onChange);
+  }
+
+  counters(): Readonly<Record<string, number>> {
+    return this.#closed ? {} : { ...this.#lease?.resource.counters, token_logins: this.#token?.logins ?? 0 };
+  }
+
+  examine(context: RemoteContext): Promise<readonly Remark[]> {
+    return examineToken(this, this.#uri, context);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#lease?.release();
+  }
+
+  /** Makes a key in the token under `keyId`, which is in no manifest yet. */
+  async generate(keyId: string): Promise<void> {
+    const { mechanism } = this.#settings;
+    const place = this.#place(keyId);
+    const context = { signal: AbortSignal.timeout(GENERATE_TIMEOUT_MS) };
+    await this.token().call(() => ({ op: 'generate', ...place, mechanism }), context, GENERATE_TIMEOUT_MS);
+    // One that cannot wrap must not become part of a keyset.
+    await this.keyInfo(keyId, context);
+  }
+
+  async destroy(keyId: string): Promise<void> {
+    const place = this.#place(keyId);
+    await this.token().call(() => ({ op: 'destroy', ...place }), { signal: AbortSignal.timeout(GENERATE_TIMEOUT_MS) });
+    this.#keys.delete(keyId);
+  }
+
+  /** What is known of a version: found out when it is first used, and remembered. */
+  keyInfo(keyId: string, context: RemoteContext): Promise<KeyInfo> {
+    let info = this.#keys.get(keyId);
+    if (!info) {
+      const place = this.#place(keyId);
+      const { mechanism } = this.#settings;
+      info = this.token().call(() => ({ op: 'key', ...place, mechanism }), context);
+      this.#keys.set(keyId, info);
+      info.catch(() => this.#keys.delete(keyId));
+    }
+    return info;
+  }
+
+  /** The ids of all keys in the token that have this label, in the keyset or not. */
+  listKeys(context: RemoteContext): Promise<readonly string[]> {
+    const { token, object: label } = this.#uri;
+    return this.token().call(() => ({ op: 'list', token, label }), context);
+  }
+
+  /** @throws {@link KmsError} `ERR_KMS_CLOSED`, `ERR_KMS_STORE_UNAVAILABLE` where the module or the binding is missing */
+  token(): Token {
+    if (this.#closed) throw new KmsError('ERR_KMS_CLOSED', 'this key store was closed');
+    const { sessions, callTimeout: callTimeoutMs, stateDirectory } = this.#settings;
+    if (!this.#lease) {
+      checkBinding();
+      const modulePath = findModule(this.#uri.module);
+      const variable = /^env:(.*)$/.exec(this.#uri.pinSource)?.[1];
+      const withheld = variable === undefined ? [] : [variable];
+      const { report } = this.#shared;
+      const name = ['pkcs11', modulePath, sessions, callTimeoutMs, ...withheld].join(' ');
+      this.#lease = this.#shared.acquire(
+        name,
+        () => new TokenHost({ modulePath, sessions, callTimeoutMs, withheld, report }),
+      );
+    }
+    this.#token ??= new Token({ uri: this.#uri, host: this.#lease.resource, stateDirectory });
+    return this.#token;
+  }
+
+  #place(keyId: string): KeyPlace {
+    const { token, object: label, type, id } = this.#uri;
+    if (id && !id.equals(Buffer.from(keyId))) {
+      throw new KmsError('ERR_KMS_KEY_GONE', `the key URI names one key by its id, and that is not ${keyId}`);
+    }
+    return { token, label, keyId, ...(type && { type }) };
+  }
+
+  #budget(keyId: string): WrapBudget {
+    let budget = this.#budgets.get(keyId);
+    if (!budget) {
+      budget = new WrapBudget(this.#settings.stateDirectory, keyId);
+      this.#budgets.set(keyId, budget);
+    }
+    return budget;
+  }
+
+  async #checkListed(keyId: string): Promise<void> {
+    const manifest = this.#manifest ?? (await this.#readManifest()).manifest;
+    const state = manifest.keys.find(({ id }) => id === keyId)?.state;
+    if (state === undefined || state === 'retired') {
+      throw new KmsError('ERR_KMS_UNKNOWN_KEY', `key ${keyId} is not in use in this keyset`);
+    }
+  }
+
+  /** A manifest that is damaged or away takes nothing from who knows it already. */
+  async #readManifest(): Promise<{ manifest: Manifest; damaged?: KmsError }> {
+    const path = join(this.#settings.keyset, MANIFEST_NAME);
+    try {
+      this.#manifest = await readManifest(path);
+      return { manifest: this.#manifest };
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      const reason = code === 'ENOENT' ? `${path}: no such file` : message;
+      const failure = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', reason);
+      if (!this.#manifest) throw failure;
+      return { manifest: this.#manifest, damaged: failure };
+    }
+  }
+}
+
+function gone(keyId: string, uri: Pkcs11Uri): KmsError {
+  return new KmsError('ERR_KMS_KEY_GONE', `key ${keyId} is not in the token any more (${uri.shown})`);
+}

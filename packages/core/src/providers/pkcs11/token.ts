@@ -1,0 +1,136 @@
+import { unlessAborted } from '../../abort.ts';
+import { KmsError } from '../../errors.ts';
+import type { RemoteContext } from '../../local-kek/remote-kek.ts';
+import type { OperationName, Operations, TokenInfo } from '../../token-host/protocol.ts';
+import type { SealedChannel } from '../../token-host/sealed-channel.ts';
+import { TokenFailure } from '../../token-host/token-host.ts';
+import type { TokenHost } from '../../token-host/token-host.ts';
+import { PinLedger } from './pin-ledger.ts';
+import type { LoginOutcome } from './pin-ledger.ts';
+import { readPin } from './pin-source.ts';
+import type { Pkcs11Uri } from './uri.ts';
+
+/** ms that a login may take: a token may make it slow on purpose. */
+const LOGIN_TIMEOUT_MS = 30_000;
+/** ms for which a failed login answers for those that come next. */
+const FAILURE_TTL_MS = 1_000;
+
+export interface TokenOptions {
+  readonly uri: Pkcs11Uri;
+  readonly host: TokenHost;
+  readonly stateDirectory: string;
+}
+
+/** One instance's view of its token: logs in when that is needed, and says in our terms what goes wrong. */
+export class Token {
+  readonly #options: TokenOptions;
+  #loggedIn: { readonly generation: number; readonly done: Promise<void> } | undefined;
+  logins = 0;
+
+  constructor(options: TokenOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Has the token host do something as a logged-in user.
+   * @throws {@link KmsError} `ERR_KMS_UNWRAP_FAILED`, `ERR_KMS_KEY_GONE`, `ERR_KMS_STORE_UNAVAILABLE`, or what `signal` was
+   * aborted for
+   */
+  async call<Name extends OperationName>(
+    build: (channel: SealedChannel) => { readonly op: Name } & Operations[Name]['ask'],
+    { signal }: RemoteContext,
+    timeoutMs?: number,
+  ): Promise<Operations[Name]['answer']> {
+    const { host } = this.#options;
+    const options = { owner: this, signal, ...(timeoutMs !== undefined && { timeoutMs }) };
+    try {
+      await unlessAborted(this.#login(), signal);
+      return await host.call(build, options);
+    } catch (error) {
+      if (!(error instanceof TokenFailure) || error.failure.kind !== 'no-login') throw inOurTerms(error);
+    }
+    // The login went with the process, the token or its last session.
+    this.#loggedIn = undefined;
+    try {
+      await unlessAborted(this.#login(), signal);
+      return await host.call(build, options);
+    } catch (error) {
+      throw inOurTerms(error);
+    }
+  }
+
+  /** What the token says of itself, without a login. */
+  async info({ signal }: RemoteContext): Promise<TokenInfo> {
+    const { uri, host } = this.#options;
+    try {
+      return await host.call(() => ({ op: 'token', token: uri.token }), { owner: this, signal });
+    } catch (error) {
+      throw inOurTerms(error);
+    }
+  }
+
+  /** One for each life of the token host, whoever asks first. */
+  #login(): Promise<void> {
+    const { generation } = this.#options.host;
+    if (this.#loggedIn && (this.#loggedIn.generation === generation || generation === 0)) return this.#loggedIn.done;
+    const login = { generation: Math.max(1, generation), done: this.#logIn() };
+    this.#loggedIn = login;
+    login.done.catch(() => {
+      const forget = () => {
+        if (this.#loggedIn === login) this.#loggedIn = undefined;
+      };
+      setTimeout(forget, FAILURE_TTL_MS).unref();
+    });
+    return login.done;
+  }
+
+  /** Not by the caller's signal: others wait for it, and a login that is cut off leaves an open question. */
+  async #logIn(): Promise<void> {
+    const { uri, host, stateDirectory } = this.#options;
+    const signal = AbortSignal.timeout(2 * LOGIN_TIMEOUT_MS);
+    const info = await this.info({ signal });
+    if (!info.loginRequired || info.loggedIn) return;
+    const pin = await readPin(uri.pinSource, process.env);
+    try {
+      const ledger = new PinLedger(stateDirectory, info);
+      await ledger.attempt(pin, { finalTry: info.pinFinalTry, locked: info.pinLocked }, async () => {
+        this.logins++;
+        const build = (channel: SealedChannel) => ({ op: 'login', token: uri.token, pin: channel.seal(pin) }) as const;
+        try {
+          await host.call(build, { owner: this, signal, timeoutMs: LOGIN_TIMEOUT_MS, once: true });
+          return 'ok';
+        } catch (error) {
+          return loginOutcome(error);
+        }
+      });
+    } finally {
+      pin.wipe();
+    }
+  }
+}
+
+function loginOutcome(error: unknown): LoginOutcome {
+  const kind = error instanceof TokenFailure ? error.failure.kind : undefined;
+  if (kind === 'pin-refused') return 'refused';
+  if (kind === 'pin-locked') return 'locked';
+  throw inOurTerms(error);
+}
+
+function inOurTerms(error: unknown): KmsError {
+  if (!(error instanceof TokenFailure))
+    return KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', 'the token host failed');
+  const { kind, message } = error.failure;
+  switch (kind) {
+    case 'refused':
+      return new KmsError('ERR_KMS_UNWRAP_FAILED', `the token refuses these bytes: ${message}`);
+    case 'no-key':
+    case 'forbidden':
+      return new KmsError('ERR_KMS_KEY_GONE', message);
+    case 'no-login':
+    case 'pin-refused':
+    case 'pin-locked':
+    case 'unusable':
+    case 'unavailable':
+      return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `the token: ${message}`);
+  }
+}
