@@ -1,19 +1,29 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { rememberSecret } from '@teapot-kms/core/testing';
 import { Daemon } from './daemon.ts';
 import { freePort } from './ports.ts';
 import type { TokenOptions } from './softhsm.ts';
 import { missing, newPin, writePin } from './token.ts';
 import type { Token } from './token.ts';
-import { deleteObjects, listObjects } from './token-objects.ts';
+import { changeId, deleteObjects, listObjects } from './token-objects.ts';
 import type { TokenObject } from './token-objects.ts';
 import { until } from './until.ts';
 
 const MODULE = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/pkcs11/libtpm2_pkcs11.so`;
 const RESOURCE_MANAGER = '/usr/sbin/tpm2-abrmd';
+
+export interface RsaKeyImport {
+  /** CKA_ID in hex. */
+  readonly id: string;
+  readonly label: string;
+  readonly privateKey: KeyObject;
+}
 
 /** Where processes find each other: a bus of our own, where the system's has other owners and other rules. */
 const busConfiguration = (socket: string): string => `<busconfig>
@@ -60,7 +70,7 @@ export class Tpm implements Token {
   }
 
   /**
-   * Starts a new TPM and makes a token in it, in about 4 s.
+   * Starts a new TPM and makes a token in it, in about a second.
    *
    * @param directory - for its files and a Unix socket, so not with a long path (107 bytes); made where it is missing
    */
@@ -73,18 +83,18 @@ export class Tpm implements Token {
     return tpm;
   }
 
-  /** As when its node restarts: all that was in it but not stored is gone, and so is every session. */
+  /** As when its node restarts: what was stored is there again, and nothing that was loaded or logged in. */
   async restart(): Promise<void> {
     await this.stop();
     await this.#run();
   }
 
-  /** Without a key in the TPM, a resource manager or a bus: what was stored stays in the directory. */
+  /** Ends its processes; what was stored stays in the directory. */
   async stop(): Promise<void> {
     for (const daemon of this.#daemons.splice(0).reverse()) await daemon.stop();
   }
 
-  /** The TPM is gone in the middle of things, as after SIGKILL; its resource manager is not. */
+  /** The TPM is gone in the middle of things; its resource manager is not. */
   async lose(): Promise<void> {
     await this.#daemons.find(({ options }) => options.name === 'swtpm')?.kill();
   }
@@ -99,20 +109,23 @@ export class Tpm implements Token {
     return deleteObjects(this, idHex);
   }
 
-  /**
-   * Puts an RSA key into the TPM, which then has it as one of its own.
-   *
-   * @param privateKeyFile - PEM
-   * @param idHex - CKA_ID
-   */
-  async importRsaKey(privateKeyFile: string, idHex: string, label: string): Promise<void> {
-    const key = ['--privkey', privateKeyFile, '--algorithm', 'rsa', '--id', idHex, '--key-label', label];
+  /** Puts an RSA key (1024, 2048 or 3072 bits) that the test knows into the TPM, so that several can have the same. */
+  async importRsaKey({ id, label, privateKey }: RsaKeyImport): Promise<void> {
+    rememberSecret(privateKey.export({ type: 'pkcs8', format: 'der' }));
+    const file = join(this.directory, 'import.pem');
+    writeFileSync(file, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+    // tpm2_ptool takes the text after --id for CKA_ID, so that bytes have to be put there afterwards.
+    const text = randomUUID();
+    const key = ['--privkey', file, '--algorithm', 'rsa', '--id', text, '--key-label', label];
     await this.#ptool('import', '--label', this.label, '--userpin', this.pin, ...key);
+    rmSync(file);
+    await changeId(this, Buffer.from(text).toString('hex'), id);
   }
 
   async #run(): Promise<void> {
     const port = await freePorts();
     const socket = join(this.directory, 'bus');
+    rmSync(socket, { force: true });
     const busFile = join(this.directory, 'bus.conf');
     writeFileSync(busFile, busConfiguration(socket));
     const bus = this.#daemon('dbus-daemon', ['--nofork', `--config-file=${busFile}`]);
