@@ -50,22 +50,12 @@ export interface Operations {
   login: { ask: { readonly token: TokenSelector; readonly pin: Sealed }; answer: undefined };
   /** Looks for a key and tries what wraps under it. */
   key: { ask: KeyPlace & { readonly mechanism: MechanismName | 'auto' }; answer: KeyInfo };
-  /** Whether the keys are still there (answers with those that are not), and whether the first of them still works. */
-  probe: {
-    ask: {
-      readonly token: TokenSelector;
-      readonly label: string;
-      readonly keyIds: readonly string[];
-      readonly mechanism: MechanismName;
-    };
-    answer: readonly string[];
-  };
   wrap: { ask: KeyPlace & { readonly mechanism: MechanismName; readonly key: Sealed }; answer: Buffer };
   unwrap: { ask: KeyPlace & { readonly wrapped: Buffer }; answer: Sealed };
   generate: { ask: KeyPlace & { readonly mechanism: MechanismName | 'auto' }; answer: undefined };
   destroy: { ask: KeyPlace; answer: undefined };
   /** The ids of all keys with this label. */
-  list: { ask: { readonly token: TokenSelector; readonly label: string }; answer: readonly string[] };
+  list: { ask: Omit<KeyPlace, 'keyId'>; answer: readonly string[] };
 }
 
 export type OperationName = keyof Operations;

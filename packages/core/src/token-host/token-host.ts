@@ -132,6 +132,11 @@ export class TokenHost {
     return unlessAborted(answer, options.signal) as Promise<Operations[Name]['answer']>;
   }
 
+  /** Goes on in a new process: what some modules know of their token is as old as their process. */
+  renew(reason: string): void {
+    this.#process?.kill(reason);
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#restart);

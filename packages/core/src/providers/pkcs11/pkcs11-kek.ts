@@ -38,6 +38,7 @@ export class Pkcs11Kek implements RemoteKek {
   readonly #keys = new Map<string, Promise<KeyInfo>>();
   readonly #budgets = new Map<string, WrapBudget>();
   readonly #unwraps = new SingleFlight<{ sealed: Sealed; channel: SealedChannel }>();
+  #confirmedMissing: ReadonlySet<string> = new Set();
   #lease: Lease<TokenHost> | undefined;
   #token: Token | undefined;
   #manifest: Manifest | undefined;
@@ -55,11 +56,14 @@ export class Pkcs11Kek implements RemoteKek {
     const { manifest, damaged } = await this.#readManifest();
     const keys = manifest.keys.flatMap(({ id, state }) => (state === 'retired' ? [] : [{ id, state }]));
     const { primary } = manifest;
-    const { mechanism } = await this.keyInfo(primary, context);
-    const keyIds = [primary, ...keys.map(({ id }) => id).filter((id) => id !== primary)];
-    const { token, label } = this.#place(primary);
-    const missing = await this.token().call(() => ({ op: 'probe', token, label, keyIds, mechanism }), context);
+    const missing = await this.#missing(
+      keys.map(({ id }) => id),
+      context,
+    );
     if (missing.includes(primary)) throw gone(primary, this.#uri);
+    // Tried again each time: that is the probe.
+    this.#keys.delete(primary);
+    await this.keyInfo(primary, context);
     const [lost] = missing;
     return {
       contextId: Buffer.from(manifest.contextId, 'hex'),
@@ -154,8 +158,8 @@ export class Pkcs11Kek implements RemoteKek {
 
   /** The ids of all keys in the token that have this label, in the keyset or not. */
   listKeys(context: RemoteContext): Promise<readonly string[]> {
-    const { token, object: label } = this.#uri;
-    return this.token().call(() => ({ op: 'list', token, label }), context);
+    const { token, object: label, type } = this.#uri;
+    return this.token().call(() => ({ op: 'list', token, label, ...(type && { type }) }), context);
   }
 
   /** @throws {@link KmsError} `ERR_KMS_CLOSED`, `ERR_KMS_STORE_UNAVAILABLE` where the module or the binding is missing */
@@ -176,6 +180,25 @@ export class Pkcs11Kek implements RemoteKek {
     }
     this.#token ??= new Token({ uri: this.#uri, host: this.#lease.resource, stateDirectory });
     return this.#token;
+  }
+
+  /**
+   * Which keys a logged-in search does not find. What has come since the module was initialised, some modules see only in
+   * a new process (tpm2-pkcs11), and some find nothing at all when their token was taken from under them (SoftHSM2); so
+   * nothing counts as missing before a new process has looked.
+   */
+  async #missing(keyIds: readonly string[], context: RemoteContext): Promise<readonly string[]> {
+    const look = async () => {
+      const found = new Set(await this.listKeys(context));
+      return keyIds.filter((keyId) => !found.has(keyId));
+    };
+    let missing = await look();
+    if (missing.some((keyId) => !this.#confirmedMissing.has(keyId))) {
+      this.#lease?.resource.renew(`key ${missing.join(', ')} is looked for in a new process`);
+      missing = await look();
+    }
+    this.#confirmedMissing = new Set(missing);
+    return missing;
   }
 
   #place(keyId: string): KeyPlace {

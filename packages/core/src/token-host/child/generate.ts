@@ -53,9 +53,8 @@ function generatePair({ module, handle }: Session, place: KeyPlace): void {
     { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_RSA },
     { type: pkcs11.CKA_MODULUS_BITS, value: bits },
     { type: pkcs11.CKA_PUBLIC_EXPONENT, value: Buffer.of(1, 0, 1) },
+    // No usages: wrapping is done outside the token, and tpm2-pkcs11 1.9 refuses those of a key that cannot sign.
     ...identity(place, false),
-    { type: pkcs11.CKA_ENCRYPT, value: true },
-    { type: pkcs11.CKA_VERIFY, value: false },
   ];
   const privateTemplate: Template = [
     { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
@@ -65,6 +64,7 @@ function generatePair({ module, handle }: Session, place: KeyPlace): void {
     { type: pkcs11.CKA_EXTRACTABLE, value: false },
     { type: pkcs11.CKA_DECRYPT, value: true },
     { type: pkcs11.CKA_SIGN, value: false },
+    { type: pkcs11.CKA_UNWRAP, value: false },
   ];
   const mechanism = { mechanism: pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN };
   for (const [index, bits] of RSA_BITS.entries()) {

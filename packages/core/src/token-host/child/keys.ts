@@ -20,8 +20,8 @@ export function findKey(session: Session, place: KeyPlace): Handle {
 }
 
 /** The ids of all keys with this label; those whose id is no text of ours as hexadecimal digits. */
-export function listKeys(session: Session, label: string): string[] {
-  return search(session, { label }).map((handle) => {
+export function listKeys(session: Session, place: Omit<KeyPlace, 'keyId'>): string[] {
+  return search(session, place).map((handle) => {
     const id = bytesOf(session, handle, pkcs11.CKA_ID);
     const text = id.toString('latin1');
     return /^[\x21-\x7e]+$/.test(text) ? text : id.toString('hex');
@@ -29,7 +29,7 @@ export function listKeys(session: Session, label: string): string[] {
 }
 
 /** Without a login private objects are invisible, so nothing may be concluded from a search then. */
-function search(session: Session, { label, keyId, type }: Pick<KeyPlace, 'label'> & Partial<KeyPlace>): Handle[] {
+function search(session: Session, { label, keyId, type }: Omit<KeyPlace, 'keyId'> & { keyId?: string }): Handle[] {
   if (!session.loggedIn) throw new OperationFailed('no-login', 'not logged in');
   const { module, handle } = session;
   const classes = { 'secret-key': pkcs11.CKO_SECRET_KEY, private: pkcs11.CKO_PRIVATE_KEY };

@@ -39,16 +39,6 @@ export class TokenOperations {
     login: ({ token, pin }) => this.sessions.runOnce(token, (session) => this.#login(session, pin)),
     key: (ask) =>
       this.sessions.run(ask.token, (session) => keyInfo(session, findKey(session, ask), ask.keyId, ask.mechanism)),
-    probe: ({ token, label, keyIds, mechanism }) =>
-      this.sessions.run(token, (session) => {
-        // Looked up anew: what is remembered may have been destroyed meanwhile.
-        const there = new Set(listKeys(session, label));
-        const [first] = keyIds;
-        if (first !== undefined && there.has(first)) {
-          selfTest(session, findKey(session, { token, label, keyId: first }), first, mechanisms[mechanism]);
-        }
-        return keyIds.filter((keyId) => !there.has(keyId));
-      }),
     wrap: ({ key, mechanism, ...place }) => {
       const localKek = this.#channel.open(key);
       try {
@@ -64,7 +54,7 @@ export class TokenOperations {
     generate: ({ mechanism, ...place }) =>
       this.#writing(place.token, (session) => generateKey(session, place, mechanism)),
     destroy: (place) => this.#writing(place.token, (session) => destroyKey(session, place)),
-    list: ({ token, label }) => this.sessions.run(token, (session) => listKeys(session, label)),
+    list: (ask) => this.sessions.run(ask.token, (session) => listKeys(session, ask)),
   };
 
   #login(session: Session, sealedPin: Sealed): undefined {
