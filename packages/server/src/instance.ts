@@ -121,7 +121,7 @@ export class Instance {
       const listener = await SocketListener.listen({ path, mode, gid, takeOver, onConnection });
       if (this.#stopped) await listener.close();
       else this.#listener = listener;
-      this.#log.info({ socket: path, keys: this.config.keys.uri }, 'listening');
+      this.#log.info({ socket: path, keys: this.#service.describe().uri }, 'listening');
       return undefined;
     } catch (error) {
       this.#log.error({ error: describeError(error) }, 'the socket cannot be opened; trying again');

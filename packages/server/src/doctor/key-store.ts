@@ -8,11 +8,12 @@ const TIMEOUT_MS = 30_000;
 
 /** Whether the key store of an instance can be used from here, asked directly and not through the plugin that runs. */
 export async function examineKeyStore({ name, keys: { uri, ...settings } }: InstanceConfig): Promise<Finding[]> {
-  const about = `${name}, keys ${uri}`;
   const context = { signal: AbortSignal.timeout(TIMEOUT_MS) };
   const shared = new SharedResources();
   const provider = providerFor(uri);
   const store = provider.open(uri, settings, shared);
+  const about = `${name}, keys ${store.uri}`;
+  const which = provider.kind === 'keyset' ? `--uri ${store.uri}` : `--config FILE --instance ${name}`;
   try {
     const loaded =
       provider.kind === 'keyset'
@@ -21,7 +22,7 @@ export async function examineKeyStore({ name, keys: { uri, ...settings } }: Inst
     return [loaded, ...((await store.examine?.(context)) ?? [])].map((remark) => ({ about, ...remark }));
   } catch (error) {
     return [
-      { about, ...problem(uri, error) },
+      { about, ...problem(which, error) },
       ...((await store.examine?.(context).catch(() => [])) ?? []).map((remark) => ({ about, ...remark })),
     ];
   } finally {
@@ -45,11 +46,11 @@ function loaded(primary: string, keys: number): Remark {
   return { level: 'ok', text: `loaded, primary ${primary}, ${keys} key${keys === 1 ? '' : 's'} in all` };
 }
 
-function problem(uri: string, error: unknown): Remark {
+function problem(which: string, error: unknown): Remark {
   const { message, code } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', (error as Error).message);
   const command = /run: (.*?)(?: \(or .*)?$/.exec(message)?.[1];
   const missing = message.includes('no such file')
-    ? `make the keyset (teapot-kms keys generate --uri ${uri}), or mount the volume that holds it`
+    ? `make the keyset (teapot-kms keys generate ${which}), or mount the volume that holds it`
     : undefined;
   return {
     level: 'problem',

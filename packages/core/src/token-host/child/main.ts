@@ -38,7 +38,8 @@ function start({ modulePath, sessions, publicKey }: Extract<ToHost, { type: 'sta
     key.wipe();
     pool = new Piscina({
       filename: new URL(`./worker${extname(import.meta.url)}`, import.meta.url).href,
-      minThreads: sessions,
+      // The first calls must not wait until all threads are there.
+      minThreads: 1,
       maxThreads: sessions,
       idleTimeout: Infinity,
       workerData,
