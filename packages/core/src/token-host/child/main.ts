@@ -38,17 +38,25 @@ function start({ modulePath, sessions, publicKey }: Extract<ToHost, { type: 'sta
     key.wipe();
     pool = new Piscina({
       filename: new URL(`./worker${extname(import.meta.url)}`, import.meta.url).href,
-      // The first calls must not wait until all threads are there.
+      // The first call must not wait until all threads are there; they come with the warm-up after it.
       minThreads: 1,
       maxThreads: sessions,
       idleTimeout: Infinity,
       workerData,
     });
     const running = pool;
+    let cold = true;
+    const warmUp = () => {
+      if (cold) for (let thread = 1; thread < sessions; thread++) void running.run([]);
+      cold = false;
+    };
     dispatcher = new Dispatcher({
       threads: sessions,
       run: (requests) => running.run(requests),
-      onReplies: (replies, sessionsOpened) => send({ type: 'replies', replies, sessionsOpened }),
+      onReplies: (replies, sessionsOpened) => {
+        send({ type: 'replies', replies, sessionsOpened });
+        warmUp();
+      },
     });
     send({ type: 'started', publicKey: agreement.publicKey });
   } catch (error) {
