@@ -136,8 +136,8 @@ export class Tpm implements Token {
         .split(' ')
         .concat(`dir=${join(this.directory, 'state')}`),
     );
-    await until('dbus-daemon listens', () => (bus.checkRunning(), existsSync(socket)), { everyMs: 10 });
-    await until('swtpm listens', () => (swtpm.checkRunning(), listens(port)), { everyMs: 10 });
+    await ready(bus, () => existsSync(socket));
+    await ready(swtpm, () => listens(port));
     // Without a resource manager the third command fails: "out of memory for object contexts".
     const manager = this.#daemon(RESOURCE_MANAGER, [
       '--session',
@@ -145,8 +145,7 @@ export class Tpm implements Token {
       `--tcti=swtpm:host=127.0.0.1,port=${port}`,
     ]);
     const env = { ...process.env, ...this.env };
-    await until('tpm2-abrmd answers', async () => {
-      manager.checkRunning();
+    await ready(manager, async () => {
       await promisify(execFile)('tpm2_getcap', ['properties-fixed'], { env });
       return true;
     });
@@ -166,6 +165,14 @@ export class Tpm implements Token {
   }
 }
 
+function ready(daemon: Daemon, ask: () => Promise<boolean> | boolean): Promise<unknown> {
+  const look = (): Promise<boolean> | boolean => {
+    daemon.checkRunning();
+    return ask();
+  };
+  return until(`${daemon.options.name} is ready`, look, { everyMs: 10 });
+}
+
 /** The first of two in a row, which is where the TCTI of swtpm looks for the TPM and for its control channel. */
 async function freePorts(): Promise<number> {
   for (;;) {
@@ -177,7 +184,7 @@ async function freePorts(): Promise<number> {
 function listens(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
-    socket.once('connect', () => (socket.destroy(), resolve(true)));
+    socket.once('connect', () => resolve(socket.destroy().destroyed));
     socket.once('error', () => resolve(false));
   });
 }
