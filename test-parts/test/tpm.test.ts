@@ -175,7 +175,14 @@ test('after a restart its keys are there for a new process', async () => {
   assert.is((await tpm.keys()).filter(({ id }) => id === '0102').length, 2);
 });
 
-test('three wrong PINs lock the TPM, for the right PIN too', async () => {
+test('restarts do not lock it', async () => {
+  for (let i = 0; i < 4; i++) {
+    await tpm.restart();
+    assert.is((await tpm.keys()).length, 2);
+  }
+});
+
+test('three wrong PINs lock the TPM, for the right PIN too, until an administrator unlocks it', async () => {
   const locked = await Tpm.start(newDirectory());
   const { env, module, label, pinFile } = locked;
   const wrongPin = { env, module, label, pinFile, directory, pin: 'wrong' };
@@ -183,6 +190,8 @@ test('three wrong PINs lock the TPM, for the right PIN too', async () => {
     /CKR_\w+/.exec(await listObjects(token).then(JSON.stringify, (error: unknown) => (error as Error).message))?.[0];
   for (let i = 0; i < 3; i++) assert.is(await outcome(wrongPin), 'CKR_PIN_INCORRECT');
   assert.is(await outcome(locked), 'CKR_PIN_LOCKED');
+  await locked.clearLockout();
+  assert.is(await outcome(locked), undefined);
   await locked.stop();
 });
 
