@@ -77,7 +77,7 @@ export class Tpm implements Token {
   static async start(directory: string, { label = 'teapot', pin = newPin() }: TokenOptions = {}): Promise<Tpm> {
     for (const name of ['state', 'store']) mkdirSync(join(directory, name), { recursive: true, mode: 0o700 });
     const tpm = new Tpm(directory, label, pin);
-    await tpm.#run();
+    await tpm.#boot();
     await tpm.#ptool('init');
     await tpm.#ptool('addtoken', '--pid', '1', '--label', label, '--userpin', pin, '--sopin', newPin());
     return tpm;
@@ -86,15 +86,24 @@ export class Tpm implements Token {
   /** As when its node restarts: what was stored is there again, and nothing that was loaded or logged in. */
   async restart(): Promise<void> {
     await this.stop();
-    await this.#run();
+    await this.#boot();
   }
 
   /** Ends its processes; what was stored stays in the directory. */
   async stop(): Promise<void> {
+    // As an operating system does: a TPM that merely loses its power takes that for an attack, like a wrong PIN.
+    if (this.#daemons.length > 0 && this.#daemons.every(({ running }) => running)) {
+      await this.#run('tpm2_shutdown', '--clear');
+    }
     for (const daemon of this.#daemons.splice(0).reverse()) await daemon.stop();
   }
 
-  /** The TPM is gone in the middle of things; its resource manager is not. */
+  /** What an administrator does after too many wrong PINs: it takes PINs again at once. */
+  async clearLockout(): Promise<void> {
+    await this.#run('tpm2_dictionarylockout', '--clear-lockout');
+  }
+
+  /** The TPM is gone in the middle of things, which counts as a wrong PIN; its resource manager is not. */
   async lose(): Promise<void> {
     await this.#daemons.find(({ options }) => options.name === 'swtpm')?.kill();
   }
@@ -122,7 +131,7 @@ export class Tpm implements Token {
     await changeId(this, Buffer.from(text).toString('hex'), id);
   }
 
-  async #run(): Promise<void> {
+  async #boot(): Promise<void> {
     const port = await freePorts();
     const socket = join(this.directory, 'bus');
     rmSync(socket, { force: true });
@@ -136,18 +145,16 @@ export class Tpm implements Token {
         .split(' ')
         .concat(`dir=${join(this.directory, 'state')}`),
     );
-    await until('dbus-daemon listens', () => (bus.checkRunning(), existsSync(socket)), { everyMs: 10 });
-    await until('swtpm listens', () => (swtpm.checkRunning(), listens(port)), { everyMs: 10 });
+    await ready(bus, () => existsSync(socket));
+    await ready(swtpm, () => listens(port));
     // Without a resource manager the third command fails: "out of memory for object contexts".
     const manager = this.#daemon(RESOURCE_MANAGER, [
       '--session',
       '--allow-root',
       `--tcti=swtpm:host=127.0.0.1,port=${port}`,
     ]);
-    const env = { ...process.env, ...this.env };
-    await until('tpm2-abrmd answers', async () => {
-      manager.checkRunning();
-      await promisify(execFile)('tpm2_getcap', ['properties-fixed'], { env });
+    await ready(manager, async () => {
+      await this.#run('tpm2_getcap', 'properties-fixed');
       return true;
     });
   }
@@ -160,10 +167,21 @@ export class Tpm implements Token {
     return daemon;
   }
 
-  async #ptool(command: string, ...args: readonly string[]): Promise<void> {
-    const all = [command, '--path', this.env['TPM2_PKCS11_STORE']!, ...args];
-    await promisify(execFile)('tpm2_ptool', all, { env: { ...process.env, ...this.env } });
+  #ptool(command: string, ...args: readonly string[]): Promise<void> {
+    return this.#run('tpm2_ptool', command, '--path', this.env['TPM2_PKCS11_STORE']!, ...args);
   }
+
+  async #run(command: string, ...args: readonly string[]): Promise<void> {
+    await promisify(execFile)(command, args, { env: { ...process.env, ...this.env } });
+  }
+}
+
+function ready(daemon: Daemon, ask: () => Promise<boolean> | boolean): Promise<unknown> {
+  const look = (): Promise<boolean> | boolean => {
+    daemon.checkRunning();
+    return ask();
+  };
+  return until(`${daemon.options.name} is ready`, look, { everyMs: 10 });
 }
 
 /** The first of two in a row, which is where the TCTI of swtpm looks for the TPM and for its control channel. */
@@ -177,7 +195,7 @@ async function freePorts(): Promise<number> {
 function listens(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
-    socket.once('connect', () => (socket.destroy(), resolve(true)));
+    socket.once('connect', () => resolve(socket.destroy().destroyed));
     socket.once('error', () => resolve(false));
   });
 }
