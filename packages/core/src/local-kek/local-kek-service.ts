@@ -182,7 +182,8 @@ export class LocalKekService implements KmsService {
   }
 
   async #unwrapAndOpen(envelope: Envelope, { signal }: CallContext): Promise<Buffer> {
-    const description = await this.#describedWith(envelope.keyId, signal);
+    // Nothing is awaited that is known: in a storm the first unwraps are under way before the last are asked for.
+    const description = this.#knownWith(envelope.keyId) ?? (await this.#describedWith(envelope.keyId, signal));
     const kek = await unlessAborted(this.#unwrapper.unwrap(envelope, description.contextId), signal);
     if (this.#closed) throw this.#notReady();
     return this.#open(kek, envelope);
@@ -214,12 +215,16 @@ export class LocalKekService implements KmsService {
     return { ciphertext: kek.seal(plaintext), keyId: kek.keyId };
   }
 
+  #knownWith(keyId: string): RemoteKekDescription | undefined {
+    return this.#description?.keys.some((key) => key.id === keyId) ? this.#description : undefined;
+  }
+
   /** What the token describes; looked up anew, once, when it does not list `keyId` yet (design D4). */
   async #describedWith(keyId: string, signal: AbortSignal): Promise<RemoteKekDescription> {
-    const known = () => this.#description?.keys.some((key) => key.id === keyId) ?? false;
-    const looked = known() || this.#unknown.has(keyId) || (await unlessAborted(this.#refresher.refresh(), signal));
+    const looked = this.#unknown.has(keyId) || (await unlessAborted(this.#refresher.refresh(), signal));
     if (!this.#description) throw this.#notReady();
-    if (known()) return this.#description;
+    const description = this.#knownWith(keyId);
+    if (description) return description;
     if (!looked) throw cannotLook(keyId, this.#health.lastError);
     if (this.#unknown.add(keyId)) {
       this.#counters.unknown_keys++;

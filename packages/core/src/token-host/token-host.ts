@@ -127,7 +127,9 @@ export class TokenHost {
     const answer = new Promise<unknown>((resolve, reject) => {
       if (this.#closed) return reject(new KmsError('ERR_KMS_CLOSED', 'the token host was closed'));
       this.#queue.push(options.owner, { build: build as Build, ...options, resolve, reject, retried: false });
-      this.#flushSoon();
+      // Together with what is asked in the same turn, or at once when there is enough for all threads.
+      if (this.#queue.length + this.#sent.size === 2 * this.#options.sessions) this.#flush();
+      else this.#flushSoon();
     });
     return unlessAborted(answer, options.signal) as Promise<Operations[Name]['answer']>;
   }

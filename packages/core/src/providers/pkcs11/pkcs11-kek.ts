@@ -75,7 +75,8 @@ export class Pkcs11Kek implements RemoteKek {
 
   async wrap(keyId: string, key: SecretBytes, context: RemoteContext): Promise<Buffer> {
     const token = this.token();
-    await this.#checkListed(keyId);
+    if (!this.#manifest) await this.#readManifest();
+    this.#checkListed(keyId);
     const { mechanism, publicKey } = await this.keyInfo(keyId, context);
     if (publicKey && isRsa(mechanism)) {
       const hash = mechanism === 'rsa-oaep-sha256' ? 'sha256' : 'sha1';
@@ -91,7 +92,8 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   async unwrap(keyId: string, wrapped: Buffer, { signal }: RemoteContext): Promise<SecretBytes> {
-    await this.#checkListed(keyId);
+    if (!this.#manifest) await this.#readManifest();
+    this.#checkListed(keyId);
     if (wrapped.length === 0 || wrapped.length > MAX_WRAPPED_BYTES) {
       throw new KmsError('ERR_KMS_UNWRAP_FAILED', `${wrapped.length} bytes are no wrapped local KEK`);
     }
@@ -218,9 +220,8 @@ export class Pkcs11Kek implements RemoteKek {
     return budget;
   }
 
-  async #checkListed(keyId: string): Promise<void> {
-    const manifest = this.#manifest ?? (await this.#readManifest()).manifest;
-    const state = manifest.keys.find(({ id }) => id === keyId)?.state;
+  #checkListed(keyId: string): void {
+    const state = this.#manifest?.keys.find(({ id }) => id === keyId)?.state;
     if (state === undefined || state === 'retired') {
       throw new KmsError('ERR_KMS_UNKNOWN_KEY', `key ${keyId} is not in use in this keyset`);
     }

@@ -21,10 +21,16 @@ export interface TokenOptions {
   readonly stateDirectory: string;
 }
 
+interface Login {
+  /** The life of the token host that it is for. */
+  readonly generation: number;
+  pending: Promise<void> | undefined;
+}
+
 /** One instance's view of its token: logs in when that is needed, and says in our terms what goes wrong. */
 export class Token {
   readonly #options: TokenOptions;
-  #loggedIn: { readonly generation: number; readonly done: Promise<void> } | undefined;
+  #loggedIn: Login | undefined;
   logins = 0;
 
   constructor(options: TokenOptions) {
@@ -44,7 +50,8 @@ export class Token {
     const { host } = this.#options;
     const options = { owner: this, signal, ...(timeoutMs !== undefined && { timeoutMs }) };
     try {
-      await unlessAborted(this.#login(), signal);
+      const login = this.#login();
+      if (login) await unlessAborted(login, signal);
       return await host.call(build, options);
     } catch (error) {
       if (!(error instanceof TokenFailure) || error.failure.kind !== 'no-login') throw inOurTerms(error);
@@ -52,7 +59,7 @@ export class Token {
     // The login went with the process, the token or its last session.
     this.#loggedIn = undefined;
     try {
-      await unlessAborted(this.#login(), signal);
+      await unlessAborted(this.#login() ?? Promise.resolve(), signal);
       return await host.call(build, options);
     } catch (error) {
       throw inOurTerms(error);
@@ -69,19 +76,25 @@ export class Token {
     }
   }
 
-  /** One for each life of the token host, whoever asks first. */
-  #login(): Promise<void> {
+  /** One for each life of the token host, whoever asks first; `undefined` where it is done. */
+  #login(): Promise<void> | undefined {
     const { generation } = this.#options.host;
-    if (this.#loggedIn && (this.#loggedIn.generation === generation || generation === 0)) return this.#loggedIn.done;
-    const login = { generation: Math.max(1, generation), done: this.#logIn() };
+    const known = this.#loggedIn;
+    if (known?.generation === generation) return known.pending;
+    const login: Login = { generation: Math.max(1, generation), pending: this.#logIn() };
     this.#loggedIn = login;
-    login.done.catch(() => {
-      const forget = () => {
-        if (this.#loggedIn === login) this.#loggedIn = undefined;
-      };
-      setTimeout(forget, FAILURE_TTL_MS).unref();
-    });
-    return login.done;
+    login.pending?.then(
+      () => {
+        login.pending = undefined;
+      },
+      () => {
+        const forget = () => {
+          if (this.#loggedIn === login) this.#loggedIn = undefined;
+        };
+        setTimeout(forget, FAILURE_TTL_MS).unref();
+      },
+    );
+    return login.pending;
   }
 
   /** Not by the caller's signal: others wait for it, and a login that is cut off leaves an open question. */
