@@ -1,3 +1,9 @@
+// Who reads us may have had enough, as `head` has: that is no error of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit();
+  throw error;
+});
+
 /** All that the commands print for people goes through here; logs are for `serve` and go to stderr as JSON. */
 export function print(text: string): void {
   process.stdout.write(`${text}\n`);
