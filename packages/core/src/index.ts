@@ -36,4 +36,5 @@ export { MIN_PENDING_MS } from './keyset/rotation.ts';
 export { LocalKekService } from './local-kek/local-kek-service.ts';
 export type { LocalKekServiceOptions } from './local-kek/local-kek-service.ts';
 export type { RemoteContext, RemoteKek, RemoteKekDescription, RemoteKekProvider } from './local-kek/remote-kek.ts';
+export { authorityHashes } from './providers/k8s-secret/guard.ts';
 export { providerFor, providers } from './providers/index.ts';
