@@ -55,7 +55,7 @@ const steps: (Step | Step[])[] = [
   { name: 'integration', command: `${runTests} --jobs 1 packages/server/integration` },
   { name: 'docs', command: `${runTests} docs/test` },
   ...KUBERNETES.map((version) => e2e(version, `e2e-${version}`, ['kills', 'v1', 'v2'])),
-  e2e(DEFAULT_KUBERNETES, 'k8s-secret', ['k8s-secret']),
+  e2e(DEFAULT_KUBERNETES, 'tenants', ['k8s-secret', 'tenants', 'instances', 'manifests']),
   // These spend their time waiting, in the full run for minutes: all at once.
   KUBERNETES.map((version) => e2e(version, `outages-${version}`, ['outages'])),
   { name: 'conformance', command: 'npm run --silent conformance', env: fullEnv },

@@ -1,6 +1,7 @@
 // The key store `k8s-secret:` on a real kube-apiserver, under a service account's token that may get and watch one Secret.
 import {
   authorityHashes,
+  decodeEnvelope,
   destroyRetiredKey,
   generateKey,
   KeysetService,
@@ -13,7 +14,7 @@ import type { KeysetAdmin, KeysetServiceOptions, KeysetSource, KmsError } from '
 import { keysetSourceSuite, rejectsWithCode, rememberSecret } from '@teapot-kms/core/testing';
 import type { KeysetSourceFixture } from '@teapot-kms/core/testing';
 import { figure, until } from '@teapot-kms/test-parts';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -164,6 +165,24 @@ function registerMore(): void {
         await until('the new key is used', async () => (await service.status()).keyId === keyId, { everyMs: 5 });
         figure('ms until a key switch in a Secret is in use', Math.round(performance.now() - started));
       });
+    }));
+
+  test('mounted as a volume, as the kubelet does it, the same Secret is a file: keyset', () =>
+    withSite(async ({ cluster, path, reopen }, admin) => {
+      await generateKey(admin);
+      const mount = mkdtempSync(join(cluster.directory, 'mount-'));
+      mkdirSync(join(mount, '..2026'), { mode: 0o755 });
+      symlinkSync('..2026', join(mount, '..data'));
+      for (const [name, text] of Object.entries((await cluster.apiserver.client.get(path)).data ?? {})) {
+        writeFileSync(join(mount, '..2026', name), Buffer.from(text, 'base64'), { mode: 0o400 });
+        symlinkSync(`..data/${name}`, join(mount, name));
+      }
+      const mounted = providerFor('file:').open(`file:${mount}`, { allowGroupRead: false }, new SharedResources());
+      const [asFile, asSecret] = [await (mounted as KeysetSource).load(context()), await reopen().load(context())];
+      const envelope = decodeEnvelope(asFile.primary.seal(Buffer.from('x')));
+      assert.is(asSecret.find(envelope.keyId).open(envelope).toString(), 'x');
+      asFile.destroy();
+      asSecret.destroy();
     }));
 
   test('operators who change a keyset at the same time lose nothing: one wins, the others are told', () =>
