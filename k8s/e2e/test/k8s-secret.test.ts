@@ -16,9 +16,10 @@ import type { KeysetSourceFixture } from '@teapot-kms/core/testing';
 import { figure, until } from '@teapot-kms/test-parts';
 import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { findBinaries, kubernetesVersions, MissingBinary } from '../src/binaries.ts';
+import { findBinaries, fullRun, kubernetesVersions, MissingBinary } from '../src/binaries.ts';
 import { ManagementCluster, readerRules } from '../src/management-cluster.ts';
 
 const [kubernetes = ''] = kubernetesVersions();
@@ -319,6 +320,27 @@ function registerMore(): void {
       assert.match(remarks[2]!.text, 'left.key');
       assert.ok(keyId);
     }));
+
+  if (fullRun) {
+    test('an API server that is frozen is found out by its pings, and used again when it thaws', () =>
+      withSite(async (site, admin) => {
+        await generateKey(admin);
+        await withService(site, { probeIntervalMs: 1_000, statusGraceMs: 5_000 }, async (service) => {
+          process.kill(site.cluster.apiserver.pid!, 'SIGSTOP');
+          try {
+            await until('Status says so', async () => (await messageOf(service)) !== 'ok', { timeoutMs: 60_000 });
+            await service.encrypt(Buffer.from('x'), context());
+            // Longer than two pings.
+            await sleep(40_000);
+          } finally {
+            process.kill(site.cluster.apiserver.pid!, 'SIGCONT');
+          }
+          await until('all is well', async () => (await messageOf(service)) === 'ok', { timeoutMs: 60_000 });
+          const keyId = await switchKey(admin);
+          await until('the watch is back', async () => (await service.status()).keyId === keyId);
+        });
+      }));
+  }
 
   // The last one, since it takes the API away.
   test('while the API is away keys go on; it restarts, and the next switch comes by a new watch', () =>
