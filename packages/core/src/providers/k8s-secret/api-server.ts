@@ -9,8 +9,12 @@ import { KubeCredentials } from './credentials.ts';
 import type { Credentials, CredentialsOptions } from './credentials.ts';
 import { Gate } from './gate.ts';
 
-/** Requests to one API server that run at a time; a watch counts until it has begun. */
+/** Requests to one API server that run at a time. */
 const MAX_REQUESTS = 16;
+/** Watches that are being begun at a time: apart from the requests, which those that hang must not hold up. */
+const MAX_BEGINNING = 8;
+/** ms for an answer to begin. */
+const ANSWER_TIMEOUT_MS = 10_000;
 /** A Secret has at most 1 MiB of data. */
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
@@ -32,7 +36,8 @@ export interface ApiAnswer {
 export class ApiServer implements SharedResource {
   readonly #credentials: KubeCredentials;
   readonly #connections = new Connections();
-  readonly #gate = new Gate(MAX_REQUESTS);
+  readonly #requests = new Gate(MAX_REQUESTS);
+  readonly #beginning = new Gate(MAX_BEGINNING);
   #identity = '';
 
   constructor(options: CredentialsOptions) {
@@ -58,7 +63,7 @@ export class ApiServer implements SharedResource {
    * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` where there is none
    */
   request(request: ApiRequest): Promise<ApiAnswer> {
-    return this.#gate.run(request.signal, async () => {
+    return this.#requests.run(request.signal, async () => {
       const first = await this.#send(request);
       const { status, body } = first.retry ? await this.#send(request) : first;
       return { status, body };
@@ -70,7 +75,7 @@ export class ApiServer implements SharedResource {
    * @throws {@link KmsError} as {@link ApiServer.request}
    */
   open(request: ApiRequest): Promise<{ readonly status: number; readonly stream: ClientHttp2Stream }> {
-    return this.#gate.run(request.signal, async () => {
+    return this.#beginning.run(request.signal, async () => {
       const { status, stream, credentials } = await this.#begin(request);
       if (status === 401) this.#credentials.refused(credentials);
       return { status, stream };
@@ -122,9 +127,13 @@ export class ApiServer implements SharedResource {
 function headersOf(stream: ClientHttp2Stream, signal: AbortSignal): Promise<IncomingHttpHeaders> {
   return new Promise((resolve, reject) => {
     endWith(stream, signal);
+    const timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), ANSWER_TIMEOUT_MS);
     const fail = () => reject(failure(stream, signal));
-    stream.once('response', resolve);
-    stream.once('error', fail).once('close', fail);
+    stream.once('response', resolve).once('response', () => clearTimeout(timer));
+    stream
+      .once('error', fail)
+      .once('close', fail)
+      .once('close', () => clearTimeout(timer));
   });
 }
 

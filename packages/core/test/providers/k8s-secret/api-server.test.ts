@@ -144,6 +144,16 @@ test('an API server that does not answer is given up with the load, and its plac
   (await source.load(context())).destroy();
 });
 
+test('watches that do not begin hold up no load', async (site) => {
+  site.server.answer = (stream, { ':path': path }) => {
+    if (!isWatch(path)) reply(stream, 200, keyset());
+  };
+  for (let index = 0; index < 40; index++) open(site, `s-${String(index)}`).watch(() => undefined);
+  await untilRequests(site.server, 8);
+  (await open(site).load(context(1_000))).destroy();
+  assert.is(site.server.requests.filter((request) => isWatch(request[':path'])).length, 8);
+});
+
 test('while nobody listens, a hundred loads are one try, and half a second without another', async (site) => {
   const source = open(site);
   site.server.close();
