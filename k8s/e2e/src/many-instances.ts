@@ -4,6 +4,7 @@ import { KmsClient } from '@teapot-kms/server';
 import { Daemon, figure, freePort, timed, until } from '@teapot-kms/test-parts';
 import { randomBytes } from 'node:crypto';
 import { copyFileSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { DEFAULT_KUBERNETES } from './binaries.ts';
@@ -12,6 +13,8 @@ import { inParallel } from './objects.ts';
 import { teapotArgs } from './teapot-cli.ts';
 
 const NAMESPACE = 'tenants';
+/** The tenant that comes later. */
+const ADDED = 'tenant-added';
 
 /** What was seen of a process with many instances. */
 export interface ManyInstances {
@@ -22,6 +25,8 @@ export interface ManyInstances {
   readonly startSeconds: number;
   readonly residentMiB: number;
   readonly fileDescriptors: number;
+  /** From the edit of the configuration until an instance more answers, while the first one's connection goes on. */
+  readonly addSeconds: number;
   /** TCP connections to the management cluster's API. */
   readonly apiConnections: number;
 }
@@ -35,7 +40,7 @@ export async function runManyInstances(count: number): Promise<ManyInstances> {
   let plugin: Daemon | undefined;
   try {
     const names = Array.from({ length: count }, (_, index) => `tenant-${String(index).padStart(4, '0')}`);
-    const kubeconfig = await makeSecrets(cluster, names);
+    const kubeconfig = await makeSecrets(cluster, [...names, ADDED]);
     const one = await startPlugin(cluster, kubeconfig, names.slice(0, 1));
     const base = residentMiB(one.daemon);
     await one.daemon.stop();
@@ -51,8 +56,10 @@ export async function runManyInstances(count: number): Promise<ManyInstances> {
       fileDescriptors: readdirSync(`/proc/${plugin.pid}/fd`).length,
       apiConnections: connectionsTo(plugin, new URL(cluster.apiserver.url).port),
     };
-    report(seen, base, await scrape(started.port));
-    return seen;
+    const scraped = await scrape(started.port);
+    const all = { ...seen, addSeconds: await addOne(cluster, kubeconfig, names, started) };
+    report(all, base, scraped);
+    return all;
   } finally {
     await plugin?.stop();
     const logs = process.env['TEAPOT_TEST_LOG_DIR'];
@@ -85,16 +92,26 @@ async function makeSecrets(cluster: ManagementCluster, names: readonly string[])
 
 const socketOf = ({ directory }: ManagementCluster, name: string): string => join(directory, 'run', name, 'kms.sock');
 
-async function startPlugin(cluster: ManagementCluster, kubeconfig: string, names: readonly string[]) {
+function writeConfig(
+  file: string,
+  port: number,
+  cluster: ManagementCluster,
+  kubeconfig: string,
+  names: readonly string[],
+): void {
   const serves = `sha256:${'0'.repeat(64)}`;
   const instances = names.map((name) => ({
     name,
     socket: socketOf(cluster, name),
     keys: { uri: `k8s-secret:${NAMESPACE}/${name}`, kubeconfig, serves },
   }));
+  writeFileSync(file, JSON.stringify({ version: 1, http: { port }, instances }, null, 1));
+}
+
+async function startPlugin(cluster: ManagementCluster, kubeconfig: string, names: readonly string[]) {
   const port = await freePort();
   const config = join(cluster.directory, `config-${names.length}.yaml`);
-  writeFileSync(config, JSON.stringify({ version: 1, http: { port }, instances }, null, 1));
+  writeConfig(config, port, cluster, kubeconfig, names);
   const started = performance.now();
   const daemon = new Daemon({
     name: 'the plugin',
@@ -107,7 +124,28 @@ async function startPlugin(cluster: ManagementCluster, kubeconfig: string, names
     return (await fetch(`http://127.0.0.1:${port}/readyz`)).ok;
   };
   await until('every instance is ready', ready, { timeoutMs: 120_000, everyMs: 50 });
-  return { daemon, port, seconds: (performance.now() - started) / 1000 };
+  return { daemon, port, config, seconds: (performance.now() - started) / 1000 };
+}
+
+/** Adds an instance to those that run; an error where that disturbs the first one's connection. */
+async function addOne(
+  cluster: ManagementCluster,
+  kubeconfig: string,
+  names: readonly string[],
+  { port, config }: { readonly port: number; readonly config: string },
+): Promise<number> {
+  const first = connect(socketOf(cluster, names[0]!)).resume();
+  const client = new KmsClient(socketOf(cluster, ADDED), 1_000);
+  try {
+    return await timed(async () => {
+      writeConfig(config, port, cluster, kubeconfig, [...names, ADDED]);
+      await until('the added instance answers', async () => (await client.status()).healthz === 'ok', { everyMs: 10 });
+      if (first.destroyed || first.readableEnded) throw new Error('a connection that was open has ended');
+    });
+  } finally {
+    client.close();
+    first.destroy();
+  }
 }
 
 /** Each instance opens what it has sealed, and no other's. */
@@ -162,7 +200,7 @@ function inodeOf(fd: string): string[] {
 }
 
 function report(
-  { count, answering, startSeconds, residentMiB, fileDescriptors, apiConnections }: ManyInstances,
+  { count, answering, startSeconds, residentMiB, fileDescriptors, apiConnections, addSeconds }: ManyInstances,
   base: number,
   scrape: { readonly ms: number; readonly kilobytes: number },
 ): void {
@@ -179,5 +217,6 @@ function report(
   );
   figure(of('file descriptors'), fileDescriptors);
   figure(of('connections to the management API'), apiConnections);
+  figure(of('seconds until one that is added answers'), addSeconds.toFixed(2));
   figure(of('a scrape of /metrics'), `${scrape.ms} ms, ${scrape.kilobytes} kB`);
 }
