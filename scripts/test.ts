@@ -27,6 +27,7 @@ interface Step {
 }
 
 const KUBERNETES = full ? ['1.37.2', '1.34.4'] : ['1.37.2'];
+const TENANTS = ['k8s-secret', 'tenants', 'instances', 'manifests'];
 const fullEnv: Record<string, string> = full ? { TEAPOT_TEST_FULL: '1' } : {};
 const fuzz: Record<string, string> = full ? { TEAPOT_FUZZ_RUNS: '1000000' } : {};
 const runTests = 'node scripts/run-tests.ts';
@@ -54,6 +55,7 @@ const steps: (Step | Step[])[] = [
   { name: 'integration', command: `${runTests} --jobs 1 packages/server/integration` },
   { name: 'docs', command: `${runTests} docs/test` },
   ...KUBERNETES.map((version) => e2e(version, `e2e-${version}`, ['kills', 'v1', 'v2'])),
+  ...KUBERNETES.map((version) => e2e(version, `tenants-${version}`, TENANTS)),
   // These spend their time waiting, in the full run for minutes: all at once.
   KUBERNETES.map((version) => e2e(version, `outages-${version}`, ['outages'])),
   { name: 'conformance', command: 'npm run --silent conformance', env: fullEnv },

@@ -51,17 +51,30 @@ export class Etcd {
     return this.#range({ key: base64(prefix), range_end: base64(`${prefix.slice(0, -1)}0`) });
   }
 
+  /** Puts bytes there past every kube-apiserver. */
+  async put(key: string, value: Buffer): Promise<void> {
+    await this.#post('put', { key: base64(key), value: value.toString('base64') });
+  }
+
+  async delete(key: string): Promise<void> {
+    await this.#post('deleterange', { key: base64(key) });
+  }
+
   async stop(): Promise<void> {
     await this.#daemon.kill();
   }
 
   async #range(request: Record<string, string>): Promise<KeyValue[]> {
-    const response = await fetch(`${this.url}/v3/kv/range`, { method: 'POST', body: JSON.stringify(request) });
-    if (!response.ok) throw new Error(`etcd: ${response.status} ${await response.text()}`);
-    const { kvs = [] } = (await response.json()) as RangeAnswer;
+    const { kvs = [] } = (await this.#post('range', request)) as RangeAnswer;
     return kvs.map(({ key, value = '' }) => ({
       key: Buffer.from(key, 'base64').toString(),
       value: Buffer.from(value, 'base64'),
     }));
+  }
+
+  async #post(operation: string, request: Record<string, string>): Promise<unknown> {
+    const response = await fetch(`${this.url}/v3/kv/${operation}`, { method: 'POST', body: JSON.stringify(request) });
+    if (!response.ok) throw new Error(`etcd: ${response.status} ${await response.text()}`);
+    return response.json();
   }
 }

@@ -14,6 +14,8 @@ export interface KubeApiserverOptions {
   readonly directory: string;
   readonly etcdUrl: string;
   readonly logFile: string;
+  /** Where its objects lie in etcd, for several that share one. */
+  readonly etcdPrefix?: string;
 }
 
 /** The smallest kube-apiserver that can be used (all flags are needed), with its own certificate and one admin token. */
@@ -21,6 +23,7 @@ export class KubeApiserver {
   readonly client: ApiClient;
   readonly #options: KubeApiserverOptions;
   readonly #port: number;
+  #encryptionFile: string | undefined;
   #featureGates: readonly string[] = [];
   #daemon: Daemon | undefined;
 
@@ -42,6 +45,15 @@ export class KubeApiserver {
     return new KubeApiserver(options, await freePort());
   }
 
+  get url(): string {
+    return `https://127.0.0.1:${this.#port}`;
+  }
+
+  /** PEM: its own certificate, and the authority that it made for it at its first start. */
+  get authority(): Buffer {
+    return readFileSync(join(this.#options.directory, 'certs/apiserver.crt'));
+  }
+
   get pid(): number | undefined {
     return this.#daemon?.pid;
   }
@@ -50,16 +62,17 @@ export class KubeApiserver {
   setEncryption(encryptionConfiguration: string, featureGates: readonly string[]): void {
     const file = join(this.#options.directory, 'encryption.yaml');
     writeFileSync(file, encryptionConfiguration, { mode: 0o600 });
+    this.#encryptionFile = file;
     this.#featureGates = featureGates;
   }
 
   /** Does not wait until it is ready. */
   spawn(): void {
-    const { directory, binary, logFile, etcdUrl } = this.#options;
+    const { directory, binary, logFile, etcdUrl, etcdPrefix = '/registry' } = this.#options;
     const file = (name: string): string => join(directory, name);
     const args = [
       `--etcd-servers=${etcdUrl}`,
-      '--etcd-prefix=/registry',
+      `--etcd-prefix=${etcdPrefix}`,
       '--service-account-issuer=https://kubernetes.default.svc',
       `--service-account-signing-key-file=${file('service-accounts.key')}`,
       `--service-account-key-file=${file('service-accounts.key')}`,
@@ -72,9 +85,11 @@ export class KubeApiserver {
       `--token-auth-file=${file('tokens.csv')}`,
       '--authorization-mode=RBAC',
       '--disable-admission-plugins=ServiceAccount',
-      `--encryption-provider-config=${file('encryption.yaml')}`,
-      '--encryption-provider-config-automatic-reload=true',
     ];
+    if (this.#encryptionFile !== undefined) {
+      args.push(`--encryption-provider-config=${this.#encryptionFile}`);
+      args.push('--encryption-provider-config-automatic-reload=true');
+    }
     if (this.#featureGates.length > 0) args.push(`--feature-gates=${this.#featureGates.join(',')}`);
     this.#daemon = new Daemon({ name: 'kube-apiserver', command: binary, args, logFile });
   }

@@ -40,4 +40,5 @@ export { localKekOptions } from './local-kek/settings.ts';
 export type { LocalKekSettings } from './local-kek/settings.ts';
 export type { LocalKekServiceOptions } from './local-kek/local-kek-service.ts';
 export type { RemoteContext, RemoteKek, RemoteKekDescription, RemoteKekProvider } from './local-kek/remote-kek.ts';
+export { authorityHashes } from './providers/k8s-secret/guard.ts';
 export { providerFor, providers } from './providers/index.ts';

@@ -1,3 +1,4 @@
+import { KmsError } from '@teapot-kms/core';
 import type { KmsService, SharedResources } from '@teapot-kms/core';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
@@ -43,7 +44,7 @@ export class Instance {
     this.#log = log.child({ instance: config.name });
     this.#service = openService(config, shared, (event) => {
       if (event.type === 'store-operation') {
-        metrics.storeOperation(config.name, event.operation, event.ok, event.durationMs);
+        metrics.storeOperation(event.operation, event.ok, event.durationMs);
       } else {
         if (event.type === 'key-switched') this.#keySince = Date.now() / 1000;
         logEvent(this.#log, event);
@@ -51,8 +52,11 @@ export class Instance {
     });
     const callLog = new CallLog(this.#log);
     const observer: CallObserver = {
-      began: () => {
-        this.#inFlight++;
+      began: ({ method }) => {
+        const bounded = method === 'Encrypt' || method === 'Decrypt';
+        if (++this.#inFlight > config.maxCallsInFlight && bounded) {
+          throw new KmsError('ERR_KMS_OVERLOADED', `${config.maxCallsInFlight} calls of this instance wait already`);
+        }
       },
       ended: (record) => {
         this.#inFlight--;

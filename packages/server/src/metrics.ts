@@ -20,7 +20,10 @@ type Describe = () => Iterable<readonly [instance: string, description: Instance
 /** Seconds; from a cached answer to kube-apiserver's deadline. */
 const BUCKETS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 3];
 
-/** What /metrics shows. Labels are bounded: instances, methods, status codes, keys of the keysets. */
+/**
+ * What /metrics shows. Labels are bounded: instances, methods, status codes, keys of the keysets. A histogram is a dozen lines
+ * for each set of labels, so those are of the whole process: with hundreds of instances a scrape would hold all of them up.
+ */
 export class Metrics {
   readonly registry = new Registry();
   readonly configReloads = this.#counter('config_reloads_total', 'Changed configurations, by whether they were taken', [
@@ -30,7 +33,7 @@ export class Metrics {
   readonly #durations = new Histogram({
     name: 'teapot_kms_request_duration_seconds',
     help: 'Time between the complete request and its answer',
-    labelNames: ['instance', 'api', 'method'],
+    labelNames: ['api', 'method'],
     buckets: BUCKETS,
     registers: [this.registry],
   });
@@ -38,7 +41,7 @@ export class Metrics {
   readonly #storeOperations = new Histogram({
     name: 'teapot_kms_store_operation_duration_seconds',
     help: 'Operations of the key store',
-    labelNames: ['instance', 'operation', 'ok'],
+    labelNames: ['operation', 'ok'],
     buckets: BUCKETS,
     registers: [this.registry],
   });
@@ -53,11 +56,17 @@ export class Metrics {
   called(instance: string, { endpoint: { api, method }, status, durationMs }: CallRecord): void {
     if (api === 'inspection') return;
     this.#requests.inc({ instance, api, method, code: statusName(status) });
-    this.#durations.observe({ instance, api, method }, durationMs / 1000);
+    this.#durations.observe({ api, method }, durationMs / 1000);
   }
 
-  storeOperation(instance: string, operation: string, ok: boolean, durationMs: number): void {
-    this.#storeOperations.observe({ instance, operation, ok: String(ok) }, durationMs / 1000);
+  /** Takes the counts of an instance that is no more out of the metrics. */
+  async forget(instance: string): Promise<void> {
+    const { values } = await this.#requests.get();
+    for (const { labels } of values) if (labels.instance === instance) this.#requests.remove(labels);
+  }
+
+  storeOperation(operation: string, ok: boolean, durationMs: number): void {
+    this.#storeOperations.observe({ operation, ok: String(ok) }, durationMs / 1000);
   }
 
   #perInstance(describe: Describe): void {

@@ -92,7 +92,12 @@ export class Plugin {
     await Promise.all(changed.map((one) => this.#replaceInstance(one, config.shutdownGrace)));
     // Last, so that an instance that was only renamed hands its socket over.
     for (const [name] of removed) this.#instances.delete(name);
-    await Promise.all(removed.map(([, instance]) => instance.stop(config.shutdownGrace)));
+    await Promise.all(
+      removed.map(async ([name, instance]) => {
+        await instance.stop(config.shutdownGrace);
+        await this.metrics.forget(name);
+      }),
+    );
     const unchanged = config.instances.length - changed.length;
     this.#log.info({ changed: changed.length, removed: removed.length, unchanged }, 'configuration taken');
   }

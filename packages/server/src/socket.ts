@@ -11,6 +11,9 @@ export const MAX_SOCKET_PATH_BYTES = 107;
 /** ms in which connections that came before the socket was removed are still taken: closing at once would reset them. */
 const BACKLOG_MS = 20;
 
+/** A kube-apiserver has one connection for each provider of its configuration; a client that leaks them must not take all descriptors. */
+const MAX_CONNECTIONS = 128;
+
 export type SocketErrorCode = 'ERR_SOCKET_IN_USE' | 'ERR_SOCKET_PATH' | 'ERR_SOCKET_BIND';
 
 export class SocketError extends Error {
@@ -60,6 +63,7 @@ export class SocketListener {
       );
     }
     const server = createServer({ allowHalfOpen: false }, onConnection);
+    server.maxConnections = MAX_CONNECTIONS;
     const temporary = temporaryNameFor(path);
     try {
       mkdirSync(dirname(path), { recursive: true, mode: 0o700 });

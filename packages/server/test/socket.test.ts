@@ -1,7 +1,9 @@
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { SocketError, SocketListener } from '../src/socket.ts';
@@ -45,6 +47,21 @@ test('a live socket is not stolen', async ({ path }) => {
   assert.is(await codeOf(listen(path)), 'ERR_SOCKET_IN_USE');
   assert.is(statSync(path).ino, inode);
   await first.close();
+});
+
+test('connections beyond 128 are closed, and the others are kept', async ({ path }) => {
+  const listener = await listen(path, { onConnection: () => undefined });
+  const open = await Promise.all(
+    Array.from({ length: 140 }, async () => {
+      const socket = connect(path).on('error', () => undefined);
+      await once(socket, 'connect');
+      return socket.resume();
+    }),
+  );
+  await sleep(100);
+  assert.is(open.filter((socket) => !socket.destroyed && !socket.readableEnded).length, 128);
+  for (const socket of open) socket.destroy();
+  await listener.close();
 });
 
 test('what is no socket is replaced only because it does not answer', async ({ path }) => {

@@ -40,6 +40,8 @@ export interface KeysetServiceOptions {
 
 /** Waiting for an unknown key's refresh is bounded by the caller's deadline; asking again for the same id is not free. */
 const UNKNOWN_KEY_TTL_MS = 5_000;
+/** Least ms between two looks at the store for unknown keys, whatever ids are asked for: all instances share the store. */
+const UNKNOWN_KEY_INTERVAL_MS = 1_000;
 
 /** The service over keys in our memory, whichever store delivers them. Sealing and opening never wait for the store. */
 export class KeysetService implements KmsService {
@@ -52,12 +54,16 @@ export class KeysetService implements KmsService {
   readonly #decrypts = new Map<string, number>();
   readonly #counters = { loads: 0, load_failures: 0, key_switches: 0, unknown_keys: 0 };
   readonly #starting: Starting;
+  readonly #clock: Clock;
+  #looking: Promise<boolean> | undefined;
+  #lookedAt = -Infinity;
   #keyset: Keyset | undefined;
   #stopWatch: (() => void) | undefined;
   #closed = false;
 
   constructor(options: KeysetServiceOptions) {
     const clock = options.clock ?? systemClock;
+    this.#clock = clock;
     this.#source = options.source;
     this.#onEvent = options.onEvent ?? (() => undefined);
     this.#goneGraceMs = options.goneGraceMs ?? 10 * 60_000;
@@ -155,7 +161,7 @@ export class KeysetService implements KmsService {
   /** Another replica may have switched first: look at the store once before calling a key unknown (design D4). */
   async #refreshAndOpen(envelope: Envelope, { signal }: CallContext): Promise<Buffer> {
     const { keyId } = envelope;
-    const looked = this.#unknown.has(keyId) || (await unlessAborted(this.#refresher.refresh(), signal));
+    const looked = this.#unknown.has(keyId) || (await unlessAborted(this.#lookForKey(), signal));
     try {
       return this.#open(this.#usableKeyset(), envelope);
     } catch (error) {
@@ -167,6 +173,21 @@ export class KeysetService implements KmsService {
       }
       throw error;
     }
+  }
+
+  /** One look for all who ask, and not at once again. */
+  #lookForKey(): Promise<boolean> {
+    this.#looking ??= this.#untilNextLook().then(() => {
+      this.#looking = undefined;
+      this.#lookedAt = this.#clock.now();
+      return this.#refresher.refresh();
+    });
+    return this.#looking;
+  }
+
+  async #untilNextLook(): Promise<void> {
+    const wait = this.#lookedAt + UNKNOWN_KEY_INTERVAL_MS - this.#clock.now();
+    if (wait > 0) await new Promise<void>((resolve) => this.#clock.after(wait, resolve));
   }
 
   async #load(signal: AbortSignal): Promise<boolean> {

@@ -41,7 +41,10 @@ export interface KeysetSource {
 export interface KeysetAdmin {
   /** The manifest with the revision it was read at, or `undefined` where there is no keyset yet. */
   readManifest(): Promise<{ manifest: Manifest; revision: string } | undefined>;
-  /** Makes a new random key under `keyId`, durable before it returns. It is in no keyset until the manifest says so. */
+  /**
+   * Makes a new random key under `keyId`, durable at the latest with the manifest that names it. It is in no keyset until
+   * then.
+   */
   createKey(keyId: string): Promise<void>;
   /**
    * The commit point.

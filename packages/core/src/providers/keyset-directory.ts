@@ -3,6 +3,7 @@ import { open, readdir, realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { KEY_BYTES } from '../envelope/limits.ts';
 import { KmsError } from '../errors.ts';
+import { wrongBlobSize } from '../keyset/blob.ts';
 import { Keyset } from '../keyset/keyset.ts';
 import { blobName, MANIFEST_NAME, MAX_MANIFEST_BYTES, parseManifest } from '../keyset/manifest.ts';
 import type { Manifest } from '../keyset/manifest.ts';
@@ -79,12 +80,7 @@ async function readBlob(path: string, { allowGroupRead }: DirectoryOptions): Pro
       const remedy = `run: chmod 0600 ${path} (or set allowGroupRead, if only the plugin is in its group)`;
       throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} is open to its group (mode ${octal(mode)}); ${remedy}`);
     }
-    if (size !== KEY_BYTES) {
-      throw new KmsError(
-        'ERR_KMS_KEYSET_INVALID',
-        `${path}: expected exactly ${KEY_BYTES} raw bytes, found ${size}${hint(size)}`,
-      );
-    }
+    if (size !== KEY_BYTES) throw wrongBlobSize(path, size);
     const key = new SecretBytes(Buffer.alloc(KEY_BYTES));
     const { bytesRead } = await file.read(key.expose(), 0, KEY_BYTES, 0);
     if (bytesRead === KEY_BYTES) return key;
@@ -125,9 +121,3 @@ function isMissing(error: unknown): boolean {
 }
 
 const octal = (mode: number): string => (mode & 0o7777).toString(8).padStart(4, '0');
-
-function hint(size: number): string {
-  if (size === 44 || size === 45) return ' (base64 text? the blob must be the raw bytes)';
-  if (size === 64 || size === 65) return ' (hexadecimal text? the blob must be the raw bytes)';
-  return '';
-}

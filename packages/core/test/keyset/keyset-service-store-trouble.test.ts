@@ -4,6 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { generateKey } from '../../src/keyset/administration.ts';
 import { rejectsWithCode, settle } from '../../src/testing/index.ts';
+import { makeKey } from '../support/keys.ts';
 import { patient } from '../support/context.ts';
 import { makeService, rotate, startService } from '../support/keyset-service.ts';
 
@@ -251,7 +252,7 @@ test('a thousand requests at once under an unknown key cost one load, and are to
 });
 
 test('a key that is not in memory while the store is away is unavailable, not unknown, and is found when it is back', async () => {
-  const { service, source, store } = await startService();
+  const { service, source, store, clock } = await startService();
   source.loading.failWith = 'ERR_KMS_STORE_UNAVAILABLE';
   const keyId = await rotate({ store });
   const elsewhere = await store.load();
@@ -259,7 +260,27 @@ test('a key that is not in memory while the store is away is unavailable, not un
   elsewhere.destroy();
   await rejectsWithCode(() => service.decrypt({ ciphertext, keyId }, patient), 'ERR_KMS_STORE_UNAVAILABLE');
   source.loading.failWith = undefined;
-  assert.equal(await service.decrypt({ ciphertext, keyId }, patient), seed);
+  const opened = service.decrypt({ ciphertext, keyId }, patient);
+  await clock.advance(1_000);
+  assert.equal(await opened, seed);
+  await service.close();
+});
+
+test('whatever unknown keys are asked for, the store is looked at once a second at most', async () => {
+  const { service, source, clock } = await startService();
+  const before = source.loading.calls;
+  const asked: Promise<unknown>[] = [];
+  for (let tenth = 0; tenth < 30; tenth++) {
+    const other = makeKey({ keyId: `key-${String(tenth)}` });
+    const ciphertext = other.seal(seed);
+    other.destroy();
+    const decrypt = async () => service.decrypt({ ciphertext }, patient);
+    asked.push(rejectsWithCode(decrypt, 'ERR_KMS_UNKNOWN_KEY'));
+    await clock.advance(100);
+  }
+  await clock.advance(1_000);
+  await Promise.all(asked);
+  assert.is(source.loading.calls - before, 4, 'at 0, 1, 2 and 3 s');
   await service.close();
 });
 

@@ -82,6 +82,13 @@ const instanceSchema = z.strictObject({
     .enum(Object.keys(transports) as [TransportName])
     .default('grpc-js')
     .describe('the HTTP/2 implementation'),
+  maxCallsInFlight: z
+    .int()
+    .min(1)
+    .default(1_000)
+    .describe(
+      'calls that may wait for the key store at a time; more are RESOURCE_EXHAUSTED. Status is always answered',
+    ),
   probeInterval: duration(100).prefault('30s').describe('time between two looks at the key store'),
   statusGrace: duration(0).prefault('2m').describe('how long the key store may be away before Status says so'),
   goneGrace: duration(0)

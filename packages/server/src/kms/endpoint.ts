@@ -30,7 +30,8 @@ export interface CallRecord {
 
 /** Told of each call when it begins and when it has ended. */
 export interface CallObserver {
-  began(): void;
+  /** @throws to refuse the call, which then has ended */
+  began(endpoint: Endpoint): void;
   ended(record: CallRecord): void;
 }
 
@@ -39,7 +40,6 @@ export function toHandler(endpoint: Endpoint, observer: CallObserver): Handler {
   return (request, call) => {
     const started = performance.now();
     const note: RequestNote = {};
-    observer.began();
     const finish = (status: GrpcStatusCode, error?: RpcError): void => {
       observer.ended({ endpoint, status, durationMs: performance.now() - started, uid: note.uid, error });
     };
@@ -53,6 +53,7 @@ export function toHandler(endpoint: Endpoint, observer: CallObserver): Handler {
       throw error;
     };
     try {
+      observer.began(endpoint);
       const answer = endpoint.handle(request, call, note);
       return answer instanceof Promise ? answer.then(succeed, fail) : succeed(answer);
     } catch (error) {

@@ -1,0 +1,184 @@
+// Many tenants in one process: what is wrong with one changes nothing in the answers of the others.
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { AddressInfo, Server } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { KmsClient } from '../src/client/client.ts';
+import { grpcCode, seed } from './support/calls.ts';
+import { eventually, TestSite, withClient } from './support/running-plugin.ts';
+
+const test = suite<{ site: TestSite }>('tenants');
+test.before.each((context) => {
+  context.site = new TestSite();
+});
+test.after.each(async ({ site }) => site.remove());
+
+const INVALID_ARGUMENT = 3;
+const RESOURCE_EXHAUSTED = 8;
+const UNAVAILABLE = 14;
+
+/** What a tenant gets for a while: each answer is checked, and how long the slowest took is returned in ms. */
+async function answersOf(
+  socket: string,
+  keyId: string,
+  until: () => boolean,
+): Promise<{ calls: number; worst: number }> {
+  return withClient(socket, async (client) => {
+    let [calls, worst] = [0, 0];
+    while (!until()) {
+      const started = performance.now();
+      const plaintext = seed();
+      assert.equal(await client.status(), { version: 'v2', healthz: 'ok', keyId });
+      const sealed = await client.encrypt(plaintext, 'tenant');
+      assert.is(sealed.keyId, keyId);
+      assert.equal(await client.decrypt(sealed.ciphertext, keyId, 'tenant'), plaintext);
+      worst = Math.max(worst, (performance.now() - started) / 3);
+      calls += 3;
+      await sleep(10);
+    }
+    return { calls, worst };
+  });
+}
+
+/** An API server that takes connections and never says a word. */
+async function silentServer(site: TestSite): Promise<{ server: Server; kubeconfig: string }> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const kubeconfig = site.path('silent.kubeconfig');
+  const config = {
+    clusters: [{ name: 'c', cluster: { server: url, 'insecure-skip-tls-verify': true } }],
+    users: [{ name: 'u', user: { token: 'x' } }],
+    contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
+    'current-context': 'x',
+  };
+  writeFileSync(kubeconfig, JSON.stringify(config));
+  return { server, kubeconfig };
+}
+
+function hanging(site: TestSite, name: string, kubeconfig: string, ...settings: string[]): string {
+  const keys = `{ uri: "k8s-secret:tenants/${name}", kubeconfig: ${kubeconfig}, serves: unchecked }`;
+  return site.instance(name, ...settings).replace(/keys: .*/, `keys: ${keys}`);
+}
+
+test('a tenant who floods its own socket gets no more than its share: the others are answered as ever', async ({
+  site,
+}) => {
+  const id = site.generate('quiet');
+  site.generate('loud');
+  site.writeConfig([site.instance('quiet'), site.instance('loud')]);
+  await site.serve();
+  let over = false;
+  let flooded = 0;
+  const clients = Array.from({ length: 4 }, () => new KmsClient(site.socket('loud'), 30_000));
+  const flood = clients.flatMap((client) =>
+    Array.from({ length: 50 }, async () => {
+      while (!over) {
+        await client.decrypt(Buffer.alloc(60_000), 'nonsense', 'flood').catch(() => undefined);
+        flooded++;
+      }
+    }),
+  );
+  const end = performance.now() + 3_000;
+  const { calls, worst } = await answersOf(site.socket('quiet'), id, () => performance.now() > end);
+  over = true;
+  await Promise.all(flood);
+  for (const client of clients) client.close();
+  console.log(
+    `\nFIGURE a flood of ${flooded} calls in 3 s: ${calls} calls of another tenant, the slowest ${worst.toFixed(0)} ms`,
+  );
+  assert.ok(flooded > 1_000 && calls > 20, `${flooded} against ${calls}`);
+  assert.ok(worst < 1_000, `the slowest call took ${worst} ms; kube-apiserver gives up after 3 s`);
+});
+
+test('a tenant whose keyset is damaged leaves the others alone, before and after a restart', async ({ site }) => {
+  const [good, bad] = [site.generate('good'), site.generate('bad')];
+  site.writeConfig([site.instance('bad'), site.instance('good')]);
+  const plugin = await site.serve();
+  const before = await withClient(site.socket('good'), (client) => client.encrypt(seed(), 'x'));
+  writeFileSync(site.path('keys/bad/keyset.yaml'), 'formatVersion: 7\n');
+  await plugin.logged('ERR_KMS_KEYSET_INVALID');
+  // Its own keys go on in memory as well.
+  await withClient(site.socket('bad'), async (client) => assert.is((await client.status()).keyId, bad));
+  await plugin.kill('SIGTERM');
+  await site.serve();
+  await withClient(site.socket('good'), async (client) => {
+    assert.equal(await client.status(), { version: 'v2', healthz: 'ok', keyId: good });
+    assert.is((await client.decrypt(before.ciphertext, good, 'x')).length, 32);
+  });
+  await withClient(site.socket('bad'), async (client) =>
+    assert.is(await grpcCode(client.encrypt(seed(), 'x')), UNAVAILABLE),
+  );
+});
+
+test('a tenant whose key store hangs leaves the others alone, also at the start', async ({ site }) => {
+  const id = site.generate('good');
+  const { server, kubeconfig } = await silentServer(site);
+  const stuck = Array.from({ length: 20 }, (_, index) => hanging(site, `stuck-${index}`, kubeconfig));
+  site.writeConfig([...stuck, site.instance('good')]);
+  await site.serve();
+  const end = performance.now() + 2_000;
+  const { worst } = await answersOf(site.socket('good'), id, () => performance.now() > end);
+  assert.ok(worst < 500, `${worst} ms`);
+  await withClient(site.socket('stuck-0'), async (client) => assert.is(await grpcCode(client.status()), UNAVAILABLE));
+  server.close();
+});
+
+test('calls beyond the bound of an instance are refused, its Status and the others are not', async ({ site }) => {
+  const id = site.generate('good');
+  const { server, kubeconfig } = await silentServer(site);
+  site.writeConfig([hanging(site, 'full', kubeconfig, 'maxCallsInFlight: 5'), site.instance('good')]);
+  const plugin = await site.serve([], '"instance":"good","socket"');
+  await plugin.logged('"instance":"full","socket"');
+  // In its first second it waits for the store, and so do its calls.
+  await withClient(site.socket('full'), async (client) => {
+    const calls = Array.from({ length: 20 }, () => grpcCode(client.encrypt(seed(), 'x')));
+    await withClient(site.socket('good'), async (other) => assert.is((await other.status()).keyId, id));
+    const status = grpcCode(client.status());
+    const codes = await Promise.all(calls);
+    assert.is(codes.filter((code) => code === RESOURCE_EXHAUSTED).length, 15, codes.join());
+    assert.is(await status, UNAVAILABLE);
+  });
+  server.close();
+});
+
+test("a tenant's ciphertext does not open in another's instance, though both have the same key under the same id", async ({
+  site,
+}) => {
+  const id = site.generate('a');
+  site.generate('b');
+  // The same blob and id, in a keyset of another context id.
+  copyFileSync(site.path(`keys/a/${id}.key`), site.path(`keys/b/${id}.key`));
+  const theirs = readFileSync(site.path('keys/a/keyset.yaml'), 'utf8');
+  const own = /^contextId: .*$/m.exec(readFileSync(site.path('keys/b/keyset.yaml'), 'utf8'))![0];
+  writeFileSync(site.path('keys/b/keyset.yaml'), theirs.replace(/^contextId: .*$/m, own));
+  site.writeConfig([site.instance('a'), site.instance('b')]);
+  await site.serve();
+  const sealed = await withClient(site.socket('a'), (client) => client.encrypt(seed(), 'x'));
+  await eventually(() =>
+    withClient(site.socket('b'), async (client) => {
+      assert.is((await client.status()).keyId, id);
+      assert.is(await grpcCode(client.decrypt(sealed.ciphertext, id, 'x')), INVALID_ARGUMENT);
+    }),
+  );
+  await withClient(site.socket('a'), async (client) => {
+    assert.is((await client.decrypt(sealed.ciphertext, id, 'x')).length, 32);
+  });
+});
+
+test('an instance that is removed takes its metrics along', async ({ site }) => {
+  for (const name of ['a', 'b']) site.generate(name);
+  const head = 'http: { port: 18391 }\n';
+  site.writeConfig([site.instance('a'), site.instance('b')], head);
+  const plugin = await site.serve();
+  await withClient(site.socket('b'), (client) => client.status());
+  const metrics = async () => (await fetch('http://127.0.0.1:18391/metrics')).text();
+  assert.match(await metrics(), /requests_total\{instance="b"/);
+  site.writeConfig([site.instance('a')], head);
+  await plugin.logged('configuration taken');
+  assert.not.match(await metrics(), 'instance="b"');
+});
+
+test.run();
