@@ -24,6 +24,10 @@ export function openKeyStore(options: KeyStoreOptions): KeysetSource | RemoteKek
   const shared = new SharedResources();
   if (options.uri !== undefined) {
     const provider = providerFor(options.uri);
+    if (provider.kind === 'remote-kek') {
+      const message = `a ${provider.scheme}: URI needs settings beside it: --config FILE [--instance NAME]`;
+      throw new CliError(ExitCode.USAGE, message);
+    }
     // What a configuration must say of an instance means nothing to who manages keys.
     return provider.open(options.uri, provider.settings.partial().parse({}), shared);
   }
