@@ -38,6 +38,12 @@ function e2e(version: string, name: string, groups: string[]): Step {
   return { name, command: `${runTests} --jobs 1 --timeout 3000 ${files}`, env };
 }
 
+/** Groups that take minutes and are not among the main ones. */
+function inFull(...groups: string[]): string[] {
+  if (!full) console.log(`only with --full, as they take minutes: ${groups.join(', ')}`);
+  return full ? groups : [];
+}
+
 /** In order; those in a list of their own run at the same time. */
 const steps: (Step | Step[])[] = [
   {
@@ -52,12 +58,19 @@ const steps: (Step | Step[])[] = [
   { name: 'build', command: 'npm run --silent build && node scripts/check-build.ts' },
   { name: 'unit', command: `c8 ${runTests} packages/core/test packages/server/test`, env: fuzz },
   { name: 'unit-floor', command: 'bash scripts/unit-on-floor-node.sh' },
+  { name: 'key-stores', command: 'npm run --silent key-stores' },
   { name: 'integration', command: `${runTests} --jobs 1 packages/server/integration` },
   { name: 'docs', command: `${runTests} docs/test` },
-  ...KUBERNETES.map((version) => e2e(version, `e2e-${version}`, ['kills', 'v1', 'v2'])),
-  ...KUBERNETES.map((version) => e2e(version, `tenants-${version}`, TENANTS)),
+  ...KUBERNETES.flatMap((version) => [
+    e2e(version, `e2e-${version}`, ['kills', 'v1', 'v2']),
+    e2e(version, `e2e-tokens-${version}`, ['hsm-v2', 'tpm-v2', ...inFull('hsm-v1', 'hsm-kills')]),
+    e2e(version, `tenants-${version}`, TENANTS),
+  ]),
   // These spend their time waiting, in the full run for minutes: all at once.
-  KUBERNETES.map((version) => e2e(version, `outages-${version}`, ['outages'])),
+  KUBERNETES.flatMap((version) => [
+    e2e(version, `outages-${version}`, ['outages']),
+    e2e(version, `outages-hsm-${version}`, ['hsm-outages']),
+  ]),
   { name: 'conformance', command: 'npm run --silent conformance', env: fullEnv },
   { name: 'secrets-in-logs', command: `node scripts/search-logs.ts ${logDirectory}` },
 ];

@@ -58,7 +58,7 @@ export class Cluster {
     const store = await options.keyStore.open(join(directory, 'store'));
     const plugin = await Plugin.prepare(
       { directory, logFile: logFile('plugin.log'), settings: options.pluginSettings ?? {} },
-      store.keys,
+      store,
     );
     const apiserver = await KubeApiserver.prepare({
       binary: binaries.kubeApiserver,

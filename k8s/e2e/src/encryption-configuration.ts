@@ -17,7 +17,7 @@ export async function encryptionConfiguration(
   entries: readonly EncryptedResources[],
 ): Promise<string> {
   const printed = (version: KmsVersion, resources: readonly string[]): Promise<string> =>
-    teapot(
+    teapot([
       'config',
       'encryption-configuration',
       '--config',
@@ -26,7 +26,7 @@ export async function encryptionConfiguration(
       version,
       '--resource',
       ...resources,
-    );
+    ]);
   const [first] = entries;
   if (first !== undefined && entries.length === 1 && first.providers.length === 1) {
     return printed(first.providers[0], first.resources);

@@ -6,6 +6,8 @@ export interface KeyStore {
    * with a symmetric key in a token, 560 with RSA.
    */
   readonly maxOverheadBytes: number;
+  /** What this machine lacks for it, and how to get that. Left out where it needs nothing. */
+  missing?(): string | undefined;
   /**
    * Makes a store with one key in it.
    *
@@ -18,6 +20,8 @@ export interface KeyStore {
 export interface KeyStoreFixture {
   /** `keys` of an instance in the plugin's configuration. */
   readonly keys: Readonly<Record<string, unknown>>;
+  /** What the plugin needs in its environment for it. */
+  readonly env?: Readonly<Record<string, string>>;
   /** The key_id that Status must say. */
   primary(): Promise<string>;
   /** Makes a key and lets it take over at once; returns its id. */

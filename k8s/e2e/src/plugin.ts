@@ -3,6 +3,7 @@ import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Daemon, freePort, until } from '@teapot-kms/test-parts';
 import type { Exit } from '@teapot-kms/test-parts';
+import type { KeyStoreFixture } from './key-store-fixture.ts';
 import { MetricsText } from './metrics.ts';
 import { teapotArgs } from './teapot-cli.ts';
 
@@ -13,6 +14,9 @@ export interface PluginOptions {
   readonly settings?: Readonly<Record<string, unknown>>;
 }
 
+/** What the plugin must know of a key store. */
+type PluginStore = Pick<KeyStoreFixture, 'keys' | 'env'>;
+
 /** The plugin as a process with one instance, `main`. */
 export class Plugin {
   readonly configFile: string;
@@ -20,6 +24,7 @@ export class Plugin {
   readonly #options: PluginOptions;
   readonly #port: number;
   #daemon: Daemon | undefined;
+  #env: KeyStoreFixture['env'];
 
   private constructor(options: PluginOptions, port: number) {
     this.#options = options;
@@ -28,9 +33,9 @@ export class Plugin {
     this.socket = join(options.directory, 'run/kms.sock');
   }
 
-  static async prepare(options: PluginOptions, keys: Readonly<Record<string, unknown>>): Promise<Plugin> {
+  static async prepare(options: PluginOptions, store: PluginStore): Promise<Plugin> {
     const plugin = new Plugin(options, await freePort());
-    plugin.configure(keys);
+    plugin.configure(store);
     return plugin;
   }
 
@@ -38,8 +43,9 @@ export class Plugin {
     return this.#daemon?.running ?? false;
   }
 
-  /** Writes its configuration (JSON is YAML). A running plugin notices. */
-  configure(keys: Readonly<Record<string, unknown>>): void {
+  /** Writes its configuration (JSON is YAML). A running plugin notices, but keeps its environment. */
+  configure({ keys, env }: PluginStore): void {
+    this.#env = env;
     const instance = { name: 'main', socket: this.socket, keys, ...this.#options.settings };
     const config = { version: 1, http: { port: this.#port }, instances: [instance] };
     writeFileSync(this.configFile, JSON.stringify(config, null, 2), { mode: 0o600 });
@@ -95,6 +101,7 @@ export class Plugin {
       command: process.execPath,
       args: teapotArgs('serve', '--config', this.configFile, ...flags),
       logFile: this.#options.logFile,
+      ...(this.#env && { env: this.#env }),
     });
   }
 

@@ -8,6 +8,11 @@ import type { ScenarioGroup } from './scenario.ts';
 export function runGroup(group: ScenarioGroup, keyStore: KeyStore): void {
   for (const kubernetes of kubernetesVersions()) {
     const what = `${group.name} on Kubernetes ${kubernetes}, keys in ${keyStore.name}`;
+    const missing = keyStore.missing?.();
+    if (missing !== undefined) {
+      console.log(`SKIPPED ${what}: ${missing}`);
+      continue;
+    }
     try {
       findBinaries(kubernetes);
     } catch (error) {

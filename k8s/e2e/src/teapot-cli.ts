@@ -13,15 +13,19 @@ export const teapotArgs = (...args: readonly string[]): string[] => [
   ...args,
 ];
 
+/** What a process gets into its environment besides ours. */
+export type Env = Readonly<Record<string, string>>;
+
 /**
  * Runs `teapot-kms ARGS...` to its end.
  *
  * @returns what it printed
  * @throws Error with what it said on stderr
  */
-export async function teapot(...args: readonly string[]): Promise<string> {
+export async function teapot(args: readonly string[], env: Env = {}): Promise<string> {
   try {
-    return (await promisify(execFile)(process.execPath, teapotArgs(...args))).stdout;
+    const options = { env: { ...process.env, ...env } };
+    return (await promisify(execFile)(process.execPath, teapotArgs(...args), options)).stdout;
   } catch (error) {
     throw new Error(`teapot-kms ${args.join(' ')}: ${(error as { stderr?: string }).stderr ?? String(error)}`, {
       cause: error,
@@ -30,6 +34,6 @@ export async function teapot(...args: readonly string[]): Promise<string> {
 }
 
 /** Runs it without waiting, for whoever wants to kill it. */
-export function spawnTeapot(...args: readonly string[]): ChildProcess {
-  return spawn(process.execPath, teapotArgs(...args), { stdio: 'ignore' });
+export function spawnTeapot(args: readonly string[], env: Env = {}): ChildProcess {
+  return spawn(process.execPath, teapotArgs(...args), { stdio: 'ignore', env: { ...process.env, ...env } });
 }

@@ -19,7 +19,7 @@ async function run(cluster: Cluster): Promise<void> {
   const { data } = await client.create(SECRETS, secret('precious'));
   const other = await options.keyStore.open(join(directory, 'other-store'));
   await plugin.stop();
-  plugin.configure(other.keys);
+  plugin.configure(other);
   await plugin.start();
   await apiserver.stop();
   apiserver.spawn();
@@ -40,7 +40,7 @@ async function run(cluster: Cluster): Promise<void> {
   assert.is(await plugin.calls('v2', 'Decrypt'), 0, 'nothing was decrypted');
 
   await plugin.stop();
-  plugin.configure(store.keys);
+  plugin.configure(store);
   await plugin.start();
   // By itself, without another restart.
   await apiserver.untilReady();

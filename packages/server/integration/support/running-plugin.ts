@@ -24,9 +24,14 @@ export function teapot(...args: string[]): CliResult {
 
 /** A directory of its own for a test: keysets, configuration, sockets. Removed by {@link TestSite.remove}. */
 export class TestSite {
-  readonly directory = mkdtempSync(join(tmpdir(), 'teapot-'));
-  readonly configFile = join(this.directory, 'config.yaml');
+  readonly directory: string;
+  readonly configFile: string;
   readonly #processes: RunningPlugin[] = [];
+
+  constructor(directory = mkdtempSync(join(tmpdir(), 'teapot-'))) {
+    this.directory = directory;
+    this.configFile = join(directory, 'config.yaml');
+  }
 
   path(...parts: string[]): string {
     return join(this.directory, ...parts);
