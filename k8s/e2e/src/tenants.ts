@@ -59,7 +59,7 @@ export class Tenants {
     site.configure(tenants.map(({ name }) => site.instance(name, 'unchecked')));
     for (const { name, apiserver } of tenants) {
       apiserver.setEncryption(
-        await teapot('config', 'encryption-configuration', '--config', site.configFile, '--instance', name),
+        await teapot(['config', 'encryption-configuration', '--config', site.configFile, '--instance', name]),
         [],
       );
       apiserver.spawn();

@@ -36,7 +36,7 @@ test.after(() => site?.close(failed));
 
 /** Two keysets with the same key under the same id, which only their context ids tell apart. */
 async function twinKeysets({ management }: Tenants): Promise<void> {
-  await teapot('keys', 'generate', '--uri', uriOf('tenant-a'));
+  await teapot(['keys', 'generate', '--uri', uriOf('tenant-a')]);
   const { client } = management.apiserver;
   const { data = {} } = await client.get(`${KEYSETS}/tenant-a`);
   const manifest = Buffer.from(data['keyset.yaml']!, 'base64').toString();
@@ -49,7 +49,7 @@ async function twinKeysets({ management }: Tenants): Promise<void> {
 }
 
 async function primaryOf({ uri }: Tenant): Promise<string> {
-  return (JSON.parse(await teapot('keys', 'list', '--uri', uri, '--output', 'json')) as { primary: string }).primary;
+  return (JSON.parse(await teapot(['keys', 'list', '--uri', uri, '--output', 'json'])) as { primary: string }).primary;
 }
 
 async function storedKeyId({ management }: Tenants, { etcdPrefix }: Tenant, name: string): Promise<string> {
@@ -111,10 +111,10 @@ function registerAll(): void {
     const before = await Promise.all(site.tenants.map(primaryOf));
     const switched = await Promise.all(
       site.tenants.map(async ({ uri }) => {
-        const { generated } = JSON.parse(await teapot('keys', 'generate', '--uri', uri, '--output', 'json')) as {
+        const { generated } = JSON.parse(await teapot(['keys', 'generate', '--uri', uri, '--output', 'json'])) as {
           generated: string;
         };
-        await teapot('keys', 'promote', '--uri', uri, generated, '--now');
+        await teapot(['keys', 'promote', '--uri', uri, generated, '--now']);
         return generated;
       }),
     );
@@ -161,9 +161,11 @@ function registerAll(): void {
         return healthz.includes('encrypted by itself') && healthz;
       });
       figure('what Status says of a Secret of the served cluster', said);
-      const doctor = await teapot('doctor', '--config', site.configFile, '--output', 'json').catch((error: unknown) => {
-        return ((error as Error).cause as { stdout: string }).stdout;
-      });
+      const doctor = await teapot(['doctor', '--config', site.configFile, '--output', 'json']).catch(
+        (error: unknown) => {
+          return ((error as Error).cause as { stdout: string }).stdout;
+        },
+      );
       const findings = JSON.parse(doctor) as { level: string; about: string; text: string }[];
       const problems = findings.filter(({ level }) => level === 'problem');
       assert.ok(
