@@ -81,7 +81,7 @@ export class TokenOperations {
     try {
       return this.#unwrapOnce(place, form.mechanism, form.blob);
     } catch (error) {
-      if (!isAmbiguous(error)) throw error;
+      if (!(error instanceof DoubtfulRefusal)) throw error;
       try {
         const test = (session: Session) =>
           selfTest(session, findKey(session, place), place.keyId, mechanisms[form.mechanism]);
@@ -89,7 +89,7 @@ export class TokenOperations {
       } catch (testError) {
         // A mechanism that this key cannot do has not wrapped anything under it.
         if (/^CKR_(ARGUMENTS_BAD|MECHANISM|KEY_TYPE)/.test(failureOf(testError).message)) {
-          throw new OperationFailed('refused', failureOf(error).message);
+          throw new OperationFailed('refused', error.message);
         }
         throw error;
       }
@@ -97,7 +97,7 @@ export class TokenOperations {
     try {
       return this.#unwrapOnce(place, form.mechanism, form.blob);
     } catch (error) {
-      throw isAmbiguous(error) ? new OperationFailed('refused', failureOf(error).message) : error;
+      throw error instanceof DoubtfulRefusal ? new OperationFailed('refused', error.message) : error;
     }
   }
 
@@ -108,7 +108,7 @@ export class TokenOperations {
       if (classOf(session, key) !== mechanism.keyClass) {
         throw new OperationFailed('refused', 'wrapped by another kind of key');
       }
-      const localKek = mechanism.unwrap(session, key, blob, place.keyId);
+      const localKek = unwrapOrDoubt(() => mechanism.unwrap(session, key, blob, place.keyId));
       try {
         if (localKek.length !== KEY_BYTES) throw new OperationFailed('refused', 'not a local KEK');
         return this.#channel.seal(localKek);
@@ -136,7 +136,19 @@ const AMBIGUOUS = new Set([
   'CKR_ARGUMENTS_BAD',
 ]);
 
-const isAmbiguous = (error: unknown): boolean => AMBIGUOUS.has(nameOf(error) ?? '');
+/** What may be a refusal. */
+class DoubtfulRefusal extends Error {
+  override readonly name = 'DoubtfulRefusal';
+}
+
+/** Only from the call that unwraps: the same words from a search or a session are trouble and nothing else. */
+function unwrapOrDoubt<T>(unwrap: () => T): T {
+  try {
+    return unwrap();
+  } catch (error) {
+    throw AMBIGUOUS.has(nameOf(error) ?? '') ? new DoubtfulRefusal(failureOf(error).message) : error;
+  }
+}
 
 /** Chooses what wraps under a key: the first mechanism that nothing speaks against and that works when tried. */
 function keyInfo(session: Session, key: Handle, keyId: string, wanted: MechanismName | 'auto'): KeyInfo {
