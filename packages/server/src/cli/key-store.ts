@@ -14,7 +14,7 @@ export interface KeyStoreOptions {
 /** The two ways to say which keyset: by its URI, or as an instance of a configuration. */
 export function withKeyStoreOptions(command: Command): Command {
   return command
-    .option('--uri <uri>', 'the key store, e.g. file:/var/lib/teapot-kms/keys')
+    .option('--uri <uri>', 'the key store, e.g. file:/var/lib/teapot-kms/keys, where that says all about it')
     .option('-c, --config <file>', 'take the key store of an instance of this configuration')
     .option('-i, --instance <name>', 'which instance; may be left out where there is only one');
 }
@@ -24,7 +24,13 @@ export function openKeyStore(options: KeyStoreOptions): KeysetSource | RemoteKek
   const shared = new SharedResources();
   if (options.uri !== undefined) {
     const provider = providerFor(options.uri);
-    return provider.open(options.uri, provider.settings.parse({}), shared);
+    const settings = provider.settings.safeParse({});
+    if (settings.success) return provider.open(options.uri, settings.data, shared);
+    const names = settings.error.issues.map(({ path }) => path.join('.')).join(', ');
+    throw new CliError(
+      ExitCode.USAGE,
+      `keys of ${provider.scheme}: need settings beside the URI (${names}): use --config`,
+    );
   }
   const { uri, ...settings } = instanceOf(options).keys;
   return providerFor(uri).open(uri, settings, shared);

@@ -21,7 +21,7 @@ export async function examineKeyStore({ name, keys: { uri, ...settings } }: Inst
     return [loaded, ...((await store.examine?.(context)) ?? [])].map((remark) => ({ about, ...remark }));
   } catch (error) {
     return [
-      { about, ...problem(uri, error) },
+      { about, ...problem(error, provider.kind === 'keyset' ? `--uri ${uri}` : `--config FILE --instance ${name}`) },
       ...((await store.examine?.(context).catch(() => [])) ?? []).map((remark) => ({ about, ...remark })),
     ];
   } finally {
@@ -45,11 +45,11 @@ function loaded(primary: string, keys: number): Remark {
   return { level: 'ok', text: `loaded, primary ${primary}, ${keys} key${keys === 1 ? '' : 's'} in all` };
 }
 
-function problem(uri: string, error: unknown): Remark {
+function problem(error: unknown, keysOptions: string): Remark {
   const { message, code } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', (error as Error).message);
   const command = /run: (.*?)(?: \(or .*)?$/.exec(message)?.[1];
   const missing = message.includes('no such file')
-    ? `make the keyset (teapot-kms keys generate --uri ${uri}), or mount the volume that holds it`
+    ? `make the keyset (teapot-kms keys generate ${keysOptions}), or mount the volume that holds it`
     : undefined;
   return {
     level: 'problem',
