@@ -42,6 +42,13 @@ test('an unknown key store exits with 2 and names those that there are', () => {
   assert.match(stderr, 'there are: file:');
 });
 
+test('a key store that needs more than a URI exits with 2 and says what, and how to give it', () => {
+  const uri = 'pkcs11:token=t;object=kek?module-name=m&pin-source=file:/run/pin';
+  const { code, stderr } = teapot('keys', 'list', '--uri', uri);
+  assert.is(code, 2);
+  assert.match(stderr, 'keys of pkcs11: need settings beside the URI (keyset): use --config');
+});
+
 test('keys go from pending to primary to decrypt-only to retired to destroyed', ({ site }) => {
   const uri = ['--uri', site.keys('main')];
   const first = site.generate('main');

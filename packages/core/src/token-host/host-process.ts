@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { extname } from 'node:path';
+import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { FromHost, Reply, Request, ToHost } from './protocol.ts';
 import { KeyAgreement, SealedChannel } from './sealed-channel.ts';
@@ -48,10 +49,9 @@ export class HostProcess {
       serialization: 'advanced',
       env,
     });
-    // Nothing of it keeps the plugin from ending.
-    this.#child.unref();
-    (this.#child.stderr as unknown as { unref(): void }).unref();
-    this.#child.stderr!.on('data', (chunk: Buffer) => {
+    // There is none where the plugin is out of file descriptors; then all that comes is an error.
+    const stderr = this.#child.stderr as Readable | null | undefined;
+    stderr?.on('data', (chunk: Buffer) => {
       this.#output = (this.#output + chunk.toString()).slice(-MAX_OUTPUT);
     });
     const { promise, resolve } = Promise.withResolvers<SealedChannel>();

@@ -47,7 +47,8 @@ export type Sealed = Buffer;
 export interface Operations {
   /** Looks for the token. */
   token: { ask: { readonly token: TokenSelector }; answer: TokenInfo };
-  login: { ask: { readonly token: TokenSelector; readonly pin: Sealed }; answer: undefined };
+  /** Answers whether the token was shown the PIN: it was not where somebody is logged in already. */
+  login: { ask: { readonly token: TokenSelector; readonly pin: Sealed }; answer: boolean };
   /** Looks for a key and tries what wraps under it. */
   key: { ask: KeyPlace & { readonly mechanism: MechanismName | 'auto' }; answer: KeyInfo };
   wrap: { ask: KeyPlace & { readonly mechanism: MechanismName; readonly key: Sealed }; answer: Buffer };

@@ -6,6 +6,12 @@ export interface RsaPublicKey {
   readonly exponent: Uint8Array;
 }
 
+/** Larger ones make envelopes that are too long (design D5), smaller ones are too weak (NIST SP 800-57 part 1). */
+export const RSA_BITS = [3072, 2048];
+
+/** Bits of the modulus, which has no leading zero byte. */
+export const bitsOf = ({ modulus }: RsaPublicKey): number => 8 * modulus.length - (Math.clz32(modulus[0] ?? 0) - 24);
+
 function rsaKeyObject({ modulus, exponent }: RsaPublicKey): KeyObject {
   const text = (number: Uint8Array) => Buffer.from(number).toString('base64url');
   const key = { kty: 'RSA', n: text(modulus), e: text(exponent) };

@@ -1,5 +1,6 @@
 import { unlessAborted } from '../abort.ts';
 import { KmsError } from '../errors.ts';
+import { BackOff } from './back-off.ts';
 import { FairQueue } from './fair-queue.ts';
 import { HostProcess } from './host-process.ts';
 import type { Ask, Failure, OperationName, Operations, Reply } from './protocol.ts';
@@ -47,7 +48,8 @@ interface Call extends CallOptions {
 
 interface Sent {
   readonly call: Call;
-  readonly deadline: number;
+  /** `undefined` while it may still wait for a thread. */
+  deadline: number | undefined;
 }
 
 /** What the token host answered instead of a value. */
@@ -64,11 +66,6 @@ export class TokenFailure extends Error {
 /** ms that the module may take to initialise. */
 const START_TIMEOUT_MS = 30_000;
 const WATCH_MS = 100;
-/** Restart waits double from here on; the first restart comes at once. */
-const FIRST_WAIT_MS = 250;
-const LONGEST_WAIT_MS = 30_000;
-/** ms of life after which a process counts as sound, and the waits begin anew. */
-const SOUND_AFTER_MS = 60_000;
 /** Calls wait for a restart that is at most so many ms away. */
 const WORTH_WAITING_MS = 1_000;
 /** Failures in a row, over all sessions, after which only a new process is tried: some libraries never reconnect. */
@@ -82,6 +79,7 @@ export class TokenHost {
   readonly #options: TokenHostOptions;
   readonly #queue = new FairQueue<Call>();
   readonly #sent = new Map<number, Sent>();
+  readonly #backOff = new BackOff();
   readonly counters = {
     token_host_starts: 0,
     token_host_calls: 0,
@@ -96,9 +94,7 @@ export class TokenHost {
   #flushing = false;
   #nextId = 1;
   #bornAt = 0;
-  #deaths = 0;
   #failuresInARow = 0;
-  #notBefore = 0;
   #lastEnd = '';
   #closed = false;
 
@@ -134,7 +130,7 @@ export class TokenHost {
     return unlessAborted(answer, options.signal) as Promise<Operations[Name]['answer']>;
   }
 
-  /** Goes on in a new process: what some modules know of their token is as old as their process. */
+  /** Goes on in a new process: in some modules one sees only the keys that were there when it began. */
   renew(reason: string): void {
     this.#process?.kill(reason);
   }
@@ -160,7 +156,7 @@ export class TokenHost {
     if (this.#queue.length === 0 || this.#closed) return;
     if (!this.#process) return this.#startOrRefuse();
     if (!this.#channel) return;
-    const { sessions, callTimeoutMs } = this.#options;
+    const { sessions } = this.#options;
     // Twice as many as can be worked on: a thread that is done finds its next call there already. Refilled by halves,
     // so that under load a message carries several.
     if (this.#sent.size > sessions * 1.5) return;
@@ -172,9 +168,10 @@ export class TokenHost {
       if (call.signal.aborted) continue;
       const id = this.#nextId++;
       requests.push({ id, ask: call.build(this.#channel) });
-      this.#sent.set(id, { call, deadline: performance.now() + (call.timeoutMs ?? callTimeoutMs) });
+      this.#sent.set(id, { call, deadline: undefined });
     }
     if (requests.length === 0) return;
+    this.#startClocks();
     this.counters.token_host_calls += requests.length;
     this.counters.token_host_messages++;
     this.#process.request(requests);
@@ -182,7 +179,7 @@ export class TokenHost {
   }
 
   #startOrRefuse(): void {
-    const waitMs = this.#notBefore - performance.now();
+    const waitMs = this.#backOff.waitMs(performance.now());
     if (waitMs > WORTH_WAITING_MS) {
       const inSeconds = Math.ceil(waitMs / 1_000);
       return this.#rejectAll(
@@ -204,13 +201,19 @@ export class TokenHost {
     this.counters.token_host_starts++;
     this.#bornAt = performance.now();
     this.#failuresInARow = 0;
-    const host = new HostProcess({
-      modulePath,
-      sessions,
-      withheld,
-      onReplies: (replies, sessionsOpened) => this.#answered(replies, sessionsOpened),
-      onEnd: (reason) => this.#ended(reason),
-    });
+    let host: HostProcess;
+    try {
+      host = new HostProcess({
+        modulePath,
+        sessions,
+        withheld,
+        onReplies: (replies, sessionsOpened) => this.#answered(replies, sessionsOpened),
+        onEnd: (reason) => this.#ended(reason),
+      });
+    } catch (error) {
+      // No memory for another process, say. Nobody else's concern.
+      return this.#ended((error as Error).message);
+    }
     this.#process = host;
     const timer = setTimeout(
       () => host.kill(`the module did not initialise within ${START_TIMEOUT_MS / 1_000} s`),
@@ -238,29 +241,35 @@ export class TokenHost {
       } else sent?.call.resolve(reply.value);
     }
     if (this.#sent.size === 0) this.#stopWatch();
+    this.#startClocks();
     if (this.#failuresInARow >= HOPELESS_AFTER) this.#process?.kill(`the module fails again and again: ${last}`);
     this.#flushSoon();
   }
 
+  /** Threads take calls in order: only so many of the oldest are under way, and the wait of the others is no hang. */
+  #startClocks(): void {
+    const { sessions, callTimeoutMs } = this.#options;
+    const now = performance.now();
+    for (const sent of [...this.#sent.values()].slice(0, sessions)) {
+      sent.deadline ??= now + (sent.call.timeoutMs ?? callTimeoutMs);
+    }
+  }
+
   #killIfHung(): void {
     const now = performance.now();
-    if ([...this.#sent.values()].some(({ deadline }) => deadline < now)) {
+    if ([...this.#sent.values()].some(({ deadline }) => deadline !== undefined && deadline < now)) {
       this.#process?.kill('the module hung');
     }
   }
 
   #ended(reason: string): void {
     const { modulePath, report } = this.#options;
-    const now = performance.now();
     this.#process = undefined;
     this.#channel = undefined;
     this.#stopWatch();
-    this.#deaths = now - this.#bornAt > SOUND_AFTER_MS ? 1 : this.#deaths + 1;
-    const waitMs = this.#deaths === 1 ? 0 : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (this.#deaths - 2));
-    this.#notBefore = now + waitMs * (0.75 + 0.5 * Math.random());
+    const restartInMs = this.#backOff.ended(performance.now(), this.#bornAt);
     this.#lastEnd = reason;
-    if (!this.#closed)
-      report?.({ type: 'token-host-ended', module: modulePath, reason, restartInMs: Math.round(waitMs) });
+    if (!this.#closed) report?.({ type: 'token-host-ended', module: modulePath, reason, restartInMs });
     const left = [...this.#sent.values()].map(({ call }) => call);
     this.#sent.clear();
     for (const call of left) {

@@ -14,7 +14,7 @@ export interface KeyStoreOptions {
 /** The two ways to say which keyset: by its URI, or as an instance of a configuration. */
 export function withKeyStoreOptions(command: Command): Command {
   return command
-    .option('--uri <uri>', 'the key store, e.g. file:/var/lib/teapot-kms/keys')
+    .option('--uri <uri>', 'the key store, e.g. file:/var/lib/teapot-kms/keys, where that says all about it')
     .option('-c, --config <file>', 'take the key store of an instance of this configuration')
     .option('-i, --instance <name>', 'which instance; may be left out where there is only one');
 }

@@ -1,17 +1,17 @@
 import * as nodeFs from 'node:fs/promises';
 import { join } from 'node:path';
+import { unlessAborted } from '../../abort.ts';
 import { MAX_WRAPPED_BYTES } from '../../envelope/limits.ts';
 import { KmsError } from '../../errors.ts';
 import { MANIFEST_NAME } from '../../keyset/manifest.ts';
 import type { Manifest } from '../../keyset/manifest.ts';
 import type { RemoteContext, RemoteKek, RemoteKekDescription } from '../../local-kek/remote-kek.ts';
-import { SingleFlight } from '../../local-kek/single-flight.ts';
 import type { Remark } from '../../remark.ts';
 import type { SecretBytes } from '../../secret-bytes.ts';
 import type { Lease, SharedResources } from '../../shared-resources.ts';
 import { checkBinding } from '../../token-host/binding.ts';
 import { isRsa, wrappedForm } from '../../token-host/mechanism-name.ts';
-import type { KeyInfo, KeyPlace, Sealed } from '../../token-host/protocol.ts';
+import type { KeyInfo, KeyPlace } from '../../token-host/protocol.ts';
 import { wrapWithPublicKey } from '../../token-host/rsa-oaep.ts';
 import type { SealedChannel } from '../../token-host/sealed-channel.ts';
 import { TokenHost } from '../../token-host/token-host.ts';
@@ -27,6 +27,8 @@ import { WrapBudget } from './wrap-budget.ts';
 
 /** ms for making a key: an RSA pair takes a TPM a minute. */
 const GENERATE_TIMEOUT_MS = 180_000;
+/** ms that a look at a key may take in all; each call of the module has its own limit. */
+const KEY_TIMEOUT_MS = 60_000;
 
 /** A key-encryption key that stays in an HSM or TPM. */
 export class Pkcs11Kek implements RemoteKek {
@@ -37,7 +39,6 @@ export class Pkcs11Kek implements RemoteKek {
   readonly #shared: SharedResources;
   readonly #keys = new Map<string, Promise<KeyInfo>>();
   readonly #budgets = new Map<string, WrapBudget>();
-  readonly #unwraps = new SingleFlight<{ sealed: Sealed; channel: SealedChannel }>();
   #confirmedMissing: ReadonlySet<string> = new Set();
   #lease: Lease<TokenHost> | undefined;
   #token: Token | undefined;
@@ -63,13 +64,14 @@ export class Pkcs11Kek implements RemoteKek {
     if (missing.includes(primary)) throw gone(primary, this.#uri);
     // Tried again each time: that is the probe.
     this.#keys.delete(primary);
-    await this.keyInfo(primary, context);
+    const { mechanism } = await this.keyInfo(primary, context);
     const [lost] = missing;
+    const spent = mechanism === 'aes-gcm' ? await this.#budget(primary).trouble() : undefined;
     return {
       contextId: Buffer.from(manifest.contextId, 'hex'),
       primary,
       keys,
-      damaged: damaged ?? (lost === undefined ? undefined : gone(lost, this.#uri)),
+      damaged: damaged ?? (lost === undefined ? spent : gone(lost, this.#uri)),
     };
   }
 
@@ -91,25 +93,20 @@ export class Pkcs11Kek implements RemoteKek {
     return Buffer.from(wrapped);
   }
 
-  async unwrap(keyId: string, wrapped: Buffer, { signal }: RemoteContext): Promise<SecretBytes> {
+  /** Each one is an operation of the token's: who shares one is the caller's business, and in direct mode nobody does. */
+  async unwrap(keyId: string, wrapped: Buffer, context: RemoteContext): Promise<SecretBytes> {
     if (!this.#manifest) await this.#readManifest();
     this.#checkListed(keyId);
     if (wrapped.length === 0 || wrapped.length > MAX_WRAPPED_BYTES) {
       throw new KmsError('ERR_KMS_UNWRAP_FAILED', `${wrapped.length} bytes are no wrapped local KEK`);
     }
     const place = this.#place(keyId);
-    const { sealed, channel } = await this.#unwraps.run(`${keyId} ${wrapped.toString('base64')}`, async () => {
-      let used: SealedChannel | undefined;
-      const answer = await this.token().call(
-        (channel) => {
-          used = channel;
-          return { op: 'unwrap', ...place, wrapped };
-        },
-        { signal },
-      );
-      return { sealed: answer, channel: used! };
-    });
-    return channel.open(sealed);
+    let used: SealedChannel | undefined;
+    const sealed = await this.token().call((channel) => {
+      used = channel;
+      return { op: 'unwrap', ...place, wrapped };
+    }, context);
+    return used!.open(sealed);
   }
 
   watch(onChange: () => void): () => void {
@@ -146,16 +143,18 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   /** What is known of a version: found out when it is first used, and remembered. */
-  keyInfo(keyId: string, context: RemoteContext): Promise<KeyInfo> {
+  keyInfo(keyId: string, { signal }: RemoteContext): Promise<KeyInfo> {
     let info = this.#keys.get(keyId);
     if (!info) {
       const place = this.#place(keyId);
       const { mechanism } = this.#settings;
+      // Not by the caller's signal: others wait for it.
+      const context = { signal: AbortSignal.timeout(KEY_TIMEOUT_MS) };
       info = this.token().call(() => ({ op: 'key', ...place, mechanism }), context);
       this.#keys.set(keyId, info);
       info.catch(() => this.#keys.delete(keyId));
     }
-    return info;
+    return unlessAborted(info, signal);
   }
 
   /** The ids of all keys in the token that have this label, in the keyset or not. */

@@ -17,7 +17,7 @@ const FAILURE_TTL_MS = 1_000;
 
 export interface TokenOptions {
   readonly uri: Pkcs11Uri;
-  readonly host: TokenHost;
+  readonly host: Pick<TokenHost, 'call' | 'generation'>;
   readonly stateDirectory: string;
 }
 
@@ -49,15 +49,16 @@ export class Token {
   ): Promise<Operations[Name]['answer']> {
     const { host } = this.#options;
     const options = { owner: this, signal, ...(timeoutMs !== undefined && { timeoutMs }) };
+    const login = this.#login();
+    const known = this.#loggedIn;
     try {
-      const login = this.#login();
       if (login) await unlessAborted(login, signal);
       return await host.call(build, options);
     } catch (error) {
       if (!(error instanceof TokenFailure) || error.failure.kind !== 'no-login') throw inOurTerms(error);
     }
-    // The login went with the process, the token or its last session.
-    this.#loggedIn = undefined;
+    // The login went with the process, the token or its last session. One new one is enough for all who find that out.
+    if (this.#loggedIn === known) this.#loggedIn = undefined;
     try {
       await unlessAborted(this.#login() ?? Promise.resolve(), signal);
       return await host.call(build, options);
@@ -110,8 +111,8 @@ export class Token {
         this.logins++;
         const build = (channel: SealedChannel) => ({ op: 'login', token: uri.token, pin: channel.seal(pin) }) as const;
         try {
-          await host.call(build, { owner: this, signal, timeoutMs: LOGIN_TIMEOUT_MS, once: true });
-          return 'ok';
+          const asked = await host.call(build, { owner: this, signal, timeoutMs: LOGIN_TIMEOUT_MS, once: true });
+          return asked ? 'ok' : 'already';
         } catch (error) {
           return loginOutcome(error);
         }

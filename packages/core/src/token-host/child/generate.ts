@@ -1,14 +1,12 @@
 import type { KeyPlace } from '../protocol.ts';
 import type { MechanismName } from '../mechanism-name.ts';
 import { isRsa, mechanismNames } from '../mechanism-name.ts';
+import { RSA_BITS } from '../rsa-oaep.ts';
 import { OperationFailed } from './failures.ts';
 import { mechanisms } from './mechanisms.ts';
 import { nameOf, pkcs11 } from './pkcs11.ts';
 import type { Template } from './pkcs11.ts';
 import type { Session } from './sessions.ts';
-
-/** Larger ones make envelopes that are too long (design D5), smaller ones are too weak (NIST SP 800-57 part 1). */
-const RSA_BITS = [3072, 2048];
 
 /**
  * Makes a key in the token: sensitive, not extractable, and with no other use than its mechanism needs.
@@ -53,7 +51,7 @@ function generatePair({ module, handle }: Session, place: KeyPlace): void {
     { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_RSA },
     { type: pkcs11.CKA_MODULUS_BITS, value: bits },
     { type: pkcs11.CKA_PUBLIC_EXPONENT, value: Buffer.of(1, 0, 1) },
-    // No usages: wrapping is done outside the token, and tpm2-pkcs11 1.9 refuses those of a key that cannot sign.
+    // No usages: it is only used outside the token, and tpm2-pkcs11 fails for those of one half that the other has not.
     ...identity(place, false),
   ];
   const privateTemplate: Template = [

@@ -9,7 +9,7 @@ export type KeyClass = 'secret' | 'private';
 
 /** The handle of a version of a key. @throws OperationFailed `no-login`, or `no-key` once a logged-in search found none */
 export function findKey(session: Session, place: KeyPlace): Handle {
-  return session.key(`${place.label} ${place.keyId}`, () => {
+  return session.key(`${place.type ?? ''} ${place.label} ${place.keyId}`, () => {
     const found = search(session, place);
     if (found.length === 1) return found[0]!;
     if (found.length > 1) {

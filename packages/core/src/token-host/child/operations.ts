@@ -2,6 +2,7 @@ import { KEY_BYTES, MAX_WRAPPED_BYTES } from '../../envelope/limits.ts';
 import type { MechanismName } from '../mechanism-name.ts';
 import { mechanismNames, parseWrappedForm, wrappedForm } from '../mechanism-name.ts';
 import type { Ask, KeyInfo, KeyPlace, OperationName, Operations, Sealed } from '../protocol.ts';
+import { bitsOf, RSA_BITS } from '../rsa-oaep.ts';
 import type { SealedChannel } from '../sealed-channel.ts';
 import { failureOf, OperationFailed } from './failures.ts';
 import { destroyKey, generateKey } from './generate.ts';
@@ -57,18 +58,19 @@ export class TokenOperations {
     list: (ask) => this.sessions.run(ask.token, (session) => listKeys(session, ask)),
   };
 
-  #login(session: Session, sealedPin: Sealed): undefined {
-    if (session.loggedIn) return undefined;
+  #login(session: Session, sealedPin: Sealed): boolean {
+    if (session.loggedIn) return false;
     const pin = this.#channel.open(sealedPin);
     try {
       // The binding takes a string only; it lives in this thread of the token host and nowhere else.
       session.module.C_Login(session.handle, pkcs11.CKU_USER, pin.expose().toString());
+      return true;
     } catch (error) {
       if (nameOf(error) !== 'CKR_USER_ALREADY_LOGGED_IN') throw error;
+      return false;
     } finally {
       pin.wipe();
     }
-    return undefined;
   }
 
   /**
@@ -154,8 +156,9 @@ function unwrapOrDoubt<T>(unwrap: () => T): T {
 function keyInfo(session: Session, key: Handle, keyId: string, wanted: MechanismName | 'auto'): KeyInfo {
   const keyClass = classOf(session, key);
   const publicKey = keyClass === 'private' ? publicKeyOf(session, key) : undefined;
-  if (publicKey && publicKey.modulus.length + 1 > MAX_WRAPPED_BYTES) {
-    throw new OperationFailed('unusable', 'RSA keys above 3072 bits make envelopes that are too long');
+  const bits = publicKey && bitsOf(publicKey);
+  if (bits !== undefined && (bits < Math.min(...RSA_BITS) || bits > Math.max(...RSA_BITS))) {
+    throw new OperationFailed('unusable', `key ${keyId} has ${bits} bits; RSA keys must have 2048 to 3072`);
   }
   const reasons: string[] = [];
   for (const name of mechanismNames.filter((candidate) => wanted === 'auto' || candidate === wanted)) {

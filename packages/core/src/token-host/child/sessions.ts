@@ -127,6 +127,9 @@ export class Sessions {
   }
 }
 
+/** Blanks, as the standard says; some modules leave zero bytes. */
+const withoutPadding = (text: string): string => text.replace(/[\0 ]+$/, '');
+
 /** Looks for the one token that is meant. */
 export function findToken(
   module: Pkcs11,
@@ -135,10 +138,10 @@ export function findToken(
   const found = module.C_GetSlotList(true).flatMap((slot) => {
     const raw = module.C_GetTokenInfo(slot);
     const info = {
-      label: raw.label.trimEnd(),
-      manufacturer: raw.manufacturerID.trimEnd(),
-      serial: raw.serialNumber.trimEnd(),
-      model: raw.model.trimEnd(),
+      label: withoutPadding(raw.label),
+      manufacturer: withoutPadding(raw.manufacturerID),
+      serial: withoutPadding(raw.serialNumber),
+      model: withoutPadding(raw.model),
       loginRequired: (raw.flags & pkcs11.CKF_LOGIN_REQUIRED) !== 0,
       pinFinalTry: (raw.flags & pkcs11.CKF_USER_PIN_FINAL_TRY) !== 0,
       pinLocked: (raw.flags & pkcs11.CKF_USER_PIN_LOCKED) !== 0,

@@ -450,4 +450,16 @@ test('wherever a process dies that tries a wrong PIN, the token sees it twice at
   );
 });
 
+test('a login that found somebody logged in says nothing about the PIN: the record stays as it was', async () => {
+  const pin = newPin();
+  const already = () => Promise.resolve<LoginOutcome>('already');
+  const ledger = newLedger();
+  await ledger.attempt(secret(pin), CALM, already);
+  assert.equal(recordIn(ledger).pins, []);
+  const known = await ledgerWithGood(pin);
+  const before = recordIn(known);
+  await known.attempt(secret(newPin()), CALM, already);
+  assert.equal(recordIn(known), before);
+});
+
 test.run();

@@ -1,0 +1,57 @@
+// Who waits for whom, and who does not.
+import { Shim, SoftHsm } from '@teapot-kms/test-parts';
+import { randomBytes } from 'node:crypto';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { SecretBytes } from '../../src/secret-bytes.ts';
+import { rejectsWithCode } from '../../src/testing/index.ts';
+import { newDirectory, newKek, openKek, patient, use } from './support/tokens.ts';
+
+const missing = SoftHsm.missing() ?? Shim.missing();
+if (missing !== undefined) console.log(`SKIPPED shared work on SoftHSM2: ${missing}`);
+else {
+  const softhsm = await SoftHsm.create(newDirectory());
+  const token = Shim.over(softhsm);
+  use(token);
+
+  test('who gives up while a key is looked up does not end that for others', async () => {
+    const options = { token, directory: newDirectory(), label: 'given-up', settings: { sessions: 1 } };
+    const first = await newKek(options);
+    const { primary } = await first.describe(patient());
+    await first.close();
+    const kek = openKek(options);
+    const giveUp = new AbortController();
+    const [impatient, other] = [kek.keyInfo(primary, giveUp), kek.keyInfo(primary, patient())];
+    giveUp.abort();
+    await rejectsWithCode(() => impatient, 'ERR_KMS_CANCELLED');
+    assert.is((await other).mechanism, 'aes-gcm');
+    await kek.close();
+  });
+
+  test('each unwrap is one of the token’s own, as direct mode promises its audit log', async () => {
+    const kek = await newKek({ token, directory: newDirectory(), label: 'direct', settings: { sessions: 2 } });
+    const { primary } = await kek.describe(patient());
+    const wrapped = await kek.wrap(primary, new SecretBytes(randomBytes(32)), patient());
+    token.resetCounters();
+    await Promise.all(Array.from({ length: 5 }, () => kek.unwrap(primary, wrapped, patient())));
+    assert.is(token.calls('C_Decrypt'), 5);
+    await kek.close();
+  });
+
+  test('a call that waits behind slow ones is not taken for one that hangs', async () => {
+    const settings = { sessions: 1, callTimeout: '500ms' };
+    const kek = await newKek({ token, directory: newDirectory(), label: 'slow', settings });
+    const { primary } = await kek.describe(patient());
+    const wrapped = await kek.wrap(primary, new SecretBytes(randomBytes(32)), patient());
+    token.orders('latency C_Decrypt 350');
+    await Promise.all(Array.from({ length: 6 }, () => kek.unwrap(primary, wrapped, patient())));
+    assert.is(kek.counters()['token_host_starts'], 1);
+    token.orders('hang C_Decrypt 1');
+    await Promise.all(Array.from({ length: 6 }, () => kek.unwrap(primary, wrapped, patient())));
+    assert.is(kek.counters()['token_host_starts'], 2, 'one that hangs is');
+    token.clear();
+    await kek.close();
+  });
+}
+
+test.run();

@@ -1,0 +1,25 @@
+// Asks a token host for something while this process has no file descriptor left, and again when it has.
+import { closeSync, openSync } from 'node:fs';
+import type { KmsError } from '../../src/errors.ts';
+import { TokenHost } from '../../src/token-host/token-host.ts';
+
+const host = new TokenHost({ modulePath: '/no/such/module.so', sessions: 1, callTimeoutMs: 1_000 });
+const ask = async (): Promise<string> => {
+  try {
+    await host.call(() => ({ op: 'token', token: {} }), { owner: host, signal: AbortSignal.timeout(10_000) });
+    return 'answered';
+  } catch (error) {
+    return `${(error as KmsError).code}: ${(error as Error).message}`;
+  }
+};
+
+const taken: number[] = [];
+try {
+  for (;;) taken.push(openSync('/dev/null', 'r'));
+} catch {
+  // That was the last one.
+}
+const starved = await ask();
+for (const descriptor of taken) closeSync(descriptor);
+console.log(JSON.stringify({ starved, starts: host.counters.token_host_starts }));
+await host.close();

@@ -1,0 +1,132 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Dispatcher } from '../../src/token-host/child/dispatcher.ts';
+import type { Done } from '../../src/token-host/child/worker.ts';
+import type { Reply, Request } from '../../src/token-host/protocol.ts';
+
+interface Batch {
+  readonly requests: readonly Request[];
+  /** @param eachMs - what each of them is said to have taken */
+  readonly finish: (eachMs?: number, sessionsOpened?: number) => void;
+  readonly fail: (error: Error) => void;
+}
+
+/** A dispatcher over threads whose work ends when the test says so. */
+function dispatcherWith(threads: number) {
+  const batches: Batch[] = [];
+  const messages: { replies: readonly Reply[]; sessionsOpened: number }[] = [];
+  const dispatcher = new Dispatcher({
+    threads,
+    run: (requests) => {
+      const { promise, resolve, reject } = Promise.withResolvers<Done>();
+      const finish = (eachMs = 10, sessionsOpened = 0) => {
+        const replies = requests.map(({ id }) => ({ id, value: id }));
+        resolve({ replies, tookMs: eachMs * requests.length, sessionsOpened });
+      };
+      batches.push({ requests, finish, fail: reject });
+      return promise;
+    },
+    onReplies: (replies, sessionsOpened) => messages.push({ replies, sessionsOpened }),
+  });
+  return { dispatcher, batches, messages };
+}
+
+let lastId = 0;
+const requests = (count: number): Request[] =>
+  Array.from({ length: count }, () => ({ id: ++lastId, ask: { op: 'token', token: {} } }));
+const idsOf = (list: readonly { readonly id: number }[]) => list.map(({ id }) => id);
+
+test('one request goes to a thread at once', () => {
+  const { dispatcher, batches } = dispatcherWith(2);
+  const [request] = requests(1);
+  dispatcher.add([request!]);
+  assert.equal(idsOf(batches[0]!.requests), [request!.id]);
+});
+
+test('of a slow token each thread gets one request, in order, and the next when it is done', async () => {
+  const { dispatcher, batches } = dispatcherWith(2);
+  const asked = requests(4);
+  dispatcher.add(asked);
+  assert.equal(
+    batches.map((batch) => idsOf(batch.requests)),
+    [[asked[0]!.id], [asked[1]!.id]],
+  );
+  batches[1]!.finish();
+  await turn();
+  assert.equal(idsOf(batches[2]!.requests), [asked[2]!.id]);
+  assert.is(batches.length, 3);
+});
+
+/** Lets a dispatcher of one thread learn that an operation takes next to no time. */
+async function learnThatItIsFast({ dispatcher, batches }: ReturnType<typeof dispatcherWith>): Promise<void> {
+  for (let i = 0; i < 100; i++) {
+    dispatcher.add(requests(1));
+    batches.at(-1)!.finish(0);
+    await turn();
+  }
+}
+
+test('of a fast token a thread gets many requests at a time, at most 32', async () => {
+  const made = dispatcherWith(1);
+  await learnThatItIsFast(made);
+  const before = made.batches.length;
+  made.dispatcher.add(requests(100));
+  assert.is(made.batches[before]!.requests.length, 32);
+});
+
+test('free threads share what there is', async () => {
+  const made = dispatcherWith(4);
+  await learnThatItIsFast(made);
+  const before = made.batches.length;
+  made.dispatcher.add(requests(10));
+  assert.equal(
+    made.batches.slice(before).map((batch) => batch.requests.length),
+    [3, 3, 2, 2],
+  );
+});
+
+test('a token that becomes slow gets single requests again', async () => {
+  const made = dispatcherWith(1);
+  await learnThatItIsFast(made);
+  made.dispatcher.add(requests(1));
+  made.batches.at(-1)!.finish(100);
+  await turn();
+  made.dispatcher.add(requests(10));
+  assert.is(made.batches.at(-1)!.requests.length, 1);
+});
+
+test('replies of one turn of the event loop go in one message, with the sessions that were opened for them', async () => {
+  const { dispatcher, batches, messages } = dispatcherWith(3);
+  const asked = requests(3);
+  dispatcher.add(asked);
+  batches[2]!.finish(1, 1);
+  batches[0]!.finish(1, 2);
+  await turn();
+  await turn();
+  assert.equal(
+    messages.map(({ replies, sessionsOpened }) => [idsOf(replies), sessionsOpened]),
+    [[[asked[2]!.id, asked[0]!.id], 3]],
+  );
+  batches[1]!.finish();
+  await turn();
+  await turn();
+  assert.equal(
+    messages.slice(1).map(({ replies, sessionsOpened }) => [idsOf(replies), sessionsOpened]),
+    [[[asked[1]!.id], 0]],
+  );
+});
+
+test('a thread that dies answers for its requests, and the others go on', async () => {
+  const { dispatcher, batches, messages } = dispatcherWith(1);
+  const [lost, next] = requests(2);
+  dispatcher.add([lost!, next!]);
+  batches[0]!.fail(new Error('Terminating worker thread'));
+  await turn();
+  await turn();
+  const failure = { kind: 'unavailable', message: 'Terminating worker thread' };
+  assert.equal(messages[0]!.replies, [{ id: lost!.id, failure }]);
+  assert.equal(idsOf(batches[1]!.requests), [next!.id]);
+});
+
+test.run();
