@@ -25,6 +25,7 @@ async function answersOf(
   keyId: string,
   until: () => boolean,
 ): Promise<{ calls: number; worst: number }> {
+  await eventually(() => withClient(socket, (client) => client.status()));
   return withClient(socket, async (client) => {
     let [calls, worst] = [0, 0];
     while (!until()) {
@@ -46,6 +47,7 @@ async function answersOf(
 async function silentServer(site: TestSite): Promise<{ server: Server; kubeconfig: string }> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  server.unref();
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const kubeconfig = site.path('silent.kubeconfig');
   const config = {
@@ -82,8 +84,9 @@ test('a tenant who floods its own socket gets no more than its share: the others
     }),
   );
   const end = performance.now() + 3_000;
-  const { calls, worst } = await answersOf(site.socket('quiet'), id, () => performance.now() > end);
-  over = true;
+  const { calls, worst } = await answersOf(site.socket('quiet'), id, () => performance.now() > end).finally(() => {
+    over = true;
+  });
   await Promise.all(flood);
   for (const client of clients) client.close();
   console.log(
@@ -97,6 +100,7 @@ test('a tenant whose keyset is damaged leaves the others alone, before and after
   const [good, bad] = [site.generate('good'), site.generate('bad')];
   site.writeConfig([site.instance('bad'), site.instance('good')]);
   const plugin = await site.serve();
+  await eventually(() => withClient(site.socket('good'), (client) => client.status()));
   const before = await withClient(site.socket('good'), (client) => client.encrypt(seed(), 'x'));
   writeFileSync(site.path('keys/bad/keyset.yaml'), 'formatVersion: 7\n');
   await plugin.logged('ERR_KMS_KEYSET_INVALID');
@@ -104,6 +108,7 @@ test('a tenant whose keyset is damaged leaves the others alone, before and after
   await withClient(site.socket('bad'), async (client) => assert.is((await client.status()).keyId, bad));
   await plugin.kill('SIGTERM');
   await site.serve();
+  await eventually(() => withClient(site.socket('good'), (client) => client.status()));
   await withClient(site.socket('good'), async (client) => {
     assert.equal(await client.status(), { version: 'v2', healthz: 'ok', keyId: good });
     assert.is((await client.decrypt(before.ciphertext, good, 'x')).length, 32);
@@ -156,6 +161,7 @@ test("a tenant's ciphertext does not open in another's instance, though both hav
   writeFileSync(site.path('keys/b/keyset.yaml'), theirs.replace(/^contextId: .*$/m, own));
   site.writeConfig([site.instance('a'), site.instance('b')]);
   await site.serve();
+  await eventually(() => withClient(site.socket('a'), (client) => client.status()));
   const sealed = await withClient(site.socket('a'), (client) => client.encrypt(seed(), 'x'));
   await eventually(() =>
     withClient(site.socket('b'), async (client) => {
@@ -173,7 +179,7 @@ test('an instance that is removed takes its metrics along', async ({ site }) => 
   const head = 'http: { port: 18391 }\n';
   site.writeConfig([site.instance('a'), site.instance('b')], head);
   const plugin = await site.serve();
-  await withClient(site.socket('b'), (client) => client.status());
+  await eventually(() => withClient(site.socket('b'), (client) => client.status()));
   const metrics = async () => (await fetch('http://127.0.0.1:18391/metrics')).text();
   assert.match(await metrics(), /requests_total\{instance="b"/);
   site.writeConfig([site.instance('a')], head);

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { constants } from 'node:http2';
 import type { ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2';
 import { abortError } from '../../abort.ts';
@@ -38,7 +37,6 @@ export class ApiServer implements SharedResource {
   readonly #connections = new Connections();
   readonly #requests = new Gate(MAX_REQUESTS);
   readonly #beginning = new Gate(MAX_BEGINNING);
-  #identity = '';
 
   constructor(options: CredentialsOptions) {
     this.#credentials = new KubeCredentials(options);
@@ -95,7 +93,6 @@ export class ApiServer implements SharedResource {
 
   async #begin({ method, path, accept, body, signal }: ApiRequest) {
     const credentials = await this.#credentials.current();
-    this.#useIdentity(credentials);
     const { server, headers } = credentials;
     const stream = await this.#connections.request(
       credentials,
@@ -112,15 +109,6 @@ export class ApiServer implements SharedResource {
     if (body) stream.end(body.bytes);
     const answer = await headersOf(stream, signal);
     return { status: Number(answer[':status']), stream, credentials };
-  }
-
-  /** What a connection was made with lasts as long as it; another client certificate needs another connection. */
-  #useIdentity({ server, ca, cert, key }: Credentials): void {
-    const hash = createHash('sha256').update(server.href);
-    for (const part of [ca, cert, key]) hash.update(`;${part?.length ?? 0};`).update(part ?? '');
-    const identity = hash.digest('hex');
-    if (this.#identity !== '' && this.#identity !== identity) this.#connections.retire();
-    this.#identity = identity;
   }
 }
 

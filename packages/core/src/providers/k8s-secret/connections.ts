@@ -13,6 +13,8 @@ const RETRY_MS = 500;
 const MAX_CONNECTIONS = 64;
 
 interface Connection {
+  /** Of the credentials that it was made with: they last as long as it does. */
+  readonly identity: string;
   readonly session: ClientHttp2Session;
   readonly streams: Set<ClientHttp2Stream>;
 }
@@ -37,23 +39,25 @@ export class Connections {
    */
   async request(credentials: Credentials, headers: OutgoingHttpHeaders, hasBody: boolean): Promise<ClientHttp2Stream> {
     for (;;) {
+      this.#retireOthers(credentials.identity);
       const free = [...this.#connections].find(isUsable);
       if (free) return begin(free, headers, hasBody);
       await (this.#opening ??= this.#open(credentials).finally(() => (this.#opening = undefined)));
     }
   }
 
-  /** New requests go to new connections; what runs on the old ones ends there. For credentials that have changed. */
-  retire(): void {
-    for (const connection of this.#connections) {
-      this.#connections.delete(connection);
-      connection.session.close();
-    }
-  }
-
   close(): void {
     for (const { session } of this.#connections) session.destroy();
     this.#connections.clear();
+  }
+
+  /** After credentials have changed, requests go to new connections; what runs on the old ones ends there. */
+  #retireOthers(identity: string): void {
+    for (const connection of this.#connections) {
+      if (connection.identity === identity) continue;
+      this.#connections.delete(connection);
+      connection.session.close();
+    }
   }
 
   async #open(credentials: Credentials): Promise<void> {
@@ -66,7 +70,8 @@ export class Connections {
     }
     try {
       const session = await openSession(credentials);
-      const connection = { session, streams: new Set<ClientHttp2Stream>() };
+      const { identity } = credentials;
+      const connection = { identity, session, streams: new Set<ClientHttp2Stream>() };
       this.#connections.add(connection);
       const gone = () => this.#connections.delete(connection);
       session.on('close', gone).on('goaway', gone);
@@ -105,11 +110,11 @@ function openSession({ server, ca, cert, key, servername }: Credentials): Promis
       reject(error);
     };
     const timer = setTimeout(() => fail(new Error('no connection in time')), CONNECT_TIMEOUT_MS);
-    session.once('error', fail);
-    session.once('close', () => fail(new Error('the connection was closed at once')));
+    const ended = () => fail(new Error('the connection was closed at once'));
+    session.once('error', fail).once('close', ended);
     session.once('remoteSettings', () => {
       clearTimeout(timer);
-      session.removeAllListeners('close').off('error', fail);
+      session.off('error', fail).off('close', ended);
       // The streams get it as well.
       session.on('error', () => undefined);
       watchOver(session);

@@ -1,4 +1,5 @@
 import type { KubeConfig } from '@kubernetes/client-node';
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { RequestOptions } from 'node:https';
 import { dirname, resolve } from 'node:path';
@@ -14,6 +15,8 @@ export interface CredentialsOptions {
 
 /** What a request to an API server needs. */
 export interface Credentials {
+  /** Changes with all that a connection is made with. */
+  readonly identity: string;
   readonly server: URL;
   /** PEM. Undefined where the kubeconfig names no certificate authority. */
   readonly ca: Buffer | undefined;
@@ -87,11 +90,13 @@ export class KubeCredentials {
     if (cluster.proxyUrl) throw unusable('proxy-url is not supported');
     const options: RequestOptions = {};
     await this.#config.applyToHTTPSOptions(options);
+    const [ca, cert, key] = [bytesOf(options.ca), bytesOf(options.cert), bytesOf(options.key)];
     return {
+      identity: identityOf(server, [ca, cert, key]),
       server,
-      ca: bytesOf(options.ca),
-      cert: bytesOf(options.cert),
-      key: bytesOf(options.key),
+      ca,
+      cert,
+      key,
       servername: options.servername,
       headers: { ...(options.headers as Record<string, string> | undefined) },
     };
@@ -122,6 +127,12 @@ function useTokenFiles(config: KubeConfig, kubeconfig: string): void {
     const file = resolve(dirname(kubeconfig), tokenFile);
     return { ...user, authProvider: { name: 'tokenFile', config: { tokenFile: file } } };
   });
+}
+
+function identityOf(server: URL, parts: readonly (Buffer | undefined)[]): string {
+  const hash = createHash('sha256').update(server.href);
+  for (const part of parts) hash.update(`;${part?.length ?? 0};`).update(part ?? '');
+  return hash.digest('hex');
 }
 
 function bytesOf(pem: unknown): Buffer | undefined {

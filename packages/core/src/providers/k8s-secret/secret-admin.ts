@@ -121,13 +121,15 @@ export class SecretAdmin implements KeysetAdmin {
       [MANIFEST_NAME, base64(Buffer.from(formatManifest(manifest)))],
       ...keys.map(([id, key]): [string, Buffer] => [blobName(id), base64(key)]),
     ];
-    const entries = values.flatMap(([name, value]) => [Buffer.from(`"${name}":"`), value, Buffer.from('",')]);
-    const nulls = dropped.map((id) => `"${blobName(id)}":null,`).join('');
-    const body = Buffer.concat([Buffer.from(`{${head},"data":{`), Buffer.from(nulls), ...entries]);
+    const quoted = values.flatMap(([name, value], index) => [
+      Buffer.from(`${index === 0 ? '' : ','}"${name}":"`),
+      value,
+      Buffer.from('"'),
+    ]);
+    const nulls = dropped.map((id) => `,"${blobName(id)}":null`).join('');
+    const body = Buffer.concat([Buffer.from(`{${head},"data":{`), ...quoted, Buffer.from(`${nulls}}}`)]);
     for (const [, value] of values) value.fill(0);
-    // In the place of the last comma.
-    body.write('}', body.length - 1);
-    return Buffer.concat([body, Buffer.from('}')]);
+    return body;
   }
 
   async #send(request: Pick<ApiRequest, 'method' | 'path'> & { type: string; bytes: Buffer }): Promise<ApiAnswer> {

@@ -181,6 +181,22 @@ test('a token that is refused is read anew from its file, and the request sent o
   (await source.load(context())).destroy();
 });
 
+test('credentials that have changed take another connection', async (site) => {
+  const source = open(site);
+  (await source.load(context())).destroy();
+  site.server.answer = (stream, { authorization }) =>
+    authorization === 'Bearer b' ? reply(stream, 200, keyset()) : reply(stream, 401, statusObject('Unauthorized', ''));
+  site.server.writeKubeconfig(
+    { token: 'b' },
+    { 'certificate-authority-data': Buffer.from('another').toString('base64') },
+  );
+  await sleep(1_100);
+  (await source.load(context())).destroy();
+  assert.is(site.server.connections, 2);
+  await sleep(50);
+  assert.is(site.server.sessions.size, 1, 'the first one is closed');
+});
+
 for (const [what, cluster] of [
   ['insecure-skip-tls-verify', { server: 'https://127.0.0.1:1', 'insecure-skip-tls-verify': true }],
   ['is not https', { server: 'http://192.0.2.1', 'insecure-skip-tls-verify': true }],
