@@ -52,7 +52,7 @@ async function examineDirectory(directory: string): Promise<Remark[]> {
 }
 
 /** Watches by inotify; where that is not to be had (no directory yet, no watches left) the periodic load must do. */
-function watchDirectory(directory: string, onChange: () => void): () => void {
+export function watchDirectory(directory: string, onChange: () => void): () => void {
   let timer: NodeJS.Timeout | undefined;
   try {
     const watcher = watch(directory, { persistent: false }, () => {

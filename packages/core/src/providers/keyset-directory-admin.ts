@@ -6,7 +6,7 @@ import { KEY_BYTES } from '../envelope/limits.ts';
 import { KmsError } from '../errors.ts';
 import type { KeysetAdmin } from '../keyset/keyset-source.ts';
 import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../keyset/manifest.ts';
-import type { Manifest } from '../keyset/manifest.ts';
+import type { KeyPlace, Manifest } from '../keyset/manifest.ts';
 
 /** A symbolic link whose target is the owner's process id: the one thing that is made with its content in one step. */
 const LOCK_NAME = '.lock';
@@ -35,15 +35,16 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
     return { manifest: parseManifest(text, path), revision: revisionOf(text) };
   }
 
-  createKey(keyId: string): Promise<void> {
+  createKey(keyId: string): Promise<KeyPlace> {
     return onDisk(async () => {
-      await this.#makeDirectory();
+      await this.makeDirectory();
       const key = randomBytes(KEY_BYTES);
       try {
         await this.#writeDurably(blobName(keyId), key, 0o600);
       } finally {
         key.fill(0);
       }
+      return {};
     });
   }
 
@@ -70,7 +71,7 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
   }
 
   /** A new directory is only there after a crash when the one that it stands in was synced. */
-  async #makeDirectory(): Promise<void> {
+  async makeDirectory(): Promise<void> {
     const first = await this.#fs.mkdir(this.#directory, { recursive: true, mode: 0o700 });
     if (first === undefined) return;
     let made = this.#directory;

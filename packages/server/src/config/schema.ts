@@ -1,10 +1,10 @@
-import { providerFor, providers, SharedResources } from '@teapot-kms/core';
+import { duration, providerFor, providers, SharedResources } from '@teapot-kms/core';
 import { isAbsolute, normalize } from 'node:path';
 import { z } from 'zod';
 import { checkSocketPath } from '../socket.ts';
 import { transports } from '../transport/index.ts';
 import type { TransportName } from '../transport/index.ts';
-import { duration } from './duration.ts';
+
 import { groupId } from './group.ts';
 
 const LOOPBACK = ['127.0.0.1', '::1', 'localhost'];
