@@ -64,12 +64,13 @@ export class HttpClient {
   }
 
   /**
-   * Sends a request, and again with a pause while that is safe: reads at any failure, others only where nothing was sent.
+   * Sends a request, and again with a pause while that is safe: reads and deletions at any failure, others only where
+   * nothing was sent.
    * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` that says what is wrong with the connection; `ERR_KMS_DEADLINE_EXCEEDED`
    * and such of `signal`
    */
   async send(request: HttpRequest): Promise<HttpAnswer> {
-    const safe = request.method === 'GET';
+    const safe = request.method === 'GET' || request.method === 'DELETE';
     for (let attempt = 1; ; attempt++) {
       const last = attempt === MAX_ATTEMPTS;
       try {
@@ -101,6 +102,8 @@ export class HttpClient {
       retry: { limit: 0 },
       timeout: { connect: CONNECT_TIMEOUT_MS, secureConnect: CONNECT_TIMEOUT_MS, request: REQUEST_TIMEOUT_MS },
     });
+    // The library waits for a body to be written, whatever the method, but GET.
+    if (!body && method !== 'GET') stream.end();
     const chunks: Buffer[] = [];
     let length = 0;
     try {
