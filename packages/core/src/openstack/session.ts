@@ -12,7 +12,7 @@ import { login } from './token.ts';
 import type { Token } from './token.ts';
 
 /** ms that one login may take. */
-const LOGIN_TIMEOUT_MS = 15_000;
+const LOGIN_TIMEOUT_MS = 10_000;
 /** A token is renewed in the background when less than this part of its life is left ... */
 const RENEW_AT = 0.2;
 /** ... and is not used any more when less than this many ms are left: it must outlive the request. */

@@ -27,13 +27,18 @@ export class TestCloud {
   readonly openStack: OpenStack;
   readonly keystone: HttpProxy;
   readonly barbican: HttpProxy;
+  /** For sources that need no login of their own. */
+  readonly shared = new SharedResources();
+  readonly sharedConf: string;
   #made = 0;
+  #session: KeystoneSession | undefined;
 
   private constructor(directory: string, openStack: OpenStack, keystone: HttpProxy, barbican: HttpProxy) {
     this.directory = directory;
     this.openStack = openStack;
     this.keystone = keystone;
     this.barbican = barbican;
+    this.sharedConf = this.cloudConf();
   }
 
   static async start(options: OpenStackOptions = {}): Promise<TestCloud> {
@@ -84,8 +89,10 @@ export class TestCloud {
     return new KeystoneSession(new CloudConfiguration(parsed, {}));
   }
 
-  client(settings: Readonly<Record<string, unknown>> = {}): BarbicanClient {
-    return new BarbicanClient(this.session(settings));
+  /** Over a session of its own, for what a test does behind a source's back. */
+  get client(): BarbicanClient {
+    this.#session ??= this.session();
+    return new BarbicanClient(this.#session);
   }
 
   /** Ends all faults, and forgets what was counted. */

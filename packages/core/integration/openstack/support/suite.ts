@@ -14,9 +14,8 @@ export function suiteWithManifestOnHost(test: TestFunction, name: string, cloud:
     const manifest = join(directory, 'keyset.yaml');
     // Made here, so that a watch has something to watch.
     mkdirSync(directory, { mode: 0o700 });
-    const cloudConfig = cloud().cloudConf();
-    const open = () => cloud().open(`barbican:${directory}`, { cloudConfig });
-    const client = cloud().client({ cloudConfig });
+    const open = () => cloud().open(`barbican:${directory}`, { cloudConfig: cloud().sharedConf }, cloud().shared);
+    const client = cloud().client;
     const source = open();
     const opened = [source];
     const entryOf = (keyId: string) => {
@@ -55,9 +54,8 @@ export function suiteWithManifestInBarbican(test: TestFunction, name: string, cl
   keysetSourceSuite(test, name, () => {
     const uri = `barbican:${randomUUID()}`;
     const secretName = `teapot-kms-keyset-${uri.slice('barbican:'.length)}`;
-    const cloudConfig = cloud().cloudConf();
-    const open = () => cloud().open(uri, { cloudConfig });
-    const client = cloud().client({ cloudConfig });
+    const open = () => cloud().open(uri, { cloudConfig: cloud().sharedConf }, cloud().shared);
+    const client = cloud().client;
     const source = open();
     const opened = [source];
     const entryOf = async (keyId: string) => {

@@ -142,12 +142,12 @@ export class BarbicanSource implements KeysetSource {
 
 const LOST = new Set(['ERR_KMS_KEY_GONE', 'ERR_KMS_KEYSET_INVALID']);
 
-/** Puts the key's name in front of what is said of its secret. */
+/** Puts the key's name in front of what is said of its secret; what is said of the cloud is not about one key. */
 async function named<T>(what: string, work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
-    if (!(error instanceof KmsError)) throw error;
+    if (!(error instanceof KmsError) || !LOST.has(error.code)) throw error;
     throw new KmsError(error.code, `${what}, ${error.message}`, { cause: error.cause });
   }
 }
