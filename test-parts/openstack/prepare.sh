@@ -99,6 +99,8 @@ project_name = service
 project_domain_id = default
 password = $BARBICAN_PW
 token_cache_time = $TOKEN_CACHE
+# it would try for 12 s before it says that Keystone is down
+http_request_max_retries = 1
 service_token_roles_required = True
 # without it every token of an application credential with access rules gets 401
 service_type = key-manager

@@ -101,19 +101,23 @@ interface Passed {
 }
 
 async function pass(target: string, request: IncomingMessage): Promise<Passed> {
-  const { host: _host, connection: _connection, ...headers } = request.headers;
+  const headers = without(request.headers, ['host', 'connection']);
   return new Promise((resolve, reject) => {
     const outgoing = forward(`${target}${request.url ?? ''}`, { method: request.method, headers }, (incoming) => {
       const chunks: Buffer[] = [];
       incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
       incoming.on('error', reject);
       incoming.on('end', () => {
-        const { connection: _drop, 'transfer-encoding': _too, ...kept } = incoming.headers;
-        const flat = Object.entries(kept).map(([name, value]) => [name, String(value)] as const);
-        resolve({ status: incoming.statusCode ?? 502, headers: Object.fromEntries(flat), body: Buffer.concat(chunks) });
+        const kept = without(incoming.headers, ['connection', 'transfer-encoding']);
+        resolve({ status: incoming.statusCode ?? 502, headers: kept, body: Buffer.concat(chunks) });
       });
     });
     outgoing.on('error', reject);
     request.pipe(outgoing);
   });
+}
+
+function without(headers: IncomingMessage['headers'], names: readonly string[]): Record<string, string> {
+  const kept = Object.entries(headers).filter(([name]) => !names.includes(name));
+  return Object.fromEntries(kept.map(([name, value]) => [name, String(value)] as const));
 }

@@ -7,6 +7,6 @@ skipWithoutOpenStack();
 const cloud = await TestCloud.start({ crypto: 'p11', tokenCache: 300 });
 test.after(() => cloud.stop());
 
-suiteWithManifestOnHost(test, "barbican (its own PKCS#11 plugin over SoftHSM2), manifest on the host", () => cloud);
+suiteWithManifestOnHost(test, 'barbican (its own PKCS#11 plugin over SoftHSM2), manifest on the host', () => cloud);
 
 test.run();

@@ -182,7 +182,8 @@ export class KeysetService implements KmsService {
     if (!legacy) return undefined;
     if (keyId === undefined ? isEnvelope(ciphertext) : !legacy.keyIds.includes(keyId)) return undefined;
     const opened = legacy.open(ciphertext, keyId);
-    if (!opened) throw new KmsError('ERR_KMS_AUTHENTICATION_FAILED', 'not a ciphertext of a legacy key, or a damaged one');
+    if (!opened)
+      throw new KmsError('ERR_KMS_AUTHENTICATION_FAILED', 'not a ciphertext of a legacy key, or a damaged one');
     this.#count(opened.keyId);
     return opened.plaintext;
   }

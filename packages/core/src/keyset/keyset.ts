@@ -86,7 +86,7 @@ export class Keyset {
   sealingKey(announcedKeyId: string | undefined): EnvelopeKey {
     if (announcedKeyId === undefined || announcedKeyId === this.manifest.primary) return this.primary;
     const announced = this.manifest.keys.find((entry) => entry.id === announcedKeyId);
-    return announced?.state === 'promoted' ? this.find(announcedKeyId) : this.primary;
+    return (announced?.state === 'promoted' ? this.#keys.get(announcedKeyId) : undefined) ?? this.primary;
   }
 
   /** Wipes every key. */

@@ -11,7 +11,10 @@ export interface LegacyOpener {
    * @param keyId - of a KMS v2 request; KMS v1 has none, so each key is tried
    * @returns the plaintext, the caller's own, and the key that opened it; `undefined` where it cannot be opened, whatever the reason
    */
-  open(ciphertext: Buffer, keyId: string | undefined): { readonly keyId: string; readonly plaintext: Buffer } | undefined;
+  open(
+    ciphertext: Buffer,
+    keyId: string | undefined,
+  ): { readonly keyId: string; readonly plaintext: Buffer } | undefined;
   /** Wipes its keys. */
   destroy(): void;
 }

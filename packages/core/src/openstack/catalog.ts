@@ -24,7 +24,9 @@ export function findEndpoint(
   const found = endpoints.find((one) => one.interface === name && (region === undefined || one.region === region));
   if (found && URL.canParse(found.url)) return found.url.replace(/\/+$/, '');
   const there = endpoints.map((one) => `${one.interface} in ${one.region ?? 'no region'}`).join(', ') || 'none';
-  throw missing(`no ${name} endpoint of ${type}${region === undefined ? '' : ` in region ${region}`} (there are: ${there})`);
+  throw missing(
+    `no ${name} endpoint of ${type}${region === undefined ? '' : ` in region ${region}`} (there are: ${there})`,
+  );
 }
 
 const missing = (text: string): KmsError => new KmsError('ERR_KMS_STORE_UNAVAILABLE', text);

@@ -87,7 +87,11 @@ export function mergeFields(over: CloudFields, under: CloudFields): CloudFields 
 function authOf(fields: CloudFields, where: string): Pick<Cloud, 'auth' | 'credential'> {
   const method = methodOf(fields);
   if (method === 'application_credential') {
-    const { applicationCredentialId: id, applicationCredentialName: name, applicationCredentialSecret: secret } = fields;
+    const {
+      applicationCredentialId: id,
+      applicationCredentialName: name,
+      applicationCredentialSecret: secret,
+    } = fields;
     if (!secret) throw wrong(where, 'no secret of the application credential');
     if (!id && !name) throw wrong(where, 'no id of the application credential');
     const which = id ? { id } : { name, user: userOf(fields, where) };
@@ -95,9 +99,9 @@ function authOf(fields: CloudFields, where: string): Pick<Cloud, 'auth' | 'crede
     const identity = { methods: ['application_credential'], application_credential: { ...which, secret } };
     return { auth: { identity }, credential: `application credential ${id ?? name!}` };
   }
-  const scope = scopeOf(fields, where);
   if (method === 'token') {
     if (!fields.token) throw wrong(where, 'no token');
+    const scope = scopeOf(fields);
     return {
       auth: { identity: { methods: ['token'], token: { id: fields.token } }, ...(scope && { scope }) },
       credential: 'a token',
@@ -105,6 +109,7 @@ function authOf(fields: CloudFields, where: string): Pick<Cloud, 'auth' | 'crede
   }
   if (!fields.password) throw wrong(where, 'no password, application credential or token');
   const user = userOf(fields, where);
+  const scope = scopeOf(fields);
   const identity = { methods: ['password'], password: { user: { ...user, password: fields.password } } };
   return { auth: { identity, ...(scope && { scope }) }, credential: `user ${fields.userId ?? fields.username!}` };
 }
@@ -125,17 +130,18 @@ function userOf(fields: CloudFields, where: string): object {
   return { name: fields.username, domain: domainOf(id, fields.userDomainName ?? fields.domainName) };
 }
 
-function scopeOf(fields: CloudFields, where: string): object | undefined {
+function scopeOf(fields: CloudFields): object | undefined {
   if (fields.trustId) return { 'OS-TRUST:trust': { id: fields.trustId } };
   if (fields.projectId) return { project: { id: fields.projectId } };
   if (fields.projectName) {
     const id = fields.projectDomainId ?? (fields.projectDomainName ? undefined : fields.domainId);
-    return { project: { name: fields.projectName, domain: domainOf(id, fields.projectDomainName ?? fields.domainName) } };
+    return {
+      project: { name: fields.projectName, domain: domainOf(id, fields.projectDomainName ?? fields.domainName) },
+    };
   }
   if (fields.domainId || fields.domainName) return { domain: domainOf(fields.domainId, fields.domainName) };
   // Keystone then takes the user's default project, and a token its own scope.
-  if (fields.token || fields.userId || fields.username) return undefined;
-  throw wrong(where, 'no project');
+  return undefined;
 }
 
 function domainOf(id: string | undefined, name: string | undefined): object {

@@ -19,7 +19,8 @@ export function fieldsOfCloudsYaml(
   where: string,
 ): CloudFields {
   const clouds = treeOf(parseTree(text, where)['clouds']) ?? {};
-  const secure = treeOf(secureText === undefined ? {} : parseTree(secureText, `${where} (secure.yaml)`)['clouds']) ?? {};
+  const secure =
+    treeOf(secureText === undefined ? {} : parseTree(secureText, `${where} (secure.yaml)`)['clouds']) ?? {};
   const names = Object.keys(clouds);
   const name = cloud ?? (names.length === 1 ? names[0]! : undefined);
   if (name === undefined) {

@@ -48,7 +48,10 @@ export const cloudSettings = z.strictObject({
     .describe('log in with these; what is secret stands in files. Without cloudConfig, cloud and auth: OS_* variables'),
   region: text.optional().describe('region of the catalog'),
   interface: z.enum(['public', 'internal', 'admin']).optional().describe("which of the catalog's URLs"),
-  endpoint: z.url({ protocol: /^https?$/ }).optional().describe("URL of Barbican, in place of the catalog's"),
+  endpoint: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .describe("URL of Barbican, in place of the catalog's"),
   caFile: path.optional().describe('certificates of the authorities to trust, PEM'),
 });
 

@@ -17,7 +17,7 @@ export interface ErrorBody {
 export function errorBody({ status, headers, body }: Pick<HttpAnswer, 'status' | 'headers' | 'body'>): ErrorBody {
   const text = body.subarray(0, 20_000).toString('utf8');
   const json = objectOf(text);
-  const inner = json?.['error'] ?? json;
+  const inner: unknown = json?.['error'] ?? json;
   if (typeof inner === 'object' && inner !== null) {
     const { code, description, message, title, faultstring } = inner as Record<string, unknown>;
     const words = [description, message, faultstring, title].find((one) => typeof one === 'string' && one !== '');

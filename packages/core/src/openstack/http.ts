@@ -165,6 +165,7 @@ const TEXTS: Record<string, string> = {
   ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
   ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: 'it demands a client certificate: set certFile and keyFile',
   ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE: 'it refuses the TLS handshake',
+  EPROTO: 'it does not speak TLS, or refuses the handshake: http instead of https?',
   ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS: http instead of https?',
   E2BIG: 'an answer that is too long',
 };

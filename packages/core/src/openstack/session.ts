@@ -22,6 +22,8 @@ const FIRST_BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 30_000;
 /** Keystone's times are whole seconds: a token made in the second in which its user was changed is born dead. */
 const BORN_DEAD_MS = 1_100;
+/** A token younger than this says what is so now. */
+export const JUST_ISSUED_MS = 5_000;
 
 export interface ServiceRequest extends Pick<HttpRequest, 'method' | 'headers' | 'body'> {
   /** Below the service's URL, with a slash in front. */
@@ -46,7 +48,9 @@ export class KeystoneSession implements SharedResource {
   readonly #logins = new SingleFlight<Login>();
   readonly #closed = new AbortController();
   #login: Login | undefined;
-  #failure: { readonly error: KmsError; readonly until: number; readonly fingerprint: string; readonly count: number } | undefined;
+  #failure:
+    | { readonly error: KmsError; readonly until: number; readonly fingerprint: string; readonly count: number }
+    | undefined;
 
   constructor(configuration: CloudConfiguration) {
     this.#configuration = configuration;
@@ -70,8 +74,8 @@ export class KeystoneSession implements SharedResource {
   async keyManager({ path, tokenSince, ...request }: ServiceRequest): Promise<ServiceAnswer> {
     let since = tokenSince ?? -Infinity;
     for (let attempt = 1; ; attempt++) {
-      const { cloud, token } = await this.#current(request.signal, since);
-      const base = cloud.keyManagerEndpoint ?? findEndpoint(token.catalog, 'key-manager', cloud);
+      const { login, base } = await this.#withEndpoint(request.signal, since);
+      const { cloud, token } = login;
       const url = `${base.replace(/\/v1$/, '')}/v1${path}`;
       const headers = { ...request.headers, 'x-auth-token': token.value };
       const answer = await this.#http.send({ ...request, url, headers, tls: cloud });
@@ -88,14 +92,28 @@ export class KeystoneSession implements SharedResource {
 
   /** Where the key manager is, by the catalog or the settings. @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` */
   async keyManagerUrl(signal: AbortSignal): Promise<string> {
-    const { cloud, token } = await this.#current(signal, -Infinity);
-    return cloud.keyManagerEndpoint ?? findEndpoint(token.catalog, 'key-manager', cloud);
+    return (await this.#withEndpoint(signal, -Infinity)).base;
   }
 
   close(): void {
     this.#closed.abort(new KmsError('ERR_KMS_CLOSED', 'this key store was closed'));
     this.#login = undefined;
     this.#http.close();
+  }
+
+  /** A catalog that lacks the service is as old as its token: looked up once more in a new one. */
+  async #withEndpoint(signal: AbortSignal, since: number): Promise<{ readonly login: Login; readonly base: string }> {
+    const find = ({ cloud, token }: Login) =>
+      cloud.keyManagerEndpoint ?? findEndpoint(token.catalog, 'key-manager', cloud);
+    const login = await this.#current(signal, since);
+    try {
+      return { login, base: find(login) };
+    } catch (error) {
+      const newest = performance.now() - JUST_ISSUED_MS;
+      if (login.token.issuedAt > newest) throw error;
+      const renewed = await this.#current(signal, newest);
+      return { login: renewed, base: find(renewed) };
+    }
   }
 
   async #current(signal: AbortSignal, since: number): Promise<Login> {

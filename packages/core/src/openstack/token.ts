@@ -33,7 +33,14 @@ const answerSchema = z.object({
         z.object({
           type: z.string(),
           endpoints: z.array(
-            z.object({ interface: z.string(), region: z.string().nullish().transform((region) => region ?? undefined), url: z.string() }),
+            z.object({
+              interface: z.string(),
+              region: z
+                .string()
+                .nullish()
+                .transform((region) => region ?? undefined),
+              url: z.string(),
+            }),
           ),
         }),
       )
@@ -53,7 +60,9 @@ export async function login(cloud: Cloud, http: HttpClient, signal: AbortSignal)
   const url = `${cloud.authUrl}/auth/tokens`;
   const body = Buffer.from(JSON.stringify({ auth: cloud.auth }));
   const headers = { 'content-type': 'application/json', accept: 'application/json' };
-  const answer = await http.send({ method: 'POST', url, headers, body, tls: cloud, signal }).finally(() => body.fill(0));
+  const answer = await http
+    .send({ method: 'POST', url, headers, body, tls: cloud, signal })
+    .finally(() => body.fill(0));
   const issuedAt = performance.now();
   if (answer.status !== 201) {
     const { text } = errorBody(answer);

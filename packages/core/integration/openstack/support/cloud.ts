@@ -65,7 +65,9 @@ export class TestCloud {
   }
 
   writeCloudConf(path: string, lines: Readonly<Record<string, string>>, more = ''): void {
-    const variables = Object.entries({ 'auth-url': this.keystone.url, ...lines }).map(([name, value]) => `${name}="${value}"`);
+    const variables = Object.entries({ 'auth-url': this.keystone.url, ...lines }).map(
+      ([name, value]) => `${name}="${value}"`,
+    );
     writeFileSync(path, `[Global]\n${variables.join('\n')}\n${more}`, { mode: 0o600 });
   }
 
@@ -75,12 +77,21 @@ export class TestCloud {
   }
 
   password(user: 'kms' | 'observer' | 'audit' | 'other', project = 'kms'): Record<string, string> {
-    return { username: user, password: this.openStack.state.passwords[user], 'tenant-name': project, 'domain-id': 'default' };
+    return {
+      username: user,
+      password: this.openStack.state.passwords[user],
+      'tenant-name': project,
+      'domain-id': 'default',
+    };
   }
 
   /** A source that talks to both through the proxies. */
   open(uri: string, settings: Readonly<Record<string, unknown>> = {}, shared = new SharedResources()): KeysetSource {
-    const parsed = barbicanProvider.settings.parse({ endpoint: this.barbican.url, cloudConfig: this.cloudConf(), ...settings });
+    const parsed = barbicanProvider.settings.parse({
+      endpoint: this.barbican.url,
+      cloudConfig: this.cloudConf(),
+      ...settings,
+    });
     return barbicanProvider.open(uri, parsed, shared);
   }
 
@@ -109,7 +120,8 @@ export class TestCloud {
     const logs = process.env['TEAPOT_TEST_LOG_DIR'];
     if (logs !== undefined) {
       mkdirSync(logs, { recursive: true });
-      for (const log of this.openStack.logs) copyFileSync(log, join(logs, `${basename(this.directory)}-${basename(log)}`));
+      for (const log of this.openStack.logs)
+        copyFileSync(log, join(logs, `${basename(this.directory)}-${basename(log)}`));
     }
     rmSync(this.directory, { recursive: true, force: true });
   }

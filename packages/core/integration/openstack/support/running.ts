@@ -24,7 +24,12 @@ export class RunningService {
   readonly cloudConfig: string;
   readonly manifest: string;
 
-  private constructor(cloud: TestCloud, source: KeysetSource, paths: { cloudConfig: string; manifest: string }, service: KeysetService) {
+  private constructor(
+    cloud: TestCloud,
+    source: KeysetSource,
+    paths: { cloudConfig: string; manifest: string },
+    service: KeysetService,
+  ) {
     this.cloud = cloud;
     this.source = source;
     this.cloudConfig = paths.cloudConfig;
@@ -50,7 +55,12 @@ export class RunningService {
       ...options,
     });
     service.start();
-    const running = new RunningService(cloud, source, { cloudConfig, manifest: join(directory, 'keyset.yaml') }, service);
+    const running = new RunningService(
+      cloud,
+      source,
+      { cloudConfig, manifest: join(directory, 'keyset.yaml') },
+      service,
+    );
     await running.untilOk();
     return running;
   }
@@ -72,21 +82,29 @@ export class RunningService {
   /** Waits until Status says something that matches. @returns what it says */
   async untilStatus(pattern: RegExp, timeoutMs = 30_000): Promise<string> {
     const what = `Status says ${String(pattern)}`;
-    return until(what, async () => {
-      const status = await this.status();
-      if (pattern.test(status)) return status;
-      throw new Error(status);
-    }, { everyMs: 20, timeoutMs });
+    return until(
+      what,
+      async () => {
+        const status = await this.status();
+        if (pattern.test(status)) return status;
+        throw new Error(status);
+      },
+      { everyMs: 20, timeoutMs },
+    );
   }
 
   /** Waits until an operator is warned (`teapot-kms status`, a metric, the log). */
   async untilWarned(pattern: RegExp): Promise<string> {
-    return until(`there is a warning ${String(pattern)}`, () => {
-      const { warnings } = this.service.describe();
-      const found = warnings.find((warning) => pattern.test(warning));
-      if (found !== undefined) return found;
-      throw new Error(warnings.join('; '));
-    }, { everyMs: 20 });
+    return until(
+      `there is a warning ${String(pattern)}`,
+      () => {
+        const { warnings } = this.service.describe();
+        const found = warnings.find((warning) => pattern.test(warning));
+        if (found !== undefined) return found;
+        throw new Error(warnings.join('; '));
+      },
+      { everyMs: 20 },
+    );
   }
 
   async seal(): Promise<{ ciphertext: Buffer; keyId: string; plaintext: Buffer }> {
@@ -100,7 +118,15 @@ export class RunningService {
     await this.opens(await this.seal());
   }
 
-  async opens({ ciphertext, keyId, plaintext }: { ciphertext: Buffer; keyId: string; plaintext: Buffer }): Promise<void> {
+  async opens({
+    ciphertext,
+    keyId,
+    plaintext,
+  }: {
+    ciphertext: Buffer;
+    keyId: string;
+    plaintext: Buffer;
+  }): Promise<void> {
     assert.equal(await this.service.decrypt({ ciphertext, keyId }, patient()), plaintext);
   }
 
@@ -108,7 +134,9 @@ export class RunningService {
   async rotate(): Promise<string> {
     const { keyId } = await generateKey(this.source.admin!);
     await promoteKey(this.source.admin!, keyId, { minPendingMs: 0 });
-    await until('the new key is the primary', async () => (await this.service.status()).keyId === keyId, { everyMs: 20 });
+    await until('the new key is the primary', async () => (await this.service.status()).keyId === keyId, {
+      everyMs: 20,
+    });
     return keyId;
   }
 

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatManifest, parseManifest } from '../../../src/keyset/manifest.ts';
 import { keysetSourceSuite } from '../../../src/testing/index.ts';
@@ -31,10 +32,11 @@ export function suiteWithManifestOnHost(test: TestFunction, name: string, cloud:
         opened.push(another);
         return another;
       },
-      replaceManifest: (text) => Promise.resolve(writeFileSync(manifest, text)),
+      replaceManifest: (text) => writeFile(manifest, text),
       async putBlob(keyId, bytes) {
         // Secrets cannot be changed: the entry names another one.
-        const secret = bytes.length === 0 ? await withoutPayload(cloud()) : await client.create('put', bytes, patient().signal);
+        const secret =
+          bytes.length === 0 ? await withoutPayload(cloud()) : await client.create('put', bytes, patient().signal);
         const current = parseManifest(readFileSync(manifest, 'utf8'), manifest);
         const keys = current.keys.map((key) => (key.id === keyId ? { ...key, secret } : key));
         writeFileSync(manifest, formatManifest({ ...current, keys }));
@@ -43,7 +45,7 @@ export function suiteWithManifestOnHost(test: TestFunction, name: string, cloud:
       removedIs: 'ERR_KMS_KEY_GONE',
       readBlob: async (keyId) => (await client.payload(entryOf(keyId), patient().signal)).expose(),
       async close() {
-        await Promise.all(opened.map((one) => one.close?.()));
+        for (const one of opened) await one.close?.();
       },
     });
   });
@@ -79,15 +81,21 @@ export function suiteWithManifestInBarbican(test: TestFunction, name: string, cl
       replaceManifest: (text) => put(text === '' ? ' ' : text),
       async putBlob(keyId, bytes) {
         const { manifest } = (await source.admin!.readManifest())!;
-        const secret = bytes.length === 0 ? await withoutPayload(cloud()) : await client.create('put', bytes, patient().signal);
-        await put(formatManifest({ ...manifest, keys: manifest.keys.map((key) => (key.id === keyId ? { ...key, secret } : key)) }));
+        const secret =
+          bytes.length === 0 ? await withoutPayload(cloud()) : await client.create('put', bytes, patient().signal);
+        await put(
+          formatManifest({
+            ...manifest,
+            keys: manifest.keys.map((key) => (key.id === keyId ? { ...key, secret } : key)),
+          }),
+        );
       },
       removeBlob: async (keyId) => client.delete(await entryOf(keyId), patient().signal),
       removedIs: 'ERR_KMS_KEY_GONE',
       readBlob: async (keyId) => (await client.payload(await entryOf(keyId), patient().signal)).expose(),
       withoutHints: true,
       async close() {
-        await Promise.all(opened.map((one) => one.close?.()));
+        for (const one of opened) await one.close?.();
       },
     });
   });

@@ -52,7 +52,9 @@ export class Tenant {
   }
 
   /** Makes an application credential. @returns variables of a `cloud.conf`, and what deletes it */
-  async applicationCredential(more: object = {}): Promise<{ login: Record<string, string>; remove: () => Promise<void> }> {
+  async applicationCredential(
+    more: object = {},
+  ): Promise<{ login: Record<string, string>; remove: () => Promise<void> }> {
     const { openStack } = this.#cloud;
     const call = async (method: string, path: string, body?: object) => {
       const answer = await fetch(`${openStack.keystoneUrl}/v3/users/${this.user}/application_credentials${path}`, {
@@ -68,10 +70,15 @@ export class Tenant {
     };
     const name = randomBytes(4).toString('hex');
     const body = { application_credential: { name, roles: [{ name: 'creator' }], ...more } };
-    const made = (await (await call('POST', '', body)).json()) as { application_credential: WithId & { secret: string } };
+    const made = (await (await call('POST', '', body)).json()) as {
+      application_credential: WithId & { secret: string };
+    };
     const { id, secret } = made.application_credential;
     rememberSecret(Buffer.from(secret));
+    const remove = async () => {
+      await call('DELETE', `/${id}`);
+    };
     const login = { 'application-credential-id': id, 'application-credential-secret': secret };
-    return { login, remove: async () => void (await call('DELETE', `/${id}`)) };
+    return { login, remove };
   }
 }

@@ -19,7 +19,18 @@ export class Authority {
     mkdirSync(directory, { mode: 0o700 });
     this.#directory = directory;
     this.caFile = join(directory, 'ca.pem');
-    openssl(directory, [...NEW_KEY, '-x509', '-days', '30', '-subj', '/CN=test CA', '-keyout', 'ca.key', '-out', 'ca.pem']);
+    openssl(directory, [
+      ...NEW_KEY,
+      '-x509',
+      '-days',
+      '30',
+      '-subj',
+      '/CN=test CA',
+      '-keyout',
+      'ca.key',
+      '-out',
+      'ca.pem',
+    ]);
     writeFileSync(join(directory, 'index.txt'), '');
     writeFileSync(
       join(directory, 'ca.conf'),

@@ -1,5 +1,6 @@
 import { KmsError } from '../../errors.ts';
 import { errorBody } from '../../openstack/error-body.ts';
+import { JUST_ISSUED_MS } from '../../openstack/session.ts';
 import type { KeystoneSession, ServiceAnswer, ServiceRequest } from '../../openstack/session.ts';
 import { parseTime } from '../../openstack/time.ts';
 import { SecretBytes } from '../../secret-bytes.ts';
@@ -13,9 +14,6 @@ export interface SecretInfo {
   /** ms since 1970, with fractions. */
   readonly created: number;
 }
-
-/** A payload just created is read back at once by nobody; one fetched may be refused for a token that is about to end. */
-const JUST_ISSUED_MS = 5_000;
 
 const OCTETS = 'application/octet-stream';
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -37,7 +35,12 @@ export class BarbicanClient {
    * `ERR_KMS_KEYSET_INVALID` for a secret without a payload; `ERR_KMS_STORE_UNAVAILABLE` for everything else
    */
   async payload(id: string, signal: AbortSignal): Promise<SecretBytes> {
-    const request: ServiceRequest = { method: 'GET', path: `/secrets/${id}/payload`, headers: { accept: OCTETS }, signal };
+    const request: ServiceRequest = {
+      method: 'GET',
+      path: `/secrets/${id}/payload`,
+      headers: { accept: OCTETS },
+      signal,
+    };
     let answer = await this.#session.keyManager(request);
     if (isRefusal(answer) && performance.now() - answer.token.issuedAt > JUST_ISSUED_MS) {
       answer = await this.#session.keyManager({ ...request, tokenSince: performance.now() });
@@ -45,7 +48,10 @@ export class BarbicanClient {
     if (answer.status === 200) return new SecretBytes(answer.body);
     const { text } = errorBody(answer);
     if (answer.status === 404 && /no payload/.test(text)) {
-      throw new KmsError('ERR_KMS_KEYSET_INVALID', `secret ${id}: expected exactly 32 bytes, found 0: it has no payload`);
+      throw new KmsError(
+        'ERR_KMS_KEYSET_INVALID',
+        `secret ${id}: expected exactly 32 bytes, found 0: it has no payload`,
+      );
     }
     if (isRefusal(answer)) {
       const what = answer.status === 404 ? 'was deleted, has expired, or never was there' : 'may not be read by us';
@@ -69,7 +75,8 @@ export class BarbicanClient {
     });
     if (answer.status !== 201) throw unexpected(answer, 'making a secret');
     const id = idOf((jsonOf(answer.body) as { secret_ref?: unknown } | undefined)?.secret_ref);
-    if (id === undefined) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'Barbican made a secret without saying which');
+    if (id === undefined)
+      throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'Barbican made a secret without saying which');
     try {
       const put = { method: 'PUT', path: `/secrets/${id}`, headers: { 'content-type': OCTETS }, body: bytes } as const;
       const stored = await this.#session.keyManager({ ...put, signal });
@@ -92,12 +99,23 @@ export class BarbicanClient {
     const found: SecretInfo[] = [];
     for (let page = 0; page < MAX_PAGES; page++) {
       // Its own "next" links drop every filter.
-      const query = new URLSearchParams({ name, sort: 'created:desc', limit: String(PAGE), offset: String(page * PAGE) });
+      const query = new URLSearchParams({
+        name,
+        sort: 'created:desc',
+        limit: String(PAGE),
+        offset: String(page * PAGE),
+      });
       const answer = await this.#session.keyManager({ method: 'GET', path: `/secrets?${query.toString()}`, signal });
       if (answer.status !== 200) throw unexpected(answer, 'listing secrets');
       const { secrets } = (jsonOf(answer.body) ?? {}) as { secrets?: unknown };
-      if (!Array.isArray(secrets)) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'Barbican gave a list without secrets');
-      found.push(...secrets.map(infoOf).filter((info) => info?.name === name).filter((info) => info !== undefined));
+      if (!Array.isArray(secrets))
+        throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'Barbican gave a list without secrets');
+      found.push(
+        ...secrets
+          .map(infoOf)
+          .filter((info) => info?.name === name)
+          .filter((info) => info !== undefined),
+      );
       if (secrets.length < PAGE) break;
     }
     return found.sort((a, b) => b.created - a.created || (a.id < b.id ? 1 : -1));

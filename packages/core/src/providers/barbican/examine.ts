@@ -29,7 +29,10 @@ export async function examineBarbican(
     remarks.push({ level: 'ok', text: `Barbican is at ${await session.keyManagerUrl(signal)}` });
   } catch (error) {
     const text = (error as Error).message;
-    return [...remarks, { level: 'problem', text, remedy: `set region, interface or endpoint, or mend the catalog: ${text}` }];
+    return [
+      ...remarks,
+      { level: 'problem', text, remedy: `set region, interface or endpoint, or mend the catalog: ${text}` },
+    ];
   }
   if (token.roles.some((role) => WRITERS.includes(role))) remarks.push(await roundTrip(client, signal));
   return remarks;
@@ -40,7 +43,11 @@ function aboutLogin({ user, project, expiresAt, issuedAt }: Token): Remark {
   const life = Math.round((expiresAt - issuedAt) / 1000);
   const text = `logged in as ${user.name} (${user.id}) in ${where}; a token lives ${life} s`;
   if (project) return { level: 'ok', text };
-  return { level: 'problem', text, remedy: 'name a project, or use an application credential: Barbican needs a project' };
+  return {
+    level: 'problem',
+    text,
+    remedy: 'name a project, or use an application credential: Barbican needs a project',
+  };
 }
 
 function aboutRoles({ roles }: Token): Remark {
@@ -53,7 +60,11 @@ function aboutRoles({ roles }: Token): Remark {
   if (roles.some((role) => READERS.includes(role))) {
     return { level: 'ok', text: `${text}: enough to serve; "keys generate" needs creator` };
   }
-  return { level: 'hint', text: `${text}: Barbican's default policy wants observer or creator`, remedy: 'grant observer or creator' };
+  return {
+    level: 'hint',
+    text: `${text}: Barbican's default policy wants observer or creator`,
+    remedy: 'grant observer or creator',
+  };
 }
 
 function aboutClock({ clockSkewMs }: Token): Remark {

@@ -22,7 +22,11 @@ export class ManifestInBarbican implements ManifestStore {
   readonly #creators: readonly string[] | undefined;
 
   /** @param creators - ids of the users whose revisions count; the one that we log in as, where it is left out */
-  constructor(client: BarbicanClient, session: KeystoneSession, options: { name: string; creators: readonly string[] | undefined }) {
+  constructor(
+    client: BarbicanClient,
+    session: KeystoneSession,
+    options: { name: string; creators: readonly string[] | undefined },
+  ) {
     this.#client = client;
     this.#session = session;
     this.#name = `teapot-kms-keyset-${options.name}`;
@@ -72,5 +76,8 @@ export class ManifestInBarbican implements ManifestStore {
 }
 
 function conflict(): KmsError {
-  return new KmsError('ERR_KMS_KEYSET_CONFLICT', 'somebody else changed the keyset meanwhile; look at it and try again');
+  return new KmsError(
+    'ERR_KMS_KEYSET_CONFLICT',
+    'somebody else changed the keyset meanwhile; look at it and try again',
+  );
 }

@@ -15,7 +15,9 @@ export const barbicanSettings = cloudSettings.extend({
   legacyKeys: z
     .array(uuid)
     .default([])
-    .describe('secrets with which barbican-kms-plugin wrote what is to be opened; [KeyManager] key-id of cloudConfig is one too'),
+    .describe(
+      'secrets with which barbican-kms-plugin wrote what is to be opened; [KeyManager] key-id of cloudConfig is one too',
+    ),
   creators: z
     .array(z.string().min(1))
     .min(1)

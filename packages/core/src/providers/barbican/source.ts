@@ -59,7 +59,10 @@ export class BarbicanSource implements KeysetSource {
   async load({ signal }: LoadContext): Promise<Keyset> {
     const stored = await this.#manifests.read(signal);
     if (!stored) {
-      throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${this.#manifests.where}: no such manifest; make one with "keys generate"`);
+      throw new KmsError(
+        'ERR_KMS_STORE_UNAVAILABLE',
+        `${this.#manifests.where}: no such manifest; make one with "keys generate"`,
+      );
     }
     const { primary } = stored.manifest;
     return Keyset.load(
@@ -83,7 +86,10 @@ export class BarbicanSource implements KeysetSource {
 
   async #fetchKey({ id, secret }: ManifestEntry, signal: AbortSignal): Promise<SecretBytes> {
     if (secret === undefined) {
-      throw new KmsError('ERR_KMS_KEYSET_INVALID', `${this.#manifests.where}: key ${id} has no "secret", the UUID of its secret`);
+      throw new KmsError(
+        'ERR_KMS_KEYSET_INVALID',
+        `${this.#manifests.where}: key ${id} has no "secret", the UUID of its secret`,
+      );
     }
     const key = await named(`key ${id}`, this.#client.payload(secret, signal));
     if (key.length === KEY_BYTES) return key;
@@ -122,7 +128,8 @@ export class BarbicanSource implements KeysetSource {
     const warnings: string[] = [];
     try {
       for (const id of ids) {
-        const fetch = async () => checkLegacyKey(id, await named('legacy key', this.#client.payload(id.toLowerCase(), signal)));
+        const fetch = async () =>
+          checkLegacyKey(id, await named('legacy key', this.#client.payload(id.toLowerCase(), signal)));
         await this.#seenTwice(`legacy ${id}`, false, fetch).then(
           (key) => keys.set(id, key),
           (error: unknown) => {
