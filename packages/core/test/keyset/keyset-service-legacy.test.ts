@@ -38,7 +38,7 @@ async function withLegacy() {
 test('KMS v2 names the legacy key, and only that one is tried', async () => {
   const { service, legacyKeys } = await withLegacy();
   const plaintext = randomBytes(32);
-  const ciphertext = legacyCiphertext(legacyKeys[OLDER]!, plaintext);
+  const ciphertext = legacyCiphertext(legacyKeys[OLDER], plaintext);
   assert.equal(await service.decrypt({ ciphertext, keyId: OLDER }, patient), plaintext);
   await rejectsWithCode(() => service.decrypt({ ciphertext, keyId: OLD }, patient), 'ERR_KMS_AUTHENTICATION_FAILED');
   await service.close();
@@ -75,12 +75,12 @@ test('new data is sealed under the new key, in an envelope that opens by v1 and 
 
 test('one error for all that is wrong with a legacy ciphertext', async () => {
   const { service, legacyKeys } = await withLegacy();
-  const good = legacyCiphertext(legacyKeys[OLD]!, randomBytes(32));
+  const good = legacyCiphertext(legacyKeys[OLD], randomBytes(32));
   const damaged = Buffer.from(good);
   damaged[63]! ^= 1;
   const short = good.subarray(0, 48);
   const foreign = legacyCiphertext(randomBytes(32), randomBytes(32));
-  const longer = legacyCiphertext(legacyKeys[OLD]!, randomBytes(48));
+  const longer = legacyCiphertext(legacyKeys[OLD], randomBytes(48));
   const messages = new Set<string>();
   for (const ciphertext of [damaged, short, foreign, longer, Buffer.alloc(0), Buffer.alloc(64)]) {
     for (const keyId of [OLD, undefined]) {
