@@ -41,7 +41,7 @@ function e2e(version: string, name: string, groups: string[]): Step {
 const steps: (Step | Step[])[] = [
   {
     name: 'set-up',
-    command: `bash k8s/e2e/setup.sh ${KUBERNETES.join(' ')}`,
+    command: `bash test-parts/openstack/setup.sh && bash k8s/e2e/setup.sh ${KUBERNETES.join(' ')}`,
   },
   { name: 'typecheck', command: 'npm run --silent typecheck' },
   { name: 'lint', command: 'npm run --silent lint' },
@@ -52,10 +52,15 @@ const steps: (Step | Step[])[] = [
   { name: 'unit', command: `c8 ${runTests} packages/core/test packages/server/test`, env: fuzz },
   { name: 'unit-floor', command: 'bash scripts/unit-on-floor-node.sh' },
   { name: 'integration', command: `${runTests} --jobs 1 packages/server/integration` },
+  { name: 'openstack', command: `${runTests} --jobs 2 packages/core/integration/openstack`, env: fullEnv },
   { name: 'docs', command: `${runTests} docs/test` },
   ...KUBERNETES.map((version) => e2e(version, `e2e-${version}`, ['kills', 'v1', 'v2'])),
+  ...KUBERNETES.map((version) => e2e(version, `barbican-${version}`, ['barbican', 'barbican-migration'])),
   // These spend their time waiting, in the full run for minutes: all at once.
-  KUBERNETES.map((version) => e2e(version, `outages-${version}`, ['outages'])),
+  KUBERNETES.flatMap((version) => [
+    e2e(version, `outages-${version}`, ['outages']),
+    e2e(version, `barbican-outages-${version}`, ['barbican-outages']),
+  ]),
   { name: 'conformance', command: 'npm run --silent conformance', env: fullEnv },
   { name: 'secrets-in-logs', command: `node scripts/search-logs.ts ${logDirectory}` },
 ];

@@ -108,6 +108,7 @@ export class TestCloud {
 
   /** Ends all faults, and forgets what was counted. */
   heal(): void {
+    this.#rememberTokens();
     for (const proxy of [this.keystone, this.barbican]) {
       proxy.fault = () => undefined;
       proxy.requests.length = 0;
@@ -115,6 +116,8 @@ export class TestCloud {
   }
 
   async stop(): Promise<void> {
+    this.#rememberTokens();
+    await this.#rememberPayloads();
     await Promise.all([this.keystone.close(), this.barbican.close()]);
     await this.openStack.stop();
     const logs = process.env['TEAPOT_TEST_LOG_DIR'];
@@ -124,5 +127,31 @@ export class TestCloud {
         copyFileSync(log, join(logs, `${basename(this.directory)}-${basename(log)}`));
     }
     rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  /** Every token that was used, for the search of the logs. */
+  get tokens(): readonly string[] {
+    return [...new Set(this.barbican.requests.map(({ headers }) => headers['x-auth-token']))].filter(
+      (token) => typeof token === 'string',
+    );
+  }
+
+  #rememberTokens(): void {
+    for (const token of this.tokens) rememberSecret(Buffer.from(token));
+  }
+
+  /** A hundred of the keys that are in Barbican now. */
+  async #rememberPayloads(): Promise<void> {
+    if (process.env['TEAPOT_TEST_LOG_DIR'] === undefined) return;
+    const { admin, state } = this.openStack;
+    const token = await admin.token('kms', state.passwords.kms, 'kms');
+    const list = (await admin.barbican(token, 'GET', '/secrets?limit=100')) as {
+      secrets: { secret_ref: string; bit_length: number | null }[];
+    };
+    for (const { secret_ref, bit_length } of list.secrets) {
+      if (bit_length !== 256) continue;
+      const id = secret_ref.split('/').at(-1)!;
+      rememberSecret((await this.client.payload(id, patient().signal)).expose());
+    }
   }
 }

@@ -8,7 +8,8 @@ import { KeysetService } from '../../../src/keyset/keyset-service.ts';
 import type { KeysetServiceOptions } from '../../../src/keyset/keyset-service.ts';
 import type { KeysetSource } from '../../../src/keyset/keyset-source.ts';
 import { formatManifest, parseManifest } from '../../../src/keyset/manifest.ts';
-import { rememberSecret } from '../../../src/testing/index.ts';
+import type { ServiceEvent } from '../../../src/service.ts';
+import { assertNoSecret, rememberSecret } from '../../../src/testing/index.ts';
 import { patient } from './cloud.ts';
 import type { TestCloud } from './cloud.ts';
 
@@ -23,18 +24,20 @@ export class RunningService {
   readonly service: KeysetService;
   readonly cloudConfig: string;
   readonly manifest: string;
+  readonly #events: readonly ServiceEvent[];
 
   private constructor(
     cloud: TestCloud,
     source: KeysetSource,
     paths: { cloudConfig: string; manifest: string },
-    service: KeysetService,
+    parts: { service: KeysetService; events: readonly ServiceEvent[] },
   ) {
     this.cloud = cloud;
     this.source = source;
     this.cloudConfig = paths.cloudConfig;
     this.manifest = paths.manifest;
-    this.service = service;
+    this.service = parts.service;
+    this.#events = parts.events;
   }
 
   /** With one key, loaded. @param login - variables of its cloud.conf */
@@ -48,8 +51,12 @@ export class RunningService {
     const cloudConfig = cloud.cloudConf(login);
     const source = cloud.open(`barbican:${directory}`, { cloudConfig, ...settings });
     await generateKey(source.admin!);
+    const events: ServiceEvent[] = [];
     const service = new KeysetService({
       source,
+      onEvent: (event) => {
+        if (event.type !== 'store-operation') events.push(event);
+      },
       probeIntervalMs: PROBE_INTERVAL_MS,
       statusGraceMs: STATUS_GRACE_MS,
       ...options,
@@ -59,7 +66,7 @@ export class RunningService {
       cloud,
       source,
       { cloudConfig, manifest: join(directory, 'keyset.yaml') },
-      service,
+      { service, events },
     );
     await running.untilOk();
     return running;
@@ -153,7 +160,13 @@ export class RunningService {
     writeFileSync(this.manifest, formatManifest({ ...manifest, keys }));
   }
 
+  /** Nothing that was told on the way, which is what logs are made of, holds a password, a token or a key. */
   async close(): Promise<void> {
+    const { tokens, openStack } = this.cloud;
+    const { passwords, application_credential: credential } = openStack.state;
+    for (const secret of [...tokens, ...Object.values(passwords), credential.secret]) {
+      assertNoSecret(this.#events, Buffer.from(secret), 'an event');
+    }
     await this.service.close();
   }
 
