@@ -48,7 +48,7 @@ function inFull(...groups: string[]): string[] {
 const steps: (Step | Step[])[] = [
   {
     name: 'set-up',
-    command: `bash k8s/e2e/setup.sh ${KUBERNETES.join(' ')}`,
+    command: `bash test-parts/openstack/setup.sh && bash k8s/e2e/setup.sh ${KUBERNETES.join(' ')}`,
   },
   { name: 'typecheck', command: 'npm run --silent typecheck' },
   { name: 'lint', command: 'npm run --silent lint' },
@@ -60,16 +60,19 @@ const steps: (Step | Step[])[] = [
   { name: 'unit-floor', command: 'bash scripts/unit-on-floor-node.sh' },
   { name: 'key-stores', command: 'npm run --silent key-stores' },
   { name: 'integration', command: `${runTests} --jobs 1 packages/server/integration` },
+  { name: 'openstack', command: `${runTests} --jobs 2 packages/core/integration/openstack`, env: fullEnv },
   { name: 'docs', command: `${runTests} docs/test` },
   ...KUBERNETES.flatMap((version) => [
     e2e(version, `e2e-${version}`, ['kills', 'v1', 'v2']),
     e2e(version, `e2e-tokens-${version}`, ['hsm-v2', 'tpm-v2', ...inFull('hsm-v1', 'hsm-kills')]),
+    e2e(version, `barbican-${version}`, ['barbican', 'barbican-migration']),
     e2e(version, `tenants-${version}`, TENANTS),
   ]),
   // These spend their time waiting, in the full run for minutes: all at once.
   KUBERNETES.flatMap((version) => [
     e2e(version, `outages-${version}`, ['outages']),
     e2e(version, `outages-hsm-${version}`, ['hsm-outages']),
+    e2e(version, `barbican-outages-${version}`, ['barbican-outages']),
   ]),
   { name: 'conformance', command: 'npm run --silent conformance', env: fullEnv },
   { name: 'secrets-in-logs', command: `node scripts/search-logs.ts ${logDirectory}` },

@@ -10,3 +10,8 @@ export type { AesKeyImport, TokenObject } from './token-objects.ts';
 export { Tpm } from './tpm.ts';
 export type { RsaKeyImport } from './tpm.ts';
 export { figure, Hopeless, say, timed, until } from './until.ts';
+export { KeystoneAdmin } from './keystone-admin.ts';
+export { missingOpenStack, OpenStack } from './openstack.ts';
+export type { OpenStackOptions, OpenStackState } from './openstack.ts';
+export { HttpProxy } from './http-proxy.ts';
+export type { HttpFault, SeenRequest } from './http-proxy.ts';

@@ -2,8 +2,8 @@ export { KmsError } from './errors.ts';
 export type { KmsErrorCode } from './errors.ts';
 export { SecretBytes } from './secret-bytes.ts';
 export { systemClock } from './clock.ts';
-export type { Clock } from './clock.ts';
 export { duration } from './duration.ts';
+export type { Clock } from './clock.ts';
 export { formatProblems, parseYaml } from './yaml-document.ts';
 export type { YamlProblem, YamlResult } from './yaml-document.ts';
 export type {

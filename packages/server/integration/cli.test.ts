@@ -22,7 +22,7 @@ test('--help shows the way in, the way out and the exit codes', () => {
   for (const text of ['keys generate', 'serve', 'doctor', 'Exit codes:']) assert.match(stdout, text);
 });
 
-for (const command of ['serve', 'keys', 'status', 'config', 'doctor']) {
+for (const command of ['serve', 'keys', 'status', 'config', 'doctor', 'barbican-kms-plugin']) {
   test(`${command} --help explains itself`, () => {
     const { code, stdout } = teapot(command, '--help');
     assert.is(code, 0);
@@ -46,7 +46,24 @@ test('a key store that needs more than a URI exits with 2 and says what, and how
   const uri = 'pkcs11:token=t;object=kek?module-name=m&pin-source=file:/run/pin';
   const { code, stderr } = teapot('keys', 'list', '--uri', uri);
   assert.is(code, 2);
-  assert.match(stderr, 'keys of pkcs11: need settings beside the URI (keyset): use --config');
+  assert.match(stderr, 'a pkcs11: URI needs settings beside it: --config FILE [--instance NAME]');
+});
+
+test('--cloud-config is for Barbican only, and a Barbican without a login says what is missing', () => {
+  const { code, stderr } = teapot('keys', 'list', '--uri', 'file:/x', '--cloud-config', '/etc/cloud.conf');
+  assert.is(code, 2);
+  assert.match(stderr, '--cloud-config is not for file: keys');
+  const none = teapot('keys', 'list', '--uri', 'barbican:production', '--cloud-config', '/nowhere/cloud.conf');
+  assert.is(none.code, 1);
+  assert.match(none.stderr, '/nowhere/cloud.conf: no such file (ERR_KMS_STORE_UNAVAILABLE)');
+});
+
+test("barbican-kms-plugin demands that plugin's flags, and says what is wrong with them", () => {
+  assert.is(teapot('barbican-kms-plugin', '--socketpath', '/run/kms.sock').code, 2);
+  const flags = ['--cloud-config', '/etc/cloud.conf', '--v=4', '--vmodule=x=1', '--log-flush-frequency=5s'];
+  const { code, stderr } = teapot('barbican-kms-plugin', '--socketpath', 'kms.sock', ...flags);
+  assert.is(code, 2);
+  assert.match(stderr, '(flags):1: instances[0].socket: expected an absolute path');
 });
 
 test('keys go from pending to primary to decrypt-only to retired to destroyed', ({ site }) => {

@@ -24,7 +24,7 @@ async function open(): Promise<KeyStoreFixture> {
   cluster.writeKubeconfig(kubeconfig, { token: await cluster.token('tenants', 'main') });
   process.env['KUBECONFIG'] = cluster.adminKubeconfig;
   const keys = async (command: string, ...args: readonly string[]): Promise<KeysOutput> =>
-    JSON.parse(await teapot('keys', command, '--uri', URI, '--output', 'json', ...args)) as KeysOutput;
+    JSON.parse(await teapot(['keys', command, '--uri', URI, '--output', 'json', ...args])) as KeysOutput;
   await keys('generate');
   const found: Record<string, string> = {};
   const remember = async (): Promise<void> => {

@@ -1,7 +1,7 @@
 import { newKeyId } from '../envelope/key-id.ts';
 import { KmsError } from '../errors.ts';
 import type { KeysetAdmin } from './keyset-source.ts';
-import type { Manifest } from './manifest.ts';
+import type { KeyPlace, Manifest } from './manifest.ts';
 import { newManifest, withoutKey, withPendingKey, withPromoted, withRestored, withRetired } from './rotation.ts';
 
 export interface ChangeOptions {
@@ -21,11 +21,11 @@ export async function generateKey(admin: KeysetAdmin, options: ChangeOptions = {
   const keyId = newKeyId();
   const now = options.now ?? new Date();
   const current = await admin.readManifest();
-  const after = current ? withPendingKey(current.manifest, now, keyId) : newManifest(now, keyId);
-  if (!options.dryRun) {
-    await admin.createKey(keyId);
-    await admin.writeManifest(after, current?.revision);
-  }
+  const made = (place: KeyPlace): Manifest =>
+    current ? withPendingKey(current.manifest, now, keyId, place) : newManifest(now, keyId, place);
+  if (options.dryRun) return { before: current?.manifest, after: made({}), keyId };
+  const after = made(await admin.createKey(keyId));
+  await admin.writeManifest(after, current?.revision);
   return { before: current?.manifest, after, keyId };
 }
 
@@ -55,7 +55,8 @@ export async function destroyRetiredKey(
   options: ChangeOptions = {},
 ): Promise<Change> {
   const made = await change(admin, keyId, options, (manifest) => withoutKey(manifest, keyId));
-  if (!options.dryRun) await admin.destroyKey(keyId);
+  const { secret } = made.before?.keys.find((key) => key.id === keyId) ?? {};
+  if (!options.dryRun) await admin.destroyKey(keyId, { secret });
   return made;
 }
 

@@ -57,6 +57,7 @@ export class KeysetService implements KmsService {
   readonly #clock: Clock;
   #looking: Promise<boolean> | undefined;
   #lookedAt = -Infinity;
+  #confirmedAt = 0;
   #keyset: Keyset | undefined;
   #stopWatch: (() => void) | undefined;
   #closed = false;
@@ -73,7 +74,7 @@ export class KeysetService implements KmsService {
     this.#refresher = new Refresher({
       clock,
       intervalMs: options.probeIntervalMs ?? 30_000,
-      timeoutMs: options.loadTimeoutMs ?? 10_000,
+      timeoutMs: options.loadTimeoutMs ?? options.source.loadTimeoutMs ?? 10_000,
       run: (signal) => this.#load(signal),
     });
   }
@@ -91,6 +92,8 @@ export class KeysetService implements KmsService {
 
   decrypt(request: DecryptRequest, context: CallContext): MaybePromise<Buffer> {
     if (this.#starting.pending) return this.#starting.pending.then(() => this.decrypt(request, context));
+    const legacy = this.#openLegacy(request);
+    if (legacy) return legacy;
     const envelope = decodeEnvelope(request.ciphertext);
     checkKeyId(envelope, request.keyId);
     // An instance has no local KEKs of its own here, so an envelope that carries one is another kind of instance's.
@@ -111,22 +114,30 @@ export class KeysetService implements KmsService {
 
   status(): MaybePromise<StatusResult> {
     if (this.#starting.pending) return this.#starting.pending.then(() => this.status());
-    if (!this.#keyset) {
+    const keyset = this.#unexpired();
+    if (!keyset) {
       this.#health.healthz();
       throw this.#notReady();
     }
-    return { healthz: this.#health.healthz(), keyId: this.#keyset.manifest.primary };
+    return { healthz: this.#health.healthz(), keyId: keyset.manifest.primary };
   }
 
   describe(): ServiceDescription {
     const manifest = this.#keyset?.manifest;
     const error = this.#health.lastError;
+    const legacyKeys = (this.#keyset?.legacy?.keyIds ?? []).map((id) => ({ id, state: 'legacy' }));
     return {
       uri: this.#source.uri,
       primary: manifest?.primary,
-      keys: (manifest?.keys ?? []).map(({ id, state }) => ({ id, state, decrypts: this.#decrypts.get(id) ?? 0 })),
+      keys: [...(manifest?.keys ?? []), ...legacyKeys].map(({ id, state }) => ({
+        id,
+        state,
+        decrypts: this.#decrypts.get(id) ?? 0,
+      })),
       lastGoodProbeAgeMs: this.#health.lastGoodAgeMs,
-      warnings: error ? [`${error.code}: ${error.message}`] : [],
+      warnings: [...(error ? [error] : []), ...(this.#keyset?.missing.values() ?? [])]
+        .map(({ code, message }) => `${code}: ${message}`)
+        .concat(this.#keyset?.legacy?.warnings ?? []),
       counters: this.#counters,
     };
   }
@@ -146,15 +157,48 @@ export class KeysetService implements KmsService {
   }
 
   #usableKeyset(): Keyset {
-    if (!this.#keyset) throw this.#notReady();
+    const keyset = this.#unexpired();
+    if (!keyset) throw this.#notReady();
     const goneForMs = this.#health.goneForMs;
     if (goneForMs !== undefined && goneForMs > this.#goneGraceMs) this.#health.healthz();
+    return keyset;
+  }
+
+  /** The keyset, unless its store has not confirmed it for too long: then it is wiped. */
+  #unexpired(): Keyset | undefined {
+    const { maxUnconfirmedMs = Infinity } = this.#source;
+    if (this.#keyset && this.#clock.now() - this.#confirmedAt > maxUnconfirmedMs) {
+      this.#keyset.destroy();
+      this.#keyset = undefined;
+    }
     return this.#keyset;
+  }
+
+  /**
+   * What another plugin has written: a request that names one of its keys, or, in KMS v1, which names none, bytes of its length that are not
+   * an envelope.
+   * @returns `undefined` where it is none
+   * @throws {@link KmsError} `ERR_KMS_AUTHENTICATION_FAILED`
+   */
+  #openLegacy({ ciphertext, keyId }: DecryptRequest): Buffer | undefined {
+    // Before the first load nobody knows whose it is.
+    const legacy = this.#usableKeyset().legacy;
+    if (!legacy) return undefined;
+    if (keyId === undefined ? isEnvelope(ciphertext) : !legacy.keyIds.includes(keyId)) return undefined;
+    const opened = legacy.open(ciphertext, keyId);
+    if (!opened)
+      throw new KmsError('ERR_KMS_AUTHENTICATION_FAILED', 'not a ciphertext of a legacy key, or a damaged one');
+    this.#count(opened.keyId);
+    return opened.plaintext;
+  }
+
+  #count(keyId: string): void {
+    this.#decrypts.set(keyId, (this.#decrypts.get(keyId) ?? 0) + 1);
   }
 
   #open(keyset: Keyset, envelope: Envelope): Buffer {
     const plaintext = keyset.find(envelope.keyId).open(envelope);
-    this.#decrypts.set(envelope.keyId, (this.#decrypts.get(envelope.keyId) ?? 0) + 1);
+    this.#count(envelope.keyId);
     return plaintext;
   }
 
@@ -212,6 +256,7 @@ export class KeysetService implements KmsService {
     if (this.#closed) return keyset.destroy();
     const before = this.#keyset;
     this.#keyset = keyset;
+    this.#confirmedAt = this.#clock.now();
     before?.destroy();
     const from = before?.manifest.primary;
     const to = keyset.manifest.primary;
@@ -225,6 +270,7 @@ export class KeysetService implements KmsService {
     const readable = error.code === 'ERR_KMS_KEYSET_INVALID' || error.code === 'ERR_KMS_KEYSET_PERMISSIONS';
     if (readable && this.#keyset) this.#health.damaged(error);
     else this.#health.failed(error);
+    this.#unexpired();
     if (news) this.#onEvent({ type: 'store-failed', error });
   }
 
@@ -233,5 +279,14 @@ export class KeysetService implements KmsService {
     const cause = this.#health.lastError;
     const reason = cause?.message ?? 'the key store has not answered yet';
     return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `no key is loaded: ${reason}`, { cause });
+  }
+}
+
+function isEnvelope(ciphertext: Buffer): boolean {
+  try {
+    decodeEnvelope(ciphertext);
+    return true;
+  } catch {
+    return false;
   }
 }

@@ -3,7 +3,7 @@ import { KmsError } from '../errors.ts';
 import type { Keyset } from './keyset.ts';
 import type { Remark } from '../remark.ts';
 import type { SharedResources } from '../shared-resources.ts';
-import type { Manifest } from './manifest.ts';
+import type { KeyPlace, Manifest } from './manifest.ts';
 
 export interface LoadContext {
   /** Aborted when the instance closes or the time for one load is over. */
@@ -18,7 +18,8 @@ export interface KeysetSource {
   /** The key URI, without anything secret. */
   readonly uri: string;
   /**
-   * Reads the whole keyset as it is now: never half of a change.
+   * Reads the whole keyset as it is now: never half of a change. Where the store says for certain that a key other than the primary is
+   * gone, the keyset comes without it ({@link Keyset.missing}).
    * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`; `ERR_KMS_KEY_GONE` only when the store itself says so for
    * certain; `ERR_KMS_KEYSET_INVALID`, `ERR_KMS_KEYSET_PERMISSIONS`
    */
@@ -29,6 +30,10 @@ export interface KeysetSource {
    * @returns what ends the watch
    */
   watch(onChange: () => void): () => void;
+  /** ms that one load may take, where 10 s are not enough. */
+  readonly loadTimeoutMs?: number;
+  /** ms after which keys that the store has not confirmed again must not be used any more. Without it there is no end. */
+  readonly maxUnconfirmedMs?: number;
   /** What this kind of store can check beyond what a load shows, for `doctor`. Never throws for what it finds. */
   examine?(context: LoadContext): Promise<readonly Remark[]>;
   /** Where keys can be managed through us: what `teapot-kms keys` works on. */
@@ -44,16 +49,20 @@ export interface KeysetAdmin {
   /**
    * Makes a new random key under `keyId`, durable at the latest with the manifest that names it. It is in no keyset until
    * then.
+   * @returns what its entry in the manifest must say
    */
-  createKey(keyId: string): Promise<void>;
+  createKey(keyId: string): Promise<KeyPlace>;
   /**
    * The commit point.
    * @param revision - of the manifest that this one was derived from; `undefined` for the first
    * @throws {@link KmsError} `ERR_KMS_KEYSET_CONFLICT` when somebody else changed it meanwhile
    */
   writeManifest(manifest: Manifest, revision: string | undefined): Promise<void>;
-  /** Destroys a key that is in no manifest. Succeeds where it is gone already. */
-  destroyKey(keyId: string): Promise<void>;
+  /**
+   * Destroys a key that is in no manifest. Succeeds where it is gone already.
+   * @param place - what its entry said
+   */
+  destroyKey(keyId: string, place: KeyPlace): Promise<void>;
 }
 
 /** One kind of key store: an exported constant in `providers/`, listed in its index. */

@@ -25,6 +25,9 @@ export type KeyState = 'pending' | 'promoted' | 'retired';
 const isContextId = (text: string) => new RegExp(`^[0-9a-f]{${2 * CONTEXT_ID_BYTES}}$`).test(text);
 
 const keyIdSchema = z.string().refine(isKeyId, 'expected a key id: 1-64 of a-z, 0-9, "." and "-"');
+const secretSchema = z
+  .string()
+  .regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'expected the UUID of a Barbican secret, in lower case');
 const timeSchema = z.iso.datetime('expected a time in UTC such as 2026-01-02T03:04:05Z');
 
 const manifestSchema = z
@@ -39,6 +42,8 @@ const manifestSchema = z
           created: timeSchema,
           state: z.enum(['pending', 'promoted', 'retired']),
           since: timeSchema,
+          /** Where the key is in Barbican; other key stores find it by its id. */
+          secret: secretSchema.optional(),
         }),
       )
       .min(1)
@@ -60,6 +65,8 @@ const manifestSchema = z
 /** What a keyset consists of, without any key: the same on every replica. */
 export type Manifest = Readonly<z.infer<typeof manifestSchema>>;
 export type ManifestEntry = Readonly<Manifest['keys'][number]>;
+/** What an entry says of where its key is, for stores that give keys names of their own. */
+export type KeyPlace = Pick<ManifestEntry, 'secret'>;
 
 /**
  * @param where - what to name in an error: a path, a Secret

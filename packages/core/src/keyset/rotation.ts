@@ -2,27 +2,27 @@ import { randomBytes } from 'node:crypto';
 import { CONTEXT_ID_BYTES } from '../envelope/limits.ts';
 import { newKeyId } from '../envelope/key-id.ts';
 import { KmsError } from '../errors.ts';
-import type { Manifest, ManifestEntry } from './manifest.ts';
+import type { KeyPlace, Manifest, ManifestEntry } from './manifest.ts';
 
 /** How long a new key stays pending at least: every replica must have loaded it before it seals (design D4). */
 export const MIN_PENDING_MS = 2 * 60_000;
 
 /** A keyset with its first key as the primary: nothing can depend on an earlier one. */
-export function newManifest(now: Date, id = newKeyId()): Manifest {
+export function newManifest(now: Date, id = newKeyId(), place: KeyPlace = {}): Manifest {
   const time = now.toISOString();
   const contextId = randomBytes(CONTEXT_ID_BYTES).toString('hex');
   return {
     formatVersion: 1,
     contextId,
     primary: id,
-    keys: [{ id, created: time, state: 'promoted', since: time }],
+    keys: [{ id, created: time, state: 'promoted', since: time, ...place }],
   };
 }
 
 /** Adds a pending key: it opens everywhere before anything is sealed under it. */
-export function withPendingKey(manifest: Manifest, now: Date, id = newKeyId()): Manifest {
+export function withPendingKey(manifest: Manifest, now: Date, id = newKeyId(), place: KeyPlace = {}): Manifest {
   const time = now.toISOString();
-  return { ...manifest, keys: [...manifest.keys, { id, created: time, state: 'pending', since: time }] };
+  return { ...manifest, keys: [...manifest.keys, { id, created: time, state: 'pending', since: time, ...place }] };
 }
 
 /**

@@ -5,7 +5,7 @@ import { KEY_BYTES } from '../envelope/limits.ts';
 import { KmsError } from '../errors.ts';
 import type { KeysetAdmin } from '../keyset/keyset-source.ts';
 import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../keyset/manifest.ts';
-import type { Manifest } from '../keyset/manifest.ts';
+import type { KeyPlace, Manifest } from '../keyset/manifest.ts';
 import { DurableDirectory } from './durable-directory.ts';
 import { withFileLock } from './file-lock.ts';
 
@@ -32,7 +32,7 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
     return { manifest: parseManifest(text, join(this.#path, MANIFEST_NAME)), revision: revisionOf(text) };
   }
 
-  createKey(keyId: string): Promise<void> {
+  createKey(keyId: string): Promise<KeyPlace> {
     return onDisk(async () => {
       await this.#directory.make();
       const key = randomBytes(KEY_BYTES);
@@ -41,6 +41,7 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
       } finally {
         key.fill(0);
       }
+      return {};
     });
   }
 

@@ -3,7 +3,7 @@ import { KmsError } from '../errors.ts';
 import { Keyset } from '../keyset/keyset.ts';
 import type { KeysetAdmin, KeysetSource, LoadContext } from '../keyset/keyset-source.ts';
 import { formatManifest, parseManifest } from '../keyset/manifest.ts';
-import type { Manifest } from '../keyset/manifest.ts';
+import type { KeyPlace, Manifest } from '../keyset/manifest.ts';
 import { SecretBytes } from '../secret-bytes.ts';
 import { Faults } from './faults.ts';
 
@@ -22,8 +22,11 @@ export class FakeKeysetStore implements KeysetAdmin {
     });
   }
 
-  createKey(keyId: string): Promise<void> {
-    return settled(() => void this.#blobs.set(keyId, randomBytes(32)));
+  createKey(keyId: string): Promise<KeyPlace> {
+    return settled(() => {
+      this.#blobs.set(keyId, randomBytes(32));
+      return {};
+    });
   }
 
   writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {

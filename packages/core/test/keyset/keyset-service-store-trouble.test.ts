@@ -45,7 +45,8 @@ test('calls wait for the first load one second at most', async () => {
   assert.equal(settled.sort(), [
     '0 ERR_KMS_STORE_UNAVAILABLE',
     '1 ERR_KMS_STORE_UNAVAILABLE',
-    '2 ERR_KMS_ENVELOPE_MALFORMED',
+    // It may be another plugin's ciphertext, which is known once the keyset is.
+    '2 ERR_KMS_STORE_UNAVAILABLE',
   ]);
   await service.close();
 });

@@ -13,7 +13,7 @@ export function registerDoctor(program: Command): void {
     .option('--output <format>', 'text or json', 'text')
     .addHelpText(
       'after',
-      '\nChanges nothing. Run it as the user that the plugin runs as: permissions are part of what it checks.',
+      '\nChanges nothing that is there; of Barbican it makes, reads and removes a test secret. Run it as the user that the plugin runs as: permissions are part of what it checks.',
     )
     .action(async ({ config: file, output }: { config: string; output: string }) => {
       const config = loadConfig(file);

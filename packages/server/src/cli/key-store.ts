@@ -1,12 +1,14 @@
 import { KmsError, providerFor, SharedResources } from '@teapot-kms/core';
 import type { KeysetAdmin, KeysetSource, RemoteKek } from '@teapot-kms/core';
 import type { Command } from 'commander';
+import { resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
 import type { InstanceConfig } from '../config/schema.ts';
 import { CliError, ExitCode } from './exit-codes.ts';
 
 export interface KeyStoreOptions {
   readonly uri?: string;
+  readonly cloudConfig?: string;
   readonly config?: string;
   readonly instance?: string;
 }
@@ -15,6 +17,7 @@ export interface KeyStoreOptions {
 export function withKeyStoreOptions(command: Command): Command {
   return command
     .option('--uri <uri>', 'the key store, e.g. file:/var/lib/teapot-kms/keys, where that says all about it')
+    .option('--cloud-config <file>', 'with --uri barbican:..., log in as this cloud.conf says; else OS_* variables do')
     .option('-c, --config <file>', 'take the key store of an instance of this configuration')
     .option('-i, --instance <name>', 'which instance; may be left out where there is only one');
 }
@@ -28,8 +31,11 @@ export function openKeyStore(options: KeyStoreOptions): KeysetSource | RemoteKek
       const message = `a ${provider.scheme}: URI needs settings beside it: --config FILE [--instance NAME]`;
       throw new CliError(ExitCode.USAGE, message);
     }
+    const given = options.cloudConfig === undefined ? {} : { cloudConfig: resolve(options.cloudConfig) };
     // What a configuration must say of an instance means nothing to who manages keys.
-    return provider.open(options.uri, provider.settings.partial().parse({}), shared);
+    const settings = provider.settings.partial().safeParse(given);
+    if (!settings.success) throw new CliError(ExitCode.USAGE, `--cloud-config is not for ${provider.scheme}: keys`);
+    return provider.open(options.uri, settings.data, shared);
   }
   const { uri, ...settings } = instanceOf(options).keys;
   return providerFor(uri).open(uri, settings, shared);

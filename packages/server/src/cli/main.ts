@@ -3,6 +3,7 @@ import { KmsError } from '@teapot-kms/core';
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config/load.ts';
 import { version } from '../version.ts';
+import { registerBarbicanKmsPlugin } from './barbican-kms-plugin.ts';
 import { registerConfig } from './config.ts';
 import { registerDoctor } from './doctor.ts';
 import { CliError, EXIT_CODES_HELP, ExitCode } from './exit-codes.ts';
@@ -28,7 +29,15 @@ When something is wrong:
 ${EXIT_CODES_HELP}`,
   );
 
-for (const register of [registerServe, registerKeys, registerStatus, registerConfig, registerDoctor]) register(program);
+const commands = [
+  registerServe,
+  registerKeys,
+  registerStatus,
+  registerConfig,
+  registerDoctor,
+  registerBarbicanKmsPlugin,
+];
+for (const register of commands) register(program);
 for (const command of [program, ...program.commands.flatMap((one) => [one, ...one.commands])]) command.exitOverride();
 
 try {

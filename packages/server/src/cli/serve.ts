@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { readConfigText, parseConfig } from '../config/load.ts';
 import { ConfigWatch } from '../config/watch.ts';
 import { createLogger, describeError } from '../logging.ts';
+import type { Config } from '../config/schema.ts';
 import { Plugin } from '../plugin.ts';
 import { version } from '../version.ts';
 import { ExitCode } from './exit-codes.ts';
@@ -22,12 +23,24 @@ The sockets open before the key stores answer, so the order in which a machine s
     .action(serve);
 }
 
-async function serve({ config: file, takeOver }: { config: string; takeOver: boolean }): Promise<void> {
+function serve({ config: file, takeOver }: { config: string; takeOver: boolean }): Promise<void> {
   const initialText = readConfigText(file);
-  const config = parseConfig(initialText, file);
+  return runPlugin(parseConfig(initialText, file), { source: file, takeOver, fileText: initialText });
+}
+
+export interface RunOptions {
+  /** What logs call the configuration. */
+  readonly source: string;
+  readonly takeOver: boolean;
+  /** Text of the file that `source` is, to be watched for changes; without it nothing is. */
+  readonly fileText?: string;
+}
+
+/** Runs the plugin until a signal ends it. */
+export async function runPlugin(config: Config, { source, takeOver, fileText }: RunOptions): Promise<void> {
   const log = createLogger(config.log.level);
   const plugin = new Plugin(log);
-  log.info({ version, node: process.version, config: file, instances: config.instances.length }, 'starting');
+  log.info({ version, node: process.version, config: source, instances: config.instances.length }, 'starting');
   warnOfOpenDoors();
   try {
     await plugin.start(config, takeOver);
@@ -37,19 +50,8 @@ async function serve({ config: file, takeOver }: { config: string; takeOver: boo
     process.exitCode = ExitCode.FAILED;
     return;
   }
-  const watch = new ConfigWatch({
-    file,
-    initialText,
-    onChange: (changed) => {
-      plugin.metrics.configReloads.inc({ result: 'taken' });
-      void plugin.apply(changed);
-    },
-    onInvalid: (error) => {
-      plugin.metrics.configReloads.inc({ result: 'refused' });
-      log.error({ error: describeError(error) }, 'the changed configuration is refused; the old one goes on');
-    },
-  });
-  process.on('SIGHUP', () => watch.check());
+  const watch = fileText === undefined ? undefined : watchConfig(source, fileText);
+  process.on('SIGHUP', () => watch?.check());
   process.on('unhandledRejection', (error) => {
     log.fatal({ error: describeError(error) }, 'a defect of the plugin: please report it');
     process.exit(ExitCode.FAILED);
@@ -59,7 +61,7 @@ async function serve({ config: file, takeOver }: { config: string; takeOver: boo
     if (stopping) process.exit(ExitCode.FAILED);
     stopping = true;
     log.info({ signal }, 'stopping');
-    watch.stop();
+    watch?.stop();
     plugin.stop().then(
       () => {
         log.info('stopped cleanly');
@@ -73,6 +75,21 @@ async function serve({ config: file, takeOver }: { config: string; takeOver: boo
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+
+  function watchConfig(file: string, initialText: string): ConfigWatch {
+    return new ConfigWatch({
+      file,
+      initialText,
+      onChange: (changed) => {
+        plugin.metrics.configReloads.inc({ result: 'taken' });
+        void plugin.apply(changed);
+      },
+      onInvalid: (error) => {
+        plugin.metrics.configReloads.inc({ result: 'refused' });
+        log.error({ error: describeError(error) }, 'the changed configuration is refused; the old one goes on');
+      },
+    });
+  }
 
   /** A debugger could read the keys (design D12). */
   function warnOfOpenDoors(): void {

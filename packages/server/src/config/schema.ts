@@ -28,7 +28,10 @@ const keysSchema = z.looseObject({ uri: uriSchema }).transform((keys, context): 
       provider.open(uri, settings, new SharedResources());
       return parsed.data as KeysConfig;
     }
-    context.issues.push(...parsed.error.issues.map((issue) => ({ ...issue, input: keys }) as z.core.$ZodRawIssue));
+    const found = (path: readonly PropertyKey[]) =>
+      path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key], keys);
+    const issues = parsed.error.issues.map((issue) => ({ ...issue, input: found(issue.path) }) as z.core.$ZodRawIssue);
+    context.issues.push(...issues);
   } catch (error) {
     context.addIssue({ code: 'custom', path: ['uri'], message: (error as Error).message });
   }

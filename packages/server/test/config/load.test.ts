@@ -86,6 +86,31 @@ const wrong: [what: string, change: (text: string) => string, expected: string[]
     ['c.yaml:5: instances[0].keys.uri: expected file:/absolute/directory, found "file:var/lib/teapot-kms/keys"'],
   ],
   [
+    'a Barbican keyset that is neither directory nor name',
+    (t) => t.replace('file:/var/lib/teapot-kms/keys', 'barbican:Some/Where'),
+    [
+      'c.yaml:5: instances[0].keys.uri: expected barbican:/directory (manifest on this host) or barbican:name (manifest in Barbican), found "barbican:Some/Where"',
+    ],
+  ],
+  [
+    'a login that is wrong in two places',
+    (t) => t.replace('file:/var/lib/teapot-kms/keys"', 'barbican:/k", cloudConfig: cloud.conf,\n      interface: side'),
+    [
+      'c.yaml:5: instances[0].keys.cloudConfig: expected an absolute path, found "cloud.conf"',
+      'c.yaml:6: instances[0].keys.interface: ',
+    ],
+  ],
+  [
+    'two logins at once',
+    (t) => t.replace('file:/var/lib/teapot-kms/keys"', 'barbican:/k", cloudConfig: /c, cloud: { name: x }'),
+    ['c.yaml:5: instances[0].keys.uri: expected only one of cloudConfig, cloud and auth'],
+  ],
+  [
+    'a password in the configuration',
+    (t) => t.replace('file:/var/lib/teapot-kms/keys"', 'barbican:/k", auth: { authUrl: "http://k", password: p }'),
+    ['c.yaml:5: instances[0].keys.auth.password: unknown setting'],
+  ],
+  [
     'an unknown setting of the key store',
     (t) => t.replace('keys" }', 'keys", pin: 1234 }'),
     ['c.yaml:5: instances[0].keys.pin: unknown setting'],

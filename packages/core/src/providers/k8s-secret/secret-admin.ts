@@ -3,7 +3,7 @@ import { KEY_BYTES } from '../../envelope/limits.ts';
 import { KmsError } from '../../errors.ts';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
 import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
-import type { Manifest } from '../../keyset/manifest.ts';
+import type { KeyPlace, Manifest } from '../../keyset/manifest.ts';
 import type { Lease } from '../../shared-resources.ts';
 import type { ApiAnswer, ApiRequest, ApiServer } from './api-server.ts';
 import { base64 } from './base64.ts';
@@ -46,9 +46,9 @@ export class SecretAdmin implements KeysetAdmin {
   }
 
   /** It is stored with the manifest that names it. */
-  createKey(keyId: string): Promise<void> {
+  createKey(keyId: string): Promise<KeyPlace> {
     this.#made.set(keyId, randomBytes(KEY_BYTES));
-    return Promise.resolve();
+    return Promise.resolve({});
   }
 
   async writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {

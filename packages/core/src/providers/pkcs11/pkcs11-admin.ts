@@ -1,6 +1,6 @@
 import type * as nodeFs from 'node:fs/promises';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
-import type { Manifest } from '../../keyset/manifest.ts';
+import type { KeyPlace, Manifest } from '../../keyset/manifest.ts';
 import { KeysetDirectoryAdmin } from '../keyset-directory-admin.ts';
 
 /** Where the keys are. */
@@ -27,10 +27,11 @@ export class Pkcs11Admin implements KeysetAdmin {
     return this.#manifest.writeManifest(manifest, revision);
   }
 
-  async createKey(keyId: string): Promise<void> {
+  async createKey(keyId: string): Promise<KeyPlace> {
     // Before the key: one that no manifest can ever list would be left in the token.
     await this.#manifest.makeDirectory();
     await this.#kek.generate(keyId);
+    return {};
   }
 
   destroyKey(keyId: string): Promise<void> {

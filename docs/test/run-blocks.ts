@@ -1,0 +1,44 @@
+import { spawn } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import * as assert from 'uvu/assert';
+
+export const root = join(import.meta.dirname, '../..');
+const SYSTEM_DIRECTORIES = ['/var/lib/teapot-kms', '/etc/teapot-kms', '/run/teapot-kms'];
+
+/** The commands of a document that a test runs: its blocks marked ```sh run. */
+export function runnableBlocks(text: string): string[] {
+  return [...text.matchAll(/^```sh run\n(.*?)^```$/gms)].map((block) => block[1]!);
+}
+
+/**
+ * Runs blocks in order, in one shell, with the system's directories replaced by scratch ones and `teapot-kms` from this checkout.
+ * @param prepare - makes what must be there before, in the scratch directory
+ */
+export async function runBlocks(
+  document: string,
+  blocks: readonly string[],
+  prepare: (scratch: string) => void = () => undefined,
+): Promise<void> {
+  const scratch = mkdtempSync(join(tmpdir(), 'teapot-docs-'));
+  const cli = join(scratch, 'bin/teapot-kms');
+  mkdirSync(dirname(cli));
+  const main = join(root, 'packages/server/src/cli/main.ts');
+  writeFileSync(cli, `#!/bin/sh\nexec ${process.execPath} --disable-sigusr1 --conditions=teapot-source ${main} "$@"\n`);
+  chmodSync(cli, 0o755);
+  let script = `set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || :' EXIT\n${blocks.join('\n')}`;
+  for (const directory of SYSTEM_DIRECTORIES) {
+    mkdirSync(join(scratch, directory), { recursive: true, mode: 0o700 });
+    script = script.replaceAll(directory, join(scratch, directory));
+  }
+  prepare(scratch);
+  const env = { ...process.env, PATH: `${join(scratch, 'bin')}:${process.env['PATH'] ?? ''}` };
+  // Not in this thread: what the script talks to may be in this process.
+  const child = spawn('bash', ['-c', script], { env, timeout: 120_000 });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  const status = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  assert.is(status, 0, `${document}\n${output}`);
+  rmSync(scratch, { recursive: true, force: true });
+}
