@@ -48,7 +48,7 @@ function loaded(primary: string, keys: number): Remark {
 function problem(error: unknown, keysOptions: string): Remark {
   const { message, code } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', (error as Error).message);
   const command = /run: (.*?)(?: \(or .*)?$/.exec(message)?.[1];
-  const missing = message.includes('no such file')
+  const missing = message.includes('keyset.yaml: no such file')
     ? `make the keyset (teapot-kms keys generate ${keysOptions}), or mount the volume that holds it`
     : undefined;
   return {
