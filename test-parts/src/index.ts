@@ -7,4 +7,6 @@ export type { TokenOptions } from './softhsm.ts';
 export type { Token } from './token.ts';
 export { deleteObjects, importAesKey, listObjects } from './token-objects.ts';
 export type { AesKeyImport, TokenObject } from './token-objects.ts';
+export { Tpm } from './tpm.ts';
+export type { RsaKeyImport } from './tpm.ts';
 export { figure, Hopeless, say, timed, until } from './until.ts';

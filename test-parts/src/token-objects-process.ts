@@ -10,6 +10,8 @@ const CLASSES = new Map<number, TokenObject['class']>([
   [pkcs11js.CKO_PUBLIC_KEY, 'public'],
 ]);
 
+const withId = (hex: string): Template => [{ type: pkcs11js.CKA_ID, value: Buffer.from(hex, 'hex') }];
+
 function find(p11: PKCS11, session: Handle, template: Template): Handle[] {
   p11.C_FindObjectsInit(session, template);
   const found: Handle[] = [];
@@ -45,8 +47,13 @@ function answer(p11: PKCS11, session: Handle, request: TokenRequest): unknown {
     case 'list':
       return find(p11, session, []).map((object) => describe(p11, session, object));
     case 'delete': {
-      const objects = find(p11, session, [{ type: pkcs11js.CKA_ID, value: Buffer.from(request.id, 'hex') }]);
+      const objects = find(p11, session, withId(request.id));
       for (const object of objects) p11.C_DestroyObject(session, object);
+      return objects.length;
+    }
+    case 'change-id': {
+      const objects = find(p11, session, withId(request.id));
+      for (const object of objects) p11.C_SetAttributeValue(session, object, withId(request.newId));
       return objects.length;
     }
     case 'import': {

@@ -1,19 +1,29 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { rememberSecret } from '@teapot-kms/core/testing';
 import { Daemon } from './daemon.ts';
 import { freePort } from './ports.ts';
 import type { TokenOptions } from './softhsm.ts';
 import { missing, newPin, writePin } from './token.ts';
 import type { Token } from './token.ts';
-import { deleteObjects, listObjects } from './token-objects.ts';
+import { changeId, deleteObjects, listObjects } from './token-objects.ts';
 import type { TokenObject } from './token-objects.ts';
 import { until } from './until.ts';
 
 const MODULE = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/pkcs11/libtpm2_pkcs11.so`;
 const RESOURCE_MANAGER = '/usr/sbin/tpm2-abrmd';
+
+export interface RsaKeyImport {
+  /** CKA_ID in hex. */
+  readonly id: string;
+  readonly label: string;
+  readonly privateKey: KeyObject;
+}
 
 /** Where processes find each other: a bus of our own, where the system's has other owners and other rules. */
 const busConfiguration = (socket: string): string => `<busconfig>
@@ -60,31 +70,40 @@ export class Tpm implements Token {
   }
 
   /**
-   * Starts a new TPM and makes a token in it, in about 4 s.
+   * Starts a new TPM and makes a token in it, in about a second.
    *
    * @param directory - for its files and a Unix socket, so not with a long path (107 bytes); made where it is missing
    */
   static async start(directory: string, { label = 'teapot', pin = newPin() }: TokenOptions = {}): Promise<Tpm> {
     for (const name of ['state', 'store']) mkdirSync(join(directory, name), { recursive: true, mode: 0o700 });
     const tpm = new Tpm(directory, label, pin);
-    await tpm.#run();
+    await tpm.#boot();
     await tpm.#ptool('init');
     await tpm.#ptool('addtoken', '--pid', '1', '--label', label, '--userpin', pin, '--sopin', newPin());
     return tpm;
   }
 
-  /** As when its node restarts: all that was in it but not stored is gone, and so is every session. */
+  /** As when its node restarts: what was stored is there again, and nothing that was loaded or logged in. */
   async restart(): Promise<void> {
     await this.stop();
-    await this.#run();
+    await this.#boot();
   }
 
-  /** Without a key in the TPM, a resource manager or a bus: what was stored stays in the directory. */
+  /** Ends its processes; what was stored stays in the directory. */
   async stop(): Promise<void> {
+    // As an operating system does: a TPM that merely loses its power takes that for an attack, like a wrong PIN.
+    if (this.#daemons.length > 0 && this.#daemons.every(({ running }) => running)) {
+      await this.#run('tpm2_shutdown', '--clear');
+    }
     for (const daemon of this.#daemons.splice(0).reverse()) await daemon.stop();
   }
 
-  /** The TPM is gone in the middle of things, as after SIGKILL; its resource manager is not. */
+  /** What an administrator does after too many wrong PINs: it takes PINs again at once. */
+  async clearLockout(): Promise<void> {
+    await this.#run('tpm2_dictionarylockout', '--clear-lockout');
+  }
+
+  /** The TPM is gone in the middle of things, which counts as a wrong PIN; its resource manager is not. */
   async lose(): Promise<void> {
     await this.#daemons.find(({ options }) => options.name === 'swtpm')?.kill();
   }
@@ -99,20 +118,23 @@ export class Tpm implements Token {
     return deleteObjects(this, idHex);
   }
 
-  /**
-   * Puts an RSA key into the TPM, which then has it as one of its own.
-   *
-   * @param privateKeyFile - PEM
-   * @param idHex - CKA_ID
-   */
-  async importRsaKey(privateKeyFile: string, idHex: string, label: string): Promise<void> {
-    const key = ['--privkey', privateKeyFile, '--algorithm', 'rsa', '--id', idHex, '--key-label', label];
+  /** Puts an RSA key (1024, 2048 or 3072 bits) that the test knows into the TPM, so that several can have the same. */
+  async importRsaKey({ id, label, privateKey }: RsaKeyImport): Promise<void> {
+    rememberSecret(privateKey.export({ type: 'pkcs8', format: 'der' }));
+    const file = join(this.directory, 'import.pem');
+    writeFileSync(file, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+    // tpm2_ptool takes the text after --id for CKA_ID, so that bytes have to be put there afterwards.
+    const text = randomUUID();
+    const key = ['--privkey', file, '--algorithm', 'rsa', '--id', text, '--key-label', label];
     await this.#ptool('import', '--label', this.label, '--userpin', this.pin, ...key);
+    rmSync(file);
+    await changeId(this, Buffer.from(text).toString('hex'), id);
   }
 
-  async #run(): Promise<void> {
+  async #boot(): Promise<void> {
     const port = await freePorts();
     const socket = join(this.directory, 'bus');
+    rmSync(socket, { force: true });
     const busFile = join(this.directory, 'bus.conf');
     writeFileSync(busFile, busConfiguration(socket));
     const bus = this.#daemon('dbus-daemon', ['--nofork', `--config-file=${busFile}`]);
@@ -123,18 +145,16 @@ export class Tpm implements Token {
         .split(' ')
         .concat(`dir=${join(this.directory, 'state')}`),
     );
-    await until('dbus-daemon listens', () => (bus.checkRunning(), existsSync(socket)), { everyMs: 10 });
-    await until('swtpm listens', () => (swtpm.checkRunning(), listens(port)), { everyMs: 10 });
+    await ready(bus, () => existsSync(socket));
+    await ready(swtpm, () => listens(port));
     // Without a resource manager the third command fails: "out of memory for object contexts".
     const manager = this.#daemon(RESOURCE_MANAGER, [
       '--session',
       '--allow-root',
       `--tcti=swtpm:host=127.0.0.1,port=${port}`,
     ]);
-    const env = { ...process.env, ...this.env };
-    await until('tpm2-abrmd answers', async () => {
-      manager.checkRunning();
-      await promisify(execFile)('tpm2_getcap', ['properties-fixed'], { env });
+    await ready(manager, async () => {
+      await this.#run('tpm2_getcap', 'properties-fixed');
       return true;
     });
   }
@@ -147,10 +167,21 @@ export class Tpm implements Token {
     return daemon;
   }
 
-  async #ptool(command: string, ...args: readonly string[]): Promise<void> {
-    const all = [command, '--path', this.env['TPM2_PKCS11_STORE']!, ...args];
-    await promisify(execFile)('tpm2_ptool', all, { env: { ...process.env, ...this.env } });
+  #ptool(command: string, ...args: readonly string[]): Promise<void> {
+    return this.#run('tpm2_ptool', command, '--path', this.env['TPM2_PKCS11_STORE']!, ...args);
   }
+
+  async #run(command: string, ...args: readonly string[]): Promise<void> {
+    await promisify(execFile)(command, args, { env: { ...process.env, ...this.env } });
+  }
+}
+
+function ready(daemon: Daemon, ask: () => Promise<boolean> | boolean): Promise<unknown> {
+  const look = (): Promise<boolean> | boolean => {
+    daemon.checkRunning();
+    return ask();
+  };
+  return until(`${daemon.options.name} is ready`, look, { everyMs: 10 });
 }
 
 /** The first of two in a row, which is where the TCTI of swtpm looks for the TPM and for its control channel. */
@@ -164,7 +195,7 @@ async function freePorts(): Promise<number> {
 function listens(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
-    socket.once('connect', () => (socket.destroy(), resolve(true)));
+    socket.once('connect', () => resolve(socket.destroy().destroyed));
     socket.once('error', () => resolve(false));
   });
 }
