@@ -48,8 +48,10 @@ export class HostProcess {
       serialization: 'advanced',
       env,
     });
-    // Nothing of it keeps the plugin from ending.
+    // Nothing of it keeps the plugin from ending,
     this.#child.unref();
+    // but who waits for an answer learns of its end.
+    this.#child.once('disconnect', () => this.#child.ref());
     (this.#child.stderr as unknown as { unref(): void }).unref();
     this.#child.stderr!.on('data', (chunk: Buffer) => {
       this.#output = (this.#output + chunk.toString()).slice(-MAX_OUTPUT);

@@ -47,7 +47,8 @@ interface Call extends CallOptions {
 
 interface Sent {
   readonly call: Call;
-  readonly deadline: number;
+  /** When it counts as hung: set once a thread has it. */
+  deadline?: number;
 }
 
 /** What the token host answered instead of a value. */
@@ -153,7 +154,7 @@ export class TokenHost {
     if (this.#queue.length === 0 || this.#closed) return;
     if (!this.#process) return this.#startOrRefuse();
     if (!this.#channel) return;
-    const { sessions, callTimeoutMs } = this.#options;
+    const { sessions } = this.#options;
     // Twice as many as can be worked on: a thread that is done finds its next call there already. Refilled by halves,
     // so that under load a message carries several.
     if (this.#sent.size > sessions * 1.5) return;
@@ -165,9 +166,10 @@ export class TokenHost {
       if (call.signal.aborted) continue;
       const id = this.#nextId++;
       requests.push({ id, ask: call.build(this.#channel) });
-      this.#sent.set(id, { call, deadline: performance.now() + (call.timeoutMs ?? callTimeoutMs) });
+      this.#sent.set(id, { call });
     }
     if (requests.length === 0) return;
+    this.#startClocks();
     this.counters.token_host_calls += requests.length;
     this.counters.token_host_messages++;
     this.#process.request(requests);
@@ -231,13 +233,23 @@ export class TokenHost {
       } else sent?.call.resolve(reply.value);
     }
     if (this.#sent.size === 0) this.#stopWatch();
+    else this.#startClocks();
     if (this.#failuresInARow >= HOPELESS_AFTER) this.#process?.kill(`the module fails again and again: ${last}`);
     this.#flushSoon();
   }
 
+  /** What waits for a thread does not hang: the host gives calls out in order, and the first ones are being done. */
+  #startClocks(): void {
+    const { sessions, callTimeoutMs } = this.#options;
+    const now = performance.now();
+    for (const sent of [...this.#sent.values()].slice(0, sessions)) {
+      sent.deadline ??= now + (sent.call.timeoutMs ?? callTimeoutMs);
+    }
+  }
+
   #killIfHung(): void {
     const now = performance.now();
-    if ([...this.#sent.values()].some(({ deadline }) => deadline < now)) {
+    if ([...this.#sent.values()].some(({ deadline = Infinity }) => deadline < now)) {
       this.#process?.kill('the module hung');
     }
   }
