@@ -51,11 +51,12 @@ export interface Sealed {
 export interface Columns {
   readonly encrypt: 'works' | KmsErrorCode;
   readonly cached: 'works' | KmsErrorCode;
-  readonly cold: 'works' | KmsErrorCode;
+  /** Left out where asking once more would only make the token host wait longer before it starts again. */
+  readonly cold?: 'works' | KmsErrorCode;
   readonly status: 'ok' | RegExp | KmsErrorCode;
 }
 
-export const ALL_WELL: Columns = { encrypt: 'works', cached: 'works', cold: 'works', status: 'ok' };
+export const ALL_WELL = { encrypt: 'works', cached: 'works', cold: 'works', status: 'ok' } as const;
 
 /** SoftHSM2 behind a shim, for the tests of a file; `undefined` where it cannot be had, which is then said. */
 export async function shimmedToken(what: string): Promise<{ softHsm: SoftHsm; shim: Shim } | undefined> {
@@ -197,7 +198,7 @@ export class Rig {
     const found = {
       encrypt: await outcomeOf(() => this.#sealsAndOpens()),
       cached: await outcomeOf(() => this.opens(this.#cached!)),
-      cold: await outcomeOf(() => this.opens(this.cold())),
+      ...(columns.cold && { cold: await outcomeOf(() => this.opens(this.cold())) }),
       status: columns.status instanceof RegExp && columns.status.test(status) ? columns.status : status,
     };
     assert.deepEqual(found, columns);
