@@ -4,6 +4,7 @@ export { freePort } from './ports.ts';
 export { Shim } from './pkcs11-shim.ts';
 export { SoftHsm } from './softhsm.ts';
 export type { TokenOptions } from './softhsm.ts';
+export { newPin } from './token.ts';
 export type { Token } from './token.ts';
 export { deleteObjects, importAesKey, listObjects } from './token-objects.ts';
 export type { AesKeyImport, TokenObject } from './token-objects.ts';

@@ -48,6 +48,7 @@ interface Call extends CallOptions {
 
 interface Sent {
   readonly call: Call;
+  readonly op: OperationName;
   /** `undefined` while it may still wait for a thread. */
   deadline: number | undefined;
 }
@@ -167,8 +168,9 @@ export class TokenHost {
       // Who does not wait any more costs the token nothing.
       if (call.signal.aborted) continue;
       const id = this.#nextId++;
-      requests.push({ id, ask: call.build(this.#channel) });
-      this.#sent.set(id, { call, deadline: undefined });
+      const ask = call.build(this.#channel);
+      requests.push({ id, ask });
+      this.#sent.set(id, { call, op: ask.op, deadline: undefined });
     }
     if (requests.length === 0) return;
     this.#startClocks();
@@ -234,7 +236,9 @@ export class TokenHost {
     for (const reply of replies) {
       const sent = this.#sent.get(reply.id);
       this.#sent.delete(reply.id);
-      this.#failuresInARow = reply.failure?.kind === 'unavailable' ? this.#failuresInARow + 1 : 0;
+      if (reply.failure?.kind === 'unavailable') this.#failuresInARow++;
+      // tpm2-pkcs11 goes on finding tokens and keys when its TPM is gone.
+      else if (sent?.op !== 'token' && sent?.op !== 'list') this.#failuresInARow = 0;
       if (reply.failure) {
         last = reply.failure.message;
         sent?.call.reject(new TokenFailure(reply.failure));

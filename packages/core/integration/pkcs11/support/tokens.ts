@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { generateKey } from '../../../src/keyset/administration.ts';
@@ -6,6 +6,7 @@ import { pkcs11Provider } from '../../../src/providers/pkcs11/provider.ts';
 import type { Pkcs11Kek } from '../../../src/providers/pkcs11/pkcs11-kek.ts';
 import { SharedResources } from '../../../src/shared-resources.ts';
 import type { ResourceEvent } from '../../../src/shared-resources.ts';
+import { importAesKey } from '@teapot-kms/test-parts';
 import type { Token } from '@teapot-kms/test-parts';
 
 export const patient = () => ({ signal: AbortSignal.timeout(30_000) });
@@ -60,3 +61,22 @@ export function collectReports(): { readonly shared: SharedResources; readonly r
   const reports: ResourceEvent[] = [];
   return { shared: new SharedResources((event) => reports.push(event)), reports };
 }
+
+/** A store with one key that the test knows, put into the token from outside. */
+export async function importedKek(options: KekOptions, value: Uint8Array): Promise<Pkcs11Kek> {
+  const kek = openKek(options);
+  const { admin } = kek;
+  await generateKey({
+    readManifest: () => admin.readManifest(),
+    writeManifest: (manifest, revision) => admin.writeManifest(manifest, revision),
+    createKey: async (keyId) => {
+      mkdirSync(join(options.directory, 'keyset'), { mode: 0o700 });
+      await putKey(options, keyId, value);
+    },
+    destroyKey: (keyId) => admin.destroyKey(keyId),
+  });
+  return kek;
+}
+
+export const putKey = ({ token, label = 'kek' }: KekOptions, keyId: string, value: Uint8Array): Promise<void> =>
+  importAesKey(token, { id: Buffer.from(keyId).toString('hex'), label, value });

@@ -19,7 +19,7 @@ let module: Pkcs11 | undefined;
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
 process.on('disconnect', () => void end());
 process.on('message', (message: ToHost) => {
-  if (message.type === 'start') start(message);
+  if (message.type === 'start') void start(message);
   else if (message.type === 'requests') dispatcher?.add(message.requests.map(exact));
   else void end();
 });
@@ -28,13 +28,14 @@ function send(message: FromHost): void {
   if (process.connected) process.send!(message);
 }
 
-function start({ modulePath, sessions, publicKey }: Extract<ToHost, { type: 'start' }>): void {
+async function start({ modulePath, sessions, publicKey }: Extract<ToHost, { type: 'start' }>): Promise<void> {
   try {
     // Here and not in the threads: two at once must not initialise it.
     module = loadModule(modulePath);
     const agreement = new KeyAgreement();
     const key = agreement.agree(publicKey);
-    const workerData: WorkerData = { modulePath, channelKey: new Uint8Array(key.expose()) };
+    const ready = new Int32Array(new SharedArrayBuffer(4));
+    const workerData: WorkerData = { modulePath, channelKey: new Uint8Array(key.expose()), ready };
     key.wipe();
     pool = new Piscina({
       filename: new URL(`./worker${extname(import.meta.url)}`, import.meta.url).href,
@@ -58,10 +59,16 @@ function start({ modulePath, sessions, publicKey }: Extract<ToHost, { type: 'sta
         warmUp();
       },
     });
+    // Or a thread that still loads would be taken for one that hangs.
+    await untilReady(ready, sessions);
     send({ type: 'started', publicKey: agreement.publicKey });
   } catch (error) {
     send({ type: 'broken', message: describe(error) });
   }
+}
+
+async function untilReady(ready: Int32Array, threads: number): Promise<void> {
+  for (let now = 0; (now = Atomics.load(ready, 0)) < threads;) await Atomics.waitAsync(ready, 0, now).value;
 }
 
 async function end(): Promise<void> {

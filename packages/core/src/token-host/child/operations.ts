@@ -167,7 +167,11 @@ function keyInfo(session: Session, key: Handle, keyId: string, wanted: Mechanism
       return { mechanism: name, remarks: remarksOn(session, key), ...(publicKey && { publicKey }) };
     reasons.push(`${name}: ${reason}`);
   }
-  throw new OperationFailed('unusable', `key ${keyId} cannot wrap (${reasons.join('; ')})`);
+  // What may pass is no verdict on the key.
+  const kind = reasons.some((reason) => /CKR_(GENERAL_ERROR|FUNCTION_FAILED)/.test(reason))
+    ? 'unavailable'
+    : 'unusable';
+  throw new OperationFailed(kind, `key ${keyId} cannot wrap (${reasons.join('; ')})`);
 }
 
 /** Why a mechanism does not work. Trouble of the token's own is no reason: it is thrown, and tried again. */

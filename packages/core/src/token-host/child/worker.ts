@@ -10,6 +10,8 @@ import { loadModule } from './pkcs11.ts';
 export interface WorkerData {
   readonly modulePath: string;
   readonly channelKey: Uint8Array;
+  /** Shared by all: counts the threads that are ready. */
+  readonly ready: Int32Array;
 }
 
 /** What a worker is given at a time, and what comes back. */
@@ -20,9 +22,11 @@ export interface Done {
   readonly sessionsOpened: number;
 }
 
-const { modulePath, channelKey } = workerData as WorkerData;
+const { modulePath, channelKey, ready } = workerData as WorkerData;
 const channel = new SealedChannel(new SecretBytes(Buffer.from(channelKey.buffer)), 'host');
 const operations = new TokenOperations(loadModule(modulePath), channel);
+Atomics.add(ready, 0, 1);
+Atomics.notify(ready, 0);
 
 export default function work(requests: readonly Request[]): Done {
   const started = performance.now();
