@@ -35,7 +35,7 @@ if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modu
 fi
 # npm may have been told not to run install scripts (ignore-scripts, or none that is not approved): those that count.
 run_install_script() {
-  npm rebuild "$1" --foreground-scripts --ignore-scripts=false --loglevel=error
+  npm rebuild "$1" --ignore-scripts=false --loglevel=error
 }
 NODE=$PWD/node_modules/node/bin/node
 if [ ! -x "$NODE" ]; then run_install_script node; fi

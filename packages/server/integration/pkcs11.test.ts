@@ -97,19 +97,21 @@ test('10,000 Decrypts over 500 wrapped keys, cold, through the socket: 500 token
   site.shim.orders('latency C_Decrypt 5');
   site.shim.resetCounters();
   const clients = Array.from({ length: 8 }, () => new KmsClient(site.socket('hsm'), 60_000));
+  const calls = Array.from({ length: 10_000 }, (_, index) => wrapped[index % wrapped.length]!).values();
   let right = 0;
+  // So many at a time that all distinct ones are waited for at once, and fewer than an instance takes.
+  const work = async (client: KmsClient): Promise<void> => {
+    for (const { ciphertext, keyId } of calls) {
+      const opened = await client.decrypt(ciphertext, keyId, 'uid');
+      right += Number(opened.equals(plaintext));
+    }
+  };
   const seconds = await timed(() =>
-    Promise.all(
-      Array.from({ length: 10_000 }, async (_, index) => {
-        const { ciphertext, keyId } = wrapped[index % wrapped.length]!;
-        const opened = await clients[index % clients.length]!.decrypt(ciphertext, keyId, 'uid');
-        right += Number(opened.equals(plaintext));
-      }),
-    ),
+    Promise.all(Array.from({ length: 800 }, (_, index) => work(clients[index % clients.length]!))),
   );
   for (const client of clients) client.close();
   figure(
-    'seconds for 10,000 Decrypts over 500 wrapped keys through the socket, cold, 8 sessions, 5 ms a token call',
+    'seconds for 10,000 Decrypts (800 at a time) over 500 wrapped keys through the socket, cold, 8 sessions, 5 ms a token call',
     seconds.toFixed(2),
   );
   assert.is(right, 10_000);
