@@ -25,7 +25,14 @@ export default tseslint.config(
   },
   {
     // What a person reads in a terminal is printed here and nowhere else.
-    files: ['packages/server/src/cli/output.ts', 'scripts/**', 'k8s/e2e/src/**', 'test-parts/src/**', '**/test/**', '**/integration/**'],
+    files: [
+      'packages/server/src/cli/output.ts',
+      'scripts/**',
+      'k8s/e2e/src/**',
+      'test-parts/src/**',
+      '**/test/**',
+      '**/integration/**',
+    ],
     rules: { 'no-console': 'off' },
   },
   { files: ['**/*.js'], ...tseslint.configs.disableTypeChecked },

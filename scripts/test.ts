@@ -55,11 +55,11 @@ const steps: (Step | Step[])[] = [
   { name: 'openstack', command: `${runTests} --jobs 2 packages/core/integration/openstack`, env: fullEnv },
   { name: 'docs', command: `${runTests} docs/test` },
   ...KUBERNETES.map((version) => e2e(version, `e2e-${version}`, ['kills', 'v1', 'v2'])),
-  ...KUBERNETES.map((version) => e2e(version, `barbican-${version}`, ['barbican', 'barbican-migration'])),
+  ...KUBERNETES.map((version) => e2e(version, `barbican-${version}`, ['barbican'])),
   // These spend their time waiting, in the full run for minutes: all at once.
   KUBERNETES.flatMap((version) => [
     e2e(version, `outages-${version}`, ['outages']),
-    e2e(version, `barbican-outages-${version}`, ['barbican-outages']),
+    e2e(version, `barbican-outages-${version}`, ['barbican-outages', 'barbican-migration']),
   ]),
   { name: 'conformance', command: 'npm run --silent conformance', env: fullEnv },
   { name: 'secrets-in-logs', command: `node scripts/search-logs.ts ${logDirectory}` },
