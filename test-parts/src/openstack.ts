@@ -88,8 +88,8 @@ export class OpenStack {
     return new OpenStack(directory, ports, { keystone, barbican, state });
   }
 
-  get logs(): readonly string[] {
-    return ['keystone.log', 'barbican.log'].map((name) => join(this.directory, name));
+  get barbicanLog(): string {
+    return join(this.directory, 'barbican.log');
   }
 
   get barbicanDatabase(): string {

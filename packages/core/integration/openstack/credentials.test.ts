@@ -11,7 +11,7 @@ import { Authority } from './support/tls.ts';
 skipWithoutOpenStack();
 /** Seconds. */
 const TOKEN_TTL = 10;
-const cloud = await TestCloud.start({ tokenTtl: TOKEN_TTL });
+const cloud = await TestCloud.start({ tokenTtl: TOKEN_TTL, tokenCache: 1 });
 test.after.each(() => cloud.heal());
 test.after(() => cloud.stop());
 

@@ -123,8 +123,9 @@ export class TestCloud {
     const logs = process.env['TEAPOT_TEST_LOG_DIR'];
     if (logs !== undefined) {
       mkdirSync(logs, { recursive: true });
-      for (const log of this.openStack.logs)
-        copyFileSync(log, join(logs, `${basename(this.directory)}-${basename(log)}`));
+      // Not Keystone's: it logs each token that it refuses ("Could not find token"), whoever sent it.
+      const log = this.openStack.barbicanLog;
+      copyFileSync(log, join(logs, `${basename(this.directory)}-${basename(log)}`));
     }
     rmSync(this.directory, { recursive: true, force: true });
   }

@@ -72,6 +72,7 @@ export async function importedKek(options: KekOptions, value: Uint8Array): Promi
     createKey: async (keyId) => {
       mkdirSync(join(options.directory, 'keyset'), { mode: 0o700 });
       await putKey(options, keyId, value);
+      return {};
     },
     destroyKey: (keyId) => admin.destroyKey(keyId),
   });
