@@ -47,7 +47,8 @@ export type Sealed = Buffer;
 export interface Operations {
   /** Looks for the token. */
   token: { ask: { readonly token: TokenSelector }; answer: TokenInfo };
-  login: { ask: { readonly token: TokenSelector; readonly pin: Sealed }; answer: undefined };
+  /** Answers whether the token has looked at the PIN: not where somebody was logged in already. */
+  login: { ask: { readonly token: TokenSelector; readonly pin: Sealed }; answer: boolean };
   /** Looks for a key and tries what wraps under it. */
   key: { ask: KeyPlace & { readonly mechanism: MechanismName | 'auto' }; answer: KeyInfo };
   /** Whether the keys are still there (answers with those that are not), and whether the first of them still works. */

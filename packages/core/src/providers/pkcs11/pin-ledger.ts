@@ -23,8 +23,8 @@ export interface PinFlags {
   readonly locked: boolean;
 }
 
-/** CKR_OK; CKR_PIN_INCORRECT and the like; CKR_PIN_LOCKED. */
-export type LoginOutcome = 'ok' | 'refused' | 'locked';
+/** CKR_OK; CKR_PIN_INCORRECT and the like; CKR_PIN_LOCKED; somebody was logged in, so that the token did not look at the PIN. */
+export type LoginOutcome = 'ok' | 'refused' | 'locked' | 'already';
 
 /** Some tens of milliseconds and 32 MiB a guess: for a PIN of few digits only a little, but all that can be had here. */
 const SCRYPT = { N: 2 ** 15, r: 8, p: 1, maxmem: 64 * 2 ** 20 };
@@ -102,7 +102,7 @@ export class PinLedger {
    * @param pin - stays the caller's; neither kept nor wiped
    * @param flags - as the token tells them just now
    * @param login - C_Login and nothing else. What can fail before the token sees the PIN belongs before this call: a login that throws counts as
-   * one that the token may have refused. CKR_USER_ALREADY_LOGGED_IN is no answer about the PIN, so who may be logged in must not call this.
+   * one that the token may have refused.
    * Must end within two minutes.
    * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` where the token refused the PIN, or it was not tried, with the reason and what to do;
    * what `login` throws
@@ -140,6 +140,10 @@ export class PinLedger {
     };
     await this.#write(record, [begun, ...others]);
     const outcome = await this.#loggedIn(login);
+    if (outcome === 'already') {
+      await this.#write(record, record.pins).catch(() => undefined);
+      return;
+    }
     if (outcome === 'ok') {
       const good: Entry = { ...begun, outcome: 'good', attempts: 0, wasGood: true, at: now() };
       // A token has one PIN: another that was good is so no more. The login stands, whether or not this can be written.

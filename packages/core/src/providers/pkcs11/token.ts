@@ -97,8 +97,8 @@ export class Token {
         this.logins++;
         const build = (channel: SealedChannel) => ({ op: 'login', token: uri.token, pin: channel.seal(pin) }) as const;
         try {
-          await host.call(build, { owner: this, signal, timeoutMs: LOGIN_TIMEOUT_MS, once: true });
-          return 'ok';
+          const asked = await host.call(build, { owner: this, signal, timeoutMs: LOGIN_TIMEOUT_MS, once: true });
+          return asked ? 'ok' : 'already';
         } catch (error) {
           return loginOutcome(error);
         }

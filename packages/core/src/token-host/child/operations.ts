@@ -67,18 +67,19 @@ export class TokenOperations {
     list: ({ token, label }) => this.sessions.run(token, (session) => listKeys(session, label)),
   };
 
-  #login(session: Session, sealedPin: Sealed): undefined {
-    if (session.loggedIn) return undefined;
+  #login(session: Session, sealedPin: Sealed): boolean {
+    if (session.loggedIn) return false;
     const pin = this.#channel.open(sealedPin);
     try {
       // The binding takes a string only; it lives in this thread of the token host and nowhere else.
       session.module.C_Login(session.handle, pkcs11.CKU_USER, pin.expose().toString());
+      return true;
     } catch (error) {
       if (nameOf(error) !== 'CKR_USER_ALREADY_LOGGED_IN') throw error;
+      return false;
     } finally {
       pin.wipe();
     }
-    return undefined;
   }
 
   /**
