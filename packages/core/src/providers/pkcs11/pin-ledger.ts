@@ -139,6 +139,10 @@ export class PinLedger {
     };
     await this.#write(record, [begun, ...others]);
     const outcome = await this.#loggedIn(login);
+    if (outcome === 'already') {
+      await this.#write(record, record.pins).catch(() => undefined);
+      return;
+    }
     if (outcome === 'ok') {
       const good: Entry = { ...begun, outcome: 'good', attempts: 0, wasGood: true, at: now() };
       // A token has one PIN: another that was good is so no more. The login stands, whether or not this can be written.

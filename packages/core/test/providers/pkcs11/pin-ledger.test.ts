@@ -108,6 +108,14 @@ test('a wrong PIN is tried once, also after a restart, and the error says when i
   }
 });
 
+test('a PIN that the token did not look at leaves the record as it was', async () => {
+  const [good, other] = [newPin(), newPin()];
+  const ledger = await ledgerWithGood(good);
+  const before = recordIn(ledger);
+  await ledger.attempt(secret(other), CALM, () => Promise.resolve('already'));
+  assert.equal(recordIn(ledger), before);
+});
+
 test('a PIN that the token calls locked is not tried again', async () => {
   const pin = newPin();
   const ledger = newLedger();

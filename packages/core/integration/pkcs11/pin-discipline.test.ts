@@ -1,0 +1,145 @@
+// A wrong PIN costs a token one try, over sessions, instances, token hosts and restarts (ADR 0006): counted by the shim.
+import assert from 'node:assert/strict';
+import { scryptSync } from 'node:crypto';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { newPin, until } from '@teapot-kms/test-parts';
+import type { Shim } from '@teapot-kms/test-parts';
+import { test } from 'uvu';
+import type { Pkcs11Kek } from '../../src/providers/pkcs11/pkcs11-kek.ts';
+import { SharedResources } from '../../src/shared-resources.ts';
+import { rejectsWithCode } from '../../src/testing/index.ts';
+import { CKR, sealedKey, shimmedToken } from './support/rig.ts';
+import type { SealedKey } from './support/rig.ts';
+import { newDirectory, openKek, patient } from './support/tokens.ts';
+
+/** The same host over its restarts: a state directory, and the source of the PIN. */
+class Host {
+  readonly #shim: Shim;
+  readonly #key: SealedKey;
+  readonly #sessions: number;
+  readonly stateDirectory = join(newDirectory(), 'state');
+  readonly pinFile = join(newDirectory(), 'pin');
+
+  constructor(shim: Shim, key: SealedKey, pin = newPin(), sessions = 1) {
+    this.#sessions = sessions;
+    this.#shim = shim;
+    this.#key = key;
+    shim.clear();
+    shim.resetCounters();
+    this.pin = pin;
+  }
+
+  set pin(pin: string) {
+    writeFileSync(this.pinFile, pin, { mode: 0o600 });
+  }
+
+  open(shared: SharedResources, pinFile = this.pinFile): Pkcs11Kek {
+    const settings = { sessions: this.#sessions, stateDirectory: this.stateDirectory };
+    const { directory, label } = this.#key;
+    return openKek({ token: this.#shim, directory, label, pinFile, shared, settings });
+  }
+
+  /** Which of these PINs the record says to be good. */
+  goodPins(pins: readonly string[]): boolean[] {
+    const [name] = readdirSync(this.stateDirectory).filter((file) => /^pin-.*\.json$/.test(file));
+    const record = JSON.parse(readFileSync(join(this.stateDirectory, name!), 'utf8')) as {
+      salt: string;
+      pins: { hash: string; outcome: string }[];
+    };
+    const good = record.pins.filter(({ outcome }) => outcome === 'good').map(({ hash }) => hash);
+    const scrypt = { N: 2 ** 15, r: 8, p: 1, maxmem: 64 * 2 ** 20 };
+    const hashOf = (pin: string) => scryptSync(pin, Buffer.from(record.salt, 'hex'), 32, scrypt).toString('hex');
+    return pins.map((pin) => good.includes(hashOf(pin)));
+  }
+
+  /** The plugin runs once, with so many instances, each of which asks for the key at once. */
+  async run(instances: number, ask: (kek: Pkcs11Kek) => Promise<unknown>): Promise<void> {
+    const shared = new SharedResources();
+    const keks = Array.from({ length: instances }, () => this.open(shared));
+    try {
+      await Promise.all(keks.map(ask));
+    } finally {
+      await Promise.all(keks.map((kek) => kek.close()));
+    }
+  }
+}
+
+const works = (kek: Pkcs11Kek) => kek.describe(patient());
+const fails = (kek: Pkcs11Kek) => rejectsWithCode(() => kek.describe(patient()), 'ERR_KMS_STORE_UNAVAILABLE');
+
+const parts = await shimmedToken('PIN discipline on SoftHSM2');
+if (parts) {
+  const { shim } = parts;
+  const key = await sealedKey(shim, 1);
+
+  test('a wrong PIN is one C_Login over ten restarts with two instances and eight sessions; a new PIN is one more', async () => {
+    const host = new Host(shim, key, newPin(), 8);
+    for (let restart = 0; restart <= 10; restart++) {
+      await host.run(2, async (kek) => assert.match((await fails(kek)).message, /refused the PIN/));
+    }
+    assert.equal(shim.calls('C_Login'), 1);
+    assert.ok(shim.calls('C_OpenSession') > 11, 'the token was asked each time');
+    host.pin = shim.pin;
+    await host.run(2, works);
+    assert.equal(shim.calls('C_Login'), 2);
+  });
+
+  test('a wrong PIN is one C_Login for eight unwraps at once, and again and again', async () => {
+    const host = new Host(shim, key, newPin(), 8);
+    await host.run(2, async (kek) => {
+      for (let round = 0; round < 3; round++) {
+        await Promise.all(Array.from({ length: 8 }, () => fails(kek)));
+        await new Promise((resolve) => setTimeout(resolve, 600));
+      }
+    });
+    assert.equal(shim.calls('C_Login'), 1);
+  });
+
+  test('a locked PIN is not tried again, and the error says what it is', async () => {
+    const host = new Host(shim, key, shim.pin);
+    shim.orders(`fail C_Login ${String(CKR.pinLocked)}`);
+    for (let restart = 0; restart < 3; restart++) {
+      await host.run(2, async (kek) => assert.match((await fails(kek)).message, /its PIN is locked/));
+    }
+    assert.equal(shim.calls('C_Login'), 1);
+  });
+
+  test('a PIN that was good is tried after each crash in C_Login', async () => {
+    const host = new Host(shim, key, shim.pin);
+    await host.run(1, works);
+    shim.orders('segfault C_Login 3');
+    for (let restart = 0; restart < 3; restart++) await host.run(1, fails);
+    await host.run(1, works);
+    assert.equal(shim.calls('C_Login'), 5);
+  });
+
+  test('a crash in C_Login may hide a refusal: a PIN that was never good is tried twice, and then no more', async () => {
+    const host = new Host(shim, key);
+    shim.orders('segfault C_Login');
+    for (let restart = 0; restart < 4; restart++) await host.run(2, fails);
+    assert.equal(shim.calls('C_Login'), 2);
+    host.pin = shim.pin;
+    shim.clear();
+    await host.run(2, works);
+    assert.equal(shim.calls('C_Login'), 3);
+  });
+
+  test('a wrong PIN that comes when another instance has just logged in costs no try, and does not pass for good', async () => {
+    const host = new Host(shim, key, shim.pin, 2);
+    const wrongPin = join(newDirectory(), 'pin');
+    writeFileSync(wrongPin, newPin(), { mode: 0o600 });
+    const shared = new SharedResources();
+    const [right, wrong] = [host.open(shared), host.open(shared, wrongPin)];
+    // Both find nobody logged in; the second waits for the lock until the first has done it.
+    shim.orders('latency C_Login 500');
+    const first = works(right);
+    await until('the first logs in', () => shim.calls('C_Login') === 1, { everyMs: 5 });
+    await Promise.all([first, works(wrong)]);
+    assert.equal(shim.calls('C_Login'), 1);
+    await Promise.all([right.close(), wrong.close()]);
+    assert.deepEqual(host.goodPins([shim.pin, readFileSync(wrongPin, 'utf8')]), [true, false]);
+  });
+}
+
+test.run();
