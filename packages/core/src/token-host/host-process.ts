@@ -34,6 +34,7 @@ export class HostProcess {
   readonly #ended: Promise<void>;
   #channel: SealedChannel | undefined;
   #output = '';
+  #threads = 1;
   #killedFor: string | undefined;
   /** Resolves with what seals for it once the module is initialised; never when it ends before. */
   readonly started: Promise<SealedChannel>;
@@ -58,6 +59,7 @@ export class HostProcess {
     this.started = promise;
     this.#child.on('message', (message: FromHost) => {
       if (message.type === 'replies') options.onReplies(message.replies, message.sessionsOpened);
+      else if (message.type === 'thread') this.#threads++;
       else if (message.type === 'broken') this.kill(`the module cannot be used: ${message.message}`);
       else {
         this.#channel = new SealedChannel(this.#agreement.agree(message.publicKey), 'plugin');
@@ -75,6 +77,11 @@ export class HostProcess {
     });
     const { modulePath, sessions } = options;
     this.#send({ type: 'start', modulePath, sessions, publicKey: this.#agreement.publicKey });
+  }
+
+  /** Threads that take calls. */
+  get threads(): number {
+    return this.#threads;
   }
 
   get pid(): number | undefined {

@@ -101,5 +101,7 @@ export type ToHost =
 /** From the token host to the plugin. */
 export type FromHost =
   | { readonly type: 'started'; readonly publicKey: Buffer }
+  /** One thread more than the first has loaded. */
+  | { readonly type: 'thread' }
   | { readonly type: 'broken'; readonly message: string }
   | { readonly type: 'replies'; readonly replies: readonly Reply[]; readonly sessionsOpened: number };

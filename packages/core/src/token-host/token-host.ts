@@ -252,9 +252,9 @@ export class TokenHost {
 
   /** Threads take calls in order: only so many of the oldest are under way, and the wait of the others is no hang. */
   #startClocks(): void {
-    const { sessions, callTimeoutMs } = this.#options;
+    const { callTimeoutMs } = this.#options;
     const now = performance.now();
-    for (const sent of [...this.#sent.values()].slice(0, sessions)) {
+    for (const sent of [...this.#sent.values()].slice(0, this.#process?.threads)) {
       sent.deadline ??= now + (sent.call.timeoutMs ?? callTimeoutMs);
     }
   }

@@ -17,7 +17,6 @@ function dispatcherWith(threads: number) {
   const batches: Batch[] = [];
   const messages: { replies: readonly Reply[]; sessionsOpened: number }[] = [];
   const dispatcher = new Dispatcher({
-    threads,
     run: (requests) => {
       const { promise, resolve, reject } = Promise.withResolvers<Done>();
       const finish = (eachMs = 10, sessionsOpened = 0) => {
@@ -29,6 +28,7 @@ function dispatcherWith(threads: number) {
     },
     onReplies: (replies, sessionsOpened) => messages.push({ replies, sessionsOpened }),
   });
+  for (let thread = 0; thread < threads; thread++) dispatcher.addThread();
   return { dispatcher, batches, messages };
 }
 
@@ -73,6 +73,14 @@ test('of a fast token a thread gets many requests at a time, at most 32', async 
   const before = made.batches.length;
   made.dispatcher.add(requests(100));
   assert.is(made.batches[before]!.requests.length, 32);
+});
+
+test('without a thread requests wait for the first', () => {
+  const { dispatcher, batches } = dispatcherWith(0);
+  dispatcher.add(requests(2));
+  assert.is(batches.length, 0);
+  dispatcher.addThread();
+  assert.is(batches.length, 1);
 });
 
 test('free threads share what there is', async () => {

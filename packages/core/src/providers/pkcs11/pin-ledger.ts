@@ -149,7 +149,6 @@ export class PinLedger {
       await this.#write(record, [good, ...others.filter((entry) => !entry.wasGood)]).catch(() => undefined);
       return;
     }
-    if (outcome === 'already') return this.#write(record, record.pins).catch(() => undefined);
     const refused: Entry = { ...begun, outcome, wasGood: false, at: now() };
     const error = this.#refusal(refused);
     // Where that cannot be written there is at least the attempt.

@@ -2,7 +2,6 @@ import type { Reply, Request } from '../protocol.ts';
 import type { Done } from './worker.ts';
 
 export interface DispatcherOptions {
-  readonly threads: number;
   readonly run: (requests: readonly Request[]) => Promise<Done>;
   /** Gets the replies that are there at the end of a turn of the event loop, all at once. */
   readonly onReplies: (replies: readonly Reply[], sessionsOpened: number) => void;
@@ -16,7 +15,7 @@ const MAX_BATCH = 32;
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #queue: Request[] = [];
-  #free: number;
+  #free = 0;
   /** ms that one operation takes, as a running mean. */
   #meanMs = BATCH_MS;
   #replies: Reply[] = [];
@@ -24,7 +23,12 @@ export class Dispatcher {
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
-    this.#free = options.threads;
+  }
+
+  /** There is one thread more. */
+  addThread(): void {
+    this.#free++;
+    this.#dispatch();
   }
 
   add(requests: readonly Request[]): void {

@@ -39,29 +39,27 @@ async function start({ modulePath, sessions, publicKey }: Extract<ToHost, { type
     key.wipe();
     pool = new Piscina({
       filename: new URL(`./worker${extname(import.meta.url)}`, import.meta.url).href,
-      // The first call must not wait until all threads are there; they come with the warm-up after it.
+      // The first call must not wait for all of them to load.
       minThreads: 1,
       maxThreads: sessions,
       idleTimeout: Infinity,
       workerData,
     });
     const running = pool;
-    let cold = true;
-    const warmUp = () => {
-      if (cold) for (let thread = 1; thread < sessions; thread++) void running.run([]);
-      cold = false;
-    };
     dispatcher = new Dispatcher({
-      threads: sessions,
       run: (requests) => running.run(requests),
-      onReplies: (replies, sessionsOpened) => {
-        send({ type: 'replies', replies, sessionsOpened });
-        warmUp();
-      },
+      onReplies: (replies, sessionsOpened) => send({ type: 'replies', replies, sessionsOpened }),
     });
-    // Or a thread that still loads would be taken for one that hangs.
-    await untilReady(ready, sessions);
+    await untilReady(ready, 1);
+    dispatcher.addThread();
     send({ type: 'started', publicKey: agreement.publicKey });
+    // A task for each makes the pool start the others. Only those that have loaded count: what waits for one does not hang.
+    for (let thread = 2; thread <= sessions; thread++) void running.run([]);
+    for (let thread = 2; thread <= sessions; thread++) {
+      await untilReady(ready, thread);
+      dispatcher.addThread();
+      send({ type: 'thread' });
+    }
   } catch (error) {
     send({ type: 'broken', message: describe(error) });
   }

@@ -183,6 +183,7 @@ function trial(session: Session, key: Handle, keyId: string, name: MechanismName
     const { kind, message } = failureOf(error);
     if (
       kind === 'no-login' ||
+      kind === 'forbidden' ||
       /^CKR_(DEVICE|TOKEN|SESSION|HOST|CRYPTOKI|OBJECT_HANDLE|KEY_HANDLE|OPERATION)/.test(message)
     ) {
       throw error;
