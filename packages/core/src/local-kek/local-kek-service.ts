@@ -182,7 +182,9 @@ export class LocalKekService implements KmsService {
   }
 
   async #unwrapAndOpen(envelope: Envelope, { signal }: CallContext): Promise<Buffer> {
-    const description = await this.#describedWith(envelope.keyId, signal);
+    const description = this.#knows(envelope.keyId)
+      ? this.#description!
+      : await this.#describedWith(envelope.keyId, signal);
     const kek = await unlessAborted(this.#unwrapper.unwrap(envelope, description.contextId), signal);
     if (this.#closed) throw this.#notReady();
     return this.#open(kek, envelope);
@@ -214,12 +216,15 @@ export class LocalKekService implements KmsService {
     return { ciphertext: kek.seal(plaintext), keyId: kek.keyId };
   }
 
+  #knows(keyId: string): boolean {
+    return this.#description?.keys.some((key) => key.id === keyId) ?? false;
+  }
+
   /** What the token describes; looked up anew, once, when it does not list `keyId` yet (design D4). */
   async #describedWith(keyId: string, signal: AbortSignal): Promise<RemoteKekDescription> {
-    const known = () => this.#description?.keys.some((key) => key.id === keyId) ?? false;
-    const looked = known() || this.#unknown.has(keyId) || (await unlessAborted(this.#refresher.refresh(), signal));
+    const looked = this.#unknown.has(keyId) || (await unlessAborted(this.#refresher.refresh(), signal));
     if (!this.#description) throw this.#notReady();
-    if (known()) return this.#description;
+    if (this.#knows(keyId)) return this.#description;
     if (!looked) throw cannotLook(keyId, this.#health.lastError);
     if (this.#unknown.add(keyId)) {
       this.#counters.unknown_keys++;
