@@ -1,5 +1,6 @@
 import { unlessAborted } from '../abort.ts';
 import { KmsError } from '../errors.ts';
+import { FailureStreak } from './failure-streak.ts';
 import { FairQueue } from './fair-queue.ts';
 import { HostProcess } from './host-process.ts';
 import type { Ask, Failure, OperationName, Operations, Reply } from './protocol.ts';
@@ -72,8 +73,6 @@ const LONGEST_WAIT_MS = 30_000;
 const SOUND_AFTER_MS = 60_000;
 /** Calls wait for a restart that is at most so many ms away. */
 const WORTH_WAITING_MS = 1_000;
-/** Failures in a row, over all sessions, after which only a new process is tried: some libraries never reconnect. */
-const HOPELESS_AFTER = 5;
 
 /**
  * The plugin's side of the token host: one child process for each module, started when it is first needed, killed when
@@ -98,7 +97,7 @@ export class TokenHost {
   #nextId = 1;
   #bornAt = 0;
   #deaths = 0;
-  #failuresInARow = 0;
+  #streak = new FailureStreak();
   #notBefore = 0;
   #lastEnd = '';
   #closed = false;
@@ -131,6 +130,11 @@ export class TokenHost {
       this.#flushSoon();
     });
     return unlessAborted(answer, options.signal) as Promise<Operations[Name]['answer']>;
+  }
+
+  /** Whoever made calls as `owner` makes no more. */
+  forget(owner: object): void {
+    this.#streak.forget(owner);
   }
 
   async close(): Promise<void> {
@@ -198,7 +202,7 @@ export class TokenHost {
     const { modulePath, sessions, withheld = [], report } = this.#options;
     this.counters.token_host_starts++;
     this.#bornAt = performance.now();
-    this.#failuresInARow = 0;
+    this.#streak = new FailureStreak();
     const host = new HostProcess({
       modulePath,
       sessions,
@@ -226,7 +230,7 @@ export class TokenHost {
     for (const reply of replies) {
       const sent = this.#sent.get(reply.id);
       this.#sent.delete(reply.id);
-      this.#failuresInARow = reply.failure?.kind === 'unavailable' ? this.#failuresInARow + 1 : 0;
+      if (sent) this.#streak.note(sent.call.owner, reply.failure?.kind !== 'unavailable');
       if (reply.failure) {
         last = reply.failure.message;
         sent?.call.reject(new TokenFailure(reply.failure));
@@ -234,7 +238,7 @@ export class TokenHost {
     }
     if (this.#sent.size === 0) this.#stopWatch();
     else this.#startClocks();
-    if (this.#failuresInARow >= HOPELESS_AFTER) this.#process?.kill(`the module fails again and again: ${last}`);
+    if (this.#streak.hopeless) this.#process?.kill(`the module fails again and again: ${last}`);
     this.#flushSoon();
   }
 

@@ -120,6 +120,7 @@ export class Pkcs11Kek implements RemoteKek {
 
   async close(): Promise<void> {
     this.#closed = true;
+    if (this.#token) this.#lease?.resource.forget(this.#token);
     await this.#lease?.release();
   }
 
