@@ -59,6 +59,23 @@ if (parts) {
       const [p50, p99] = [0.5, 0.99].map((share) => times.toSorted((a, b) => a - b)[times.length * share]!);
       figure('a cold Decrypt alone, token of 15–30 µs', `p50 ${p50!.toFixed(2)} ms, p99 ${p99!.toFixed(2)} ms`);
     }));
+
+  test('what waits for a slow token does not count as hung', () => {
+    const settings = { sessions: 1, callTimeout: '700ms' };
+    return Rig.started({ shim, key, settings, service: { probeIntervalMs: HOUR } }, async (rig) => {
+      shim.orders('latency C_Decrypt 400');
+      await Promise.all(Array.from({ length: 5 }, () => rig.opens(rig.cold())));
+      assert.equal(rig.counter('token_host_starts'), 1);
+    });
+  });
+
+  test('in direct mode each Decrypt is a use of the key in the token, of the same ciphertext too', () =>
+    Rig.started({ ...rigOptions, service: { direct: true, probeIntervalMs: HOUR } }, async (rig) => {
+      const sealed = rig.cold();
+      shim.resetCounters();
+      await Promise.all(Array.from({ length: 20 }, () => rig.opens(sealed)));
+      assert.equal(shim.calls('C_Decrypt'), 20);
+    }));
 }
 
 test.run();

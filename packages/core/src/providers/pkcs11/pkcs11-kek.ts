@@ -5,13 +5,12 @@ import { KmsError } from '../../errors.ts';
 import { MANIFEST_NAME } from '../../keyset/manifest.ts';
 import type { Manifest } from '../../keyset/manifest.ts';
 import type { RemoteContext, RemoteKek, RemoteKekDescription } from '../../local-kek/remote-kek.ts';
-import { SingleFlight } from '../../local-kek/single-flight.ts';
 import type { Remark } from '../../remark.ts';
 import type { SecretBytes } from '../../secret-bytes.ts';
 import type { Lease, SharedResources } from '../../shared-resources.ts';
 import { checkBinding } from '../../token-host/binding.ts';
 import { isRsa, wrappedForm } from '../../token-host/mechanism-name.ts';
-import type { KeyInfo, KeyPlace, Sealed } from '../../token-host/protocol.ts';
+import type { KeyInfo, KeyPlace } from '../../token-host/protocol.ts';
 import { wrapWithPublicKey } from '../../token-host/rsa-oaep.ts';
 import type { SealedChannel } from '../../token-host/sealed-channel.ts';
 import { TokenHost } from '../../token-host/token-host.ts';
@@ -37,7 +36,6 @@ export class Pkcs11Kek implements RemoteKek {
   readonly #shared: SharedResources;
   readonly #keys = new Map<string, Promise<KeyInfo>>();
   readonly #budgets = new Map<string, WrapBudget>();
-  readonly #unwraps = new SingleFlight<{ sealed: Sealed; channel: SealedChannel }>();
   #lease: Lease<TokenHost> | undefined;
   #token: Token | undefined;
   #manifest: Manifest | undefined;
@@ -92,18 +90,15 @@ export class Pkcs11Kek implements RemoteKek {
       throw new KmsError('ERR_KMS_UNWRAP_FAILED', `${wrapped.length} bytes are no wrapped local KEK`);
     }
     const place = this.#place(keyId);
-    const { sealed, channel } = await this.#unwraps.run(`${keyId} ${wrapped.toString('base64')}`, async () => {
-      let used: SealedChannel | undefined;
-      const answer = await this.token().call(
-        (channel) => {
-          used = channel;
-          return { op: 'unwrap', ...place, wrapped };
-        },
-        { signal },
-      );
-      return { sealed: answer, channel: used! };
-    });
-    return channel.open(sealed);
+    let used: SealedChannel | undefined;
+    const sealed = await this.token().call(
+      (channel) => {
+        used = channel;
+        return { op: 'unwrap', ...place, wrapped };
+      },
+      { signal },
+    );
+    return used!.open(sealed);
   }
 
   watch(onChange: () => void): () => void {
@@ -119,8 +114,8 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   async close(): Promise<void> {
+    if (this.#token && !this.#closed) this.#lease?.resource.forget(this.#token);
     this.#closed = true;
-    if (this.#token) this.#lease?.resource.forget(this.#token);
     await this.#lease?.release();
   }
 
