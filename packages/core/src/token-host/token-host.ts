@@ -1,6 +1,7 @@
 import { unlessAborted } from '../abort.ts';
 import { KmsError } from '../errors.ts';
 import { BackOff } from './back-off.ts';
+import { FailureStreak } from './failure-streak.ts';
 import { FairQueue } from './fair-queue.ts';
 import { HostProcess } from './host-process.ts';
 import type { Ask, Failure, OperationName, Operations, Reply } from './protocol.ts';
@@ -69,8 +70,6 @@ const START_TIMEOUT_MS = 30_000;
 const WATCH_MS = 100;
 /** Calls wait for a restart that is at most so many ms away. */
 const WORTH_WAITING_MS = 1_000;
-/** Failures in a row, over all sessions, after which only a new process is tried: some libraries never reconnect. */
-const HOPELESS_AFTER = 5;
 
 /**
  * The plugin's side of the token host: one child process for each module, started when it is first needed, killed when
@@ -95,7 +94,7 @@ export class TokenHost {
   #flushing = false;
   #nextId = 1;
   #bornAt = 0;
-  #failuresInARow = 0;
+  #streak = new FailureStreak();
   #lastEnd = '';
   #closed = false;
 
@@ -134,6 +133,11 @@ export class TokenHost {
   /** Goes on in a new process: in some modules one sees only the keys that were there when it began. */
   renew(reason: string): void {
     this.#process?.kill(reason);
+  }
+
+  /** Whoever made calls as `owner` makes no more. */
+  forget(owner: object): void {
+    this.#streak.forget(owner);
   }
 
   async close(): Promise<void> {
@@ -202,7 +206,7 @@ export class TokenHost {
     const { modulePath, sessions, withheld = [], report } = this.#options;
     this.counters.token_host_starts++;
     this.#bornAt = performance.now();
-    this.#failuresInARow = 0;
+    this.#streak = new FailureStreak();
     let host: HostProcess;
     try {
       host = new HostProcess({
@@ -236,9 +240,9 @@ export class TokenHost {
     for (const reply of replies) {
       const sent = this.#sent.get(reply.id);
       this.#sent.delete(reply.id);
-      if (reply.failure?.kind === 'unavailable') this.#failuresInARow++;
+      if (sent && reply.failure?.kind === 'unavailable') this.#streak.note(sent.call.owner, false);
       // tpm2-pkcs11 goes on finding tokens and keys when its TPM is gone.
-      else if (sent?.op !== 'token' && sent?.op !== 'list') this.#failuresInARow = 0;
+      else if (sent && sent.op !== 'token' && sent.op !== 'list') this.#streak.note(sent.call.owner, true);
       if (reply.failure) {
         last = reply.failure.message;
         sent?.call.reject(new TokenFailure(reply.failure));
@@ -246,7 +250,7 @@ export class TokenHost {
     }
     if (this.#sent.size === 0) this.#stopWatch();
     this.#startClocks();
-    if (this.#failuresInARow >= HOPELESS_AFTER) this.#process?.kill(`the module fails again and again: ${last}`);
+    if (this.#streak.hopeless) this.#process?.kill(`the module fails again and again: ${last}`);
     this.#flushSoon();
   }
 

@@ -9,7 +9,7 @@ import { KmsError } from '../../../src/errors.ts';
 import type { KmsErrorCode } from '../../../src/errors.ts';
 import { LocalKekService } from '../../../src/local-kek/local-kek-service.ts';
 import type { LocalKekServiceOptions } from '../../../src/local-kek/local-kek-service.ts';
-import type { ServiceEvent } from '../../../src/service.ts';
+import type { CallContext, ServiceEvent } from '../../../src/service.ts';
 import type { ResourceEvent } from '../../../src/shared-resources.ts';
 import { rememberSecret } from '../../../src/testing/index.ts';
 import { collectReports, newDirectory, newKek, openKek, patient, use } from './tokens.ts';
@@ -216,8 +216,8 @@ export class Rig {
     await this.expect(columns);
   }
 
-  async opens(sealed: Sealed): Promise<void> {
-    const plaintext = await this.service.decrypt(sealed, patient());
+  async opens(sealed: Sealed, context: CallContext = patient()): Promise<void> {
+    const plaintext = await this.service.decrypt(sealed, context);
     // Not an outcome like others: a wrong plaintext must never be.
     if (!plaintext.equals(sealed.plaintext)) throw new Error('a wrong plaintext');
   }

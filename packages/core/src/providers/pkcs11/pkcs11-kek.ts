@@ -122,6 +122,7 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   async close(): Promise<void> {
+    if (this.#token && !this.#closed) this.#lease?.resource.forget(this.#token);
     this.#closed = true;
     await this.#lease?.release();
   }

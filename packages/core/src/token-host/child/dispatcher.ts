@@ -3,13 +3,15 @@ import type { Done } from './worker.ts';
 
 export interface DispatcherOptions {
   readonly run: (requests: readonly Request[]) => Promise<Done>;
-  /** Gets the replies that are there at the end of a turn of the event loop, all at once. */
+  /** Gets the replies that are there at the end of a turn of the event loop, or that were gathered while all threads are busy. */
   readonly onReplies: (replies: readonly Reply[], sessionsOpened: number) => void;
 }
 
 /** A thread is given what it can do in about so many ms: a fast token must not wait for messages between threads. */
 const BATCH_MS = 1;
 const MAX_BATCH = 32;
+/** ms for which replies are gathered while more requests wait here: their threads need no answer to go on. */
+const GATHER_MS = 1;
 
 /** Gives requests to threads that are free, and gathers what they answer. */
 export class Dispatcher {
@@ -20,6 +22,7 @@ export class Dispatcher {
   #meanMs = BATCH_MS;
   #replies: Reply[] = [];
   #sessionsOpened = 0;
+  #gathering: NodeJS.Timeout | undefined;
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
@@ -62,12 +65,18 @@ export class Dispatcher {
   }
 
   #answer(replies: readonly Reply[], sessionsOpened: number): void {
-    if (this.#replies.length === 0) setImmediate(() => this.#flush());
     this.#replies.push(...replies);
     this.#sessionsOpened += sessionsOpened;
+    this.#gathering ??= setTimeout(() => this.#flush(), GATHER_MS);
+    setImmediate(() => {
+      if (this.#queue.length === 0 || this.#replies.length >= this.#options.threads / 2) this.#flush();
+    });
   }
 
   #flush(): void {
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
+    if (this.#replies.length === 0) return;
     const replies = this.#replies;
     this.#replies = [];
     this.#options.onReplies(replies, this.#sessionsOpened);

@@ -130,32 +130,49 @@ export class Sessions {
 /** Blanks, as the standard says; some modules leave zero bytes. */
 const withoutPadding = (text: string): string => text.replace(/[\0 ]+$/, '');
 
-/** Looks for the one token that is meant. */
-export function findToken(
-  module: Pkcs11,
-  selector: TokenSelector,
-): { slot: Handle; info: Omit<TokenInfo, 'loggedIn'> } {
-  const found = module.C_GetSlotList(true).flatMap((slot) => {
-    const raw = module.C_GetTokenInfo(slot);
-    const info = {
-      label: withoutPadding(raw.label),
-      manufacturer: withoutPadding(raw.manufacturerID),
-      serial: withoutPadding(raw.serialNumber),
-      model: withoutPadding(raw.model),
-      loginRequired: (raw.flags & pkcs11.CKF_LOGIN_REQUIRED) !== 0,
-      pinFinalTry: (raw.flags & pkcs11.CKF_USER_PIN_FINAL_TRY) !== 0,
-      pinLocked: (raw.flags & pkcs11.CKF_USER_PIN_LOCKED) !== 0,
-    };
-    const { slotId, ...texts } = selector;
-    const matches =
-      (slotId === undefined || slotId === Number(slot.readBigUInt64LE())) &&
-      (Object.keys(texts) as (keyof typeof texts)[]).every((name) => texts[name] === info[name]);
-    return matches ? [{ slot, info }] : [];
-  });
+/**
+ * Looks for the one token that is meant.
+ * @throws OperationFailed `unavailable` where there is none, or several; what the module throws for a slot, where it may have been in that one
+ */
+export function findToken(module: Pkcs11, selector: TokenSelector): FoundToken {
+  const found: FoundToken[] = [];
+  let unreadable: unknown;
+  for (const slot of module.C_GetSlotList(true)) {
+    try {
+      const info = tokenInfo(module, slot);
+      if (matches(slot, info, selector)) found.push({ slot, info });
+    } catch (error) {
+      unreadable = error;
+    }
+  }
   if (found.length === 1) return found[0]!;
+  if (found.length === 0 && unreadable) throw unreadable as Error;
   const wanted = Object.entries(selector).map(([name, value]) => `${name} "${String(value)}"`);
   const message = `${found.length === 0 ? 'no token' : `${found.length} tokens`} with ${wanted.join(', ')}`;
   throw new OperationFailed('unavailable', found.length === 0 ? message : `${message}: name one more precisely`);
+}
+
+interface FoundToken {
+  readonly slot: Handle;
+  readonly info: Omit<TokenInfo, 'loggedIn'>;
+}
+
+function tokenInfo(module: Pkcs11, slot: Handle): FoundToken['info'] {
+  const raw = module.C_GetTokenInfo(slot);
+  return {
+    label: withoutPadding(raw.label),
+    manufacturer: withoutPadding(raw.manufacturerID),
+    serial: withoutPadding(raw.serialNumber),
+    model: withoutPadding(raw.model),
+    loginRequired: (raw.flags & pkcs11.CKF_LOGIN_REQUIRED) !== 0,
+    pinFinalTry: (raw.flags & pkcs11.CKF_USER_PIN_FINAL_TRY) !== 0,
+    pinLocked: (raw.flags & pkcs11.CKF_USER_PIN_LOCKED) !== 0,
+  };
+}
+
+function matches(slot: Handle, info: FoundToken['info'], { slotId, ...texts }: TokenSelector): boolean {
+  if (slotId !== undefined && slotId !== Number(slot.readBigUInt64LE())) return false;
+  return (Object.keys(texts) as (keyof typeof texts)[]).every((name) => texts[name] === info[name]);
 }
 
 function mayBeTheSession(error: unknown): boolean {
