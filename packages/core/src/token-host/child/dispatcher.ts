@@ -17,6 +17,7 @@ const GATHER_MS = 1;
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #queue: Request[] = [];
+  #threads = 0;
   #free = 0;
   /** ms that one operation takes, as a running mean. */
   #meanMs = BATCH_MS;
@@ -30,6 +31,7 @@ export class Dispatcher {
 
   /** There is one thread more. */
   addThread(): void {
+    this.#threads++;
     this.#free++;
     this.#dispatch();
   }
@@ -69,7 +71,7 @@ export class Dispatcher {
     this.#sessionsOpened += sessionsOpened;
     this.#gathering ??= setTimeout(() => this.#flush(), GATHER_MS);
     setImmediate(() => {
-      if (this.#queue.length === 0 || this.#replies.length >= this.#options.threads / 2) this.#flush();
+      if (this.#queue.length === 0 || this.#replies.length >= this.#threads / 2) this.#flush();
     });
   }
 
