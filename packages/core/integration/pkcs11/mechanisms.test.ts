@@ -1,95 +1,179 @@
-// Which mechanism is chosen, and a token that makes its own IVs.
+// Which mechanism wraps, on tokens that offer less than SoftHSM2 does, or insist on an IV of their own.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type { Shim } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
-import { SecretBytes } from '../../src/secret-bytes.ts';
-import { rejectsWithCode } from '../../src/testing/index.ts';
 import type { Pkcs11Kek } from '../../src/providers/pkcs11/pkcs11-kek.ts';
-import { shimmedToken } from './support/rig.ts';
-import { newDirectory, newKek, patient } from './support/tokens.ts';
+import { SecretBytes } from '../../src/secret-bytes.ts';
+import { rejectsWithCode, rememberSecret } from '../../src/testing/index.ts';
+import type { MechanismName } from '../../src/token-host/mechanism-name.ts';
+import { parseWrappedForm } from '../../src/token-host/mechanism-name.ts';
+import { CKR, shimmedToken } from './support/rig.ts';
+import { importedKek, newDirectory, newKek, openKek, patient } from './support/tokens.ts';
+import type { KekOptions } from './support/tokens.ts';
 
-const CKM = {
-  rsaKeyPairGen: 0x0,
-  rsaOaep: 0x9,
-  aesKeyGen: 0x1080,
-  keyWrap: 0x2109,
-  keyWrapPad: 0x210a,
-  aesGcm: 0x1087,
-};
+const UNAVAILABLE = 'ERR_KMS_STORE_UNAVAILABLE';
 
-/** The first byte of what is wrapped (`token-host/mechanism-name.ts`). */
-const CODES = { 'aes-gcm': 1, 'aes-key-wrap-pad': 2, 'aes-key-wrap': 3, 'rsa-oaep-sha256': 4, 'rsa-oaep-sha1': 5 };
+const CKM = { rsaGen: 0x0, oaep: 0x9, aesGen: 0x1080, gcm: 0x1087, keyWrap: 0x2109, keyWrapPad: 0x210a } as const;
 
-const token = await shimmedToken('mechanisms of a token');
-if (token) register(token.shim);
+const only = (...names: readonly (keyof typeof CKM)[]) => `mechanisms only ${names.map((name) => CKM[name]).join(',')}`;
 
-function register(shim: Shim): void {
-  let label = 0;
-  const newStore = (mechanism = 'auto') =>
-    newKek({
-      token: shim,
-      directory: newDirectory(),
-      label: `m${String(label++)}`,
-      settings: { mechanism, sessions: 1 },
-    });
-  test.before.each(() => shim.clear());
-  test.after(() => shim.clear());
+let labels = 0;
 
-  test('a token that insists on IVs of its own gets none, and makes a new one each time', async () => {
-    shim.orders('gcm-iv own');
-    const kek = await newStore();
-    const wraps = await Promise.all(Array.from({ length: 50 }, () => wrapNew(kek)));
-    const ivs = new Set(wraps.map(({ wrapped }) => wrapped.subarray(1, 13).toString('hex')));
-    assert.equal(ivs.size, 50);
-    assert.ok(!ivs.has('00'.repeat(12)));
-    shim.clear();
-    // What such a token wrapped, one that takes our IV unwraps.
-    for (const { wrapped, keyId, bytes } of wraps)
-      assert.deepEqual((await unwrap(kek, keyId, wrapped)).expose(), bytes);
+/** Options for a key of its own, and no orders. */
+function fresh(shim: Shim, mechanism: MechanismName | 'auto' = 'auto'): KekOptions {
+  shim.clear();
+  return {
+    token: shim,
+    directory: newDirectory(),
+    label: `mech${String(labels++)}`,
+    settings: { sessions: 1, mechanism },
+  };
+}
+
+async function using(
+  making: Promise<Pkcs11Kek>,
+  work: (kek: Pkcs11Kek, keyId: string) => Promise<void>,
+): Promise<void> {
+  const kek = await making;
+  try {
+    await work(kek, (await kek.describe(patient())).primary);
+  } finally {
     await kek.close();
+  }
+}
+
+/** Wraps a new local KEK, sees that it comes back, and returns what was made of it. */
+async function roundTrip(
+  kek: Pkcs11Kek,
+  keyId: string,
+): Promise<{ mechanism: MechanismName; blob: Buffer; wrapped: Buffer }> {
+  const key = new SecretBytes(randomBytes(32));
+  rememberSecret(key.expose());
+  const wrapped = await kek.wrap(keyId, key, patient());
+  assert.deepEqual((await kek.unwrap(keyId, wrapped, patient())).expose(), key.expose());
+  return { ...parseWrappedForm(wrapped)!, wrapped };
+}
+
+const parts = await shimmedToken('mechanisms of PKCS#11 on SoftHSM2');
+if (parts) {
+  registerOwnIv(parts.shim);
+  registerChoice(parts.shim);
+  registerRefusals(parts.shim);
+}
+
+function registerOwnIv(shim: Shim): void {
+  test('a token that makes the IV itself wraps with AES-GCM, each time with another IV', async () => {
+    const options = fresh(shim);
+    shim.orders('gcm-iv own');
+    await using(newKek(options), async (kek, keyId) => {
+      const ivs = new Set<string>();
+      for (let i = 0; i < 50; i++) {
+        const { mechanism, blob } = await roundTrip(kek, keyId);
+        assert.equal(mechanism, 'aes-gcm');
+        ivs.add(blob.subarray(0, 12).toString('hex'));
+      }
+      assert.equal(ivs.size, 50);
+      assert.ok(!ivs.has('00'.repeat(12)));
+    });
   });
 
-  for (const [what, offered, chosen] of [
-    ['AES-GCM, of all that SoftHSM2 has', undefined, 'aes-gcm'],
-    ['AES-KEY-WRAP-PAD where there is no GCM', [CKM.aesKeyGen, CKM.keyWrap, CKM.keyWrapPad], 'aes-key-wrap-pad'],
-    ['AES-KEY-WRAP where that is all', [CKM.aesKeyGen, CKM.keyWrap], 'aes-key-wrap'],
-    [
-      'RSA-OAEP where there is no AES, with SHA-1 as SHA-256 does not work',
-      [CKM.rsaKeyPairGen, CKM.rsaOaep],
-      'rsa-oaep-sha1',
-    ],
-  ] as const) {
-    test(`chosen: ${what}`, async () => {
-      if (offered) shim.orders(`mechanisms only ${offered.join(',')}`);
-      const kek = await newStore();
-      const { wrapped, keyId, bytes } = await wrapNew(kek);
-      assert.equal(wrapped[0], CODES[chosen]);
-      assert.deepEqual((await unwrap(kek, keyId, wrapped)).expose(), bytes);
-      await kek.close();
+  test('what was wrapped with an IV of ours opens on a token that makes its own, and the other way round', async () => {
+    const options = fresh(shim);
+    await using(newKek(options), async (kek, keyId) => {
+      const { wrapped: ours } = await roundTrip(kek, keyId);
+      shim.orders('gcm-iv own');
+      const { wrapped: theirs } = await roundTrip(kek, keyId);
+      await kek.unwrap(keyId, ours, patient());
+      shim.clear();
+      await kek.unwrap(keyId, theirs, patient());
+    });
+  });
+}
+
+function registerChoice(shim: Shim): void {
+  const choices = [
+    ['aes-gcm', only('aesGen', 'rsaGen', 'gcm', 'keyWrap', 'keyWrapPad', 'oaep')],
+    ['aes-key-wrap-pad', only('aesGen', 'rsaGen', 'keyWrap', 'keyWrapPad', 'oaep')],
+    ['aes-key-wrap', only('aesGen', 'rsaGen', 'keyWrap', 'oaep')],
+    // SoftHSM2 has OAEP with SHA-1 only, and says so when it is used.
+    ['rsa-oaep-sha1', only('rsaGen', 'oaep')],
+  ] as const;
+  for (const [expected, order] of choices) {
+    test(`where the token has nothing better, a key is made for ${expected} and wraps with it`, async () => {
+      const options = fresh(shim);
+      shim.orders(order);
+      await using(newKek(options), async (kek, keyId) => {
+        assert.equal((await roundTrip(kek, keyId)).mechanism, expected);
+      });
     });
   }
 
-  test('a mechanism that is set and does not work is an error that says why, and leaves no keyset', async () => {
-    const kek = newStore('rsa-oaep-sha256');
-    const error = await rejectsWithCode(() => kek, 'ERR_KMS_STORE_UNAVAILABLE');
-    assert.match(error.message, /rsa-oaep-sha256: CKR_ARGUMENTS_BAD/);
+  test('a token that loses AES-GCM goes on with what is left, and opens the old ones when it is back', async () => {
+    const options = fresh(shim);
+    let old: Buffer = Buffer.alloc(0);
+    await using(importedKek(options, randomBytes(32)), async (kek, keyId) => {
+      const made = await roundTrip(kek, keyId);
+      assert.equal(made.mechanism, 'aes-gcm');
+      old = made.wrapped;
+    });
+    shim.orders(only('keyWrap'));
+    await using(Promise.resolve(openKek(options)), async (kek, keyId) => {
+      assert.equal((await roundTrip(kek, keyId)).mechanism, 'aes-key-wrap');
+      shim.clear();
+      await kek.unwrap(keyId, old, patient());
+    });
   });
 
-  test('a token that can make no key for us is an error that says so', async () => {
-    shim.orders(`mechanisms only ${String(CKM.aesKeyGen)}`);
-    const error = await rejectsWithCode(() => newStore(), 'ERR_KMS_STORE_UNAVAILABLE');
-    assert.match(error.message, /the token can make no key/);
+  for (const [name, ckr] of [
+    ['CKR_FUNCTION_FAILED', CKR.functionFailed],
+    ['CKR_GENERAL_ERROR', CKR.generalError],
+  ] as const) {
+    test(`one ${name} does not make it choose something worse`, async () => {
+      const options = fresh(shim);
+      await (await importedKek(options, randomBytes(32))).close();
+      shim.orders(`fail-after C_Encrypt ${String(ckr)} 1`);
+      await using(Promise.resolve(openKek(options)), async (kek, keyId) => {
+        assert.equal((await roundTrip(kek, keyId)).mechanism, 'aes-gcm');
+        assert.equal(shim.fired(`fail-after C_Encrypt ${String(ckr)} 1`), 1);
+      });
+    });
+  }
+}
+
+function registerRefusals(shim: Shim): void {
+  test('a mechanism that was set and that the key cannot do is refused with the reason', async () => {
+    const options = fresh(shim);
+    await (await newKek(options)).close();
+    for (const [mechanism, reason] of [
+      ['rsa-oaep-sha256', /cannot wrap \(rsa-oaep-sha256: it is a secret key\)/],
+      ['aes-key-wrap', /cannot wrap \(aes-key-wrap: CKA_WRAP is false\)/],
+    ] as const) {
+      const kek = openKek({ ...options, settings: { sessions: 1, mechanism } });
+      const error = await rejectsWithCode(() => kek.describe(patient()), UNAVAILABLE);
+      assert.match(error.message, reason);
+      await kek.close();
+    }
+  });
+
+  test('a mechanism that was set and that the token does not have is refused with the reason', async () => {
+    const options = fresh(shim, 'aes-gcm');
+    await (await newKek(options)).close();
+    shim.orders(only('aesGen', 'keyWrap'));
+    const kek = openKek(options);
+    const error = await rejectsWithCode(() => kek.describe(patient()), UNAVAILABLE);
+    assert.match(error.message, /cannot wrap \(aes-gcm: the token does not have it\)/);
+    await kek.close();
+  });
+
+  test('no key is made for a mechanism that the token does not have, or cannot do', async () => {
+    const gcm = fresh(shim, 'aes-gcm');
+    shim.orders(only('aesGen', 'keyWrap'));
+    const error = await rejectsWithCode(() => newKek(gcm), UNAVAILABLE);
+    assert.match(error.message, /can make no key for aes-gcm/);
+    const error2 = await rejectsWithCode(() => newKek(fresh(shim, 'rsa-oaep-sha256')), UNAVAILABLE);
+    assert.match(error2.message, /rsa-oaep-sha256: CKR_ARGUMENTS_BAD/);
   });
 }
-
-async function wrapNew(kek: Pkcs11Kek): Promise<{ wrapped: Buffer; keyId: string; bytes: Buffer }> {
-  const bytes = randomBytes(32);
-  const keyId = (await kek.admin.readManifest())!.manifest.primary;
-  return { wrapped: await kek.wrap(keyId, new SecretBytes(Buffer.from(bytes)), patient()), keyId, bytes };
-}
-
-const unwrap = (kek: Pkcs11Kek, keyId: string, wrapped: Buffer): Promise<SecretBytes> =>
-  kek.unwrap(keyId, wrapped, patient());
 
 test.run();

@@ -52,7 +52,12 @@ export function openKek({ token, directory, shared, pinFile, label, settings }: 
 /** A store with one key, made in the token. */
 export async function newKek(options: KekOptions): Promise<Pkcs11Kek> {
   const kek = openKek(options);
-  await generateKey(kek.admin);
+  try {
+    await generateKey(kek.admin);
+  } catch (error) {
+    await kek.close();
+    throw error;
+  }
   return kek;
 }
 

@@ -12,7 +12,7 @@ import type { Pkcs11Uri } from './uri.ts';
 
 /** ms that a login may take: a token may make it slow on purpose. */
 const LOGIN_TIMEOUT_MS = 30_000;
-/** ms for which a failed login answers for those that come next. */
+/** ms for which a login that failed with the PIN answers for those that come next. */
 const FAILURE_TTL_MS = 1_000;
 
 export interface TokenOptions {
@@ -25,6 +25,8 @@ interface Login {
   /** The life of the token host that it is for. */
   readonly generation: number;
   pending: Promise<void> | undefined;
+  /** It got as far as the PIN, whose record is slow to look at on purpose. */
+  costly: boolean;
 }
 
 /** One instance's view of its token: logs in when that is needed, and says in our terms what goes wrong. */
@@ -82,9 +84,10 @@ export class Token {
     const { generation } = this.#options.host;
     const known = this.#loggedIn;
     if (known?.generation === generation) return known.pending;
-    const login: Login = { generation: Math.max(1, generation), pending: this.#logIn() };
+    const login: Login = { generation: Math.max(1, generation), pending: undefined, costly: false };
     this.#loggedIn = login;
-    login.pending?.then(
+    login.pending = this.#logIn(login);
+    login.pending.then(
       () => {
         login.pending = undefined;
       },
@@ -92,19 +95,21 @@ export class Token {
         const forget = () => {
           if (this.#loggedIn === login) this.#loggedIn = undefined;
         };
-        setTimeout(forget, FAILURE_TTL_MS).unref();
+        if (login.costly) setTimeout(forget, FAILURE_TTL_MS).unref();
+        else forget();
       },
     );
     return login.pending;
   }
 
   /** Not by the caller's signal: others wait for it, and a login that is cut off leaves an open question. */
-  async #logIn(): Promise<void> {
+  async #logIn(login: Login): Promise<void> {
     const { uri, host, stateDirectory } = this.#options;
     const signal = AbortSignal.timeout(2 * LOGIN_TIMEOUT_MS);
     const info = await this.info({ signal });
     if (!info.loginRequired || info.loggedIn) return;
     const pin = await readPin(uri.pinSource, process.env);
+    login.costly = true;
     try {
       const ledger = new PinLedger(stateDirectory, info);
       await ledger.attempt(pin, { finalTry: info.pinFinalTry, locked: info.pinLocked }, async () => {

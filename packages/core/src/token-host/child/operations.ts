@@ -174,8 +174,11 @@ function keyInfo(session: Session, key: Handle, keyId: string, wanted: Mechanism
   throw new OperationFailed(kind, `key ${keyId} cannot wrap (${reasons.join('; ')})`);
 }
 
-/** Why a mechanism does not work. Trouble of the token's own is no reason: it is thrown, and tried again. */
-function trial(session: Session, key: Handle, keyId: string, name: MechanismName): string | undefined {
+/**
+ * Why a mechanism does not work. Trouble of the token's own is no reason: it is thrown, and tried again. What may be
+ * either is a reason when it comes twice.
+ */
+function trial(session: Session, key: Handle, keyId: string, name: MechanismName, last = false): string | undefined {
   try {
     selfTest(session, key, keyId, mechanisms[name]);
     return undefined;
@@ -188,6 +191,6 @@ function trial(session: Session, key: Handle, keyId: string, name: MechanismName
     ) {
       throw error;
     }
-    return message;
+    return last || !AMBIGUOUS.has(nameOf(error) ?? '') ? message : trial(session, key, keyId, name, true);
   }
 }
