@@ -79,7 +79,7 @@ if (parts) {
       await host.run(2, async (kek) => assert.match((await fails(kek)).message, /refused the PIN/));
     }
     assert.equal(shim.calls('C_Login'), 1);
-    assert.ok(shim.calls('C_OpenSession') > 11, 'the token was asked each time');
+    assert.ok(shim.calls('C_OpenSession') >= 11, 'the token was asked each time');
     host.pin = shim.pin;
     await host.run(2, works);
     assert.equal(shim.calls('C_Login'), 2);
