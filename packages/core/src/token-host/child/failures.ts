@@ -39,3 +39,29 @@ export function kindOf(error: unknown): FailureKind {
 export function failureOf(error: unknown): Failure {
   return { kind: kindOf(error), message: error instanceof OperationFailed ? error.message : describe(error) };
 }
+
+const AMBIGUOUS = new Set([
+  'CKR_GENERAL_ERROR',
+  'CKR_FUNCTION_FAILED',
+  'CKR_DEVICE_ERROR',
+  'CKR_DATA_INVALID',
+  'CKR_DATA_LEN_RANGE',
+  'CKR_ARGUMENTS_BAD',
+]);
+
+/** Whether a module may mean by it either that the bytes are wrong or that it has trouble of its own. */
+export const isAmbiguous = (error: unknown): boolean => AMBIGUOUS.has(nameOf(error) ?? '');
+
+/** What may be a refusal. */
+export class DoubtfulRefusal extends Error {
+  override readonly name = 'DoubtfulRefusal';
+}
+
+/** Only for the call that unwraps: the same words from a search or a session are trouble and nothing else. */
+export function orDoubt<T>(unwrap: () => T): T {
+  try {
+    return unwrap();
+  } catch (error) {
+    throw isAmbiguous(error) ? new DoubtfulRefusal(describe(error)) : error;
+  }
+}

@@ -3,7 +3,7 @@ import { KEY_BYTES } from '../../envelope/limits.ts';
 import { SecretBytes } from '../../secret-bytes.ts';
 import type { MechanismName } from '../mechanism-name.ts';
 import { wrapWithPublicKey } from '../rsa-oaep.ts';
-import { OperationFailed } from './failures.ts';
+import { OperationFailed, orDoubt } from './failures.ts';
 import { bytesOf, flagOf } from './keys.ts';
 import type { KeyClass } from './keys.ts';
 import { pkcs11 } from './pkcs11.ts';
@@ -45,8 +45,10 @@ const aesGcm: Mechanism = {
   unwrap(session, key, blob, keyId) {
     checkLength(blob, IV_BYTES + KEY_BYTES + TAG_BYTES);
     const { module, handle } = session;
-    module.C_DecryptInit(handle, gcm(blob.subarray(0, IV_BYTES), keyId), key);
-    return new SecretBytes(module.C_Decrypt(handle, blob.subarray(IV_BYTES), Buffer.alloc(KEY_BYTES + TAG_BYTES)));
+    return orDoubt(() => {
+      module.C_DecryptInit(handle, gcm(blob.subarray(0, IV_BYTES), keyId), key);
+      return new SecretBytes(module.C_Decrypt(handle, blob.subarray(IV_BYTES), Buffer.alloc(KEY_BYTES + TAG_BYTES)));
+    });
   },
 };
 
@@ -87,7 +89,7 @@ function aesKeyWrap(ckm: number): Mechanism {
     unwrap(session, key, blob) {
       checkLength(blob, KEY_BYTES + 8);
       const { module, handle } = session;
-      const object = module.C_UnwrapKey(handle, { mechanism: ckm }, key, blob, localKekTemplate());
+      const object = orDoubt(() => module.C_UnwrapKey(handle, { mechanism: ckm }, key, blob, localKekTemplate()));
       try {
         return new SecretBytes(bytesOf(session, object, pkcs11.CKA_VALUE));
       } finally {
@@ -118,10 +120,12 @@ function rsaOaep(hash: 'sha256' | 'sha1'): Mechanism {
       const size = publicKeyOf(session, key).modulus.length;
       checkLength(blob, size);
       const { module, handle } = session;
-      module.C_DecryptInit(handle, { mechanism: pkcs11.CKM_RSA_PKCS_OAEP, parameter }, key);
-      // Exactly the modulus' size: a TPM fails for any other, and the operation stays active.
+      // Exactly the modulus' size: a token may fail for any other, with the operation left active.
       const out = Buffer.alloc(size);
-      const decrypted = module.C_Decrypt(handle, blob, out);
+      const decrypted = orDoubt(() => {
+        module.C_DecryptInit(handle, { mechanism: pkcs11.CKM_RSA_PKCS_OAEP, parameter }, key);
+        return module.C_Decrypt(handle, blob, out);
+      });
       // Not out of Node's pool of small buffers, which is cloned as a whole with a message to another thread.
       const secret = new SecretBytes(Buffer.alloc(decrypted.length));
       decrypted.copy(secret.expose());

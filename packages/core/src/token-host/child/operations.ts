@@ -4,7 +4,7 @@ import { mechanismNames, parseWrappedForm, wrappedForm } from '../mechanism-name
 import type { Ask, KeyInfo, KeyPlace, OperationName, Operations, Sealed } from '../protocol.ts';
 import { bitsOf, RSA_BITS } from '../rsa-oaep.ts';
 import type { SealedChannel } from '../sealed-channel.ts';
-import { failureOf, OperationFailed } from './failures.ts';
+import { DoubtfulRefusal, failureOf, isAmbiguous, OperationFailed } from './failures.ts';
 import { destroyKey, generateKey } from './generate.ts';
 import { classOf, findKey, listKeys, remarksOn } from './keys.ts';
 import { mechanisms, obstacle, publicKeyOf, selfTest } from './mechanisms.ts';
@@ -80,10 +80,15 @@ export class TokenOperations {
   #unwrap(place: KeyPlace, wrapped: Buffer): Sealed {
     const form = wrapped.length <= MAX_WRAPPED_BYTES ? parseWrappedForm(wrapped) : undefined;
     if (!form) throw new OperationFailed('refused', 'not a wrapped local KEK');
-    try {
-      return this.#unwrapOnce(place, form.mechanism, form.blob);
-    } catch (error) {
-      if (!(error instanceof DoubtfulRefusal)) throw error;
+    let doubt: DoubtfulRefusal;
+    for (let confirmations = 0; ; confirmations++) {
+      try {
+        return this.#unwrapOnce(place, form.mechanism, form.blob);
+      } catch (error) {
+        if (!(error instanceof DoubtfulRefusal)) throw error;
+        doubt = error;
+      }
+      if (confirmations === CONFIRMATIONS) throw new OperationFailed('refused', doubt.message);
       try {
         const test = (session: Session) =>
           selfTest(session, findKey(session, place), place.keyId, mechanisms[form.mechanism]);
@@ -91,15 +96,10 @@ export class TokenOperations {
       } catch (testError) {
         // A mechanism that this key cannot do has not wrapped anything under it.
         if (/^CKR_(ARGUMENTS_BAD|MECHANISM|KEY_TYPE)/.test(failureOf(testError).message)) {
-          throw new OperationFailed('refused', error.message);
+          throw new OperationFailed('refused', doubt.message);
         }
-        throw error;
+        throw doubt;
       }
-    }
-    try {
-      return this.#unwrapOnce(place, form.mechanism, form.blob);
-    } catch (error) {
-      throw error instanceof DoubtfulRefusal ? new OperationFailed('refused', error.message) : error;
     }
   }
 
@@ -110,7 +110,7 @@ export class TokenOperations {
       if (classOf(session, key) !== mechanism.keyClass) {
         throw new OperationFailed('refused', 'wrapped by another kind of key');
       }
-      const localKek = unwrapOrDoubt(() => mechanism.unwrap(session, key, blob, place.keyId));
+      const localKek = mechanism.unwrap(session, key, blob, place.keyId);
       try {
         if (localKek.length !== KEY_BYTES) throw new OperationFailed('refused', 'not a local KEK');
         return this.#channel.seal(localKek);
@@ -129,28 +129,8 @@ export class TokenOperations {
   }
 }
 
-const AMBIGUOUS = new Set([
-  'CKR_GENERAL_ERROR',
-  'CKR_FUNCTION_FAILED',
-  'CKR_DEVICE_ERROR',
-  'CKR_DATA_INVALID',
-  'CKR_DATA_LEN_RANGE',
-  'CKR_ARGUMENTS_BAD',
-]);
-
-/** What may be a refusal. */
-class DoubtfulRefusal extends Error {
-  override readonly name = 'DoubtfulRefusal';
-}
-
-/** Only from the call that unwraps: the same words from a search or a session are trouble and nothing else. */
-function unwrapOrDoubt<T>(unwrap: () => T): T {
-  try {
-    return unwrap();
-  } catch (error) {
-    throw AMBIGUOUS.has(nameOf(error) ?? '') ? new DoubtfulRefusal(failureOf(error).message) : error;
-  }
-}
+/** Times that a token must say no again, with a self test that passes before each. */
+const CONFIRMATIONS = 2;
 
 /** Chooses what wraps under a key: the first mechanism that nothing speaks against and that works when tried. */
 function keyInfo(session: Session, key: Handle, keyId: string, wanted: MechanismName | 'auto'): KeyInfo {
@@ -191,6 +171,6 @@ function trial(session: Session, key: Handle, keyId: string, name: MechanismName
     ) {
       throw error;
     }
-    return last || !AMBIGUOUS.has(nameOf(error) ?? '') ? message : trial(session, key, keyId, name, true);
+    return last || !isAmbiguous(error) ? message : trial(session, key, keyId, name, true);
   }
 }
