@@ -7,7 +7,7 @@ import { newPin, until } from '@teapot-kms/test-parts';
 import type { Shim, SoftHsm } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
 import { decodeEnvelope } from '../../src/envelope/codec.ts';
-import { KmsError } from '../../src/errors.ts';
+import type { KmsError } from '../../src/errors.ts';
 import { rejectsWithCode } from '../../src/testing/index.ts';
 import { ALL_WELL, CKR, Rig, sealedKey, shimmedToken } from './support/rig.ts';
 import type { SealedKey } from './support/rig.ts';

@@ -104,7 +104,8 @@ function register(shim: Shim, key: SealedKey): void {
   test('at the start: the module is not installed yet', () =>
     Rig.prepared({ shim, key }, async (rig) => {
       const module = join(newDirectory(), 'module.so');
-      rig.open({ token: { ...shim, module } });
+      const { env, label, pin, pinFile, directory } = shim;
+      rig.open({ token: { env, module, label, pin, pinFile, directory } });
       await rig.probeFails();
       await rig.expect(NOTHING);
       symlinkSync(shim.module, module);

@@ -197,7 +197,7 @@ export class Rig {
     const status = await this.#status();
     const found = {
       encrypt: await outcomeOf(() => this.#sealsAndOpens()),
-      cached: await outcomeOf(() => this.opens(this.#cached!)),
+      cached: await outcomeOf(() => this.opens(this.#cached)),
       ...(columns.cold && { cold: await outcomeOf(() => this.opens(this.cold())) }),
       status: columns.status instanceof RegExp && columns.status.test(status) ? columns.status : status,
     };
