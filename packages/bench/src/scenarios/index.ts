@@ -1,4 +1,6 @@
 import type { Scenario } from '../scenario.ts';
+import { micro } from './micro.ts';
+import { pool } from './pool.ts';
 
 /** In the order in which they run. */
-export const scenarios: readonly Scenario[] = [];
+export const scenarios: readonly Scenario[] = [micro, pool];

@@ -25,8 +25,8 @@ export function packBatch(jobs: readonly GcmJob[]): SharedArrayBuffer {
   const bytes = Buffer.from(memory);
   let at = 0;
   for (const job of jobs) {
-    const { operation, messageKey, nonce, associatedData, input } = job;
-    bytes[at] = operation === 'seal' ? SEAL : OPEN;
+    const { messageKey, nonce, associatedData, input, sealTo } = job;
+    bytes[at] = sealTo ? SEAL : OPEN;
     bytes.writeUInt16BE(associatedData.length, at + 1);
     bytes.writeUInt32BE(input.length, at + 3);
     bytes.set(messageKey, at + 7);
@@ -43,34 +43,40 @@ export function packBatch(jobs: readonly GcmJob[]): SharedArrayBuffer {
 export function workBatch(memory: SharedArrayBuffer): void {
   const bytes = Buffer.from(memory);
   for (let at = 0; at < bytes.length;) {
-    const operation = bytes[at] === SEAL ? 'seal' : 'open';
     const dataAt = at + ASSOCIATED_DATA_AT + bytes.readUInt16BE(at + 1);
+    const end = dataAt + bytes.readUInt32BE(at + 3);
     const job: GcmJob = {
-      operation,
       messageKey: bytes.subarray(at + 7, at + NONCE_AT),
       nonce: bytes.subarray(at + NONCE_AT, at + ASSOCIATED_DATA_AT),
       associatedData: bytes.subarray(at + ASSOCIATED_DATA_AT, dataAt),
-      input: bytes.subarray(dataAt, dataAt + bytes.readUInt32BE(at + 3)),
-      out: bytes.subarray(dataAt),
+      input: bytes.subarray(dataAt, end),
+      ...(bytes[at] === SEAL && { sealTo: bytes.subarray(dataAt, end + TAG_BYTES) }),
     };
-    bytes[at] = doJob(job) ? DONE : REFUSED;
+    const result = doJob(job);
+    if (result && !job.sealTo) {
+      result.copy(bytes, dataAt);
+      result.fill(0);
+    }
+    bytes[at] = result ? DONE : REFUSED;
     at += sizeOf(job);
   }
 }
 
-/** Copies the results to where each job wants its own. Returns which jobs have one. */
-export function unpackBatch(memory: SharedArrayBuffer, jobs: readonly GcmJob[]): boolean[] {
+/** Copies the results out of the memory: `undefined` for a job that has none. */
+export function unpackBatch(memory: SharedArrayBuffer, jobs: readonly GcmJob[]): (Buffer | undefined)[] {
   const bytes = Buffer.from(memory);
   let at = 0;
   return jobs.map((job) => {
     const done = bytes[at] === DONE;
     const dataAt = at + ASSOCIATED_DATA_AT + job.associatedData.length;
-    if (done) bytes.copy(job.out, 0, dataAt, dataAt + job.out.length);
     at += sizeOf(job);
-    return done;
+    if (!done) return undefined;
+    const result = job.sealTo ?? Buffer.allocUnsafeSlow(job.input.length - TAG_BYTES);
+    bytes.copy(result, 0, dataAt, dataAt + result.length);
+    return result;
   });
 }
 
-function sizeOf({ operation, associatedData, input }: GcmJob): number {
-  return ASSOCIATED_DATA_AT + associatedData.length + input.length + (operation === 'seal' ? TAG_BYTES : 0);
+function sizeOf({ sealTo, associatedData, input }: GcmJob): number {
+  return ASSOCIATED_DATA_AT + associatedData.length + input.length + (sealTo ? TAG_BYTES : 0);
 }

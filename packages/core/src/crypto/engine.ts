@@ -13,7 +13,7 @@ export type CryptoEngineName = (typeof cryptoEngines)[number];
 /** With fewer, the threads take their time from the one that they should relieve, or from kube-apiserver. */
 const MIN_CORES = 4;
 /** Longest message that is always done at once; ADR 0016 has the measurement. */
-const INLINE_BYTES = 16 * 1024;
+const INLINE_BYTES = 32 * 1024;
 
 export interface CryptoEngineOptions {
   readonly host?: Host;

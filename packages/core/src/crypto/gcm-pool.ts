@@ -15,7 +15,7 @@ const IDLE_MS = 60_000;
 
 interface Waiting {
   readonly job: GcmJob;
-  readonly resolve: (done: boolean) => void;
+  readonly resolve: (result: Buffer | undefined) => void;
   readonly reject: (error: Error) => void;
 }
 
@@ -35,7 +35,7 @@ export class GcmPool implements GcmRunner {
     this.#maxThreads = maxThreads;
   }
 
-  run(job: GcmJob): Promise<boolean> {
+  run(job: GcmJob): Promise<Buffer | undefined> {
     if (this.#closed) {
       job.messageKey.fill(0);
       return Promise.reject(new KmsError('ERR_KMS_CLOSED', 'the threads were ended'));
@@ -70,15 +70,15 @@ export class GcmPool implements GcmRunner {
   async #do(batch: readonly Waiting[], here: boolean): Promise<void> {
     const jobs = batch.map(({ job }) => job);
     try {
-      const outcomes = here ? jobs.map(doJob) : await this.#doElsewhere(jobs);
-      batch.forEach(({ resolve }, index) => resolve(outcomes[index]!));
+      const results = here ? jobs.map(doJob) : await this.#doElsewhere(jobs);
+      batch.forEach(({ resolve }, index) => resolve(results[index]));
     } catch (cause) {
       const error = new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'a thread of the crypto pool failed', { cause });
       for (const { reject } of batch) reject(error);
     }
   }
 
-  async #doElsewhere(jobs: readonly GcmJob[]): Promise<boolean[]> {
+  async #doElsewhere(jobs: readonly GcmJob[]): Promise<(Buffer | undefined)[]> {
     const memory = packBatch(jobs);
     try {
       this.#piscina ??= start(this.#maxThreads);

@@ -67,12 +67,11 @@ export class EnvelopeKey {
     const sealedAt = this.#header.length + NONCE_BYTES;
     const nonce = envelope.subarray(this.#header.length, sealedAt);
     const sealed = await runner.run({
-      operation: 'seal',
       messageKey: this.#xaes.messageKey(nonce),
       nonce: nonce.subarray(HALF_NONCE),
       associatedData: this.#associatedData,
       input: plaintext,
-      out: envelope.subarray(sealedAt),
+      sealTo: envelope.subarray(sealedAt),
     });
     if (!sealed) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'the message was not sealed');
     return envelope;
@@ -117,16 +116,13 @@ export class EnvelopeKey {
   /** As {@link EnvelopeKey.open}, with AES-GCM by `runner`. */
   async openBy(runner: GcmRunner, { header, nonce, sealed }: Envelope): Promise<Buffer> {
     if (!header.equals(this.#header)) throw wrongTag();
-    const plaintext = Buffer.allocUnsafeSlow(sealed.length - TAG_BYTES);
-    const opened = await runner.run({
-      operation: 'open',
+    const plaintext = await runner.run({
       messageKey: this.#xaes.messageKey(nonce),
       nonce: nonce.subarray(HALF_NONCE),
       associatedData: this.#associatedData,
       input: sealed,
-      out: plaintext,
     });
-    if (!opened) throw wrongTag();
+    if (!plaintext) throw wrongTag();
     return plaintext;
   }
 

@@ -50,9 +50,8 @@ export function openMessage(
   return plaintext;
 }
 
-/** AES-GCM of one message that somebody else than its key's thread is to do. */
+/** AES-GCM of one message that may be done by another thread than its key's. */
 export interface GcmJob {
-  readonly operation: 'seal' | 'open';
   /** 32 bytes for this message only; whoever takes the job wipes them. */
   readonly messageKey: Buffer;
   /** 12 bytes. */
@@ -60,23 +59,18 @@ export interface GcmJob {
   readonly associatedData: Buffer;
   /** The plaintext, or ciphertext ‖ tag. */
   readonly input: Uint8Array;
-  /** For the result: 16 bytes longer or shorter than the input. */
-  readonly out: Buffer;
+  /** To seal: where ciphertext ‖ tag go. To open: left out, and the plaintext gets a buffer of its own. */
+  readonly sealTo?: Buffer;
 }
 
-/** Does a job here and now. Returns whether there is a result: `false` for a wrong tag. */
-export function doJob({ operation, messageKey, nonce, associatedData, input, out }: GcmJob): boolean {
-  if (operation === 'seal') {
-    sealMessage(messageKey, nonce, input, associatedData, out, 0);
-    return true;
-  }
-  const plaintext = openMessage(messageKey, nonce, input, associatedData);
-  plaintext?.copy(out);
-  plaintext?.fill(0);
-  return plaintext !== undefined;
+/** Does a job here and now. Returns what was sealed or opened; `undefined` where the tag is wrong. */
+export function doJob({ messageKey, nonce, associatedData, input, sealTo }: GcmJob): Buffer | undefined {
+  if (!sealTo) return openMessage(messageKey, nonce, input, associatedData);
+  sealMessage(messageKey, nonce, input, associatedData, sealTo, 0);
+  return sealTo;
 }
 
-/** Does jobs in its own time, perhaps in another thread. Resolves as {@link doJob} returns. */
+/** Does jobs in its own time, perhaps in another thread. Resolves to what {@link doJob} returns. */
 export interface GcmRunner {
-  run(job: GcmJob): Promise<boolean>;
+  run(job: GcmJob): Promise<Buffer | undefined>;
 }
