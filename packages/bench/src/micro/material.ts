@@ -55,9 +55,21 @@ export async function localKekService(): Promise<ReadyService> {
   return ready(new LocalKekService({ remote: new FaultInjectingRemoteKek() }));
 }
 
+/** Until the key store has answered. */
+export async function untilOk(service: KmsService): Promise<void> {
+  for (;;) {
+    try {
+      if ((await service.status()).healthz === 'ok') return;
+    } catch {
+      // Not yet.
+    }
+    await sleep(1);
+  }
+}
+
 async function ready(service: KmsService): Promise<ReadyService> {
   service.start();
-  while ((await Promise.resolve(service.status()).catch(() => undefined))?.healthz !== 'ok') await sleep(1);
+  await untilOk(service);
   const messages = plaintexts.map((plaintext) => {
     const { ciphertext, keyId } = atOnce(service.encrypt(plaintext, patient));
     return { ciphertext, keyId, envelope: decodeEnvelope(ciphertext) };

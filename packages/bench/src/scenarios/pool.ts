@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { BATCHES, LOADS, PAYLOADS, sideBySide } from '../micro/pool-grid.ts';
-import type { Cost, Crossover } from '../micro/pool-grid.ts';
+import type { Crossover } from '../micro/pool-grid.ts';
 import { show } from '../recorder.ts';
 import type { Recorder } from '../recorder.ts';
 import type { Scenario } from '../scenario.ts';
@@ -42,9 +42,9 @@ function report(record: Recorder, processor: string, found: readonly Crossover[]
     bytes,
     batch,
     threads,
-    show(inline.wall),
-    show(pooled.wall),
-    show(pooled.wall / inline.wall),
+    show(inline.time),
+    show(pooled.time),
+    show(pooled.time / inline.time),
     show(pooled.mainCpu / inline.mainCpu),
   ]);
   const columns = ['bytes', 'batch', 'threads', 'inline µs', 'pool µs', 'time ÷', 'CPU of main ÷'];
@@ -52,16 +52,10 @@ function report(record: Recorder, processor: string, found: readonly Crossover[]
   for (const bytes of PAYLOADS) {
     const points = BATCHES.map((batch): [number, number] => {
       const same = found.filter((one) => one.bytes === bytes && one.batch === batch);
-      return [batch, Math.min(...same.map((one) => one.pool.wall / one.inline.wall))];
+      return [batch, Math.min(...same.map((one) => one.pool.time / one.inline.time))];
     });
     record.line('pool-crossover', `${bytes.toLocaleString('en-US')} bytes, ${processor}`, points);
   }
-}
-
-/** The time of the quarter of all rounds that others have disturbed least, µs for each message. */
-function undisturbed(costs: readonly Cost[]): number {
-  const sorted = costs.map(({ wall }) => wall).sort((a, b) => a - b);
-  return median(sorted.slice(0, Math.ceil(sorted.length / 4)));
 }
 
 /** The highest of all loads' ratios of time: this engine ÷ inline. */
@@ -70,7 +64,7 @@ async function worstOf(name: 'auto' | 'inline'): Promise<number> {
   let worst = 0;
   for (const load of LOADS) {
     const { a, b } = await sideBySide(engine, inline, load, FIGURE_ROUNDS);
-    worst = Math.max(worst, undisturbed(a) / undisturbed(b));
+    worst = Math.max(worst, median(a.map(({ time }, round) => time / b[round]!.time)));
   }
   await engine.close();
   return worst;
