@@ -54,6 +54,7 @@ const (
 	tableSize   = 4_096
 	readSize    = 64 * 1024
 	maxBlocking = 8
+	noStatus    = "no status"
 )
 
 // dial connects. A few connections are read in blocking mode: a thread that waits in read() is woken by the kernel, not by Go's
@@ -191,13 +192,10 @@ func (c *connection) handle(frame http2.Frame) error {
 		if one := c.open[frame.StreamID]; one != nil {
 			one.body = append(one.body, frame.Data()...)
 		}
-		c.credit += frame.Length
-		if c.credit < creditAt {
-			return nil
+		if frame.StreamEnded() {
+			c.end(frame.StreamID, noStatus)
 		}
-		increment := c.credit
-		c.credit = 0
-		return c.writer.WriteWindowUpdate(0, increment)
+		return c.giveCredit(frame.Length)
 	case *http2.WindowUpdateFrame:
 		if frame.StreamID == 0 {
 			c.window += int64(frame.Increment)
@@ -214,6 +212,17 @@ func (c *connection) handle(frame http2.Frame) error {
 		return fmt.Errorf("the server goes away: %v %s", frame.ErrCode, frame.DebugData())
 	}
 	return nil
+}
+
+// giveCredit lets the server send as much again as it has sent.
+func (c *connection) giveCredit(received uint32) error {
+	c.credit += received
+	if c.credit < creditAt {
+		return nil
+	}
+	increment := c.credit
+	c.credit = 0
+	return c.writer.WriteWindowUpdate(0, increment)
 }
 
 func (c *connection) onSettings(frame *http2.SettingsFrame) error {
@@ -242,7 +251,7 @@ func (c *connection) onHeaders(frame *http2.HeadersFrame) error {
 	if !frame.HeadersEnded() {
 		return errors.New("a header block of more than a frame")
 	}
-	c.httpStatus, c.grpcStatus = "", ""
+	c.httpStatus, c.grpcStatus = "", noStatus
 	if _, err := c.decode.Write(frame.HeaderBlockFragment()); err != nil {
 		return err
 	}
