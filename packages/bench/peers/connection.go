@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -19,7 +18,7 @@ import (
 type connection struct {
 	run    *run
 	target *target
-	socket io.ReadWriter
+	socket net.Conn
 	reader *http2.Framer
 	writer *http2.Framer
 	decode *hpack.Decoder
@@ -50,30 +49,20 @@ type call struct {
 const (
 	initialWindow = 65_535
 	// creditAt is when received bytes are given back, as grpc-go does: at a quarter of the window.
-	creditAt    = initialWindow / 4
-	tableSize   = 4_096
-	readSize    = 64 * 1024
-	maxBlocking = 8
-	noStatus    = "no status"
+	creditAt  = initialWindow / 4
+	tableSize = 4_096
+	readSize  = 64 * 1024
+	noStatus  = "no status"
 )
 
-// dial connects. A few connections are read in blocking mode: a thread that waits in read() is woken by the kernel, not by Go's
-// poller, and so sooner.
-func dial(r *run, t *target, blocking bool) (*connection, error) {
-	c := &connection{
-		run: r, target: t, headers: newHeaders(r.plan.Method), open: map[uint32]*call{},
-		nextStream: 1, maxOpen: t.InFlight, window: initialWindow,
-	}
+func dial(r *run, t *target) (*connection, error) {
 	socket, err := net.Dial("unix", t.Socket)
 	if err != nil {
 		return nil, err
 	}
-	c.socket = socket
-	if blocking {
-		defer socket.Close()
-		if c.socket, err = socket.(*net.UnixConn).File(); err != nil {
-			return nil, err
-		}
+	c := &connection{
+		run: r, target: t, socket: socket, headers: newHeaders(r.plan.Method), open: map[uint32]*call{},
+		nextStream: 1, maxOpen: t.InFlight, window: initialWindow,
 	}
 	c.decode = hpack.NewDecoder(tableSize, func(field hpack.HeaderField) {
 		switch field.Name {

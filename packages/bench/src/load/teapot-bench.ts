@@ -1,4 +1,4 @@
-import { cacheDirectory, findGo } from '@teapot-kms/test-parts';
+import { cacheDirectory, findGo, isExecutable, onPath } from '@teapot-kms/test-parts';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
@@ -33,7 +33,8 @@ export function goOfTeapotBench(): string {
 }
 
 function binaryOfSources(): string {
-  const hash = createHash('sha256');
+  // Without a C compiler there is no peer for PKCS#11 in it.
+  const hash = createHash('sha256').update(onPath('gcc').some(isExecutable) ? 'cgo' : '');
   for (const name of globSync('{*.go,go.mod,go.sum}', { cwd: SOURCES }).sort()) {
     hash.update(name).update(readFileSync(join(SOURCES, name)));
   }

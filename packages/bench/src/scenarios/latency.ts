@@ -45,7 +45,7 @@ export const latency: Scenario = {
       }
       sides.forEach(({ server }, index) => rows.push([rate, server.name, ...rowOf(samples[index]!)]));
       if (rate === COMMON_RATE) report(record, sides, samples);
-      if (samples[0]!.some(({ latencyUs }) => latencyUs.p50 > SUSTAINED_P50_US)) break;
+      if (samples[0]!.every(({ latencyUs }) => latencyUs.p50 > SUSTAINED_P50_US)) break;
     }
     record.table(
       'Decrypt at fixed rates, µs from the intended start',
