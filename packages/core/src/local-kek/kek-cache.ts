@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock.ts';
 import type { OpeningKey } from '../envelope/envelope.ts';
@@ -42,7 +42,7 @@ export class KekCache {
 
   /** What distinguishes one wrapped local KEK from another: the KEK's id and a hash of the wrapped form. */
   static keyOf(keyId: string, wrapped: Buffer): string {
-    return `${keyId}:${createHash('sha256').update(wrapped).digest('base64')}`;
+    return `${keyId}:${hash('sha256', wrapped, 'base64')}`;
   }
 
   get size(): number {
