@@ -58,7 +58,9 @@ if (missing !== undefined) console.log(`SKIPPED two nodes with a TPM each: ${mis
 else {
   const nodes = [await Node.start(), await Node.start()] as const;
   const [first, second] = nodes;
-  test.after(() => Promise.all(nodes.map(({ tpm }) => tpm.stop())));
+  test.after(async () => {
+    for (const { tpm } of nodes) await tpm.stop();
+  });
 
   test('one key that was imported into both opens on each what the other has sealed', async () => {
     const [id, privateKey] = ['ceremony-2026', newKey()];
@@ -66,10 +68,10 @@ else {
     writeManifest(id, 'shared', nodes);
     const services = [await first.serve('shared'), await second.serve('shared')] as const;
     for (const [from, to] of [services, services.toReversed()] as const) {
-      const sealed = await seal(from!);
+      const sealed = await seal(from);
       assert.equal(sealed.keyId, id);
-      assert.deepEqual(await to!.decrypt(sealed, patient()), sealed.plaintext);
-      assert.equal(to!.describe().counters['unwraps'], 1, 'it had to ask its own TPM');
+      assert.deepEqual(await to.decrypt(sealed, patient()), sealed.plaintext);
+      assert.equal(to.describe().counters['unwraps'], 1, 'it had to ask its own TPM');
     }
     await Promise.all(services.map((service) => service.close()));
   });
