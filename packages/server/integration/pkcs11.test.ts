@@ -41,6 +41,8 @@ test('a pkcs11 instance works beside a file instance, and its counters are metri
     assert.match(metrics, line);
   }
   assert.match(metrics, 'teapot_kms_store_events_total{instance="hsm",event="token_logins"} 1\n');
+  assert.match(metrics, /^teapot_kms_cached_local_keks\{instance="hsm"\} [1-9]/m);
+  assert.not.match(metrics, 'teapot_kms_cached_local_keks{instance="main"}');
   assert.is(childrenOf(plugin).length, 1);
 });
 
