@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Tpm } from '@teapot-kms/test-parts';
+import { Tpm, until } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
 import { newKeyId } from '../../src/envelope/key-id.ts';
 import { formatManifest } from '../../src/keyset/manifest.ts';
@@ -39,7 +39,7 @@ class Node {
     use(this.tpm);
     const service = new LocalKekService({ remote: openKek(this.options(label)) });
     service.start();
-    await service.status();
+    await until('the TPM answers', async () => (await service.status()).healthz === 'ok');
     return service;
   }
 }
@@ -74,6 +74,13 @@ else {
       assert.equal(to.describe().counters['unwraps'], 1, 'it had to ask its own TPM');
     }
     await Promise.all(services.map((service) => service.close()));
+
+    use(first.tpm);
+    const kek = openKek(first.options('shared'));
+    const remarks = (await kek.examine(patient())).map(({ text }) => text).join('\n');
+    assert.match(remarks, new RegExp(`key ${id}, the primary: rsa-oaep-sha256, `));
+    assert.match(remarks, new RegExp(`key ${id}: CKA_EXTRACTABLE is true`));
+    await kek.close();
   });
 
   test('a key that one TPM has made is not in the other, which says so instead of sealing', async () => {
