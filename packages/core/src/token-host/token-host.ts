@@ -168,9 +168,7 @@ export class TokenHost {
     this.counters.token_host_calls += requests.length;
     this.counters.token_host_messages++;
     this.#process.request(requests);
-    this.#watch ??= setInterval(() => {
-      if (this.#underWay.hung) this.#process?.kill('the module hung');
-    }, WATCH_MS).unref();
+    this.#watch ??= setInterval(() => this.#killIfHung(), WATCH_MS).unref();
   }
 
   #startOrRefuse(): void {
@@ -240,6 +238,13 @@ export class TokenHost {
     this.#underWay.startClocks(this.#process?.threads);
     if (this.#streak.hopeless) this.#process?.kill(`the module fails again and again: ${last}`);
     this.#flushSoon();
+  }
+
+  /** Only once what has come is read: where it was this process that stood still, the answer is in the pipe. */
+  #killIfHung(): void {
+    setImmediate(() => {
+      if (this.#underWay.hung) this.#process?.kill('the module hung');
+    });
   }
 
   #ended(reason: string): void {
