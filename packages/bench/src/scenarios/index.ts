@@ -1,4 +1,10 @@
 import type { Scenario } from '../scenario.ts';
+import { concurrency } from './concurrency.ts';
+import { latency } from './latency.ts';
+import { throughput } from './throughput.ts';
+import { vsBarbican } from './vs-barbican.ts';
+import { vsPkcs11 } from './vs-pkcs11.ts';
+import { writes } from './writes.ts';
 
 /** In the order in which they run. */
-export const scenarios: readonly Scenario[] = [];
+export const scenarios: readonly Scenario[] = [throughput, writes, concurrency, latency, vsBarbican, vsPkcs11];
