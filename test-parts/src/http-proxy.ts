@@ -9,6 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export type HttpFault =
   /** It is answered that much later. */
   | { readonly delayMs: number }
+  /** It is passed on only then. */
+  | { readonly after: Promise<void> }
   /** It is never answered. */
   | 'hang'
   /** The connection is closed without an answer. */
@@ -73,6 +75,7 @@ export class HttpProxy {
       return;
     }
     if (fault && 'delayMs' in fault) await sleep(fault.delayMs);
+    if (fault && 'after' in fault) await fault.after;
     try {
       const { status, headers, body } = await pass(target, request);
       if (fault && 'trickleMs' in fault) {

@@ -123,7 +123,7 @@ export class HttpClient {
 }
 
 /** A pause with jitter, within what the caller still has. */
-export async function pause(ms: number, signal: AbortSignal): Promise<void> {
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
   try {
     await sleep(ms * (0.75 + 0.5 * Math.random()), undefined, { signal });
   } catch {
