@@ -2,7 +2,7 @@
 import { HttpProxy, until } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { skipWithoutOpenStack, TestCloud } from './support/cloud.ts';
+import { patient, skipWithoutOpenStack, TestCloud } from './support/cloud.ts';
 import { RunningService } from './support/running.ts';
 import { Tenant } from './support/tenant.ts';
 import { Authority } from './support/tls.ts';
@@ -97,6 +97,13 @@ test('access rules for the payload alone are enough to serve', async () => {
   while (logins() === before) await sleep(20);
   await sleep(700);
   assert.is(running.service.describe().counters['load_failures'], 0);
+  const remarks = await running.source.examine!(patient());
+  assert.equal(
+    remarks.filter(({ level }) => level !== 'ok'),
+    [],
+    'doctor asks for no more than they allow',
+  );
+  assert.ok(remarks.some(({ text }) => text === 'access rules allow: GET /v1/secrets/*/payload'));
   await running.close();
 });
 

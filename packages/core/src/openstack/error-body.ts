@@ -37,7 +37,11 @@ export function parseJson(body: Buffer): unknown {
   }
 }
 
+/** Long words are left out: some servers repeat the token that they refuse. */
 function oneLine(text: string): string {
-  const line = text.replace(/[\p{C}\s]+/gu, ' ').trim();
+  const line = text
+    .replace(/[\p{C}\s]+/gu, ' ')
+    .replace(/[\w-]{40,}/g, '[...]')
+    .trim();
   return line.length > MAX_TEXT ? `${line.slice(0, MAX_TEXT)}...` : line;
 }
