@@ -31,6 +31,7 @@ const keysOf: Record<string, object> = {
     },
   },
 };
+const names = Object.keys(keysOf);
 const manifestOf = (name: string) => site.path('keys', name, 'keyset.yaml');
 let printed = '';
 
@@ -47,18 +48,21 @@ async function teapot(...args: string[]): Promise<string> {
 test('no password, token, key or plaintext in the log at level debug, nor in what commands print', async () => {
   writeFileSync(secretFile, credential.secret, { mode: 0o600 });
   cloud.writeCloudConf(cloudConfig, cloud.password('kms'));
-  const instances = Object.entries(keysOf).map(([name, login]) => {
-    const keys = { uri: `barbican:${site.path('keys', name)}`, endpoint: cloud.barbican.url, ...login };
+  const text = Buffer.from(randomBytes(32).toString('base64'));
+  const asText = await cloud.client.create('as-text', text, patient().signal);
+  const instances = names.map((name) => {
+    const uri = `barbican:${site.path('keys', name)}`;
+    const keys = { uri, endpoint: cloud.barbican.url, legacyKeys: [asText], ...keysOf[name] };
     const lines = [`name: ${name}`, `socket: ${site.socket(name)}`, `keys: ${JSON.stringify(keys)}`];
     return `  - ${[...lines, 'probeInterval: 200ms'].join('\n    ')}\n`;
   });
   site.writeConfig(instances);
-  for (const name of Object.keys(keysOf)) {
+  for (const name of names) {
     await teapot('keys', 'generate', '--config', site.configFile, '--instance', name);
   }
   const plugin = await site.serve();
   const sealed: Buffer[] = [];
-  for (const name of Object.keys(keysOf)) {
+  for (const name of names) {
     await withClient(site.socket(name), async (client) => {
       const plaintext = randomBytes(32);
       sealed.push(plaintext);
@@ -87,29 +91,25 @@ test('no password, token, key or plaintext in the log at level debug, nor in wha
   cloud.writeCloudConf(cloudConfig, cloud.password('kms'));
 
   const keys: Buffer[] = [];
-  for (const name of Object.keys(keysOf)) {
+  for (const name of names) {
     const secret = /secret: (\S+)/.exec(readFileSync(manifestOf(name), 'utf8'))![1]!;
     keys.push((await cloud.client.payload(secret, patient().signal)).expose());
   }
-  const text = Buffer.from(keys[0]!.toString('base64'));
-  const wrong = await cloud.client.create('as-text', text, patient().signal);
   const manifest = readFileSync(manifestOf('credential'), 'utf8');
-  writeFileSync(manifestOf('credential'), manifest.replace(/secret: \S+/, `secret: ${wrong}`));
+  writeFileSync(manifestOf('credential'), manifest.replace(/secret: \S+/, `secret: ${asText}`));
   await plugin.logged('it is probably base64');
   await teapot('doctor', '--config', site.configFile);
-  for (const name of Object.keys(keysOf)) {
-    await teapot('status', '--config', site.configFile, '--instance', name);
-    await teapot('keys', 'list', '--config', site.configFile, '--instance', name, '--output', 'json');
-  }
+  await teapot('status', '--config', site.configFile, '--instance', 'credential');
   assert.is(await plugin.kill('SIGTERM'), 0);
 
   assert.match(plugin.log, '"level":"debug"');
   assert.match(printed, 'a test secret was made, read and removed');
+  assert.match(printed, `legacy key ${asText}: expected 16, 24 or 32 bytes, found 44`);
   assert.ok(cloud.tokens.length > 3);
   const words = [...cloud.tokens, ...Object.values(passwords), credential.secret, wrongPassword].map((word) =>
     Buffer.from(word),
   );
-  for (const secret of [...words, ...keys, ...sealed]) {
+  for (const secret of [...words, ...keys, ...sealed, text]) {
     assertNoSecret(plugin.log, secret, 'the log');
     assertNoSecret(printed, secret, 'what commands print');
   }
