@@ -1,17 +1,52 @@
 /**
- * Measures, and prints each figure on a line `FIGURE name: value`. Compares nothing with fixed times: what it prints is
- * true of this machine and this moment.
+ * Measures the plugin and its peers side by side, and prints what it finds. Nothing here compares with fixed times: ratios within one
+ * run count, absolute figures stand beside the machine that they were measured on.
  *
- * usage: npm run bench [SCENARIO]...
+ * usage: npm run bench [-- [--write] [--list] SCENARIO...]
+ *   --write  keep the results in packages/bench/results, for BENCHMARKS.md
+ *   --list   name the scenarios
  */
-import { tokenStorm } from './scenarios/token-storm.ts';
+import { parseArgs } from 'node:util';
+import { Recorder } from './recorder.ts';
+import { commit, fingerprint, writeResults } from './results.ts';
+import { scenarios } from './scenarios/index.ts';
 
-const scenarios: Readonly<Record<string, () => Promise<void>>> = { 'token-storm': tokenStorm };
+const { values, positionals } = parseArgs({
+  options: { write: { type: 'boolean', default: false }, list: { type: 'boolean', default: false } },
+  allowPositionals: true,
+});
 
-const chosen = process.argv.slice(2);
-for (const name of chosen.length > 0 ? chosen : Object.keys(scenarios)) {
-  const scenario = scenarios[name];
-  if (!scenario) throw new Error(`no scenario ${name}; there are: ${Object.keys(scenarios).join(', ')}`);
-  console.log(`\n=== ${name}`);
-  await scenario();
+if (values.list) {
+  for (const { name, about } of scenarios) console.log(`${name.padEnd(20)} ${about}`);
+} else await main();
+
+async function main(): Promise<void> {
+  for (const name of positionals) {
+    if (!scenarios.some((one) => one.name === name)) throw new Error(`no scenario ${name}; --list names them`);
+  }
+  const chosen = scenarios.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
+  const record = new Recorder();
+  const skipped: string[] = [];
+  for (const scenario of chosen) {
+    record.begin(scenario.name);
+    const missing = scenario.missing?.();
+    if (missing === undefined) await scenario.run(record);
+    else skipped.push(`${scenario.name}: ${missing}`);
+  }
+  if (values.write) {
+    const { figures, measurements, series, tables } = record;
+    const date = new Date().toISOString();
+    const file = writeResults({
+      date,
+      commit: commit(),
+      machine: fingerprint(undefined),
+      figures,
+      measurements,
+      series,
+      tables,
+      skipped,
+    });
+    console.log(`\nwrote ${file}`);
+  }
+  for (const reason of skipped) console.log(`SKIPPED ${reason}`);
 }
