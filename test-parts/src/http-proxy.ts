@@ -2,6 +2,7 @@ import { createServer, request as forward } from 'node:http';
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { pipeline } from 'node:stream';
 import type { TlsOptions } from 'node:tls';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -115,8 +116,10 @@ async function pass(target: string, request: IncomingMessage): Promise<Passed> {
         resolve({ status: incoming.statusCode ?? 502, headers: kept, body: Buffer.concat(chunks) });
       });
     });
-    outgoing.on('error', reject);
-    request.pipe(outgoing);
+    // A client that gave up takes its request along: one that never ends would block a server that has one thread.
+    pipeline(request, outgoing, (error) => {
+      if (error) reject(error);
+    });
   });
 }
 
