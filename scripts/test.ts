@@ -51,7 +51,7 @@ function inFull(...groups: string[]): string[] {
   return full ? groups : [];
 }
 
-const OPENSTACK = ['credentials', 'keyset-p11', ...inFull('keyset', 'outages', 'storm')]
+const OPENSTACK = ['session', 'credentials', 'keyset-p11', ...inFull('keyset', 'outages', 'storm')]
   .map((name) => `packages/core/integration/openstack/${name}.test.ts`)
   .join(' ');
 

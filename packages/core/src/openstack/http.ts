@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Method } from 'got';
 import { abortError } from '../abort.ts';
 import { KmsError } from '../errors.ts';
+import { readText } from './configuration.ts';
 
 /** Files that say whom to trust and who we are; read at each request, so that a renewed certificate is picked up. */
 export interface TlsFiles {
@@ -67,10 +67,11 @@ export class HttpClient {
    */
   async send(request: HttpRequest): Promise<HttpAnswer> {
     const safe = request.method === 'GET' || request.method === 'DELETE';
+    const https = request.url.startsWith('https:') ? await tlsOptions(request.tls) : {};
     for (let attempt = 1; ; attempt++) {
       const last = attempt === MAX_ATTEMPTS;
       try {
-        const answer = await this.#sendOnce(request);
+        const answer = await this.#sendOnce(request, https);
         if (last || !safe || !PASSING.has(answer.status)) return answer;
       } catch (error) {
         if (request.signal.aborted) throw abortError(request.signal);
@@ -83,9 +84,9 @@ export class HttpClient {
     }
   }
 
-  async #sendOnce({ method, url, headers = {}, body, tls, signal }: HttpRequest): Promise<HttpAnswer> {
+  async #sendOnce(request: HttpRequest, https: Partial<Awaited<ReturnType<typeof tlsOptions>>>): Promise<HttpAnswer> {
+    const { method, url, headers = {}, body, signal } = request;
     const { got, agent } = await (this.#library ??= loadLibrary());
-    const https = url.startsWith('https:') ? await tlsOptions(tls) : {};
     const stream = got.stream(url, {
       method,
       headers,
@@ -127,7 +128,7 @@ async function loadLibrary() {
 }
 
 /** A pause with jitter, within what the caller still has. */
-export async function pause(ms: number, signal: AbortSignal): Promise<void> {
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
   try {
     await sleep(ms * (0.75 + 0.5 * Math.random()), undefined, { signal });
   } catch {
@@ -135,19 +136,13 @@ export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   }
 }
 
+/** @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` for a file that cannot be read */
 async function tlsOptions({ caFile, certFile, keyFile, insecure = false }: TlsFiles) {
-  const read = async (file: string) => {
-    try {
-      return await readFile(file, 'utf8');
-    } catch (error) {
-      throw Object.assign(new Error(`${file} cannot be read`), { code: `TLS_FILE_${codeOf(error)}` });
-    }
-  };
   return {
     rejectUnauthorized: !insecure,
-    ...(caFile && { certificateAuthority: await read(caFile) }),
-    ...(certFile && { certificate: await read(certFile) }),
-    ...(keyFile && { key: await read(keyFile) }),
+    ...(caFile && { certificateAuthority: await readText(caFile) }),
+    ...(certFile && { certificate: await readText(certFile) }),
+    ...(keyFile && { key: await readText(keyFile) }),
   };
 }
 
@@ -175,14 +170,13 @@ const TEXTS: Record<string, string> = {
 };
 
 function isTlsFault(code: string): boolean {
-  return /^(CERT_|ERR_TLS|ERR_SSL|TLS_FILE|UNABLE_TO|SELF_SIGNED|DEPTH_ZERO)/.test(code);
+  return /^(CERT_|ERR_TLS|ERR_SSL|UNABLE_TO|SELF_SIGNED|DEPTH_ZERO)/.test(code);
 }
 
 /** Made anew: the library's own error carries the request, and so the token. */
 function connectionError(url: string, error: unknown): KmsError {
   const code = codeOf(error);
-  const what = TEXTS[code] ?? (code.startsWith('TLS_FILE') ? (error as Error).message : `failed (${code})`);
-  return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${new URL(url).origin}: ${what}`);
+  return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${new URL(url).origin}: ${TEXTS[code] ?? `failed (${code})`}`);
 }
 
 function codeOf(error: unknown): string {
