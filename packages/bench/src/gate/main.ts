@@ -77,7 +77,7 @@ function printBounds(bounds: Readonly<Record<string, Bound>>, cases: Cases, meas
   const runs = Array.from({ length: MEASURED_RUNS }, () => measure(cases, names));
   for (const name of names) {
     const found = runs.map((run) => run.get(name)!);
-    console.log(`  '${name}': about(${show(median(found))}, ${spread(found).toFixed(3)}),`);
+    console.log(`  '${name}': about(${Number(median(found).toPrecision(3))}, ${spread(found).toFixed(3)}),`);
   }
 }
 

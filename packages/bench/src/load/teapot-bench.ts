@@ -1,0 +1,61 @@
+import { cacheDirectory, findGo, isExecutable, onPath } from '@teapot-kms/test-parts';
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+
+const SOURCES = join(import.meta.dirname, '../../peers');
+
+/** Why there are neither peers nor load here, and how to get them; `undefined` where there are. */
+export function missingTeapotBench(): string | undefined {
+  if (existsSync(binaryOfSources())) return undefined;
+  try {
+    goToolchain();
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+/**
+ * The program of packages/bench/peers: servers to compare with, and the client that loads them. Built when its sources have
+ * changed, into the cache.
+ */
+export function teapotBench(): string {
+  const binary = binaryOfSources();
+  if (!existsSync(binary)) build(binary);
+  return binary;
+}
+
+/** The version of Go that it was built with. */
+export function goOfTeapotBench(): string {
+  return execFileSync(teapotBench(), ['version'], { encoding: 'utf8' }).trim();
+}
+
+function binaryOfSources(): string {
+  // Without a C compiler there is no peer for PKCS#11 in it.
+  const hash = createHash('sha256').update(onPath('gcc').some(isExecutable) ? 'cgo' : '');
+  for (const name of globSync('{*.go,go.mod,go.sum}', { cwd: SOURCES }).sort()) {
+    hash.update(name).update(readFileSync(join(SOURCES, name)));
+  }
+  return join(cacheDirectory, 'teapot-bench', hash.digest('hex').slice(0, 16), 'teapot-bench');
+}
+
+function goToolchain(): string {
+  return findGo(/^go (\S+)$/m.exec(readFileSync(join(SOURCES, 'go.mod'), 'utf8'))![1]!);
+}
+
+function build(binary: string): void {
+  const go = goToolchain();
+  console.log(`building packages/bench/peers with ${go}: a minute the first time`);
+  mkdirSync(dirname(binary), { recursive: true });
+  // A name of its own, renamed at the end: an interrupted build leaves nothing that looks like a binary.
+  const unfinished = `${binary}.${process.pid}`;
+  const env = { ...process.env, GOFLAGS: '-mod=readonly', GOTOOLCHAIN: 'local', GOWORK: 'off' };
+  try {
+    execFileSync(go, ['build', '-trimpath', '-o', unfinished, '.'], { cwd: SOURCES, env, stdio: 'inherit' });
+    renameSync(unfinished, binary);
+  } finally {
+    rmSync(unfinished, { force: true });
+  }
+}
