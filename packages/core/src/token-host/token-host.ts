@@ -132,8 +132,9 @@ export class TokenHost {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#restart);
+    const busy = this.#underWay.size > 0;
     this.#rejectAll(new KmsError('ERR_KMS_CLOSED', 'the token host was closed'));
-    await this.#process?.stop();
+    await this.#process?.stop(busy);
   }
 
   /** All that is asked in one turn of the event loop goes in one message. */

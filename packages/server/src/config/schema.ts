@@ -119,7 +119,9 @@ export const configSchema = z
       ])
       .prefault({})
       .describe('/livez, /readyz and /metrics, or false'),
-    shutdownGrace: duration(0).prefault('5s').describe('how long calls under way may take after SIGTERM'),
+    shutdownGrace: duration(0)
+      .prefault('5s')
+      .describe('how long the exit may take after SIGTERM, so that calls under way finish'),
     instances: z.array(instanceSchema).min(1).describe('one for each kube-apiserver'),
   })
   .superRefine(({ instances }, context) => {
