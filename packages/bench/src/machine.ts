@@ -1,0 +1,64 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { cpus, homedir, release, totalmem } from 'node:os';
+import { join } from 'node:path';
+
+/** What absolute numbers may only be read beside. */
+export interface Machine {
+  readonly cpu: string;
+  readonly cores: number;
+  readonly memoryGb: number;
+  readonly kernel: string;
+  readonly node: string;
+  readonly go: string;
+}
+
+export function fingerprint(): Machine {
+  const [first] = cpus();
+  return {
+    cpu: first?.model ?? 'unknown',
+    cores: cpus().length,
+    memoryGb: Math.round(totalmem() / 2 ** 30),
+    kernel: release(),
+    node: process.version,
+    go: goVersion(),
+  };
+}
+
+/** As what one machine measured may be set beside what another did: only where nothing differs. */
+export function sameMachine(one: Machine, other: Machine): boolean {
+  return describeMachine(one) === describeMachine(other);
+}
+
+export function describeMachine({ cpu, cores, memoryGb, kernel, node, go }: Machine): string {
+  return `${cpu}, ${cores} cores, ${memoryGb} GB, Linux ${kernel}, Node ${node.replace(/^v/, '')}, Go ${go}`;
+}
+
+/** The one on the PATH, else the one that k8s/e2e/setup.sh installs: in this order they build the peers. */
+function goVersion(): string {
+  const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'teapot-kms/go/go/bin/go');
+  for (const go of ['go', cache]) {
+    if (go !== 'go' && !existsSync(go)) continue;
+    try {
+      const env = { ...process.env, GOTOOLCHAIN: 'local' };
+      return execFileSync(go, ['env', 'GOVERSION'], { encoding: 'utf8', env }).trim().replace(/^go/, '');
+    } catch {
+      // not on the PATH
+    }
+  }
+  return 'missing';
+}
+
+/** What can change without changing what is measured. */
+const NOT_MEASURED = [':!packages/bench/results', ':!docs', ':!*.md'];
+
+/**
+ * The last commit that changed something that is measured, or measures; with `+` where the checkout has changes of its
+ * own. So results stay those of their commit when they are committed.
+ */
+export function measuredCommit(): string {
+  const cwd = join(import.meta.dirname, '../../..');
+  const git = (...args: string[]): string =>
+    execFileSync('git', [...args, '--', '.', ...NOT_MEASURED], { cwd, encoding: 'utf8' }).trim();
+  return git('log', '-1', '--format=%h', '--abbrev=10') + (git('status', '--porcelain') === '' ? '' : '+');
+}
