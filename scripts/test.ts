@@ -59,8 +59,9 @@ const steps: (Step | Step[])[] = [
   { name: 'format', command: 'npm run --silent format:check' },
   { name: 'cycles', command: 'npm run --silent cycles' },
   { name: 'vectors', command: 'npm run --silent vectors -- --check' },
+  { name: 'bench-report', command: 'npm run --silent bench:report -- --check' },
   { name: 'build', command: 'npm run --silent build && node scripts/check-build.ts' },
-  { name: 'unit', command: `c8 ${runTests} packages/core/test packages/server/test`, env: fuzz },
+  { name: 'unit', command: `c8 ${runTests} packages/core/test packages/server/test packages/bench/test`, env: fuzz },
   // Pairs of which one waits while the other works.
   [
     { name: 'unit-floor', command: 'bash scripts/unit-on-floor-node.sh' },

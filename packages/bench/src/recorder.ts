@@ -12,17 +12,19 @@ export class Recorder implements Recorded {
   readonly tables: Table[] = [];
   readonly unfinished: Unfinished[] = [];
   readonly #baseline: ReadonlyMap<string, number>;
+  readonly #print: (line: string) => void;
   #scenario = '';
 
   /** @param baseline - earlier values of figures, by id */
-  constructor(baseline: ReadonlyMap<string, number> = new Map()) {
+  constructor(baseline: ReadonlyMap<string, number> = new Map(), print: (line: string) => void = console.log) {
     this.#baseline = baseline;
+    this.#print = print;
   }
 
   /** All that follows belongs to this scenario. */
   begin(scenario: string): void {
     this.#scenario = scenario;
-    console.log(`\n=== ${scenario}`);
+    this.#print(`\n=== ${scenario}`);
   }
 
   /** The scenario that began cannot run here, or failed; what it has recorded does not count. */
@@ -54,14 +56,14 @@ export class Recorder implements Recorded {
       samples,
     });
     const bounds = `floor ${target.floor}, goal ${target.goal}`;
-    console.log(`FIGURE ${id}: ${show(value)} ${target.unit} (${bounds}): ${verdict(target, value)}`);
+    this.#print(`FIGURE ${id}: ${show(value)} ${target.unit} (${bounds}): ${verdict(target, value)}`);
   }
 
   /** Anything else, for the tables. */
   measured(name: string, unit: string, samples: readonly number[]): void {
     this.measurements.push({ scenario: this.#scenario, name, unit, samples });
     const noise = samples.length > 1 ? ` (${noiseOf(samples)} over ${samples.length})` : '';
-    console.log(`  ${name}: ${show(median(samples))} ${unit}${noise}`);
+    this.#print(`  ${name}: ${show(median(samples))} ${unit}${noise}`);
   }
 
   /** A line of a chart; what its axes mean is in `report/charts.ts`. */
@@ -71,8 +73,8 @@ export class Recorder implements Recorded {
 
   table(name: string, columns: readonly string[], rows: Table['rows']): void {
     this.tables.push({ scenario: this.#scenario, name, columns, rows });
-    console.log(`  ${name}`);
-    for (const row of [columns, ...rows]) console.log(`    ${row.map((cell) => String(cell).padEnd(14)).join(' ')}`);
+    this.#print(`  ${name}`);
+    for (const row of [columns, ...rows]) this.#print(`    ${row.map((cell) => String(cell).padEnd(14)).join(' ')}`);
   }
 }
 

@@ -48,7 +48,7 @@ test('a checkout with changes is refused, as two of them need not be the same', 
   refused(results(['a'], { commit: 'abc+' }), results(['b'], { commit: 'abc+' }), 'changes'));
 
 test('what a scenario recorded before it failed does not count', () => {
-  const record = new Recorder();
+  const record = new Recorder(undefined, () => undefined);
   record.begin('a');
   record.figure('start-ms', [100]);
   record.begin('b');
@@ -63,7 +63,7 @@ test('what a scenario recorded before it failed does not count', () => {
 });
 
 test('a figure carries what it was before', () => {
-  const record = new Recorder(new Map([['start-ms', 250]]));
+  const record = new Recorder(new Map([['start-ms', 250]]), () => undefined);
   record.begin('a');
   record.figure('start-ms', [100, 120, 110]);
   assert.equal(record.figures[0]?.value, 110);
