@@ -1,7 +1,7 @@
 import { generateKey, providerFor, SharedResources } from '@teapot-kms/core';
 import type { KeysetSource } from '@teapot-kms/core';
 import { join } from 'node:path';
-import type { PluginInstance } from './plugin-process.ts';
+import type { PluginInstance } from './load/plugin.ts';
 
 /** An instance of the plugin with a new keyset in a directory. */
 export async function fileInstance(directory: string, name: string): Promise<PluginInstance> {
@@ -10,5 +10,5 @@ export async function fileInstance(directory: string, name: string): Promise<Plu
   const source = provider.open(uri, provider.settings.parse({}), new SharedResources()) as KeysetSource;
   await generateKey(source.admin!);
   await source.close?.();
-  return { name, socket: join(directory, 'run', name, 'kms.sock'), keys: { uri } };
+  return { name, keys: { uri } };
 }

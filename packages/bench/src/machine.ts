@@ -1,6 +1,6 @@
+import { cacheDirectory, isExecutable, onPath } from '@teapot-kms/test-parts';
 import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { cpus, homedir, release, totalmem } from 'node:os';
+import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 
 /** What absolute numbers may only be read beside. */
@@ -36,17 +36,10 @@ export function describeMachine({ cpu, cores, memoryGb, kernel, node, go }: Mach
 
 /** The one on the PATH, else the one that k8s/e2e/setup.sh installs: in this order they build the peers. */
 function goVersion(): string {
-  const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'teapot-kms/go/go/bin/go');
-  for (const go of ['go', cache]) {
-    if (go !== 'go' && !existsSync(go)) continue;
-    try {
-      const env = { ...process.env, GOTOOLCHAIN: 'local' };
-      return execFileSync(go, ['env', 'GOVERSION'], { encoding: 'utf8', env }).trim().replace(/^go/, '');
-    } catch {
-      // not on the PATH
-    }
-  }
-  return 'missing';
+  const go = [...onPath('go'), join(cacheDirectory, 'go/go/bin/go')].find(isExecutable);
+  if (go === undefined) return 'missing';
+  const env = { ...process.env, GOTOOLCHAIN: 'local' };
+  return execFileSync(go, ['env', 'GOVERSION'], { encoding: 'utf8', env }).trim().replace(/^go/, '');
 }
 
 /** What can change without changing what is measured. */

@@ -1,17 +1,17 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ClosedLoop } from '../closed-loop.ts';
-import { PluginProcess } from '../plugin-process.ts';
+import { runLoad } from '../load/load.ts';
+import { PluginServer } from '../load/plugin.ts';
+import { decryptRequests } from '../load/requests.ts';
 import { callTree, monotonicMicroseconds, readProfile } from './cpu-profile.ts';
 import type { CallNode } from './cpu-profile.ts';
 import type { ProfiledLoad } from './loads.ts';
 
-const WARM_UP_MS = 3_000;
-const CAPTURE_MS = 10_000;
+const WARM_UP_S = 3;
+const CAPTURE_S = 10;
 /** µs between two looks: about 100,000 samples. */
 const INTERVAL_US = 100;
-const CIPHERTEXTS = 1_000;
 const PROFILE = 'plugin.cpuprofile';
 
 export interface Capture {
@@ -25,31 +25,24 @@ export async function capture(load: ProfiledLoad): Promise<Capture> {
   const directory = mkdtempSync(join(tmpdir(), 'teapot-profile-'));
   const profiles = join(directory, 'profiles');
   mkdirSync(profiles);
+  const nodeArgs = ['--cpu-prof', `--cpu-prof-interval=${INTERVAL_US}`, `--cpu-prof-name=${PROFILE}`];
+  nodeArgs.push(`--cpu-prof-dir=${profiles}`);
   try {
-    const instance = await load.instance(directory);
-    const nodeArgs = ['--cpu-prof', `--cpu-prof-interval=${INTERVAL_US}`, `--cpu-prof-name=${PROFILE}`];
-    nodeArgs.push(`--cpu-prof-dir=${profiles}`);
-    const plugin = new PluginProcess({ directory, instances: [instance], nodeArgs });
-    const client = new ClosedLoop(instance.socket, load.inFlight);
+    const plugin = await PluginServer.start({ directory, instances: [await load.instance(directory)], nodeArgs });
     try {
-      await plugin.untilReady();
-      await client.prepare(CIPHERTEXTS);
-      await client.decrypt(during(WARM_UP_MS));
+      const { socket } = plugin;
+      const { method, ...calls } = await decryptRequests(socket);
+      const targets = [{ socket, inFlight: load.inFlight, ...calls }];
+      await runLoad({ method, targets, seconds: WARM_UP_S });
       const from = monotonicMicroseconds();
-      const calls = await client.decrypt(during(CAPTURE_MS));
+      const { ok } = await runLoad({ method, targets, seconds: CAPTURE_S });
       const window = [from, monotonicMicroseconds()] as const;
       await plugin.stop();
-      return { nodes: callTree(readProfile(join(profiles, PROFILE)), window), calls };
+      return { nodes: callTree(readProfile(join(profiles, PROFILE)), window), calls: ok };
     } finally {
-      client.close();
       await plugin.stop();
     }
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
-}
-
-function during(ms: number): () => boolean {
-  const end = performance.now() + ms;
-  return () => performance.now() < end;
 }

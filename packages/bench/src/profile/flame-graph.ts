@@ -25,7 +25,8 @@ export function flameGraph(title: string, nodes: readonly CallNode[]): string {
 
 function boxOf(node: CallNode): Box {
   const { frame } = node;
-  const name = frame.url === '' ? frame.functionName : `${frame.functionName || '(anonymous)'} ${whereIs(frame)}`;
+  const where = whereIs(frame);
+  const name = (frame.functionName || '(anonymous)') + (where === 'native' ? '' : ` ${where}`);
   const box: Box = { name, owner: ownerOf(node), value: node.self, children: [] };
   for (const child of node.children) {
     if (ownerOf(child) === IDLE) continue;

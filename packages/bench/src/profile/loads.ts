@@ -1,13 +1,12 @@
 import { fileInstance } from '../file-instance.ts';
-import { PluginProcess } from '../plugin-process.ts';
-import type { PluginInstance } from '../plugin-process.ts';
+import type { PluginInstance } from '../load/plugin.ts';
 
 /** What the plugin is looked at under. */
 export interface ProfiledLoad {
   readonly name: string;
   readonly about: string;
   readonly inFlight: number;
-  missing(): string | undefined;
+  missing?(): string | undefined;
   instance(directory: string): Promise<PluginInstance>;
 }
 
@@ -17,14 +16,12 @@ export const profiledLoads: readonly [ProfiledLoad, ...ProfiledLoad[]] = [
     name: 'decrypt-storm',
     about: 'Decrypt storm, keys in a file, 100 calls in flight',
     inFlight: 100,
-    missing: () => PluginProcess.missing(),
     instance: (directory) => fileInstance(directory, 'main'),
   },
   {
     name: 'serial',
     about: 'one Decrypt after the other, keys in a file',
     inFlight: 1,
-    missing: () => PluginProcess.missing(),
     instance: (directory) => fileInstance(directory, 'main'),
   },
 ];

@@ -9,6 +9,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { missingTeapotBench } from '../load/teapot-bench.ts';
 import { Recorder } from '../recorder.ts';
 import { capture } from './capture.ts';
 import { flameGraph } from './flame-graph.ts';
@@ -30,7 +31,7 @@ if (values.list) {
   const [name = profiledLoads[0].name] = positionals;
   const load = profiledLoads.find((one) => one.name === name);
   if (!load) throw new Error(`no load ${name}; --list names them`);
-  const missing = load.missing();
+  const missing = missingTeapotBench() ?? load.missing?.();
   if (missing === undefined) await profile(load);
   else console.log(`SKIPPED ${name}: ${missing}`);
 }
