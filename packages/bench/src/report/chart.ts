@@ -2,7 +2,7 @@ import type { Series } from '../results.ts';
 import type { ChartStyle } from './charts.ts';
 import { placeLabels } from './labels.ts';
 import { scaleFor } from './scale.ts';
-import { CHART_CSS, COLOURS } from './theme.ts';
+import { CHART_CSS, COLOURS, DASHES } from './theme.ts';
 
 const WIDTH = 800;
 const HEIGHT = 400;
@@ -63,7 +63,10 @@ export function renderChart(style: ChartStyle, series: readonly Series[]): strin
   }
 
   const level = style.reference && py(y.at(style.reference.y) ?? 0);
-  const wanted = [...lines.map(({ points }) => points.at(-1)![1]), ...(level === undefined ? [] : [level])];
+  // Of names that want the same place, that of the line that ends first stands above: what leads to it crosses no other line.
+  const wantedBy = ([x, y]: readonly [number, number]): number => y - (right - x) / 1000;
+  const wanted = [...lines.map(({ points }) => wantedBy(points.at(-1)!)), ...(level === undefined ? [] : [level])];
+  const looks = looksOf(lines.map(({ name }) => name));
   const labels = placeLabels(wanted, LINE_HEIGHT, TOP, HEIGHT - BOTTOM);
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img" aria-label="${escape(style.title)}">`,
@@ -89,17 +92,36 @@ export function renderChart(style: ChartStyle, series: readonly Series[]): strin
           `<path class="reference" d="M${round(left)} ${level}H${round(right)}"/>`,
           text(right + 12, labels.at(-1)! + 4.5, names.at(-1)!),
         ]),
-    ...lines.flatMap((line, index) => drawLine(line, index, right, labels[index]!)),
+    ...lines.flatMap((line, index) => drawLine(line, looks[index]!, right, labels[index]!)),
     '</svg>\n',
   ].join('\n');
 }
 
-function drawLine({ name, points }: Line, index: number, right: number, label: number): string[] {
+interface Look {
+  readonly colour: number;
+  readonly dash: number;
+}
+
+/** Lines whose names begin alike, up to a comma, have one colour and differ in their dashes. */
+function looksOf(names: readonly string[]): Look[] {
+  const families = new Map<string, number>();
+  const colours = new Map<string, number>();
+  return names.map((name) => {
+    const family = name.split(', ')[0]!;
+    const dash = families.get(family) ?? 0;
+    families.set(family, dash + 1);
+    if (!colours.has(family)) colours.set(family, colours.size);
+    return { colour: colours.get(family)! % COLOURS, dash: dash % DASHES.length };
+  });
+}
+
+function drawLine({ name, points }: Line, { colour, dash }: Look, right: number, label: number): string[] {
   const [endX, endY] = points.at(-1)!;
-  const group = [`<g class="s${index % COLOURS}">`];
-  if (points.length > 1) group.push(`<path class="line" d="M${points.map((point) => point.join(' ')).join('L')}"/>`);
+  const group = [`<g class="s${colour}">`];
+  if (points.length > 1)
+    group.push(`<path class="line d${dash}" d="M${points.map((point) => point.join(' ')).join('L')}"/>`);
   if (points.length <= MANY_POINTS) {
-    const dot = DOTS[index % DOTS.length]!;
+    const dot = DOTS[colour % DOTS.length]!;
     for (const [x, y] of points) group.push(`<path class="dot" d="${dot}" transform="translate(${x} ${y})"/>`);
   }
   // From where the line ends to its name, where the two are apart.

@@ -23,9 +23,9 @@ export const CHART_STYLES: Readonly<Record<ChartName, ChartStyle>> = {
     y: { caption: 'Decrypts a second', scale: 'auto' },
   },
   'latency-percentiles': {
-    title: 'How long a Decrypt takes',
+    title: 'How long a Decrypt takes at a fixed rate',
     x: { caption: 'percentile of calls', scale: 'percentile' },
-    y: { caption: 'ms', scale: 'auto' },
+    y: { caption: 'µs from when the call should have begun', scale: 'auto' },
   },
   'storm-timeline': {
     title: 'A Decrypt storm over time',

@@ -21,14 +21,24 @@ test('nothing to show is no chart', () => {
 
 test('each line has its name, its dots and a colour of its own', () => {
   const svg = renderChart(style, [line('a', [1, 10], [2, 20]), line('b', [1, 5], [2, 6])])!;
-  assert.match(svg, /<g class="s0">\n<path class="line".*\n(<path class="dot".*\n){2}<text .*>a<\/text>/);
+  assert.match(svg, /<g class="s0">\n<path class="line d0".*\n(<path class="dot".*\n){2}<text .*>a<\/text>/);
   assert.match(svg, /<g class="s1">[^]*>b<\/text>/);
+});
+
+test('lines of one family have one colour and dashes of their own', () => {
+  const names = ['plugin', 'plugin, pkcs11:', 'reference'];
+  const svg = renderChart(
+    style,
+    names.map((name) => line(name, [1, 1], [2, 2])),
+  )!;
+  const looks = [...svg.matchAll(/<g class="(s\d)">\n<path class="line (d\d)"/g)].map(([, ...look]) => look.join(' '));
+  assert.equal(looks, ['s0 d0', 's0 d1', 's1 d0']);
 });
 
 test('a single point is a dot', () => {
   const svg = renderChart(style, [line('a', [100, 10])])!;
   assert.match(svg, 'class="dot"');
-  assert.not.match(svg, 'class="line"');
+  assert.not.match(svg, 'class="line');
 });
 
 test('every number of a chart of odd data is finite', () => {

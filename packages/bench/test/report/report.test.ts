@@ -83,7 +83,7 @@ test('numbers stand beside their machine and commits', () =>
 test('a chart is a file of its own, and one without data says that it is missing', () => {
   assert.match(report().get(CHART)!, '<svg ');
   assert.match(markdown(), `](${CHART})`);
-  assert.match(markdown(), '**NOT MEASURED: How long a Decrypt takes.**');
+  assert.match(markdown(), '**NOT MEASURED: How long a Decrypt takes at a fixed rate.**');
   assert.is(report().size, 2);
 });
 
