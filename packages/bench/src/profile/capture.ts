@@ -28,7 +28,8 @@ export async function capture(load: ProfiledLoad): Promise<Capture> {
   const nodeArgs = ['--cpu-prof', `--cpu-prof-interval=${INTERVAL_US}`, `--cpu-prof-name=${PROFILE}`];
   nodeArgs.push(`--cpu-prof-dir=${profiles}`);
   try {
-    const plugin = await PluginServer.start({ directory, instances: [await load.instance(directory)], nodeArgs });
+    const { keys, env = {} } = await load.keyStore(directory);
+    const plugin = await PluginServer.start({ directory, instances: [{ name: 'main', keys }], nodeArgs, env });
     try {
       const { socket } = plugin;
       const { method, ...calls } = await decryptRequests(socket);

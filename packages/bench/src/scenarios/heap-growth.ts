@@ -1,9 +1,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileInstance } from '../file-instance.ts';
 import { growsSteadily, growthOf } from '../heap/growth.ts';
 import { MemoryProbe } from '../heap/memory-probe.ts';
+import { fileKeys } from '../load/key-stores.ts';
 import { runLoad } from '../load/load.ts';
 import { PluginServer } from '../load/plugin.ts';
 import { decryptRequests, encryptRequests } from '../load/requests.ts';
@@ -33,12 +33,8 @@ export const heapGrowth: Scenario = {
     const probe = new MemoryProbe(directory);
     const { nodeArgs, env } = probe;
     try {
-      const plugin = await PluginServer.start({
-        directory,
-        instances: [await fileInstance(directory, 'main')],
-        nodeArgs,
-        env,
-      });
+      const { keys } = await fileKeys(directory);
+      const plugin = await PluginServer.start({ directory, instances: [{ name: 'main', keys }], nodeArgs, env });
       try {
         judge(record, await sampleMemory(plugin, probe));
       } finally {
