@@ -22,7 +22,7 @@ const IN_FLIGHT = 100;
  * allocator gives back late and in pieces; a native cipher that is not let go of is several hundred.
  */
 const HEAP_LIMIT = 1;
-const RESIDENT_LIMIT = 20;
+const RESIDENT_LIMIT = 50;
 
 export const heapGrowth: Scenario = {
   name: 'heap-growth',
