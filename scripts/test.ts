@@ -68,7 +68,7 @@ const steps: (Step | Step[])[] = [
     { name: 'openstack', command: `${runTests} --jobs 1 ${OPENSTACK}`, env: fullEnv },
   ],
   { name: 'key-stores', command: 'npm run --silent key-stores', env: fullEnv },
-  { name: 'integration', command: `${runTests} --jobs 1 packages/server/integration` },
+  { name: 'integration', command: `${runTests} --jobs 1 packages/server/integration packages/bench/integration` },
   { name: 'docs', command: `${runTests} docs/test` },
   ...KUBERNETES.flatMap((version) => [
     [e2e(version, `e2e-${version}`, ['kills', 'v1', 'v2']), e2e(version, `tenants-${version}`, TENANTS)],

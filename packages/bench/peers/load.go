@@ -74,13 +74,9 @@ func newRun(p *plan) *run {
 // load connects to all targets, then lets them go at the same time.
 func (r *run) load() error {
 	var connections []*connection
-	all := 0
-	for _, t := range r.plan.Targets {
-		all += t.Connections
-	}
 	for _, t := range r.plan.Targets {
 		for range t.Connections {
-			c, err := dial(r, t, all <= maxBlocking)
+			c, err := dial(r, t)
 			if err != nil {
 				return fmt.Errorf("%s: %w", t.Socket, err)
 			}

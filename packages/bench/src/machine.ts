@@ -1,4 +1,3 @@
-import { cacheDirectory, isExecutable, onPath } from '@teapot-kms/test-parts';
 import { execFileSync } from 'node:child_process';
 import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
@@ -13,7 +12,8 @@ export interface Machine {
   readonly go: string;
 }
 
-export function fingerprint(): Machine {
+/** @param go - the version that the peers and the load's client are built with, or that there is none */
+export function fingerprint(go: string): Machine {
   const [first] = cpus();
   return {
     cpu: first?.model ?? 'unknown',
@@ -21,7 +21,7 @@ export function fingerprint(): Machine {
     memoryGb: Math.round(totalmem() / 2 ** 30),
     kernel: release(),
     node: process.version,
-    go: goVersion(),
+    go: go.replace(/^go/, ''),
   };
 }
 
@@ -32,14 +32,6 @@ export function sameMachine(one: Machine, other: Machine): boolean {
 
 export function describeMachine({ cpu, cores, memoryGb, kernel, node, go }: Machine): string {
   return `${cpu}, ${cores} cores, ${memoryGb} GB, Linux ${kernel}, Node ${node.replace(/^v/, '')}, Go ${go}`;
-}
-
-/** The one on the PATH, else the one that k8s/e2e/setup.sh installs: in this order they build the peers. */
-function goVersion(): string {
-  const go = [...onPath('go'), join(cacheDirectory, 'go/go/bin/go')].find(isExecutable);
-  if (go === undefined) return 'missing';
-  const env = { ...process.env, GOTOOLCHAIN: 'local' };
-  return execFileSync(go, ['env', 'GOVERSION'], { encoding: 'utf8', env }).trim().replace(/^go/, '');
 }
 
 /** What can change without changing what is measured. */

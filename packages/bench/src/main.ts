@@ -11,6 +11,7 @@
  * A scenario that fails does not stop the others; the exit code is 1 then.
  */
 import { parseArgs } from 'node:util';
+import { goOfTeapotBench, missingTeapotBench } from './load/teapot-bench.ts';
 import { fingerprint, measuredCommit, sameMachine } from './machine.ts';
 import { Recorder } from './recorder.ts';
 import { latestResults, merge, MergeError, readBaseline, writeBaseline, writeResults } from './results.ts';
@@ -34,8 +35,9 @@ async function main(): Promise<void> {
   for (const name of positionals) {
     if (!scenarios.some((one) => one.name === name)) throw new Error(`no scenario ${name}; --list names them`);
   }
+  const go = missingTeapotBench() === undefined ? goOfTeapotBench() : 'missing';
   // Taken before the run: what is committed during it is not what it measures.
-  const run = { date: new Date().toISOString(), commit: measuredCommit(), machine: fingerprint() };
+  const run = { date: new Date().toISOString(), commit: measuredCommit(), machine: fingerprint(go) };
   const earlier = values.write && positionals.length > 0 ? latestResults() : undefined;
   const nothing = { figures: [], measurements: [], series: [], tables: [], unfinished: [] };
   // Refused now rather than when minutes have been spent.
