@@ -1,4 +1,7 @@
 import type { Scenario } from '../scenario.ts';
+import { apiserverRestart } from './apiserver-restart.ts';
+import { start } from './start.ts';
+import { tokenStorm } from './token-storm.ts';
 
 /** In the order in which they run. */
-export const scenarios: readonly Scenario[] = [];
+export const scenarios: readonly Scenario[] = [start, tokenStorm, apiserverRestart];
