@@ -1,5 +1,5 @@
 import { EnvelopeKey, generateKey, providerFor, SecretBytes, SharedResources } from '@teapot-kms/core';
-import type { Manifest, RemoteKek } from '@teapot-kms/core';
+import type { Manifest, RemoteContext, RemoteKek } from '@teapot-kms/core';
 import { Shim, SoftHsm } from '@teapot-kms/test-parts';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
@@ -44,6 +44,8 @@ export class BenchToken {
     Object.assign(process.env, shim.env);
     const first = openKek(keysOf(directory, shim, 'first'));
     const { after } = await generateKey(first.admin!);
+    // Else each of the many wraps that come at once would read the manifest.
+    await first.describe(patient());
     return new BenchToken(directory, shim, first, after);
   }
 
@@ -75,7 +77,7 @@ export class BenchToken {
     const starts = Array.from({ length: count / perKey }, async () => {
       const bytes = randomBytes(32);
       const key = new SecretBytes(bytes);
-      const wrapped = await this.#first.wrap(keyId, key, { signal: new AbortController().signal });
+      const wrapped = await this.#first.wrap(keyId, key, patient());
       const kek = new EnvelopeKey({ key, keyId, contextId, wrapped });
       const sealed = Array.from({ length: perKey }, () => {
         const plaintext = randomBytes(32);
@@ -91,6 +93,8 @@ export class BenchToken {
     await this.#first.close();
   }
 }
+
+const patient = (): RemoteContext => ({ signal: new AbortController().signal });
 
 export function openKek({ uri, ...settings }: Keys): RemoteKek {
   const provider = providerFor(uri);
