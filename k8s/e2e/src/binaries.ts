@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { accessSync, constants, existsSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { cacheDirectory, isExecutable, onPath } from '@teapot-kms/test-parts';
+import { join } from 'node:path';
 
 /** The newest Kubernetes that the scenarios are known to pass on. */
 export const DEFAULT_KUBERNETES = '1.37.2';
@@ -17,8 +16,6 @@ export function kubernetesVersions(): readonly string[] {
   if (asked !== undefined && asked !== '') return asked.split(',');
   return fullRun ? ALL_KUBERNETES : [DEFAULT_KUBERNETES];
 }
-
-export const cacheDirectory = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'teapot-kms');
 
 export interface Binaries {
   readonly kubeApiserver: string;
@@ -48,10 +45,6 @@ export function cachedKubeApiserver(kubernetes: string): string {
   return join(cacheDirectory, 'kube-apiserver', `v${kubernetes}`, 'kube-apiserver');
 }
 
-export function onPath(program: string): string[] {
-  return (process.env['PATH'] ?? '').split(delimiter).map((directory) => join(directory, program));
-}
-
 function asset(program: string): string | undefined {
   const assets = process.env['KUBEBUILDER_ASSETS'];
   return assets === undefined || assets === '' ? undefined : join(assets, program);
@@ -63,14 +56,4 @@ function assetsOfVersion(kubernetes: string): string | undefined {
   if (!isExecutable(path)) return undefined;
   const version = execFileSync(path, ['--version'], { encoding: 'utf8' }).trim();
   return version === `Kubernetes v${kubernetes}` ? path : undefined;
-}
-
-export function isExecutable(path: string | undefined): path is string {
-  if (path === undefined || !existsSync(path)) return false;
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }

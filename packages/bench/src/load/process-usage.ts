@@ -1,0 +1,37 @@
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** Clock ticks a second in /proc: `getconf CLK_TCK`, which is 100 on every Linux that Node runs on. */
+const TICKS = 100;
+
+/** CPU that a process and all that it has started have used until now. */
+export function cpuSeconds(pid: number): number {
+  return familyOf(pid).reduce((sum, one) => sum + ownCpuSeconds(one), 0);
+}
+
+/** Memory of a process and all that it has started, in kB: resident, and with what several share divided among them. */
+export function memoryKb(pid: number): { readonly rss: number; readonly pss: number } {
+  const family = familyOf(pid);
+  const sum = (file: string, field: string): number =>
+    family.reduce((total, one) => total + Number(fieldOf(`/proc/${one}/${file}`, field)), 0);
+  return { rss: sum('status', 'VmRSS'), pss: sum('smaps_rollup', 'Pss') };
+}
+
+function familyOf(pid: number): number[] {
+  const children = readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
+    readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
+  );
+  return [pid, ...children.flatMap(familyOf)];
+}
+
+/** Fields 14 and 15 are user and system time; the name in field 2 may have blanks. */
+function ownCpuSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fromThird = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fromThird[11]) + Number(fromThird[12])) / TICKS;
+}
+
+function fieldOf(file: string, field: string): string {
+  const found = new RegExp(`^${field}: +(\\d+) kB`, 'm').exec(readFileSync(file, 'utf8'));
+  if (!found) throw new Error(`${file} has no ${field}`);
+  return found[1]!;
+}

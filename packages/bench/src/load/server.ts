@@ -1,0 +1,38 @@
+import { Daemon } from '@teapot-kms/test-parts';
+import type { DaemonOptions } from '@teapot-kms/test-parts';
+import { readFileSync } from 'node:fs';
+import { cpuSeconds } from './process-usage.ts';
+
+/** Node's word that time did something odd to a timer: what was measured at that time is worth nothing. */
+const TIMER_WARNING = /Timeout(Negative|NaN|Overflow)Warning/g;
+
+/** A process under load: the plugin, or a peer. */
+export class Server {
+  readonly name: string;
+  /** Of its first, or only, instance. */
+  readonly socket: string;
+  readonly daemon: Daemon;
+
+  constructor(socket: string, options: DaemonOptions) {
+    this.name = options.name;
+    this.socket = socket;
+    this.daemon = new Daemon(options);
+  }
+
+  get pid(): number {
+    return this.daemon.pid!;
+  }
+
+  /** CPU that it and its children have used until now. */
+  cpuSeconds(): number {
+    return cpuSeconds(this.pid);
+  }
+
+  timerWarnings(): number {
+    return [...readFileSync(this.daemon.options.logFile, 'utf8').matchAll(TIMER_WARNING)].length;
+  }
+
+  async stop(): Promise<void> {
+    await this.daemon.stop();
+  }
+}
