@@ -1,14 +1,19 @@
 import { EnvelopeKey, generateKey, providerFor, SecretBytes, SharedResources } from '@teapot-kms/core';
 import type { Manifest, RemoteContext, RemoteKek } from '@teapot-kms/core';
+import { messages } from '@teapot-kms/server';
 import { Shim, SoftHsm } from '@teapot-kms/test-parts';
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Requests } from './load/requests.ts';
 
 /** Calls that the token does at a time. */
 export const SESSIONS = 8;
 /** What a network HSM takes for a call. */
 export const LATENCY_MS = 5;
+
+/** What loads the token. */
+export const DECRYPT = '/v2.KeyManagementService/Decrypt';
 
 /** A ciphertext with what it must open to. */
 export interface Sealed {
@@ -92,6 +97,17 @@ export class BenchToken {
   async close(): Promise<void> {
     await this.#first.close();
   }
+}
+
+/** What opens each of them once, for a load. */
+export function decryptsOf(sealed: readonly Sealed[]): Omit<Requests, 'method'> {
+  const { DecryptRequest, DecryptResponse } = messages.v2;
+  return {
+    requests: sealed.map(({ ciphertext, keyId }) =>
+      DecryptRequest.encode({ ciphertext, key_id: keyId, uid: randomUUID() }),
+    ),
+    answers: sealed.map(({ plaintext }) => DecryptResponse.encode({ plaintext })),
+  };
 }
 
 const patient = (): RemoteContext => ({ signal: new AbortController().signal });

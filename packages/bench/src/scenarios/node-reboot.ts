@@ -3,10 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inParallel } from '../../../../k8s/e2e/src/objects.ts';
-import { BenchToken, LATENCY_MS, SESSIONS } from '../bench-token.ts';
+import { BenchToken, DECRYPT, decryptsOf, LATENCY_MS, SESSIONS } from '../bench-token.ts';
 import type { Keys, Sealed } from '../bench-token.ts';
-import { load } from './tmp-load.ts';
-import { PluginProcess } from '../plugin-process.ts';
+import { runLoad } from '../load/load.ts';
+import { PluginServer } from '../load/plugin.ts';
+import { missingTeapotBench } from '../load/teapot-bench.ts';
 import type { Recorder } from '../recorder.ts';
 import type { Scenario } from '../scenario.ts';
 import { median } from '../statistics.ts';
@@ -32,12 +33,12 @@ const CASES: readonly Case[] = [
 export const nodeReboot: Scenario = {
   name: 'node-reboot',
   about: `a management node reboots: ${INSTANCES} kube-apiservers come back at once, with ${SEEDS} seeds each`,
-  missing: () => BenchToken.missing() ?? PluginProcess.missing(),
+  missing: () => BenchToken.missing() ?? missingTeapotBench(),
   async run(record) {
     const directory = mkdtempSync(join(tmpdir(), 'teapot-bench-'));
     try {
       const token = await BenchToken.create(directory);
-      const tenants = await makeTenants(token, directory);
+      const tenants = await makeTenants(token);
       const seeds = await Promise.all(CASES.map((one) => sealSeeds(token, tenants, one)));
       await token.close();
       const reboots = CASES.map((): Reboot[] => []);
@@ -55,17 +56,16 @@ export const nodeReboot: Scenario = {
 
 interface Tenant {
   readonly name: string;
-  readonly socket: string;
   readonly keys: Keys;
   readonly contextId: Buffer;
 }
 
 /** A keyset of its own each, over one key of the token. */
-async function makeTenants(token: BenchToken, directory: string): Promise<Tenant[]> {
+async function makeTenants(token: BenchToken): Promise<Tenant[]> {
   const tenants: Tenant[] = [];
   const names = Array.from({ length: INSTANCES }, (_, index) => `tenant-${index}`);
   await inParallel(names, SESSIONS, async (name) => {
-    tenants.push({ name, socket: join(directory, 'run', name, 'kms.sock'), ...(await token.addKeyset(name)) });
+    tenants.push({ name, ...(await token.addKeyset(name)) });
   });
   return tenants;
 }
@@ -79,6 +79,8 @@ interface Reboot {
   readonly ms: number;
   /** By what the token needs for it at least. */
   readonly ratio: number;
+  /** Of the plugin and its token host. */
+  readonly cpuMs: number;
   /** ms until the median tenant had all its seeds. */
   readonly medianTenantMs: number;
 }
@@ -93,24 +95,24 @@ interface RebootOptions {
 
 async function reboot({ directory, token, tenants, seeds, keys }: RebootOptions): Promise<Reboot> {
   // A probe asks the token too, and what is counted here are unwraps.
-  const instances = tenants.map(({ name, socket, keys }) => ({ name, socket, keys, probeInterval: '1h' }));
-  const plugin = new PluginProcess({ directory, instances, nodeArgs: (process.env['PROF'] ?? '').split(' ').filter(Boolean) });
+  const instances = tenants.map(({ name, keys }) => ({ name, keys, probeInterval: '1h' }));
+  const plugin = await PluginServer.start({ directory, instances });
   try {
-    await plugin.untilReady();
     await sleep(SETTLE_MS);
     token.slowFromNow();
-    const result = await load(
-      directory,
-      tenants.map(({ socket }, index) => ({ socket, connections: 1, inFlight: IN_FLIGHT, sealed: seeds[index]! })),
-    );
+    const cpuBefore = plugin.cpuSeconds();
+    const { seconds, targetsDoneAtMs } = await runLoad({
+      method: DECRYPT,
+      once: true,
+      targets: plugin.sockets.map((socket, index) => ({ socket, inFlight: IN_FLIGHT, ...decryptsOf(seeds[index]!) })),
+    });
     const distinct = INSTANCES * keys;
     if (token.unwraps !== distinct) throw new Error(`${token.unwraps} unwraps of ${distinct} wrapped keys`);
-    const ms = result.seconds * 1_000;
-    console.log(process.env['PROF'], ms, result);
     return {
-      ms,
-      ratio: ms / ((distinct * LATENCY_MS) / SESSIONS),
-      medianTenantMs: median(result.targetsDoneAtMs),
+      ms: seconds * 1_000,
+      ratio: (seconds * 1_000) / ((distinct * LATENCY_MS) / SESSIONS),
+      cpuMs: (plugin.cpuSeconds() - cpuBefore) * 1_000,
+      medianTenantMs: median(targetsDoneAtMs!),
     };
   } finally {
     await plugin.stop();
@@ -119,22 +121,27 @@ async function reboot({ directory, token, tenants, seeds, keys }: RebootOptions)
 
 function report(record: Recorder, reboots: readonly (readonly Reboot[])[]): void {
   for (const [index, { name, keys }] of CASES.entries()) {
-    const all = reboots[index]!;
+    const of = (pick: (reboot: Reboot) => number): number[] => reboots[index]!.map(pick);
     const what = `${name} (${keys} wrapped keys an instance)`;
     record.measured(
-      `${what}: all ${INSTANCES * SEEDS} Decrypts`,
+      `${what}: ${INSTANCES * SEEDS} Decrypts`,
       'ms',
-      all.map(({ ms }) => ms),
+      of(({ ms }) => ms),
     );
     record.measured(
-      `${what}: the median tenant has all of its seeds after`,
+      `${what}: until the median tenant has its seeds`,
       'ms',
-      all.map(({ medianTenantMs }) => medianTenantMs),
+      of((one) => one.medianTenantMs),
+    );
+    record.measured(
+      `${what}: CPU of the plugin and its token host`,
+      'ms',
+      of(({ cpuMs }) => cpuMs),
     );
     record.measured(
       `${what}: ÷ (keys × ${LATENCY_MS} ms ÷ ${SESSIONS} sessions)`,
       '×',
-      all.map(({ ratio }) => ratio),
+      of(({ ratio }) => ratio),
     );
   }
   const ratios = reboots.map((all) => all.map(({ ratio }) => ratio));

@@ -1,12 +1,13 @@
 import { generateKey, providerFor, SharedResources } from '@teapot-kms/core';
 import type { KeysetSource } from '@teapot-kms/core';
-import { Daemon } from '@teapot-kms/test-parts';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { Daemon, until } from '@teapot-kms/test-parts';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PluginProcess } from '../plugin-process.ts';
-import type { PluginInstance } from '../plugin-process.ts';
+import { PluginServer, untilReady } from '../load/plugin.ts';
+import type { PluginInstance } from '../load/plugin.ts';
+import { memoryKb } from '../load/process-usage.ts';
 import type { Recorder } from '../recorder.ts';
 import type { Scenario } from '../scenario.ts';
 
@@ -19,7 +20,6 @@ const SETTLE_MS = 8_000;
 export const start: Scenario = {
   name: 'start',
   about: 'a static pod starts: time to the first good Status; memory of one instance and of each further one',
-  missing: () => PluginProcess.missing(),
   async run(record) {
     const directory = mkdtempSync(join(tmpdir(), 'teapot-bench-'));
     try {
@@ -42,7 +42,7 @@ async function makeInstances(directory: string, count: number): Promise<PluginIn
       const source = provider.open(uri, provider.settings.parse({}), new SharedResources()) as KeysetSource;
       await generateKey(source.admin!);
       await source.close?.();
-      return { name, socket: join(directory, 'run', name, 'kms.sock'), keys: { uri } };
+      return { name, keys: { uri } };
     }),
   );
 }
@@ -54,14 +54,24 @@ async function startTimes(record: Recorder, directory: string, instances: readon
   for (let round = 0; round < STARTS; round++) {
     bare.push(await bareNode(directory));
     const started = performance.now();
-    const plugin = new PluginProcess({ directory, instances });
-    await plugin.untilReady();
+    const plugin = new PluginServer({ directory, instances });
+    await untilListening(plugin);
+    await untilReady(plugin);
     ours.push(performance.now() - started);
     await plugin.stop();
   }
   // The first of each fills the page cache, and warms up the client that asks.
   record.figure('start-ms', ours.slice(1));
   record.measured('node -e 0, start to end', 'ms', bare.slice(1));
+}
+
+/** A client that finds no socket would wait for a second before it looks again. */
+async function untilListening({ socket, daemon }: PluginServer): Promise<void> {
+  const listens = (): boolean => {
+    daemon.checkRunning();
+    return existsSync(socket);
+  };
+  await until('the plugin listens', listens, { everyMs: 1 });
 }
 
 async function bareNode(directory: string): Promise<number> {
@@ -90,12 +100,10 @@ async function memory(record: Recorder, directory: string, instances: readonly P
 
 /** Of a process that has answered and then is left alone. */
 async function residentKb(directory: string, instances: readonly PluginInstance[]): Promise<number> {
-  mkdirSync(directory, { recursive: true });
-  const plugin = new PluginProcess({ directory, instances });
+  const plugin = await PluginServer.start({ directory, instances });
   try {
-    await plugin.untilReady();
     await sleep(SETTLE_MS);
-    return plugin.residentKb;
+    return memoryKb(plugin.pid).rss;
   } finally {
     await plugin.stop();
   }

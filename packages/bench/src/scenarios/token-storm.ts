@@ -1,13 +1,15 @@
 import { LocalKekService } from '@teapot-kms/core';
-import { KmsClient } from '@teapot-kms/server';
-import { until } from '@teapot-kms/test-parts';
+import { timed, until } from '@teapot-kms/test-parts';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BenchToken, LATENCY_MS, openKek, SESSIONS } from '../bench-token.ts';
+import { BenchToken, DECRYPT, decryptsOf, LATENCY_MS, openKek, SESSIONS } from '../bench-token.ts';
 import type { Keys, Sealed } from '../bench-token.ts';
-import { PluginProcess } from '../plugin-process.ts';
+import { runLoad } from '../load/load.ts';
+import type { LoadResult } from '../load/load.ts';
+import { PluginServer } from '../load/plugin.ts';
+import { missingTeapotBench } from '../load/teapot-bench.ts';
 import type { Recorder } from '../recorder.ts';
 import type { Scenario } from '../scenario.ts';
 
@@ -20,12 +22,11 @@ const IN_FLIGHT = 1_000;
 const ROUNDS = 3;
 /** ms after the start in which the token host gets its threads: what is cold here is the cache. */
 const WARM_UP_MS = 2_000;
-const POINTS = 100;
 
 export const tokenStorm: Scenario = {
   name: 'token-storm',
   about: `a restart with a cold cache: ${DECRYPTS} Decrypts over ${KEYS} wrapped keys, ${LATENCY_MS} ms a token call`,
-  missing: () => BenchToken.missing() ?? PluginProcess.missing(),
+  missing: () => BenchToken.missing() ?? missingTeapotBench(),
   async run(record) {
     const directory = mkdtempSync(join(tmpdir(), 'teapot-bench-'));
     try {
@@ -50,7 +51,7 @@ async function inProcess(
   keys: Keys,
   sealed: readonly Sealed[],
 ): Promise<number[]> {
-  const storms: Storm[] = [];
+  const ms: number[] = [];
   const unwraps: number[] = [];
   const callsPerMessage: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
@@ -63,14 +64,14 @@ async function inProcess(
       const messages = counter('token_host_messages');
       token.slowFromNow();
       const decrypt = async (one: Sealed) => service.decrypt(one, { signal: new AbortController().signal });
-      storms.push(await storm(sealed, decrypt, DECRYPTS));
+      ms.push((await timed(() => storm(sealed, decrypt))) * 1_000);
       unwraps.push(token.unwraps);
       callsPerMessage.push(KEYS / (counter('token_host_messages') - messages));
     } finally {
       await service.close();
     }
   }
-  report(record, 'in one process', storms);
+  report(record, 'in one process', ms);
   record.measured('token calls per message over the pipe, both ways', '', callsPerMessage);
   return unwraps;
 }
@@ -86,75 +87,49 @@ async function throughSocket(
   token: BenchToken,
   { directory, keys, sealed }: Plugged,
 ): Promise<number[]> {
-  const socket = join(directory, 'run/kms.sock');
-  const cold: Storm[] = [];
-  const warm: Storm[] = [];
+  const cold: LoadResult[] = [];
+  const warm: LoadResult[] = [];
   const unwraps: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
-    const plugin = new PluginProcess({ directory, instances: [{ name: 'main', socket, keys }] });
-    const client = new KmsClient(socket, 30_000);
-    const decrypt = (one: Sealed): Promise<Buffer> => client.decrypt(one.ciphertext, one.keyId, 'bench');
+    const plugin = await PluginServer.start({ directory, instances: [{ name: 'main', keys }] });
+    const plan = {
+      method: DECRYPT,
+      callsPerTarget: DECRYPTS,
+      targets: [{ socket: plugin.socket, inFlight: IN_FLIGHT, ...decryptsOf(sealed) }],
+    };
     try {
-      await plugin.untilReady();
-      await client.status();
       await sleep(WARM_UP_MS);
       token.slowFromNow();
-      cold.push(await storm(sealed, decrypt, IN_FLIGHT));
+      cold.push(await runLoad(plan));
       unwraps.push(token.unwraps);
-      warm.push(await storm(sealed, decrypt, IN_FLIGHT));
+      warm.push(await runLoad(plan));
       if (token.unwraps !== unwraps.at(-1)) throw new Error('a warm cache asked the token');
     } finally {
-      client.close();
       await plugin.stop();
     }
   }
-  report(record, 'through the socket', cold);
-  record.measured('the same again, with a warm cache', 'ms', durations(warm));
-  record.line('storm-timeline', 'cold cache', timeline(cold));
-  record.line('storm-timeline', 'warm cache', timeline(warm));
+  const ms = (results: readonly LoadResult[]): number[] => results.map(({ seconds }) => seconds * 1_000);
+  report(record, 'through the socket', ms(cold));
+  record.measured('the same again, with a warm cache', 'ms', ms(warm));
+  record.line('storm-timeline', 'cold cache', cold.at(-1)!.timeline);
+  record.line('storm-timeline', 'warm cache', warm.at(-1)!.timeline);
   return unwraps;
 }
 
-/** When each call was answered, in ms after the first was made. */
-type Storm = readonly number[];
-
 /** @throws Error for a wrong answer: a figure of wrong answers is worth nothing */
-async function storm(
-  sealed: readonly Sealed[],
-  decrypt: (one: Sealed) => Promise<Buffer>,
-  inFlight: number,
-): Promise<Storm> {
-  const started = performance.now();
-  const answered: number[] = [];
-  let next = 0;
-  const worker = async (): Promise<void> => {
-    while (next < DECRYPTS) {
-      const one = sealed[next++ % sealed.length]!;
-      if (!(await decrypt(one)).equals(one.plaintext)) throw new Error('a Decrypt gave a wrong plaintext');
-      answered.push(performance.now() - started);
-    }
-  };
-  await Promise.all(Array.from({ length: inFlight }, worker));
-  return answered;
+async function storm(sealed: readonly Sealed[], decrypt: (one: Sealed) => Promise<Buffer>): Promise<void> {
+  const calls = Array.from({ length: DECRYPTS }, async (_, index) => {
+    const one = sealed[index % sealed.length]!;
+    if (!(await decrypt(one)).equals(one.plaintext)) throw new Error('a Decrypt gave a wrong plaintext');
+  });
+  await Promise.all(calls);
 }
 
-const durations = (storms: readonly Storm[]): number[] => storms.map((answered) => answered.at(-1)!);
-
-function report(record: Recorder, where: string, storms: readonly Storm[]): void {
-  const ms = durations(storms);
+function report(record: Recorder, where: string, ms: readonly number[]): void {
   record.measured(`cold storm ${where}`, 'ms', ms);
   record.measured(
     `cold storm ${where} ÷ (${KEYS} keys × ${LATENCY_MS} ms ÷ ${SESSIONS} sessions)`,
     '×',
     ms.map((one) => one / IDEAL_MS),
   );
-}
-
-/** Calls answered over time, of the last round. */
-function timeline(storms: readonly Storm[]): (readonly [ms: number, calls: number])[] {
-  const answered = storms.at(-1)!;
-  return Array.from({ length: POINTS }, (_, index) => {
-    const calls = Math.round(((index + 1) * answered.length) / POINTS);
-    return [Math.round(answered[calls - 1]! * 10) / 10, calls];
-  });
 }
