@@ -1,8 +1,11 @@
 import type { ServiceDescription } from '@teapot-kms/core';
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
+import { DurationHistogram } from './duration-histogram.ts';
+import type { Durations } from './duration-histogram.ts';
 import { keyIdHash } from './key-id-hash.ts';
-import type { CallRecord } from './kms/endpoint.ts';
+import type { CallRecord, Endpoint } from './kms/endpoint.ts';
 import { statusName } from './transport/seam.ts';
+import type { GrpcStatusCode } from './transport/seam.ts';
 import { version } from './version.ts';
 
 /** What an instance says of itself. */
@@ -17,8 +20,12 @@ type Labels<Label extends string> = Partial<Record<Label, string | number>>;
 type Collect<Label extends string> = (set: (labels: Labels<Label>, value: number) => void) => void;
 type Describe = () => Iterable<readonly [instance: string, description: InstanceDescription]>;
 
-/** Seconds; from a cached answer to kube-apiserver's deadline. */
-const BUCKETS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 3];
+/** The calls of one instance to one method: counted on the hot path, told at a scrape. */
+interface Calls {
+  readonly endpoint: Endpoint;
+  readonly byStatus: Map<GrpcStatusCode, number>;
+  readonly durations: Durations;
+}
 
 /**
  * What /metrics shows. Labels are bounded: instances, methods, status codes, keys of the keysets. A histogram is a dozen lines
@@ -29,22 +36,18 @@ export class Metrics {
   readonly configReloads = this.#counter('config_reloads_total', 'Changed configurations, by whether they were taken', [
     'result',
   ]);
-  readonly #requests = this.#counter('requests_total', 'Calls that have ended', ['instance', 'api', 'method', 'code']);
-  readonly #durations = new Histogram({
-    name: 'teapot_kms_request_duration_seconds',
-    help: 'Time between the complete request and its answer',
-    labelNames: ['api', 'method'],
-    buckets: BUCKETS,
-    registers: [this.registry],
-  });
-
-  readonly #storeOperations = new Histogram({
-    name: 'teapot_kms_store_operation_duration_seconds',
-    help: 'Operations of the key store',
-    labelNames: ['operation', 'ok'],
-    buckets: BUCKETS,
-    registers: [this.registry],
-  });
+  /** By instance and path. */
+  readonly #calls = new Map<string, Map<string, Calls>>();
+  readonly #durations = new DurationHistogram(
+    'teapot_kms_request_duration_seconds',
+    'Time between the complete request and its answer',
+    this.registry,
+  );
+  readonly #storeOperations = new DurationHistogram(
+    'teapot_kms_store_operation_duration_seconds',
+    'Operations of the key store',
+    this.registry,
+  );
 
   /** @param describe - what the instances look like at the time of a scrape */
   constructor(describe: Describe) {
@@ -53,23 +56,43 @@ export class Metrics {
     this.#perInstance(describe);
   }
 
-  called(instance: string, { endpoint: { api, method }, status, durationMs }: CallRecord): void {
-    if (api === 'inspection') return;
-    this.#requests.inc({ instance, api, method, code: statusName(status) });
-    this.#durations.observe({ api, method }, durationMs / 1000);
+  called(instance: string, { endpoint, status, durationMs }: CallRecord): void {
+    if (endpoint.api === 'inspection') return;
+    const { byStatus, durations } = this.#callsOf(instance, endpoint);
+    byStatus.set(status, (byStatus.get(status) ?? 0) + 1);
+    durations.observe(durationMs / 1000);
   }
 
   /** Takes the counts of an instance that is no more out of the metrics. */
-  async forget(instance: string): Promise<void> {
-    const { values } = await this.#requests.get();
-    for (const { labels } of values) if (labels.instance === instance) this.#requests.remove(labels);
+  forget(instance: string): void {
+    this.#calls.delete(instance);
   }
 
   storeOperation(operation: string, ok: boolean, durationMs: number): void {
-    this.#storeOperations.observe({ operation, ok: String(ok) }, durationMs / 1000);
+    this.#storeOperations.with({ operation, ok: String(ok) }).observe(durationMs / 1000);
+  }
+
+  #callsOf(instance: string, endpoint: Endpoint): Calls {
+    let ofInstance = this.#calls.get(instance);
+    if (!ofInstance) this.#calls.set(instance, (ofInstance = new Map<string, Calls>()));
+    let calls = ofInstance.get(endpoint.path);
+    if (!calls) {
+      const { api, method, path } = endpoint;
+      calls = { endpoint, byStatus: new Map(), durations: this.#durations.with({ api, method }) };
+      ofInstance.set(path, calls);
+    }
+    return calls;
   }
 
   #perInstance(describe: Describe): void {
+    this.#counted('requests_total', 'Calls that have ended', ['instance', 'api', 'method', 'code'], (set) => {
+      for (const [instance, ofInstance] of this.#calls) {
+        for (const { endpoint, byStatus } of ofInstance.values()) {
+          const { api, method } = endpoint;
+          for (const [status, calls] of byStatus) set({ instance, api, method, code: statusName(status) }, calls);
+        }
+      }
+    });
     const each = (fn: (instance: string, description: InstanceDescription) => void) => {
       for (const [instance, description] of describe()) fn(instance, description);
     };

@@ -95,7 +95,7 @@ export class Plugin {
     await Promise.all(
       removed.map(async ([name, instance]) => {
         await instance.stop(config.shutdownGrace);
-        await this.metrics.forget(name);
+        this.metrics.forget(name);
       }),
     );
     const unchanged = config.instances.length - changed.length;

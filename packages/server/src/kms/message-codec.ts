@@ -1,6 +1,4 @@
-import { fieldSize, Reader, writeFieldHeader } from './protobuf.ts';
-
-const LENGTH_DELIMITED = 2;
+import { bytesTag, fieldSize, Reader, writeFieldHeader } from './protobuf.ts';
 
 /** What a field of the KMS messages can be: they have no others. */
 export type FieldType = 'string' | 'bytes' | 'map';
@@ -17,16 +15,32 @@ export type MessageShape = Readonly<Record<string, readonly [number, FieldType]>
 
 export type Message<Shape extends MessageShape> = { [Name in keyof Shape]: FieldTypes[Shape[Name][1]] };
 
+/** A map is a repeated message of these two (protobuf.dev/programming-guides/encoding). */
+const MAP_KEY = bytesTag(1);
+const MAP_VALUE = bytesTag(2);
+
 const EMPTY: Buffer = Buffer.alloc(0);
 const EMPTY_MAP: ReadonlyMap<string, Buffer> = new Map();
 const DEFAULTS: FieldTypes = { string: '', bytes: EMPTY, map: EMPTY_MAP };
 
+interface Field {
+  readonly name: string;
+  readonly number: number;
+  readonly type: FieldType;
+}
+
 /** A proto3 message of a few fields, read and written by its table. */
 export class MessageCodec<Shape extends MessageShape> {
-  readonly #fields: { readonly name: string; readonly number: number; readonly type: FieldType }[];
+  readonly #fields: readonly Field[];
+  readonly #byTag: readonly (Field | undefined)[];
+  readonly #defaults: Readonly<Record<string, FieldTypes[FieldType]>>;
 
   constructor(shape: Shape) {
     this.#fields = Object.entries(shape).map(([name, [number, type]]) => ({ name, number, type }));
+    const byTag: Field[] = [];
+    for (const field of this.#fields) byTag[bytesTag(field.number)] = field;
+    this.#byTag = byTag;
+    this.#defaults = Object.fromEntries(this.#fields.map(({ name, type }) => [name, DEFAULTS[type]]));
   }
 
   /**
@@ -35,20 +49,19 @@ export class MessageCodec<Shape extends MessageShape> {
    * @throws MalformedMessage
    */
   decode(bytes: Buffer): Message<Shape> {
-    const message: Record<string, FieldTypes[FieldType]> = {};
-    for (const { name, type } of this.#fields) message[name] = DEFAULTS[type];
+    const message = { ...this.#defaults };
     const reader = new Reader(bytes);
     while (!reader.done) {
-      const { field, wireType } = reader.tag();
-      const known = wireType === LENGTH_DELIMITED ? this.#fields.find((one) => one.number === field) : undefined;
-      if (!known) reader.skip(field, wireType);
-      else if (known.type === 'string') message[known.name] = reader.string();
-      else if (known.type === 'bytes') message[known.name] = reader.bytes();
+      const tag = reader.tag();
+      const field = this.#byTag[tag];
+      if (!field) reader.skip(tag);
+      else if (field.type === 'string') message[field.name] = reader.string();
+      else if (field.type === 'bytes') message[field.name] = reader.bytes();
       else {
         const [key, value] = readMapEntry(reader.bytes());
-        const map =
-          message[known.name] === EMPTY_MAP ? new Map<string, Buffer>() : (message[known.name] as Map<string, Buffer>);
-        message[known.name] = map.set(key, value);
+        const before = message[field.name];
+        const map = before === EMPTY_MAP ? new Map<string, Buffer>() : (before as Map<string, Buffer>);
+        message[field.name] = map.set(key, value);
       }
     }
     return message as Message<Shape>;
@@ -77,10 +90,10 @@ function readMapEntry(entry: Buffer): [string, Buffer] {
   let key = '';
   let value: Buffer = EMPTY;
   while (!reader.done) {
-    const { field, wireType } = reader.tag();
-    if (field === 1 && wireType === LENGTH_DELIMITED) key = reader.string();
-    else if (field === 2 && wireType === LENGTH_DELIMITED) value = reader.bytes();
-    else reader.skip(field, wireType);
+    const tag = reader.tag();
+    if (tag === MAP_KEY) key = reader.string();
+    else if (tag === MAP_VALUE) value = reader.bytes();
+    else reader.skip(tag);
   }
   return [key, value];
 }

@@ -28,13 +28,12 @@ export class Reader {
     return this.#at === this.#bytes.length;
   }
 
-  /** The next field's number and wire type. */
-  tag(): { field: number; wireType: number } {
+  /** The next field: its number × 8 + its wire type, at most 2^32 - 1. */
+  tag(): number {
     const tag = this.#varint();
     if (tag > 0xffffffff) throw new MalformedMessage('a field number out of range');
-    const field = Math.floor(tag / 8);
-    if (field === 0) throw new MalformedMessage('field number 0');
-    return { field, wireType: tag % 8 };
+    if (tag < 8) throw new MalformedMessage('field number 0');
+    return tag;
   }
 
   /** A length-delimited field, as a view. */
@@ -55,22 +54,23 @@ export class Reader {
     }
   }
 
-  /** Passes over a field that is unknown here, as every protobuf reader must. */
-  skip(field: number, wireType: number, depth = 0): void {
+  /** Passes over the field of a tag that is unknown here, as every protobuf reader must. */
+  skip(tag: number, depth = 0): void {
     if (depth > MAX_DEPTH) throw new MalformedMessage('nested too deeply');
+    const wireType = tag & 7;
     if (wireType === VARINT) this.#varint();
     else if (wireType === FIXED64) this.#advance(8);
     else if (wireType === BYTES) this.bytes();
     else if (wireType === FIXED32) this.#advance(4);
-    else if (wireType === START_GROUP) this.#skipGroup(field, depth);
+    else if (wireType === START_GROUP) this.#skipGroup(tag >>> 3, depth);
     else throw new MalformedMessage(`wire type ${wireType}`);
   }
 
   #skipGroup(group: number, depth: number): void {
     for (;;) {
-      const { field, wireType } = this.tag();
-      if (wireType !== END_GROUP) this.skip(field, wireType, depth + 1);
-      else if (field === group) return;
+      const tag = this.tag();
+      if ((tag & 7) !== END_GROUP) this.skip(tag, depth + 1);
+      else if (tag >>> 3 === group) return;
       else throw new MalformedMessage('groups that do not match');
     }
   }
@@ -82,6 +82,11 @@ export class Reader {
 
   /** Up to 10 bytes, 64 bits. Beyond 2^53 the value loses its low bits, and everything so large is refused anyway. */
   #varint(): number {
+    const first = this.#bytes[this.#at];
+    if (first !== undefined && first < 0x80) {
+      this.#at++;
+      return first;
+    }
     let value = 0;
     for (let index = 0; index < 10; index++) {
       const byte = this.#bytes[this.#at++];
@@ -94,6 +99,11 @@ export class Reader {
   }
 }
 
+/** The tag of a length-delimited field. */
+export function bytesTag(field: number): number {
+  return (field << 3) | BYTES;
+}
+
 /** Bytes that a length-delimited field takes, its one-byte tag included. */
 export function fieldSize(length: number): number {
   let size = 2 + length;
@@ -103,7 +113,7 @@ export function fieldSize(length: number): number {
 
 /** Writes tag (field numbers 1–15) and length of a length-delimited field; returns where its content goes. */
 export function writeFieldHeader(out: Buffer, at: number, field: number, length: number): number {
-  out[at++] = (field << 3) | BYTES;
+  out[at++] = bytesTag(field);
   for (; length >= 0x80; length >>>= 7) out[at++] = (length & 0x7f) | 0x80;
   out[at++] = length;
   return at;
