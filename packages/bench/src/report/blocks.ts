@@ -49,5 +49,5 @@ export function markdownTable(columns: readonly string[], rows: readonly (readon
 
 /** Numbers stand under each other by their last digit. */
 function isNumeric(cell: Cell | undefined): boolean {
-  return typeof cell === 'number' || /^(–|(\*\*)?[±<≤≥]? ?[\d.,]+( \S{1,3})?(\*\*)?)$/.test(cell ?? '');
+  return typeof cell === 'number' || /^(–|(\*\*)?[±<≤≥]?\s?[\d.,]+(\s\S{1,3})?(\*\*)?)$/.test(cell ?? '');
 }

@@ -23,7 +23,7 @@ export function figuresTable(results: Results | undefined): string {
     'figure',
     'what',
     'value',
-    'noise',
+    'noise (runs)',
     'floor',
     'goal',
     'before',
@@ -36,8 +36,8 @@ export function figuresTable(results: Results | undefined): string {
 function figureRow(id: FigureId, target: FigureTarget, results: Results | undefined): string[] {
   const { about, unit, better, floor, goal } = target;
   const sign = better === 'lower' ? '≤' : '≥';
-  const withUnit = (value: number): string => (unit === '×' ? show(value) : `${show(value)} ${unit}`);
-  const bounds = [`${sign} ${withUnit(floor)}`, `${sign} ${withUnit(goal)}`];
+  const withUnit = (value: number): string => unbroken(unit === '×' ? show(value) : `${show(value)} ${unit}`);
+  const bounds = [floor, goal].map((bound) => unbroken(`${sign} ${withUnit(bound)}`));
   const found = results?.figures.find((one) => one.id === id);
   if (!found) return [`\`${id}\``, about, '–', '–', ...bounds, '–', '**NOT MEASURED**', '–'];
   const { value, samples, baseline, scenario } = found;
@@ -46,12 +46,17 @@ function figureRow(id: FigureId, target: FigureTarget, results: Results | undefi
     `\`${id}\``,
     about,
     `**${withUnit(value)}**`,
-    samples.length > 1 ? `${noiseOf(samples)} of ${samples.length}` : 'one run',
+    unbroken(samples.length > 1 ? `${noiseOf(samples)} (${samples.length})` : 'one run'),
     ...bounds,
     baseline === undefined ? '–' : withUnit(baseline),
     judged === 'BELOW THE FLOOR' ? `**${judged}**` : judged,
     `\`${scenario}\``,
   ];
+}
+
+/** For narrow columns. */
+function unbroken(text: string): string {
+  return text.replaceAll(' ', '\u00a0');
 }
 
 function unfinishedText(results: Results | undefined): string {
