@@ -101,7 +101,7 @@ test('a block that nothing fills is an error, and so is a chart without a place'
 test('a changed, a missing and a superfluous file differ', () => {
   const found = new Map(report());
   assert.equal(differences(report(), found), []);
-  found.set('BENCHMARKS.md', markdown().replace('**310 ms**', '**301 ms**'));
+  found.set('BENCHMARKS.md', markdown().replace('**310', '**301'));
   found.delete(CHART);
   found.set(`${CHART_DIRECTORY}/old.svg`, '<svg/>');
   assert.equal(differences(report(), found), ['BENCHMARKS.md', `${CHART_DIRECTORY}/old.svg`, CHART]);
