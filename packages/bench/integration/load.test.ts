@@ -56,6 +56,15 @@ test('goes through its header table more than once on one connection', async () 
   assert.is((await runLoad({ method, targets, callsPerTarget: 50 * CALLS })).ok, 50 * CALLS);
 });
 
+test('ends when its time is up, at whatever moment of a call that is', async () => {
+  const { method, ...calls } = decrypts;
+  for (let run = 0; run < 40; run++) {
+    const seconds = 0.01 + run * 1e-5;
+    const result = await runLoad({ method, targets: [{ socket: server.socket, ...calls }], seconds });
+    assert.ok(result.seconds < 10);
+  }
+});
+
 test('keeps a rate, and counts from the intended start', async () => {
   const { method, ...calls } = decrypts;
   const targets = [{ socket: server.socket, inFlight: 100, ...calls }];

@@ -19,6 +19,7 @@ type run struct {
 	origin  time.Time
 	started bool
 	done    chan struct{}
+	end     sync.Once
 
 	mu        sync.Mutex
 	latencies *hdrhistogram.Histogram
@@ -139,6 +140,8 @@ func (r *run) take(t *target) (start time.Duration, ok bool) {
 	defer r.mu.Unlock()
 	now := r.now()
 	if (t.limit > 0 && t.begun == t.limit) || (r.plan.Seconds > 0 && now >= r.plan.duration()) {
+		// It may have been over since the last answer, which came too early to know.
+		r.endIfOver(now)
 		return 0, false
 	}
 	t.begun++
@@ -181,7 +184,7 @@ func (r *run) endIfOver(now time.Duration) {
 		over = r.begun == r.total || (r.plan.Seconds > 0 && now >= r.plan.duration())
 	}
 	if over && r.begun == r.ended {
-		close(r.done)
+		r.end.Do(func() { close(r.done) })
 	}
 }
 
