@@ -27,7 +27,14 @@ interface Step {
 }
 
 const KUBERNETES = full ? ['1.37.2', '1.34.4'] : ['1.37.2'];
-const TENANTS = ['k8s-secret', 'tenants', 'instances', 'manifests', ...(full ? ['k8s-secret-scenarios'] : [])];
+const TENANTS = [
+  'k8s-secret',
+  'service-account',
+  'tenants',
+  'instances',
+  'manifests',
+  ...(full ? ['k8s-secret-scenarios'] : []),
+];
 const fullEnv: Record<string, string> = full ? { TEAPOT_TEST_FULL: '1' } : {};
 const fuzz: Record<string, string> = full ? { TEAPOT_FUZZ_RUNS: '1000000' } : {};
 const runTests = 'node scripts/run-tests.ts';
@@ -44,7 +51,7 @@ function inFull(...groups: string[]): string[] {
   return full ? groups : [];
 }
 
-const OPENSTACK = ['credentials', 'keyset-p11', ...inFull('keyset', 'outages', 'storm')]
+const OPENSTACK = ['session', 'credentials', 'keyset-p11', ...inFull('keyset', 'outages', 'storm')]
   .map((name) => `packages/core/integration/openstack/${name}.test.ts`)
   .join(' ');
 

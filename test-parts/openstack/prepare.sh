@@ -2,6 +2,8 @@
 # Makes all that real Keystone and real Barbican (Debian packages) need to run as plain processes on 127.0.0.1, in one
 # directory: configuration and databases. Nothing goes to /etc, no root is needed. `src/openstack.ts` starts the processes.
 #
+# Where template.sh has kept such a cloud, users and all, it is copied: then there is a DIR/state.json.
+#
 # usage: prepare.sh DIR KEYSTONE_PORT BARBICAN_PORT
 #   CRYPTO=simple|p11    how Barbican encrypts what it stores: simple_crypto, or its PKCS#11 plugin over SoftHSM2
 #   TOKEN_TTL=s          life of a Keystone token
@@ -13,11 +15,13 @@ mkdir -p "$1"
 D=$(cd "$1" && pwd)
 KS=http://127.0.0.1:$2 BB=http://127.0.0.1:$3
 PY=/usr/bin/python3 # Debian's: the packages live in its dist-packages
+mkdir -p "$D"/{home/.barbican,keystone,barbican,softhsm/tokens}
+bash "$here/template.sh" restore "$D" "$KS" "$BB" || echo 'making a new cloud'
 # Barbican takes no --config-file: each of its modules reads ~/.barbican/barbican.conf.
 export HOME=$D/home PYTHONDONTWRITEBYTECODE=1 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 unset PYTHONPATH PYTHONHOME
 export SOFTHSM2_CONF=$D/softhsm/softhsm2.conf
-mkdir -p "$D"/{home/.barbican,keystone,barbican,softhsm/tokens}
+printf 'directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n' "$D/softhsm/tokens" >"$SOFTHSM2_CONF"
 cd "$D"
 secret() { [ -s "$D/$1" ] || "${@:2}" >"$D/$1"; cat "$D/$1"; }
 ADMIN_PW=$(secret keystone/admin.password openssl rand -hex 18)
@@ -129,6 +133,8 @@ always_set_cka_sensitive = False
 os_locking_ok = True
 CONF
 
+[ ! -e "$D/state.json" ] || exit 0
+
 # With SQLite's default journal Keystone answers its first write "database is locked": its reads stay open across its own writes.
 wal() {
   $PY -c 'import sqlite3,sys
@@ -147,7 +153,6 @@ keystone() {
 }
 barbican() {
   if [ "$CRYPTO" = p11 ]; then
-    printf 'directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n' "$D/softhsm/tokens" >"$SOFTHSM2_CONF"
     softhsm2-util --init-token --free --label barbican --pin "$P11_PIN" --so-pin "$(openssl rand -hex 8)"
     $PY -m barbican.cmd.barbican_manage hsm gen_mkek
     $PY -m barbican.cmd.barbican_manage hsm gen_hmac

@@ -2,6 +2,7 @@ import { createServer, request as forward } from 'node:http';
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { pipeline } from 'node:stream';
 import type { TlsOptions } from 'node:tls';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -9,6 +10,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export type HttpFault =
   /** It is answered that much later. */
   | { readonly delayMs: number }
+  /** It is passed on only then. */
+  | { readonly after: Promise<void> }
   /** It is never answered. */
   | 'hang'
   /** The connection is closed without an answer. */
@@ -73,6 +76,7 @@ export class HttpProxy {
       return;
     }
     if (fault && 'delayMs' in fault) await sleep(fault.delayMs);
+    if (fault && 'after' in fault) await fault.after;
     try {
       const { status, headers, body } = await pass(target, request);
       if (fault && 'trickleMs' in fault) {
@@ -112,8 +116,10 @@ async function pass(target: string, request: IncomingMessage): Promise<Passed> {
         resolve({ status: incoming.statusCode ?? 502, headers: kept, body: Buffer.concat(chunks) });
       });
     });
-    outgoing.on('error', reject);
-    request.pipe(outgoing);
+    // A client that gave up takes its request along: one that never ends would block a server that has one thread.
+    pipeline(request, outgoing, (error) => {
+      if (error) reject(error);
+    });
   });
 }
 

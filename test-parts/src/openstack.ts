@@ -67,28 +67,25 @@ export class OpenStack {
     this.admin = new KeystoneAdmin(this.keystoneUrl, this.barbicanUrl, secretOf(directory, 'keystone/admin.password'));
   }
 
-  /** Takes 15 s or so. @param directory - is made; keep it short, it goes into many paths */
+  /** Takes 5 s or so, the first time on a machine 15. @param directory - is made; keep it short, it goes into many paths */
   static async start(directory: string, options: OpenStackOptions = {}): Promise<OpenStack> {
     const { crypto = 'simple', tokenTtl = 3600, tokenCache = -1, barbicanWorkers = 1 } = options;
     const ports = { keystone: await freePort(), barbican: await freePort() };
+    const [keystoneUrl, barbicanUrl] = [`http://127.0.0.1:${ports.keystone}`, `http://127.0.0.1:${ports.barbican}`];
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const settings = { CRYPTO: crypto, TOKEN_TTL: String(tokenTtl), TOKEN_CACHE: String(tokenCache) };
-    const script = [join(SCRIPTS, 'prepare.sh'), directory, String(ports.keystone), String(ports.barbican)];
-    await promisify(execFile)('bash', script, { env: { ...process.env, ...settings } });
+    const run = (command: string, script: string, ...args: readonly string[]) =>
+      promisify(execFile)(command, [join(SCRIPTS, script), ...args], { env: { ...process.env, ...settings } });
+    await run('bash', 'prepare.sh', directory, String(ports.keystone), String(ports.barbican));
     const keystone = spawnService(directory, 'keystone', ports.keystone);
     const barbican = spawnService(directory, 'barbican', ports.barbican, barbicanWorkers);
-    await untilAnswering(keystone, `http://127.0.0.1:${ports.keystone}/v3`);
+    await untilAnswering(keystone, `${keystoneUrl}/v3`);
     const stateFile = join(directory, 'state.json');
-    const provision = [
-      join(SCRIPTS, 'provision.py'),
-      `http://127.0.0.1:${ports.keystone}`,
-      `http://127.0.0.1:${ports.barbican}`,
-      join(directory, 'keystone/admin.password'),
-      join(directory, 'barbican/service.password'),
-      stateFile,
-    ];
-    await promisify(execFile)('/usr/bin/python3', provision);
-    await untilAnswering(barbican, `http://127.0.0.1:${ports.barbican}/`);
+    const made = existsSync(stateFile);
+    const passwords = [join(directory, 'keystone/admin.password'), join(directory, 'barbican/service.password')];
+    if (!made) await run('/usr/bin/python3', 'provision.py', keystoneUrl, barbicanUrl, ...passwords, stateFile);
+    await untilAnswering(barbican, `${barbicanUrl}/`);
+    if (!made) await run('bash', 'template.sh', 'save', directory, keystoneUrl, barbicanUrl);
     const state = JSON.parse(readFileSync(stateFile, 'utf8')) as OpenStackState;
     return new OpenStack(directory, ports, { keystone, barbican, state }, barbicanWorkers);
   }

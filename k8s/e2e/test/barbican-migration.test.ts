@@ -150,7 +150,10 @@ async function migrate(kubernetes: string): Promise<void> {
     apiserver.setEncryption(encryptionConfiguration(socket, 'new'), []);
     await apiserver.start();
     assert.equal(await dataOf(apiserver), before, 'nothing needs the legacy key');
-    assert.not.ok(readFileSync(log, 'latin1').includes(openStack.state.application_credential.secret));
+    const logged = readFileSync(log, 'latin1');
+    assert.match(logged, '"level":"debug"');
+    assert.not.ok(logged.includes(openStack.state.application_credential.secret));
+    assert.not.match(logged, /gAAAAA[\w-]{20}/, 'a token of Keystone');
   } finally {
     await Promise.all([plugin?.kill(), apiserver.stop()]);
     await etcd.stop();

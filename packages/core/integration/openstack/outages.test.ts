@@ -45,23 +45,6 @@ test('Keystone hung: calls are answered all along, and it heals', async () => {
   await running.close();
 });
 
-test('a dead Keystone is not hammered: many instances that share a login knock together, and ever less often', async () => {
-  cloud.keystone.fault = () => 'reset';
-  const sessions = cloud.session();
-  const ends = performance.now() + 4_000;
-  let asked = 0;
-  while (performance.now() < ends) {
-    await Promise.all(
-      Array.from({ length: 50 }, () => sessions.token(AbortSignal.timeout(5_000)).catch(() => asked++)),
-    );
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  sessions.close();
-  const tries = cloud.keystone.count('POST', /auth\/tokens/);
-  figure('logins tried of a dead Keystone in 4 s', `${tries}, for ${asked} that asked for a token`);
-  assert.ok(tries <= 8, String(tries));
-});
-
 test('Barbican down: keys in memory go on', async () => {
   const running = await RunningService.start(cloud);
   const sealed = await running.seal();
@@ -102,6 +85,9 @@ test('Barbican slow, 3.5 s for each answer: it loads, five keys as well, and Sta
   assert.is(keyset.manifest.keys.length, 5);
   keyset.destroy();
   assert.is(await running.status(), 'ok');
+  await running.works();
+  cloud.heal();
+  await running.untilOk();
   await other.close!();
   await running.close();
 });
@@ -110,15 +96,16 @@ test('database locked: loads go on, "keys generate" says so and works afterwards
   const running = await RunningService.start(cloud);
   const database = new DatabaseSync(cloud.openStack.barbicanDatabase);
   database.exec('BEGIN IMMEDIATE');
-  const before = running.service.describe().counters['loads']!;
-  const error = await rejectsWithCode(() => generateKey(running.source.admin!), 'ERR_KMS_STORE_UNAVAILABLE');
-  figure('database locked, "keys generate" says', error.message);
-  assert.match(error.message, 'Barbican answered 500');
-  await new Promise((resolve) => setTimeout(resolve, 1_000));
-  assert.is(await running.status(), 'ok');
-  assert.ok(running.service.describe().counters['loads']! > before);
-  database.exec('ROLLBACK');
-  database.close();
+  try {
+    const before = running.service.describe().counters['loads']!;
+    const error = await rejectsWithCode(() => generateKey(running.source.admin!), 'ERR_KMS_STORE_UNAVAILABLE');
+    figure('database locked, "keys generate" says', error.message);
+    assert.match(error.message, 'Barbican answered 500');
+    await until('it loads all the same', () => running.service.describe().counters['loads']! > before);
+    assert.is(await running.status(), 'ok');
+  } finally {
+    database.close();
+  }
   await generateKey(running.source.admin!);
   await running.close();
 });
@@ -131,6 +118,7 @@ test('the secret of an old key deleted: that key is not used any more, the prima
   const key = (await cloud.client.payload(oldSecret, patient().signal)).expose();
   await cloud.client.delete(oldSecret, patient().signal);
   figure('secret of an old key deleted, the operator sees', await running.untilWarned(/^ERR_KMS_KEY_GONE: key .* 404/));
+  assert.is(running.service.describe().counters['load_failures'], 1, 'the first refusal was not certain');
   await rejectsWithCode(() => running.service.decrypt(old, patient()), 'ERR_KMS_KEY_GONE');
   assert.is(await running.status(), 'ok');
   await running.works();
@@ -285,35 +273,6 @@ test('doctor: a wrong login, a user that may only read, one that may not even th
   assert.ok(
     (await examine(cloud.password('audit'))).some(({ level, text }) => level === 'hint' && text.includes('audit')),
   );
-});
-
-test('a token goes nowhere that an answer sends it', async () => {
-  const elsewhere: string[] = [];
-  const running = await RunningService.start(cloud);
-  cloud.keystone.fault = (request) => void elsewhere.push(request.path);
-  cloud.barbican.fault = () => ({ status: 302, headers: { location: `${cloud.keystone.url}/stolen` } });
-  await running.untilStatus(/Barbican answered 302/);
-  assert.not.ok(elsewhere.some((path) => path.includes('stolen')));
-  await running.close();
-});
-
-test('only manifests of allowed users count in Barbican', async () => {
-  const name = `m${randomBytes(6).toString('hex')}`;
-  const owner = cloud.open(`barbican:${name}`);
-  const { keyId } = await generateKey(owner.admin!);
-  // Another user of the project with the role creator plants a newer one.
-  const { admin, state } = cloud.openStack;
-  await admin.call('PUT', `/projects/${state.projects.kms}/users/${state.users.other}/roles/${state.roles.creator}`);
-  const planter = cloud.open(`barbican:${name}`, { cloudConfig: cloud.cloudConf(cloud.password('other')) });
-  await generateKey(planter.admin!);
-  const keyset = await owner.load(patient());
-  assert.is(keyset.primary.keyId, keyId);
-  keyset.destroy();
-  const both = cloud.open(`barbican:${name}`, { creators: [state.users.kms, state.users.other] });
-  const seen = await both.load(patient());
-  assert.is.not(seen.primary.keyId, keyId, 'allowed by a setting, it counts');
-  seen.destroy();
-  await Promise.all([owner, planter, both].map((source) => source.close!()));
 });
 
 test.run();

@@ -135,9 +135,7 @@ export class KeysetService implements KmsService {
         decrypts: this.#decrypts.get(id) ?? 0,
       })),
       lastGoodProbeAgeMs: this.#health.lastGoodAgeMs,
-      warnings: [...(error ? [error] : []), ...(this.#keyset?.missing.values() ?? [])]
-        .map(({ code, message }) => `${code}: ${message}`)
-        .concat(this.#keyset?.legacy?.warnings ?? []),
+      warnings: [...(error ? [`${error.code}: ${error.message}`] : []), ...(this.#keyset?.warnings ?? [])],
       counters: this.#counters,
     };
   }

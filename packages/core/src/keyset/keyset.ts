@@ -68,6 +68,12 @@ export class Keyset {
     return this.#keys.get(this.manifest.primary)!;
   }
 
+  /** What an operator should know: keys that are gone, legacy keys that cannot be used. */
+  get warnings(): readonly string[] {
+    const gone = [...this.missing.values()].map(({ code, message }) => `${code}: ${message}`);
+    return [...gone, ...(this.legacy?.warnings ?? [])];
+  }
+
   /** @throws {@link KmsError} `ERR_KMS_UNKNOWN_KEY`, `ERR_KMS_KEY_RETIRED`, `ERR_KMS_KEY_GONE` */
   find(keyId: string): EnvelopeKey {
     const key = this.#keys.get(keyId);

@@ -1,17 +1,18 @@
+import { z } from 'zod';
 import { KmsError } from '../errors.ts';
 import type { Interface } from './cloud.ts';
 
-export interface CatalogService {
-  readonly type: string;
-  readonly endpoints: readonly { readonly interface: string; readonly region?: string; readonly url: string }[];
-}
+const endpoint = z.object({ interface: z.string(), region: z.string().nullish(), url: z.string() });
+/** The part of a token that says where the cloud's services are. */
+export const catalogSchema = z.array(z.object({ type: z.string(), endpoints: z.array(endpoint) }));
+export type Catalog = z.output<typeof catalogSchema>;
 
 /**
  * The URL of a service in a token's catalog, without a slash at its end.
  * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` that says what the catalog has instead
  */
 export function findEndpoint(
-  catalog: readonly CatalogService[],
+  catalog: Catalog,
   type: string,
   { interface: name, region }: { readonly interface: Interface; readonly region: string | undefined },
 ): string {

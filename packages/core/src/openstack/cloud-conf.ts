@@ -1,5 +1,6 @@
 import { KmsError } from '../errors.ts';
-import type { CloudFields } from './cloud.ts';
+import { fieldsOf, isTrue, mergeFields } from './fields.ts';
+import type { CloudFields } from './fields.ts';
 
 /** `[section]` to its variables, names in lower case; a later one of the same name wins. */
 export type IniSections = ReadonlyMap<string, ReadonlyMap<string, string>>;
@@ -73,35 +74,10 @@ function parseValue(text: string, where: string, line: number): string {
 
 /** `[Global]` of a cloud.conf. Variables that are not about logging in are other programs'. */
 export function fieldsOfCloudConf(sections: IniSections): CloudFields {
-  const global = sections.get('global');
-  // What is empty is as if it were not there.
-  const get = (name: string) => global?.get(name) || undefined;
-  const trustId = get('trust-id');
-  return {
-    authUrl: get('auth-url'),
-    userId: (trustId && get('trustee-id')) ?? get('user-id'),
-    username: get('username'),
-    password: (trustId && get('trustee-password')) ?? get('password'),
-    projectId: get('tenant-id'),
-    projectName: get('tenant-name'),
-    projectDomainId: get('tenant-domain-id'),
-    projectDomainName: get('tenant-domain-name'),
-    userDomainId: get('user-domain-id'),
-    userDomainName: get('user-domain-name'),
-    domainId: get('domain-id'),
-    domainName: get('domain-name'),
-    trustId,
-    applicationCredentialId: get('application-credential-id'),
-    applicationCredentialName: get('application-credential-name'),
-    applicationCredentialSecret: get('application-credential-secret'),
-    token: get('token'),
-    region: get('region'),
-    interface: get('os-endpoint-type'),
-    caFile: get('ca-file'),
-    certFile: get('cert-file'),
-    keyFile: get('key-file'),
-    insecure: get('tls-insecure') === undefined ? undefined : isTrue(get('tls-insecure')!),
-  };
+  const get = (name: string) => sections.get('global')?.get(name.replaceAll('_', '-')) || undefined;
+  const trustee = get('trust-id') === undefined ? {} : { userId: get('trustee-id'), password: get('trustee-password') };
+  const insecure = get('tls-insecure');
+  return { ...mergeFields(trustee, fieldsOf(get)), ...(insecure && { insecure: isTrue(insecure) }) };
 }
 
 /** `use-clouds`: what is not in cloud.conf itself comes from a clouds.yaml. */
@@ -116,8 +92,6 @@ export function cloudsOfCloudConf(sections: IniSections): { file?: string; cloud
 export function legacyKeyOfCloudConf(sections: IniSections): string | undefined {
   return sections.get('keymanager')?.get('key-id') || undefined;
 }
-
-const isTrue = (text: string): boolean => /^(true|yes|on|1|t)$/i.test(text);
 
 function problem(where: string, line: number, what: string): KmsError {
   return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${where}:${line}: ${what}`);

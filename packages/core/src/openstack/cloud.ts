@@ -1,40 +1,5 @@
 import { KmsError } from '../errors.ts';
-
-/**
- * What one needs to log in to a cloud, as it may be given in any of the usual places: `cloud.conf`, `clouds.yaml`, OS_* variables,
- * our own settings. All of it is optional here; {@link cloudOf} says what is missing.
- */
-export interface CloudFields {
-  authUrl?: string | undefined;
-  /** `password`, `v3applicationcredential`, `v3token`, ...; where it is left out, the other fields say which. */
-  authType?: string | undefined;
-  userId?: string | undefined;
-  username?: string | undefined;
-  password?: string | undefined;
-  userDomainId?: string | undefined;
-  userDomainName?: string | undefined;
-  projectId?: string | undefined;
-  projectName?: string | undefined;
-  projectDomainId?: string | undefined;
-  projectDomainName?: string | undefined;
-  /** For users and projects that have no domain of their own above; alone, a domain as the scope. */
-  domainId?: string | undefined;
-  domainName?: string | undefined;
-  trustId?: string | undefined;
-  applicationCredentialId?: string | undefined;
-  applicationCredentialName?: string | undefined;
-  applicationCredentialSecret?: string | undefined;
-  token?: string | undefined;
-  region?: string | undefined;
-  interface?: string | undefined;
-  /** URL of the key manager, in place of the catalog's. */
-  keyManagerEndpoint?: string | undefined;
-  caFile?: string | undefined;
-  certFile?: string | undefined;
-  keyFile?: string | undefined;
-  /** Certificates are not checked. */
-  insecure?: boolean | undefined;
-}
+import type { CloudFields } from './fields.ts';
 
 export type Interface = 'public' | 'internal' | 'admin';
 
@@ -76,12 +41,6 @@ export function cloudOf(fields: CloudFields, where: string): Cloud {
     keyFile,
     insecure,
   };
-}
-
-/** `over` with what it lacks taken from `under`. */
-export function mergeFields(over: CloudFields, under: CloudFields): CloudFields {
-  const given = Object.entries(over).filter(([, value]) => value !== undefined && value !== '');
-  return { ...under, ...Object.fromEntries(given) };
 }
 
 function authOf(fields: CloudFields, where: string): Pick<Cloud, 'auth' | 'credential'> {

@@ -1,6 +1,7 @@
 import { LineCounter, parseDocument } from 'yaml';
 import { KmsError } from '../errors.ts';
-import type { CloudFields } from './cloud.ts';
+import { fieldsOf } from './fields.ts';
+import type { CloudFields } from './fields.ts';
 
 type Tree = { readonly [name: string]: Tree | string | undefined };
 
@@ -29,39 +30,10 @@ export function fieldsOfCloudsYaml(
   const found = treeOf(clouds[name]);
   if (!found) throw problem(where, `no cloud ${JSON.stringify(name)}; there are: ${names.join(', ') || 'none'}`);
   const own = merge(found, treeOf(secure[name]) ?? {});
-  const auth = treeOf(own['auth']) ?? {};
-  const of = (tree: Tree, ...keys: string[]): string | undefined => {
-    const key = keys.find((one) => typeof tree[one] === 'string' && tree[one] !== '');
-    return key === undefined ? undefined : (tree[key] as string);
-  };
-  const verify = of(own, 'verify');
-  return {
-    authType: of(own, 'auth_type'),
-    authUrl: of(auth, 'auth_url'),
-    userId: of(auth, 'user_id'),
-    username: of(auth, 'username', 'user_name'),
-    password: of(auth, 'password'),
-    userDomainId: of(auth, 'user_domain_id'),
-    userDomainName: of(auth, 'user_domain_name'),
-    projectId: of(auth, 'project_id', 'tenant_id'),
-    projectName: of(auth, 'project_name', 'tenant_name'),
-    projectDomainId: of(auth, 'project_domain_id'),
-    projectDomainName: of(auth, 'project_domain_name'),
-    domainId: of(auth, 'domain_id', 'default_domain'),
-    domainName: of(auth, 'domain_name'),
-    trustId: of(auth, 'trust_id'),
-    applicationCredentialId: of(auth, 'application_credential_id'),
-    applicationCredentialName: of(auth, 'application_credential_name'),
-    applicationCredentialSecret: of(auth, 'application_credential_secret'),
-    token: of(auth, 'token'),
-    region: of(own, 'region_name'),
-    interface: of(own, 'interface', 'endpoint_type'),
-    keyManagerEndpoint: of(own, 'key_manager_endpoint_override'),
-    caFile: of(own, 'cacert'),
-    certFile: of(own, 'cert'),
-    keyFile: of(own, 'key'),
-    insecure: verify === undefined ? undefined : /^(false|no|off|0)$/i.test(verify),
-  };
+  const all = { ...own, ...treeOf(own['auth']) };
+  const get = (key: string) => (typeof all[key] === 'string' ? all[key] : undefined);
+  const verify = get('verify');
+  return { ...fieldsOf(get), ...(verify && { insecure: /^(false|no|off|0)$/i.test(verify) }) };
 }
 
 function parseTree(text: string, where: string): Tree {

@@ -4,12 +4,12 @@ import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { z } from 'zod';
 import { KmsError } from '../errors.ts';
-import { cloudOf, mergeFields } from './cloud.ts';
-import type { Cloud, CloudFields } from './cloud.ts';
+import { cloudOf } from './cloud.ts';
+import type { Cloud } from './cloud.ts';
 import { cloudsOfCloudConf, fieldsOfCloudConf, parseIni } from './cloud-conf.ts';
 import { fieldsOfCloudsYaml } from './clouds-yaml.ts';
-import { fieldsOfEnvironment } from './environment.ts';
-import type { Environment } from './environment.ts';
+import { fieldsOfEnvironment, mergeFields } from './fields.ts';
+import type { CloudFields, Environment } from './fields.ts';
 
 const path = z.string().refine(isAbsolute, 'expected an absolute path');
 const text = z.string().min(1);

@@ -15,29 +15,33 @@ export interface ErrorBody {
 }
 
 export function errorBody({ status, headers, body }: Pick<HttpAnswer, 'status' | 'headers' | 'body'>): ErrorBody {
-  const text = body.subarray(0, 20_000).toString('utf8');
-  const json = objectOf(text);
+  const json = parseJson(body) as Record<string, unknown> | null | undefined;
   const inner: unknown = json?.['error'] ?? json;
   if (typeof inner === 'object' && inner !== null) {
     const { code, description, message, title, faultstring } = inner as Record<string, unknown>;
     const words = [description, message, faultstring, title].find((one) => typeof one === 'string' && one !== '');
     return { text: oneLine(typeof words === 'string' ? words : ''), own: code === status && words !== undefined };
   }
+  const text = body.subarray(0, 20_000).toString('utf8');
   const html = String(headers['content-type'] ?? '').includes('html') || text.trimStart().startsWith('<');
   const title = html ? (/<(?:title|h1)[^>]*>([^<]*)</i.exec(text)?.[1] ?? '') : text;
   return { text: oneLine(title), own: false };
 }
 
-function objectOf(text: string): Record<string, unknown> | undefined {
+/** `undefined` where it is no JSON. */
+export function parseJson(body: Buffer): unknown {
   try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+    return JSON.parse(body.toString('utf8'));
   } catch {
     return undefined;
   }
 }
 
+/** Long words are left out: some servers repeat the token that they refuse. */
 function oneLine(text: string): string {
-  const line = text.replace(/[\p{C}\s]+/gu, ' ').trim();
+  const line = text
+    .replace(/[\p{C}\s]+/gu, ' ')
+    .replace(/[\w-]{40,}/g, '[...]')
+    .trim();
   return line.length > MAX_TEXT ? `${line.slice(0, MAX_TEXT)}...` : line;
 }

@@ -1,11 +1,8 @@
-import { Agent } from 'node:http';
-import { Agent as TlsAgent } from 'node:https';
-import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import got from 'got';
 import type { Method } from 'got';
 import { abortError } from '../abort.ts';
 import { KmsError } from '../errors.ts';
+import { readText } from './configuration.ts';
 
 /** Files that say whom to trust and who we are; read at each request, so that a renewed certificate is picked up. */
 export interface TlsFiles {
@@ -53,14 +50,13 @@ const PASSING = new Set([429, 500, 502, 503, 504]);
  * capped answers, connections kept.
  */
 export class HttpClient {
-  readonly #agents = {
-    http: new Agent({ keepAlive: true, maxSockets: 16 }),
-    https: new TlsAgent({ keepAlive: true, maxSockets: 16 }),
-  };
+  #library: ReturnType<typeof loadLibrary> | undefined;
 
   close(): void {
-    this.#agents.http.destroy();
-    this.#agents.https.destroy();
+    void this.#library?.then(({ agent }) => {
+      agent.http.destroy();
+      agent.https.destroy();
+    });
   }
 
   /**
@@ -71,10 +67,11 @@ export class HttpClient {
    */
   async send(request: HttpRequest): Promise<HttpAnswer> {
     const safe = request.method === 'GET' || request.method === 'DELETE';
+    const https = request.url.startsWith('https:') ? await tlsOptions(request.tls) : {};
     for (let attempt = 1; ; attempt++) {
       const last = attempt === MAX_ATTEMPTS;
       try {
-        const answer = await this.#sendOnce(request);
+        const answer = await this.#sendOnce(request, https);
         if (last || !safe || !PASSING.has(answer.status)) return answer;
       } catch (error) {
         if (request.signal.aborted) throw abortError(request.signal);
@@ -87,15 +84,16 @@ export class HttpClient {
     }
   }
 
-  async #sendOnce({ method, url, headers = {}, body, tls, signal }: HttpRequest): Promise<HttpAnswer> {
-    const https = url.startsWith('https:') ? await tlsOptions(tls) : {};
+  async #sendOnce(request: HttpRequest, https: Partial<Awaited<ReturnType<typeof tlsOptions>>>): Promise<HttpAnswer> {
+    const { method, url, headers = {}, body, signal } = request;
+    const { got, agent } = await (this.#library ??= loadLibrary());
     const stream = got.stream(url, {
       method,
       headers,
       ...(body && { body }),
       https,
       signal,
-      agent: this.#agents,
+      agent,
       followRedirect: false,
       throwHttpErrors: false,
       decompress: false,
@@ -122,8 +120,15 @@ export class HttpClient {
   }
 }
 
+/** It is big (25 MB of memory), so only who speaks to OpenStack loads it. */
+async function loadLibrary() {
+  const [{ default: got }, http, https] = await Promise.all([import('got'), import('node:http'), import('node:https')]);
+  const options = { keepAlive: true, maxSockets: 16 };
+  return { got, agent: { http: new http.Agent(options), https: new https.Agent(options) } };
+}
+
 /** A pause with jitter, within what the caller still has. */
-export async function pause(ms: number, signal: AbortSignal): Promise<void> {
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
   try {
     await sleep(ms * (0.75 + 0.5 * Math.random()), undefined, { signal });
   } catch {
@@ -131,19 +136,13 @@ export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   }
 }
 
+/** @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` for a file that cannot be read */
 async function tlsOptions({ caFile, certFile, keyFile, insecure = false }: TlsFiles) {
-  const read = async (file: string) => {
-    try {
-      return await readFile(file, 'utf8');
-    } catch (error) {
-      throw Object.assign(new Error(`${file} cannot be read`), { code: `TLS_FILE_${codeOf(error)}` });
-    }
-  };
   return {
     rejectUnauthorized: !insecure,
-    ...(caFile && { certificateAuthority: await read(caFile) }),
-    ...(certFile && { certificate: await read(certFile) }),
-    ...(keyFile && { key: await read(keyFile) }),
+    ...(caFile && { certificateAuthority: await readText(caFile) }),
+    ...(certFile && { certificate: await readText(certFile) }),
+    ...(keyFile && { key: await readText(keyFile) }),
   };
 }
 
@@ -171,14 +170,13 @@ const TEXTS: Record<string, string> = {
 };
 
 function isTlsFault(code: string): boolean {
-  return /^(CERT_|ERR_TLS|ERR_SSL|TLS_FILE|UNABLE_TO|SELF_SIGNED|DEPTH_ZERO)/.test(code);
+  return /^(CERT_|ERR_TLS|ERR_SSL|UNABLE_TO|SELF_SIGNED|DEPTH_ZERO)/.test(code);
 }
 
 /** Made anew: the library's own error carries the request, and so the token. */
 function connectionError(url: string, error: unknown): KmsError {
   const code = codeOf(error);
-  const what = TEXTS[code] ?? (code.startsWith('TLS_FILE') ? (error as Error).message : `failed (${code})`);
-  return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${new URL(url).origin}: ${what}`);
+  return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${new URL(url).origin}: ${TEXTS[code] ?? `failed (${code})`}`);
 }
 
 function codeOf(error: unknown): string {

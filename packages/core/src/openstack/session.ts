@@ -84,7 +84,7 @@ export class KeystoneSession implements SharedResource {
         const message = `${new URL(url).origin} refuses a token that Keystone has just given to ${cloud.credential}; its access rules may not allow this request`;
         throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', message);
       }
-      if (attempt === 2) await this.#pause(request.signal);
+      if (attempt === 2) await unlessAborted(sleep(BORN_DEAD_MS), request.signal);
       // Newer than the one that was refused; whoever was refused with us shares the login.
       since = token.issuedAt + 0.001;
     }
@@ -117,10 +117,11 @@ export class KeystoneSession implements SharedResource {
   }
 
   async #current(signal: AbortSignal, since: number): Promise<Login> {
+    const read = await this.#configuration.read().catch((error: unknown) => error as KmsError);
+    // Looked at only now: others may have logged in meanwhile.
     const now = performance.now();
     const known = this.#login;
     const usable = known && known.token.issuedAt >= since && known.token.expiresAt - now > LAST_MS ? known : undefined;
-    const read = await this.#configuration.read().catch((error: unknown) => error as KmsError);
     if (read instanceof Error) {
       // Perhaps it is being written at this moment; what we have is still good.
       if (usable) return usable;
@@ -128,14 +129,11 @@ export class KeystoneSession implements SharedResource {
     }
     if (usable?.fingerprint === read.fingerprint) {
       const { token } = usable;
-      if (token.expiresAt - now < RENEW_AT * (token.expiresAt - token.issuedAt)) this.#renew(read);
+      const renew = token.expiresAt - now < RENEW_AT * (token.expiresAt - token.issuedAt);
+      if (renew) void this.#logIn(read).catch(() => undefined);
       return usable;
     }
     return unlessAborted(this.#logIn(read), signal);
-  }
-
-  #renew(read: Read): void {
-    void this.#logIn(read).catch(() => undefined);
   }
 
   /** One login at a time for each content of the configuration, and none while the last failure is only just over. */
@@ -159,10 +157,6 @@ export class KeystoneSession implements SharedResource {
         throw failed;
       }
     });
-  }
-
-  async #pause(signal: AbortSignal): Promise<void> {
-    await unlessAborted(sleep(BORN_DEAD_MS), signal);
   }
 }
 

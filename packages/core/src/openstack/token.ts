@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { KmsError } from '../errors.ts';
-import type { CatalogService } from './catalog.ts';
+import { catalogSchema } from './catalog.ts';
+import type { Catalog } from './catalog.ts';
 import type { Cloud } from './cloud.ts';
-import { errorBody } from './error-body.ts';
+import { errorBody, parseJson } from './error-body.ts';
 import type { HttpClient } from './http.ts';
 import { parseTime } from './time.ts';
 
@@ -17,7 +18,9 @@ export interface Token {
   readonly user: { readonly id: string; readonly name: string };
   readonly project: { readonly id: string; readonly name: string } | undefined;
   readonly roles: readonly string[];
-  readonly catalog: readonly CatalogService[];
+  /** All that an application credential may ask for, e.g. `GET /v1/containers`; `undefined`: whatever its roles allow. */
+  readonly accessRules: readonly string[] | undefined;
+  readonly catalog: Catalog;
 }
 
 const named = z.object({ id: z.string(), name: z.string().default('') });
@@ -28,33 +31,17 @@ const answerSchema = z.object({
     user: named,
     project: named.optional(),
     roles: z.array(z.object({ name: z.string() })).default([]),
-    catalog: z
-      .array(
-        z.object({
-          type: z.string(),
-          endpoints: z.array(
-            z.object({
-              interface: z.string(),
-              region: z
-                .string()
-                .nullish()
-                .transform((region) => region ?? undefined),
-              url: z.string(),
-            }),
-          ),
-        }),
-      )
-      .default([]),
+    application_credential: z
+      .object({ access_rules: z.array(z.object({ method: z.string(), path: z.string() })).optional() })
+      .optional(),
+    catalog: catalogSchema.default([]),
   }),
 });
 
-/** A refusal of Keystone itself: the credential is not good (any more). */
-export class LoginRefused extends KmsError {}
-
 /**
  * Logs in (`POST /v3/auth/tokens`).
- * @throws {@link LoginRefused} for 401, 403 and 404: Keystone says 404 for an application credential that was deleted and for a
- * project that is disabled. Other {@link KmsError}s `ERR_KMS_STORE_UNAVAILABLE` for all else.
+ * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`, which says of 401, 403 and 404 that the credential is not let in: Keystone says
+ * 404 for an application credential that was deleted and for a project that is disabled
  */
 export async function login(cloud: Cloud, http: HttpClient, signal: AbortSignal): Promise<Token> {
   const url = `${cloud.authUrl}/auth/tokens`;
@@ -66,19 +53,16 @@ export async function login(cloud: Cloud, http: HttpClient, signal: AbortSignal)
   const issuedAt = performance.now();
   if (answer.status !== 201) {
     const { text } = errorBody(answer);
+    const refused = [401, 403, 404].includes(answer.status) ? `Keystone does not let ${cloud.credential} in: ` : '';
     const said = `Keystone (${new URL(url).origin}) answered ${answer.status}${text && `: ${text}`}`;
-    if ([401, 403, 404].includes(answer.status)) {
-      const message = `Keystone does not let ${cloud.credential} in: ${said}`;
-      throw new LoginRefused('ERR_KMS_STORE_UNAVAILABLE', message);
-    }
-    throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', said);
+    throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', refused + said);
   }
   const value = answer.headers['x-subject-token'];
-  const parsed = answerSchema.safeParse(jsonOf(answer.body));
+  const parsed = answerSchema.safeParse(parseJson(answer.body));
   if (typeof value !== 'string' || !parsed.success) {
     throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${new URL(url).origin} does not answer as Keystone does`);
   }
-  const { issued_at, expires_at, user, project, roles, catalog } = parsed.data.token;
+  const { issued_at, expires_at, user, project, roles, application_credential, catalog } = parsed.data.token;
   const [issued, expires] = [parseTime(issued_at), parseTime(expires_at)];
   if (!(expires > issued)) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'Keystone gave a token without a lifetime');
   return {
@@ -89,17 +73,7 @@ export async function login(cloud: Cloud, http: HttpClient, signal: AbortSignal)
     user,
     project,
     roles: roles.map(({ name }) => name),
-    catalog: catalog.map(({ type, endpoints }) => ({
-      type,
-      endpoints: endpoints.map(({ region, ...rest }) => ({ ...rest, ...(region !== undefined && { region }) })),
-    })),
+    accessRules: application_credential?.access_rules?.map(({ method, path }) => `${method} ${path}`),
+    catalog,
   };
-}
-
-function jsonOf(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch {
-    return undefined;
-  }
 }

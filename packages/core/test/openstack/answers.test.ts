@@ -35,6 +35,12 @@ for (const [what, given, text, own] of bodies) {
   test(`an error of ${what} is understood`, () => assert.equal(errorBody(given), { text, own }));
 }
 
+test('a token that an answer repeats is left out, ids are not', () => {
+  const [token, id] = [`gAAAAA${'Bc-_3'.repeat(34)}==`, '72a66c8e-1f5c-4b1a-9a3c-0f7d1f2b9c11'];
+  const { text } = errorBody(answer(404, JSON.stringify({ error: { message: `no token ${token} for ${id}` } })));
+  assert.is(text, `no token [...]== for ${id}`);
+});
+
 test('an arbitrary body becomes one short line', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 500 }), fc.integer(), (body, status) => {

@@ -9,6 +9,7 @@ import {
   legacyKeyOfCloudConf,
   parseIni,
 } from '../../src/openstack/cloud-conf.ts';
+import type { CloudFields } from '../../src/openstack/fields.ts';
 import { rejectsWithCode } from '../../src/testing/index.ts';
 
 const value = (text: string) => parseIni(`[Global]\npassword = ${text}\n`, 'cloud.conf').get('global')?.get('password');
@@ -80,6 +81,40 @@ key-id = 72a66c8e-1f5c-4b1a-9a3c-0f7d1f2b9c11
     },
     scope: { project: { name: 'kubernetes', domain: { id: 'default' } } },
   });
+});
+
+const documented: readonly (readonly [name: string, field: keyof CloudFields])[] = [
+  ['auth-url', 'authUrl'],
+  ['user-id', 'userId'],
+  ['username', 'username'],
+  ['password', 'password'],
+  ['tenant-id', 'projectId'],
+  ['tenant-name', 'projectName'],
+  ['domain-id', 'domainId'],
+  ['domain-name', 'domainName'],
+  ['tenant-domain-id', 'projectDomainId'],
+  ['tenant-domain-name', 'projectDomainName'],
+  ['user-domain-id', 'userDomainId'],
+  ['user-domain-name', 'userDomainName'],
+  ['trust-id', 'trustId'],
+  ['region', 'region'],
+  ['os-endpoint-type', 'interface'],
+  ['ca-file', 'caFile'],
+  ['cert-file', 'certFile'],
+  ['key-file', 'keyFile'],
+  ['token', 'token'],
+  ['application-credential-id', 'applicationCredentialId'],
+  ['application-credential-name', 'applicationCredentialName'],
+  ['application-credential-secret', 'applicationCredentialSecret'],
+];
+test('each variable of [Global] that is about logging in is taken', () => {
+  for (const [name, field] of documented) {
+    const fields = fieldsOfCloudConf(parseIni(`[Global]\n${name} = x\n`, 'c'));
+    const given = Object.entries(fields).filter(([, found]) => found !== undefined);
+    assert.equal(given, [[field, 'x']], name);
+  }
+  assert.is(fieldsOfCloudConf(parseIni('[Global]\ntls-insecure = true\n', 'c')).insecure, true);
+  assert.is(fieldsOfCloudConf(parseIni('[Global]\ntls-insecure = false\n', 'c')).insecure, false);
 });
 
 test('a trust: the trustee logs in, with the trust as the scope', () => {

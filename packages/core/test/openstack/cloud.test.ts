@@ -1,8 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { cloudOf, mergeFields } from '../../src/openstack/cloud.ts';
-import type { CloudFields } from '../../src/openstack/cloud.ts';
-import { fieldsOfEnvironment } from '../../src/openstack/environment.ts';
+import { cloudOf } from '../../src/openstack/cloud.ts';
+import { fieldsOfEnvironment, mergeFields } from '../../src/openstack/fields.ts';
+import type { CloudFields } from '../../src/openstack/fields.ts';
 import { rejectsWithCode } from '../../src/testing/index.ts';
 
 const base = { authUrl: 'http://k:5000' };

@@ -108,6 +108,15 @@ test('an answer without an end is cut off', async () => {
   assert.match(error.message, 'too long');
 });
 
+test('a file of certificates that is not there is named, and nothing is sent', async () => {
+  const request = { method: 'GET', url: 'https://127.0.0.1:1/', signal: AbortSignal.timeout(5_000) } as const;
+  const error = await rejectsWithCode(
+    () => client.send({ ...request, tls: { caFile: '/nowhere/ca.pem' } }),
+    'ERR_KMS_STORE_UNAVAILABLE',
+  );
+  assert.is(error.message, '/nowhere/ca.pem: no such file');
+});
+
 test('https to a server that speaks http is named', async () => {
   const error = await rejectsWithCode(
     () => send('GET', 5_000, proxy.url.replace('http:', 'https:')),

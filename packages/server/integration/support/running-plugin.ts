@@ -8,7 +8,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const CLI = join(import.meta.dirname, '../../src/cli/main.ts');
-const NODE_ARGS = ['--disable-sigusr1', '--conditions=teapot-source', CLI];
+
+/** What `node` is given to be `teapot-kms ARGS...`. */
+export function cliArgs(args: readonly string[]): string[] {
+  return ['--disable-sigusr1', '--conditions=teapot-source', CLI, ...args];
+}
 
 export interface CliResult {
   readonly code: number | null;
@@ -18,7 +22,7 @@ export interface CliResult {
 
 /** Runs `teapot-kms` with `args` to its end. */
 export function teapot(...args: string[]): CliResult {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [...NODE_ARGS, ...args], { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(process.execPath, cliArgs(args), { encoding: 'utf8' });
   return { code: status, stdout, stderr };
 }
 
@@ -96,7 +100,7 @@ export class RunningPlugin {
   log = '';
 
   constructor(args: readonly string[]) {
-    this.process = spawn(process.execPath, [...NODE_ARGS, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
+    this.process = spawn(process.execPath, cliArgs(args), { stdio: ['ignore', 'ignore', 'pipe'] });
     this.process.stderr?.on('data', (chunk: Buffer) => {
       this.log += chunk.toString();
       const directory = process.env['TEAPOT_TEST_LOG_DIR'];

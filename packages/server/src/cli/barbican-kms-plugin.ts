@@ -41,24 +41,12 @@ docs/barbican.md is the guide. What can be set beside this (several sockets, age
     .action(run);
 }
 
+/** As "serve" with the configuration that says the same (JSON is YAML). */
 function run({ socketpath, cloudConfig, keys: uri, v }: Flags): Promise<void> {
-  const config = parseConfig(
-    JSON.stringify(configurationOf({ socketpath, cloudConfig, uri, verbosity: v })),
-    '(flags)',
-  );
-  return runPlugin(config, { source: '(flags)', takeOver: false });
-}
-
-/** The configuration that says the same (JSON is YAML). */
-function configurationOf(flags: {
-  socketpath: string;
-  cloudConfig: string;
-  uri: string;
-  verbosity: string | undefined;
-}): object {
   // Kubernetes' flag for it takes both forms.
-  const socket = flags.socketpath.replace(/^unix:\/\//, '');
-  const keys = { uri: flags.uri, cloudConfig: flags.cloudConfig };
-  const level = Number(flags.verbosity ?? 0) >= DEBUG_VERBOSITY ? 'debug' : 'info';
-  return { version: 1, log: { level }, instances: [{ name: INSTANCE, socket, keys }] };
+  const socket = socketpath.replace(/^unix:\/\//, '');
+  const level = Number(v ?? 0) >= DEBUG_VERBOSITY ? 'debug' : 'info';
+  const instance = { name: INSTANCE, socket, keys: { uri, cloudConfig } };
+  const text = JSON.stringify({ version: 1, log: { level }, instances: [instance] });
+  return runPlugin(parseConfig(text, '(flags)'), { source: '(flags)', takeOver: false });
 }

@@ -19,7 +19,7 @@ export async function examineKeyStore({ name, keys: { uri, ...settings } }: Inst
       provider.kind === 'keyset'
         ? await load(store as KeysetSource, context)
         : await describe(store as RemoteKek, context);
-    return [loaded, ...((await store.examine?.(context)) ?? [])].map((remark) => ({ about, ...remark }));
+    return [...loaded, ...((await store.examine?.(context)) ?? [])].map((remark) => ({ about, ...remark }));
   } catch (error) {
     return [
       { about, ...problem(which, error) },
@@ -30,16 +30,17 @@ export async function examineKeyStore({ name, keys: { uri, ...settings } }: Inst
   }
 }
 
-async function load(source: KeysetSource, context: { signal: AbortSignal }): Promise<Remark> {
+async function load(source: KeysetSource, context: { signal: AbortSignal }): Promise<Remark[]> {
   const keyset = await source.load(context);
-  const { primary, keys } = keyset.manifest;
+  const { warnings, manifest } = keyset;
   keyset.destroy();
-  return loaded(primary, keys.length);
+  const troubles = warnings.map((text): Remark => ({ level: 'problem', text, remedy: `mend the key store: ${text}` }));
+  return [loaded(manifest.primary, manifest.keys.length), ...troubles];
 }
 
-async function describe(remote: RemoteKek, context: { signal: AbortSignal }): Promise<Remark> {
+async function describe(remote: RemoteKek, context: { signal: AbortSignal }): Promise<Remark[]> {
   const { primary, keys } = await remote.describe(context);
-  return loaded(primary, keys.length);
+  return [loaded(primary, keys.length)];
 }
 
 function loaded(primary: string, keys: number): Remark {
@@ -47,7 +48,7 @@ function loaded(primary: string, keys: number): Remark {
 }
 
 function problem(which: string, error: unknown): Remark {
-  const { message, code } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', (error as Error).message);
+  const { message, code } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
   const command = /run: (.*?)(?: \(or .*)?$/.exec(message)?.[1];
   const missing = message.includes('keyset.yaml: no such file')
     ? `make the keyset (teapot-kms keys generate ${which}), or mount the volume that holds it`

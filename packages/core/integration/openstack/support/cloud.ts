@@ -95,9 +95,12 @@ export class TestCloud {
     return barbicanProvider.open(uri, parsed, shared);
   }
 
-  session(settings: Readonly<Record<string, unknown>> = {}): KeystoneSession {
-    const parsed = cloudSettings.parse({ endpoint: this.barbican.url, cloudConfig: this.cloudConf(), ...settings });
-    return new KeystoneSession(new CloudConfiguration(parsed, {}));
+  session(
+    settings: Readonly<Record<string, unknown>> = { cloudConfig: this.cloudConf() },
+    environment: Readonly<Record<string, string>> = {},
+  ): KeystoneSession {
+    const parsed = cloudSettings.parse({ endpoint: this.barbican.url, ...settings });
+    return new KeystoneSession(new CloudConfiguration(parsed, environment));
   }
 
   /** Over a session of its own, for what a test does behind a source's back. */

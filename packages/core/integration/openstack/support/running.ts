@@ -166,7 +166,10 @@ export class RunningService {
     const { tokens, openStack } = this.cloud;
     const { passwords, application_credential: credential } = openStack.state;
     const told = inspect(this.#events, { depth: Infinity, showHidden: true });
-    for (const secret of [...tokens, ...Object.values(passwords), credential.secret]) {
+    const own = [...readFileSync(this.cloudConfig, 'utf8').matchAll(/(?:password|secret)="(.+)"/g)].map(
+      ([, text]) => text!,
+    );
+    for (const secret of [...tokens, ...Object.values(passwords), credential.secret, ...own]) {
       assert.not.ok(told.includes(secret), 'an event holds a password or token');
     }
     await this.service.close();

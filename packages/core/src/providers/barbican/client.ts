@@ -1,5 +1,5 @@
 import { KmsError } from '../../errors.ts';
-import { errorBody } from '../../openstack/error-body.ts';
+import { errorBody, parseJson } from '../../openstack/error-body.ts';
 import { JUST_ISSUED_MS } from '../../openstack/session.ts';
 import type { KeystoneSession, ServiceAnswer, ServiceRequest } from '../../openstack/session.ts';
 import { parseTime } from '../../openstack/time.ts';
@@ -74,7 +74,7 @@ export class BarbicanClient {
       signal,
     });
     if (answer.status !== 201) throw unexpected(answer, 'making a secret');
-    const id = idOf((jsonOf(answer.body) as { secret_ref?: unknown } | undefined)?.secret_ref);
+    const id = idOf((parseJson(answer.body) as { secret_ref?: unknown } | undefined)?.secret_ref);
     if (id === undefined)
       throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'Barbican made a secret without saying which');
     try {
@@ -94,7 +94,7 @@ export class BarbicanClient {
     if (answer.status !== 204 && answer.status !== 404) throw unexpected(answer, `deleting secret ${id}`);
   }
 
-  /** All secrets of exactly this name, the newest first. */
+  /** All secrets of exactly this name, the newest first; without those whose writer has not stored a payload (yet). */
   async list(name: string, signal: AbortSignal): Promise<SecretInfo[]> {
     const found: SecretInfo[] = [];
     for (let page = 0; page < MAX_PAGES; page++) {
@@ -107,7 +107,7 @@ export class BarbicanClient {
       });
       const answer = await this.#session.keyManager({ method: 'GET', path: `/secrets?${query.toString()}`, signal });
       if (answer.status !== 200) throw unexpected(answer, 'listing secrets');
-      const { secrets } = (jsonOf(answer.body) ?? {}) as { secrets?: unknown };
+      const { secrets } = (parseJson(answer.body) ?? {}) as { secrets?: unknown };
       if (!Array.isArray(secrets))
         throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'Barbican gave a list without secrets');
       found.push(
@@ -135,10 +135,11 @@ function unexpected(answer: ServiceAnswer, doing: string): KmsError {
 }
 
 function infoOf(secret: unknown): SecretInfo | undefined {
-  const { secret_ref, name, creator_id, created, status } = secret as Record<string, unknown>;
+  const { secret_ref, name, creator_id, created, status, content_types } = secret as Record<string, unknown>;
   const id = idOf(secret_ref);
   const time = parseTime(created);
-  if (id === undefined || status !== 'ACTIVE' || Number.isNaN(time)) return undefined;
+  const complete = status === 'ACTIVE' && Boolean(content_types);
+  if (id === undefined || !complete || Number.isNaN(time)) return undefined;
   return { id, name: String(name), creator: String(creator_id), created: time };
 }
 
@@ -146,12 +147,4 @@ function infoOf(secret: unknown): SecretInfo | undefined {
 function idOf(ref: unknown): string | undefined {
   const id = typeof ref === 'string' ? ref.split('/').at(-1) : undefined;
   return id !== undefined && UUID.test(id) ? id : undefined;
-}
-
-function jsonOf(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch {
-    return undefined;
-  }
 }

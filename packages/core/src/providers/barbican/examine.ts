@@ -34,7 +34,10 @@ export async function examineBarbican(
       { level: 'problem', text, remedy: `set region, interface or endpoint, or mend the catalog: ${text}` },
     ];
   }
-  if (token.roles.some((role) => WRITERS.includes(role))) remarks.push(await roundTrip(client, signal));
+  const { roles, accessRules } = token;
+  if (accessRules) remarks.push({ level: 'ok', text: `access rules allow: ${accessRules.join(', ')}` });
+  const mayWrite = accessRules?.some((rule) => rule.startsWith('POST ')) ?? true;
+  if (mayWrite && roles.some((role) => WRITERS.includes(role))) remarks.push(await roundTrip(client, signal));
   return remarks;
 }
 

@@ -1,4 +1,5 @@
 import { KmsError } from '../../errors.ts';
+import { keysetConflict } from '../../keyset/keyset-source.ts';
 import { formatManifest, parseManifest } from '../../keyset/manifest.ts';
 import type { Manifest } from '../../keyset/manifest.ts';
 import type { KeystoneSession } from '../../openstack/session.ts';
@@ -49,14 +50,21 @@ export class ManifestInBarbican implements ManifestStore {
     if (text.length > MAX_PAYLOAD_BYTES) {
       throw new KmsError('ERR_KMS_KEYSET_RULE', 'too many keys for a manifest in Barbican: destroy retired ones');
     }
-    if ((await this.#revisions(signal))[0]?.id !== revision) throw conflict();
-    const ours = await this.#client.create(this.#name, text, signal);
-    const others = (await this.#revisions(signal)).filter(({ id }) => id !== ours);
-    if (others[0]?.id !== revision) {
-      await this.#client.delete(ours, signal);
-      throw conflict();
+    const { user } = await this.#session.token(signal);
+    if (this.#creators?.includes(user.id) === false) {
+      const message = `what user ${user.id} (${user.name}) writes does not count here: "creators" does not name it`;
+      throw new KmsError('ERR_KMS_KEYSET_RULE', message);
     }
-    for (const { id } of others.slice(KEPT_REVISIONS)) await this.#client.delete(id, signal);
+    if ((await this.#revisions(signal))[0]?.id !== revision) throw keysetConflict();
+    const ours = await this.#client.create(this.#name, text, signal);
+    const [newest, before, ...older] = await this.#revisions(signal);
+    if (newest?.id !== ours || before?.id !== revision) {
+      await this.#client.delete(ours, signal);
+      if (newest?.id !== revision) throw keysetConflict();
+      const message = "Barbican says that the new manifest is older than the last one: its hosts' clocks disagree";
+      throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', message);
+    }
+    for (const { id } of older.slice(KEPT_REVISIONS - 1)) await this.#client.delete(id, signal);
   }
 
   async #revisions(signal: AbortSignal): Promise<SecretInfo[]> {
@@ -73,11 +81,4 @@ export class ManifestInBarbican implements ManifestStore {
       throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', error.message, { cause: error });
     }
   }
-}
-
-function conflict(): KmsError {
-  return new KmsError(
-    'ERR_KMS_KEYSET_CONFLICT',
-    'somebody else changed the keyset meanwhile; look at it and try again',
-  );
 }
