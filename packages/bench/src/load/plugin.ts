@@ -1,6 +1,6 @@
 import { KmsClient } from '@teapot-kms/server';
 import { until } from '@teapot-kms/test-parts';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Server } from './server.ts';
 
@@ -47,7 +47,7 @@ export class PluginServer extends Server {
     super(sockets[0]!, {
       name,
       command: process.execPath,
-      args: ['--disable-sigusr1', ...nodeArgs, MAIN, 'serve', '--config', configFile],
+      args: [...ownNodeArgs(), ...nodeArgs, MAIN, 'serve', '--config', configFile],
       logFile: join(directory, 'plugin.log'),
       ...(env && { env }),
     });
@@ -60,6 +60,13 @@ export class PluginServer extends Server {
     for (const socket of plugin.sockets) await untilReady(plugin, socket);
     return plugin;
   }
+}
+
+/** What its first line, and with it unit files and manifests, has Node run with. */
+function ownNodeArgs(): string[] {
+  const [, args] = /^#!.* node (.*)$/m.exec(readFileSync(MAIN, 'utf8')) ?? [];
+  if (args === undefined) throw new Error(`${MAIN} does not begin with the command that runs it`);
+  return args.split(' ');
 }
 
 /** Until Status of KMS v2 is good. */
