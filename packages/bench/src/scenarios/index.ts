@@ -1,10 +1,29 @@
 import type { Scenario } from '../scenario.ts';
+import { apiserverRestart } from './apiserver-restart.ts';
 import { concurrency } from './concurrency.ts';
+import { heapGrowth } from './heap-growth.ts';
 import { latency } from './latency.ts';
+import { nodeReboot } from './node-reboot.ts';
+import { profile } from './profile.ts';
+import { start } from './start.ts';
 import { throughput } from './throughput.ts';
+import { tokenStorm } from './token-storm.ts';
 import { vsBarbican } from './vs-barbican.ts';
 import { vsPkcs11 } from './vs-pkcs11.ts';
 import { writes } from './writes.ts';
 
 /** In the order in which they run. */
-export const scenarios: readonly Scenario[] = [throughput, writes, concurrency, latency, vsBarbican, vsPkcs11];
+export const scenarios: readonly Scenario[] = [
+  throughput,
+  writes,
+  concurrency,
+  latency,
+  vsBarbican,
+  vsPkcs11,
+  tokenStorm,
+  nodeReboot,
+  start,
+  apiserverRestart,
+  profile,
+  heapGrowth,
+];
