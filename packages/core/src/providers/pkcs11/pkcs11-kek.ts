@@ -124,7 +124,8 @@ export class Pkcs11Kek implements RemoteKek {
   async close(): Promise<void> {
     if (this.#token && !this.#closed) this.#lease?.resource.forget(this.#token);
     this.#closed = true;
-    await Promise.all([this.#lease, ...this.#budgets.values()].map((lease) => lease?.release()));
+    for (const budget of this.#budgets.values()) await budget.release();
+    await this.#lease?.release();
   }
 
   /** Makes a key in the token under `keyId`, which is in no manifest yet. */
