@@ -34,6 +34,10 @@ interface Outcome {
   skips: string[];
 }
 
+/** What uvu prints last. A test that failed may have left something open that keeps its process from ending. */
+const SUMMARY = /^ {2}Duration: .*\n\s*$/m;
+const LINGER_MS = 20_000;
+
 function runFile(file: string): Promise<Outcome> {
   return new Promise((resolve) => {
     const started = Date.now();
@@ -42,11 +46,17 @@ function runFile(file: string): Promise<Outcome> {
       env: { ...process.env, FORCE_COLOR: '0' },
     });
     const timer = setTimeout(() => child.kill('SIGKILL'), Number(values.timeout) * 1000);
+    let lingering: NodeJS.Timeout | undefined;
     let output = '';
     for (const stream of [child.stdout, child.stderr])
-      stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
+      stream.on('data', (chunk: Buffer) => {
+        output += chunk.toString();
+        clearTimeout(lingering);
+        if (SUMMARY.test(output)) lingering = setTimeout(() => child.kill('SIGKILL'), LINGER_MS);
+      });
     child.on('close', (code, signal) => {
       clearTimeout(timer);
+      clearTimeout(lingering);
       output = stripVTControlCharacters(output);
       const count = (label: string) =>
         [...output.matchAll(new RegExp(`^ {2}${label}: +(\\d+)$`, 'gm'))].reduce(

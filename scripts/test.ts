@@ -27,7 +27,14 @@ interface Step {
 }
 
 const KUBERNETES = full ? ['1.37.2', '1.34.4'] : ['1.37.2'];
-const TENANTS = ['k8s-secret', 'tenants', 'instances', 'manifests', ...(full ? ['k8s-secret-scenarios'] : [])];
+const TENANTS = [
+  'k8s-secret',
+  'service-account',
+  'tenants',
+  'instances',
+  'manifests',
+  ...(full ? ['k8s-secret-scenarios'] : []),
+];
 const fullEnv: Record<string, string> = full ? { TEAPOT_TEST_FULL: '1' } : {};
 const fuzz: Record<string, string> = full ? { TEAPOT_FUZZ_RUNS: '1000000' } : {};
 const runTests = 'node scripts/run-tests.ts';
@@ -67,7 +74,7 @@ const steps: (Step | Step[])[] = [
     { name: 'openstack', command: `${runTests} --jobs 1 ${OPENSTACK}`, env: fullEnv },
   ],
   { name: 'key-stores', command: 'npm run --silent key-stores', env: fullEnv },
-  { name: 'integration', command: `${runTests} --jobs 1 packages/server/integration` },
+  { name: 'integration', command: `${runTests} --jobs 1 packages/server/integration packages/bench/test` },
   { name: 'docs', command: `${runTests} docs/test` },
   ...KUBERNETES.flatMap((version) => [
     [e2e(version, `e2e-${version}`, ['kills', 'v1', 'v2']), e2e(version, `tenants-${version}`, TENANTS)],

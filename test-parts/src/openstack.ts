@@ -14,6 +14,8 @@ export interface OpenStackOptions {
   readonly tokenTtl?: number;
   /** Seconds for which Barbican trusts a token that it has checked (OpenStack's default is 300); -1: it asks each time. */
   readonly tokenCache?: number;
+  /** Processes that answer for Barbican; more than one only where nothing is written at the same time. 1 where absent. */
+  readonly barbicanWorkers?: number;
 }
 
 /** What `provision.py` has made. Users `kms` (creator), `observer`, `audit` in project `kms`; `other` in project `other`. */
@@ -44,6 +46,7 @@ export class OpenStack {
   readonly keystoneUrl: string;
   readonly barbicanUrl: string;
   readonly #ports: { readonly keystone: number; readonly barbican: number };
+  readonly #barbicanWorkers: number;
   #keystone: Daemon;
   #barbican: Daemon;
 
@@ -51,9 +54,11 @@ export class OpenStack {
     directory: string,
     ports: { readonly keystone: number; readonly barbican: number },
     parts: { readonly keystone: Daemon; readonly barbican: Daemon; readonly state: OpenStackState },
+    barbicanWorkers: number,
   ) {
     this.directory = directory;
     this.#ports = ports;
+    this.#barbicanWorkers = barbicanWorkers;
     this.keystoneUrl = `http://127.0.0.1:${ports.keystone}`;
     this.barbicanUrl = `http://127.0.0.1:${ports.barbican}`;
     this.state = parts.state;
@@ -64,14 +69,14 @@ export class OpenStack {
 
   /** Takes 15 s or so. @param directory - is made; keep it short, it goes into many paths */
   static async start(directory: string, options: OpenStackOptions = {}): Promise<OpenStack> {
-    const { crypto = 'simple', tokenTtl = 3600, tokenCache = -1 } = options;
+    const { crypto = 'simple', tokenTtl = 3600, tokenCache = -1, barbicanWorkers = 1 } = options;
     const ports = { keystone: await freePort(), barbican: await freePort() };
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const settings = { CRYPTO: crypto, TOKEN_TTL: String(tokenTtl), TOKEN_CACHE: String(tokenCache) };
     const script = [join(SCRIPTS, 'prepare.sh'), directory, String(ports.keystone), String(ports.barbican)];
     await promisify(execFile)('bash', script, { env: { ...process.env, ...settings } });
     const keystone = spawnService(directory, 'keystone', ports.keystone);
-    const barbican = spawnService(directory, 'barbican', ports.barbican);
+    const barbican = spawnService(directory, 'barbican', ports.barbican, barbicanWorkers);
     await untilAnswering(keystone, `http://127.0.0.1:${ports.keystone}/v3`);
     const stateFile = join(directory, 'state.json');
     const provision = [
@@ -85,7 +90,7 @@ export class OpenStack {
     await promisify(execFile)('/usr/bin/python3', provision);
     await untilAnswering(barbican, `http://127.0.0.1:${ports.barbican}/`);
     const state = JSON.parse(readFileSync(stateFile, 'utf8')) as OpenStackState;
-    return new OpenStack(directory, ports, { keystone, barbican, state });
+    return new OpenStack(directory, ports, { keystone, barbican, state }, barbicanWorkers);
   }
 
   get barbicanLog(): string {
@@ -110,7 +115,7 @@ export class OpenStack {
   }
 
   async startBarbican(): Promise<void> {
-    this.#barbican = spawnService(this.directory, 'barbican', this.#ports.barbican);
+    this.#barbican = spawnService(this.directory, 'barbican', this.#ports.barbican, this.#barbicanWorkers);
     await untilAnswering(this.#barbican, `${this.barbicanUrl}/`);
   }
 
@@ -121,10 +126,10 @@ export class OpenStack {
 }
 
 /**
- * One worker with one thread: SQLite answers parallel writes "database is locked". The worker of gunicorn ends by itself when its
- * master is gone.
+ * Workers with one thread; usually one, as SQLite answers parallel writes "database is locked". A worker of gunicorn ends by
+ * itself when its master is gone.
  */
-function spawnService(directory: string, name: 'keystone' | 'barbican', port: number): Daemon {
+function spawnService(directory: string, name: 'keystone' | 'barbican', port: number, workers = 1): Daemon {
   const env = [
     `HOME=${join(directory, 'home')}`,
     'PATH=/usr/sbin:/usr/bin:/sbin:/bin',
@@ -135,7 +140,8 @@ function spawnService(directory: string, name: 'keystone' | 'barbican', port: nu
     `BARBICAN_PASTE=${join(directory, 'barbican/api-paste.ini')}`,
     `SOFTHSM2_CONF=${join(directory, 'softhsm/softhsm2.conf')}`,
   ];
-  const gunicorn = ['--bind', `127.0.0.1:${port}`, '--workers', '1', '--worker-class', 'gthread', '--threads', '1'];
+  const gunicorn = ['--bind', `127.0.0.1:${port}`, '--worker-class', 'gthread', '--threads', '1'];
+  gunicorn.push('--workers', String(workers));
   const limits = ['--keep-alive', '75', '--graceful-timeout', '2', '--timeout', '120', '--worker-tmp-dir', directory];
   const application = ['--pythonpath', join(directory, name), `wsgi_${name}:application`];
   return new Daemon({

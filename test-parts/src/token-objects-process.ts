@@ -51,11 +51,6 @@ function answer(p11: PKCS11, session: Handle, request: TokenRequest): unknown {
       for (const object of objects) p11.C_DestroyObject(session, object);
       return objects.length;
     }
-    case 'change-id': {
-      const objects = find(p11, session, withId(request.id));
-      for (const object of objects) p11.C_SetAttributeValue(session, object, withId(request.newId));
-      return objects.length;
-    }
     case 'import': {
       const { id, label, extractable = false } = request.key;
       p11.C_CreateObject(session, [

@@ -29,7 +29,6 @@ export type TokenRequest = Pick<Token, 'module' | 'label' | 'pin'> &
   (
     | { readonly command: 'list' }
     | { readonly command: 'delete'; readonly id: string }
-    | { readonly command: 'change-id'; readonly id: string; readonly newId: string }
     | { readonly command: 'import'; readonly key: Omit<AesKeyImport, 'value'>; readonly valueHex: string }
   );
 
@@ -45,11 +44,6 @@ export async function listObjects(token: Token): Promise<TokenObject[]> {
  */
 export async function deleteObjects(token: Token, id: string): Promise<number> {
   return JSON.parse(await askToken(token, { command: 'delete', id })) as number;
-}
-
-/** Gives all objects with this CKA_ID another one. */
-export async function changeId(token: Token, id: string, newId: string): Promise<void> {
-  await askToken(token, { command: 'change-id', id, newId });
 }
 
 /** Makes an AES key that may encrypt, decrypt, wrap and unwrap. */

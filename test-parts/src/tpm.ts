@@ -1,5 +1,4 @@
 import { execFile } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -11,7 +10,7 @@ import { freePort } from './ports.ts';
 import type { TokenOptions } from './softhsm.ts';
 import { missing, newPin, writePin } from './token.ts';
 import type { Token } from './token.ts';
-import { changeId, deleteObjects, listObjects } from './token-objects.ts';
+import { deleteObjects, listObjects } from './token-objects.ts';
 import type { TokenObject } from './token-objects.ts';
 import { until } from './until.ts';
 
@@ -19,7 +18,7 @@ const MODULE = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linu
 const RESOURCE_MANAGER = '/usr/sbin/tpm2-abrmd';
 
 export interface RsaKeyImport {
-  /** CKA_ID in hex. */
+  /** CKA_ID, as text. */
   readonly id: string;
   readonly label: string;
   readonly privateKey: KeyObject;
@@ -123,12 +122,9 @@ export class Tpm implements Token {
     rememberSecret(privateKey.export({ type: 'pkcs8', format: 'der' }));
     const file = join(this.directory, 'import.pem');
     writeFileSync(file, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
-    // tpm2_ptool takes the text after --id for CKA_ID, so that bytes have to be put there afterwards.
-    const text = randomUUID();
-    const key = ['--privkey', file, '--algorithm', 'rsa', '--id', text, '--key-label', label];
+    const key = ['--privkey', file, '--algorithm', 'rsa', '--id', id, '--key-label', label];
     await this.#ptool('import', '--label', this.label, '--userpin', this.pin, ...key);
     rmSync(file);
-    await changeId(this, Buffer.from(text).toString('hex'), id);
   }
 
   async #boot(): Promise<void> {

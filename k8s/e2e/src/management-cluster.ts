@@ -1,4 +1,5 @@
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { sign } from 'node:crypto';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { KubeObject } from './api-client.ts';
@@ -87,6 +88,17 @@ export class ManagementCluster {
     return (answer['status'] as { token: string }).token;
   }
 
+  /** A token that kube-apiserver refuses after so many seconds; its API gives none for less than ten minutes. */
+  async expiringToken(namespace: string, account: string, seconds: number): Promise<string> {
+    const [header = '', payload = ''] = (await this.token(namespace, account)).split('.');
+    // A minute is let pass beyond the claim (go-jose's leeway).
+    const exp = Math.floor(Date.now() / 1000) + seconds - 60;
+    const claims = { ...(JSON.parse(Buffer.from(payload, 'base64url').toString()) as object), exp };
+    const signed = `${header}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`;
+    const key = readFileSync(join(this.directory, 'service-accounts.key'));
+    return `${signed}.${sign('sha256', Buffer.from(signed), key).toString('base64url')}`;
+  }
+
   /** Creates an object, or replaces the one of its name. */
   async ensure(collection: string, object: KubeObject): Promise<void> {
     const { client } = this.apiserver;
@@ -115,6 +127,6 @@ export class ManagementCluster {
 }
 
 /** What the plugin may do, and no more: the rules that the guide and `k8s/tenants/rbac.yaml` give. */
-export function readerRules(secret: string): object[] {
-  return [{ apiGroups: [''], resources: ['secrets'], resourceNames: [secret], verbs: ['get', 'watch'] }];
+export function readerRules(...secrets: readonly string[]): object[] {
+  return [{ apiGroups: [''], resources: ['secrets'], resourceNames: secrets, verbs: ['get', 'watch'] }];
 }

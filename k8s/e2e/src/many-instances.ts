@@ -8,7 +8,7 @@ import { connect } from 'node:net';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { DEFAULT_KUBERNETES } from './binaries.ts';
-import { ManagementCluster } from './management-cluster.ts';
+import { ManagementCluster, readerRules } from './management-cluster.ts';
 import { inParallel } from './objects.ts';
 import { teapotArgs } from './teapot-cli.ts';
 
@@ -71,8 +71,7 @@ export async function runManyInstances(count: number): Promise<ManyInstances> {
 
 async function makeSecrets(cluster: ManagementCluster, names: readonly string[]): Promise<string> {
   await cluster.ensure('/api/v1/namespaces', { metadata: { name: NAMESPACE } });
-  const rules = [{ apiGroups: [''], resources: ['secrets'], resourceNames: names, verbs: ['get', 'watch'] }];
-  await cluster.grant(NAMESPACE, 'teapot-kms', rules);
+  await cluster.grant(NAMESPACE, 'teapot-kms', readerRules(...names));
   const shared = new SharedResources();
   const open = (name: string): KeysetSource => {
     const uri = `k8s-secret:${NAMESPACE}/${name}`;

@@ -5,9 +5,10 @@ import { promisify } from 'node:util';
 
 const MAIN = join(import.meta.dirname, '../../../packages/server/src/cli/main.ts');
 
-/** As an installation runs it: no debugger signal, from the sources. */
+/** As an installation runs it, see the first line of main.ts, but from the sources. */
 export const teapotArgs = (...args: readonly string[]): string[] => [
   '--disable-sigusr1',
+  '--max-semi-space-size=4',
   '--conditions=teapot-source',
   MAIN,
   ...args,

@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 import { parseAllDocuments } from 'yaml';
 import type { KubeObject } from '../src/api-client.ts';
 import { findBinaries, kubernetesVersions, MissingBinary } from '../src/binaries.ts';
-import { ManagementCluster } from '../src/management-cluster.ts';
+import { ManagementCluster, readerRules } from '../src/management-cluster.ts';
 
 const root = join(import.meta.dirname, '../../..');
 const files = globSync(['k8s/tenants/*.yaml', 'k8s/static-pod/*.yaml'], { cwd: root }).sort();
@@ -72,13 +72,19 @@ test('the configuration in the ConfigMap is one that the plugin takes', () => {
 });
 
 test('the role in the manifest is what the tests of the key store run with', () => {
-  const role = objectsOf('k8s/tenants/rbac.yaml').find(({ kind }) => kind === 'Role') as unknown as {
-    rules: { verbs: string[]; resourceNames: string[] }[];
-  };
-  assert.equal(
-    role.rules.map(({ verbs }) => verbs),
-    [['get', 'watch']],
-  );
+  const role = objectsOf('k8s/tenants/rbac.yaml').find(({ kind }) => kind === 'Role');
+  assert.equal(role?.['rules'], readerRules('tenant-a', 'tenant-b'));
+});
+
+test('what starts the plugin gives node the flags that the CLI has in its first line', () => {
+  const cli = readFileSync(join(root, 'packages/server/src/cli/main.ts'), 'utf8');
+  const [, flags] = /^#!\/usr\/bin\/env -S node (.+)$/m.exec(cli)!;
+  const starting = [...files, 'k8s/systemd/teapot-kms.service']
+    .map((file) => readFileSync(join(root, file), 'utf8'))
+    .filter((text) => text.includes('cli/main.js'));
+  assert.is(starting.length, 4);
+  for (const text of starting)
+    assert.match(text, `node ${flags} /usr/lib/node_modules/@teapot-kms/server/dist/cli/main.js serve`);
 });
 
 test('every manifest of k8s/tenants is named in the guide, and every one that it names is there', () => {

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -19,7 +18,7 @@ import (
 type connection struct {
 	run    *run
 	target *target
-	socket io.ReadWriter
+	socket net.Conn
 	reader *http2.Framer
 	writer *http2.Framer
 	decode *hpack.Decoder
@@ -50,29 +49,20 @@ type call struct {
 const (
 	initialWindow = 65_535
 	// creditAt is when received bytes are given back, as grpc-go does: at a quarter of the window.
-	creditAt    = initialWindow / 4
-	tableSize   = 4_096
-	readSize    = 64 * 1024
-	maxBlocking = 8
+	creditAt  = initialWindow / 4
+	tableSize = 4_096
+	readSize  = 64 * 1024
+	noStatus  = "no status"
 )
 
-// dial connects. A few connections are read in blocking mode: a thread that waits in read() is woken by the kernel, not by Go's
-// poller, and so sooner.
-func dial(r *run, t *target, blocking bool) (*connection, error) {
-	c := &connection{
-		run: r, target: t, headers: newHeaders(r.plan.Method), open: map[uint32]*call{},
-		nextStream: 1, maxOpen: t.InFlight, window: initialWindow,
-	}
+func dial(r *run, t *target) (*connection, error) {
 	socket, err := net.Dial("unix", t.Socket)
 	if err != nil {
 		return nil, err
 	}
-	c.socket = socket
-	if blocking {
-		defer socket.Close()
-		if c.socket, err = socket.(*net.UnixConn).File(); err != nil {
-			return nil, err
-		}
+	c := &connection{
+		run: r, target: t, socket: socket, headers: newHeaders(r.plan.Method), open: map[uint32]*call{},
+		nextStream: 1, maxOpen: t.InFlight, window: initialWindow,
 	}
 	c.decode = hpack.NewDecoder(tableSize, func(field hpack.HeaderField) {
 		switch field.Name {
@@ -191,13 +181,10 @@ func (c *connection) handle(frame http2.Frame) error {
 		if one := c.open[frame.StreamID]; one != nil {
 			one.body = append(one.body, frame.Data()...)
 		}
-		c.credit += frame.Length
-		if c.credit < creditAt {
-			return nil
+		if frame.StreamEnded() {
+			c.end(frame.StreamID, noStatus)
 		}
-		increment := c.credit
-		c.credit = 0
-		return c.writer.WriteWindowUpdate(0, increment)
+		return c.giveCredit(frame.Length)
 	case *http2.WindowUpdateFrame:
 		if frame.StreamID == 0 {
 			c.window += int64(frame.Increment)
@@ -214,6 +201,17 @@ func (c *connection) handle(frame http2.Frame) error {
 		return fmt.Errorf("the server goes away: %v %s", frame.ErrCode, frame.DebugData())
 	}
 	return nil
+}
+
+// giveCredit lets the server send as much again as it has sent.
+func (c *connection) giveCredit(received uint32) error {
+	c.credit += received
+	if c.credit < creditAt {
+		return nil
+	}
+	increment := c.credit
+	c.credit = 0
+	return c.writer.WriteWindowUpdate(0, increment)
 }
 
 func (c *connection) onSettings(frame *http2.SettingsFrame) error {
@@ -242,7 +240,7 @@ func (c *connection) onHeaders(frame *http2.HeadersFrame) error {
 	if !frame.HeadersEnded() {
 		return errors.New("a header block of more than a frame")
 	}
-	c.httpStatus, c.grpcStatus = "", ""
+	c.httpStatus, c.grpcStatus = "", noStatus
 	if _, err := c.decode.Write(frame.HeaderBlockFragment()); err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ type run struct {
 	origin  time.Time
 	started bool
 	done    chan struct{}
+	end     sync.Once
 
 	mu        sync.Mutex
 	latencies *hdrhistogram.Histogram
@@ -74,13 +75,9 @@ func newRun(p *plan) *run {
 // load connects to all targets, then lets them go at the same time.
 func (r *run) load() error {
 	var connections []*connection
-	all := 0
-	for _, t := range r.plan.Targets {
-		all += t.Connections
-	}
 	for _, t := range r.plan.Targets {
 		for range t.Connections {
-			c, err := dial(r, t, all <= maxBlocking)
+			c, err := dial(r, t)
 			if err != nil {
 				return fmt.Errorf("%s: %w", t.Socket, err)
 			}
@@ -143,6 +140,8 @@ func (r *run) take(t *target) (start time.Duration, ok bool) {
 	defer r.mu.Unlock()
 	now := r.now()
 	if (t.limit > 0 && t.begun == t.limit) || (r.plan.Seconds > 0 && now >= r.plan.duration()) {
+		// It may have been over since the last answer, which came too early to know.
+		r.endIfOver(now)
 		return 0, false
 	}
 	t.begun++
@@ -185,7 +184,7 @@ func (r *run) endIfOver(now time.Duration) {
 		over = r.begun == r.total || (r.plan.Seconds > 0 && now >= r.plan.duration())
 	}
 	if over && r.begun == r.ended {
-		close(r.done)
+		r.end.Do(func() { close(r.done) })
 	}
 }
 

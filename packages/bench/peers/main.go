@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -27,6 +28,10 @@ func command(args []string) error {
 	if len(args) >= 1 && args[0] == "load" {
 		return loadCommand(args[1:])
 	}
+	if len(args) >= 1 && args[0] == "version" {
+		fmt.Println(runtime.Version())
+		return nil
+	}
 	if len(args) >= 2 && args[0] == "serve" && peers[args[1]] != nil {
 		flags := flag.NewFlagSet("serve "+args[1], flag.ContinueOnError)
 		socket := flags.String("socket", "", "path of the Unix socket")
@@ -41,5 +46,5 @@ func command(args []string) error {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	return fmt.Errorf("usage: teapot-bench load --plan FILE | serve %s --socket PATH ...", strings.Join(names, "|"))
+	return fmt.Errorf("usage: teapot-bench version | load --plan FILE | serve %s --socket PATH ...", strings.Join(names, "|"))
 }

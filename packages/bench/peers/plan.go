@@ -49,8 +49,8 @@ type target struct {
 const (
 	grpcPrefix   = 5
 	maxFrameSize = 16_384
-	// maxInFlight calls of a connection may wait in a closed loop, and in an open one: their answers fit the socket's buffer, so
-	// that a server never waits for us to read while we wait for it to read.
+	// maxInFlight is how many calls of a connection may wait: so many answers fit the socket's buffer, and a server never waits
+	// for us to read while we wait for it to read.
 	maxInFlight = 1_000
 )
 

@@ -7,6 +7,7 @@
  *   --list   name the scenarios
  */
 import { parseArgs } from 'node:util';
+import { goOfTeapotBench, missingTeapotBench } from './load/teapot-bench.ts';
 import { Recorder } from './recorder.ts';
 import { commit, fingerprint, writeResults } from './results.ts';
 import { scenarios } from './scenarios/index.ts';
@@ -39,7 +40,7 @@ async function main(): Promise<void> {
     const file = writeResults({
       date,
       commit: commit(),
-      machine: fingerprint(undefined),
+      machine: fingerprint(missingTeapotBench() === undefined ? goOfTeapotBench() : undefined),
       figures,
       measurements,
       series,

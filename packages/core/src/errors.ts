@@ -57,8 +57,8 @@ export class KmsError extends Error {
     this.code = code;
   }
 
-  /** `error` itself when it is a {@link KmsError}, else one with `code` around it. */
-  static from(error: unknown, code: KmsErrorCode, message: string): KmsError {
+  /** `error` itself when it is a {@link KmsError}, else one with `code` around it, and its own message where none is given. */
+  static from(error: unknown, code: KmsErrorCode, message = (error as Error).message): KmsError {
     return error instanceof KmsError ? error : new KmsError(code, message, { cause: error });
   }
 }

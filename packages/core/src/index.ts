@@ -33,6 +33,7 @@ export type { Remark } from './remark.ts';
 export type { ResourceEvent } from './shared-resources.ts';
 export { SharedResources } from './shared-resources.ts';
 export type { KeysetAdmin, KeysetProvider, KeysetSource, LoadContext } from './keyset/keyset-source.ts';
+export { watchDirectory } from './providers/watch-directory.ts';
 export type { KeyState, Manifest, ManifestEntry } from './keyset/manifest.ts';
 export { MIN_PENDING_MS } from './keyset/rotation.ts';
 export { LocalKekService } from './local-kek/local-kek-service.ts';

@@ -72,6 +72,8 @@ export interface ServiceDescription {
   readonly lastGoodProbeAgeMs: number | undefined;
   /** Trouble that an operator should know although the service still works, e.g. a damaged manifest. */
   readonly warnings: readonly string[];
+  /** Local KEKs that are held open now, where there are such. */
+  readonly cacheEntries?: number;
   /** Monotonic counters, for metrics: name (snake_case, without prefix) to value. */
   readonly counters: Readonly<Record<string, number>>;
 }

@@ -1,4 +1,6 @@
 import { existsSync, statSync, writeFileSync } from 'node:fs';
+import { connect as connectHttp2 } from 'node:http2';
+import { connect } from 'node:net';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KmsClient } from '../src/client/client.ts';
@@ -9,6 +11,15 @@ test.before.each((context) => {
   context.site = new TestSite();
 });
 test.after.each(async ({ site }) => site.remove());
+
+/** An HTTP/2 connection as a kube-apiserver holds it, and what has happened to it. */
+async function heldSession(socket: string): Promise<{ ended: () => string[]; destroy: () => void }> {
+  const session = connectHttp2('http://localhost', { createConnection: () => connect(socket) });
+  const ended: string[] = [];
+  for (const event of ['goaway', 'close', 'error'] as const) session.on(event, () => ended.push(event));
+  await new Promise((resolve) => session.once('remoteSettings', resolve));
+  return { ended: () => ended, destroy: () => session.destroy() };
+}
 
 test('socket mode and group are as configured', async ({ site }) => {
   site.generate('main');
@@ -24,6 +35,8 @@ test('a changed configuration adds, changes and removes instances without touchi
   const plugin = await site.serve();
   const untouched = new KmsClient(site.socket('a'));
   const before = await untouched.status();
+  // The client would connect again without a word; this one tells.
+  const session = await heldSession(site.socket('a'));
   site.writeConfig([site.instance('a'), site.instance('b', 'kmsV2Version: v2beta1'), site.instance('c')]);
   await plugin.logged('configuration taken');
   await withClient(site.socket('b'), async (client) => assert.is((await client.status()).version, 'v2beta1'));
@@ -32,6 +45,8 @@ test('a changed configuration adds, changes and removes instances without touchi
   await eventually(() => assert.not.ok(existsSync(site.socket('b'))));
   assert.equal(await untouched.status(), before);
   assert.is(plugin.log.match(/"instance":"a".*"listening"/g)?.length, 1);
+  assert.equal(session.ended(), []);
+  session.destroy();
   untouched.close();
 });
 

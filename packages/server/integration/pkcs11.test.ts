@@ -32,12 +32,17 @@ test('a pkcs11 instance works beside a file instance, and its counters are metri
     });
   }
   const metrics = await (await fetch(`http://127.0.0.1:${HTTP_PORT}/metrics`)).text();
-  const events = 'wraps unwraps cache_hits token_logins token_host_starts token_host_calls token_sessions_opened';
-  for (const event of events.split(' ')) {
+  const events = [
+    ...['wraps', 'unwraps', 'cache_hits', 'coalesced_unwraps', 'cache_evictions'],
+    ...['token_logins', 'token_host_starts', 'token_host_calls', 'token_sessions_opened'],
+  ];
+  for (const event of events) {
     const line = `teapot_kms_store_events_total{instance="hsm",event="${event}"} `;
     assert.match(metrics, line);
   }
   assert.match(metrics, 'teapot_kms_store_events_total{instance="hsm",event="token_logins"} 1\n');
+  assert.match(metrics, /^teapot_kms_cached_local_keks\{instance="hsm"\} [1-9]/m);
+  assert.not.match(metrics, 'teapot_kms_cached_local_keks{instance="main"}');
   assert.is(childrenOf(plugin).length, 1);
 });
 

@@ -5,6 +5,10 @@ import type { AddressInfo, Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { formatManifest } from '../../core/src/keyset/manifest.ts';
+import { newManifest } from '../../core/src/keyset/rotation.ts';
+import { FakeApiServer } from '../../core/test/support/fake-api-server.ts';
+import { secretObject } from '../../core/test/support/kube-protobuf.ts';
 import { KmsClient } from '../src/client/client.ts';
 import { grpcCode, seed } from './support/calls.ts';
 import { eventually, TestSite, withClient } from './support/running-plugin.ts';
@@ -60,6 +64,19 @@ async function silentServer(site: TestSite): Promise<{ server: Server; kubeconfi
   return { server, kubeconfig };
 }
 
+/** An API server that gives a keyset once, and never answers again. */
+async function serverOfOneAnswer(): Promise<FakeApiServer> {
+  const manifest = newManifest(new Date());
+  const data = { 'keyset.yaml': Buffer.from(formatManifest(manifest)), [`${manifest.primary}.key`]: seed() };
+  let answered = false;
+  return FakeApiServer.start((stream, { ':path': path }) => {
+    if (answered || path?.includes('watch=1')) return;
+    answered = true;
+    stream.respond({ ':status': 200 });
+    stream.end(secretObject({ name: 'full', data }));
+  });
+}
+
 function hanging(site: TestSite, name: string, kubeconfig: string, ...settings: string[]): string {
   const keys = `{ uri: "k8s-secret:tenants/${name}", kubeconfig: ${kubeconfig}, serves: unchecked }`;
   return site.instance(name, ...settings).replace(/keys: .*/, `keys: ${keys}`);
@@ -83,16 +100,18 @@ test('a tenant who floods its own socket gets no more than its share: the others
       }
     }),
   );
-  const end = performance.now() + 3_000;
-  const { calls, worst } = await answersOf(site.socket('quiet'), id, () => performance.now() > end).finally(() => {
+  const started = performance.now();
+  const enough = (): boolean => performance.now() - started > 3_000 && flooded > 1_000;
+  const { calls, worst } = await answersOf(site.socket('quiet'), id, enough).finally(() => {
     over = true;
   });
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
   await Promise.all(flood);
   for (const client of clients) client.close();
   console.log(
-    `\nFIGURE a flood of ${flooded} calls in 3 s: ${calls} calls of another tenant, the slowest ${worst.toFixed(0)} ms`,
+    `\nFIGURE a flood of ${flooded} calls in ${seconds} s: ${calls} calls of another tenant, the slowest ${worst.toFixed(0)} ms`,
   );
-  assert.ok(flooded > 1_000 && calls > 20, `${flooded} against ${calls}`);
+  assert.ok(calls > 20, `${flooded} against ${calls}`);
   assert.ok(worst < 1_000, `the slowest call took ${worst} ms; kube-apiserver gives up after 3 s`);
 });
 
@@ -102,15 +121,20 @@ test('a tenant whose keyset is damaged leaves the others alone, before and after
   const plugin = await site.serve();
   await eventually(() => withClient(site.socket('good'), (client) => client.status()));
   const before = await withClient(site.socket('good'), (client) => client.encrypt(seed(), 'x'));
+  let damaged = false;
+  const meanwhile = answersOf(site.socket('good'), good, () => damaged);
   writeFileSync(site.path('keys/bad/keyset.yaml'), 'formatVersion: 7\n');
-  await plugin.logged('ERR_KMS_KEYSET_INVALID');
+  await plugin.logged('ERR_KMS_KEYSET_INVALID').finally(() => {
+    damaged = true;
+  });
+  assert.ok((await meanwhile).calls > 0);
   // Its own keys go on in memory as well.
   await withClient(site.socket('bad'), async (client) => assert.is((await client.status()).keyId, bad));
   await plugin.kill('SIGTERM');
   await site.serve();
-  await eventually(() => withClient(site.socket('good'), (client) => client.status()));
+  const end = performance.now() + 500;
+  await answersOf(site.socket('good'), good, () => performance.now() > end);
   await withClient(site.socket('good'), async (client) => {
-    assert.equal(await client.status(), { version: 'v2', healthz: 'ok', keyId: good });
     assert.is((await client.decrypt(before.ciphertext, good, 'x')).length, 32);
   });
   await withClient(site.socket('bad'), async (client) =>
@@ -133,20 +157,24 @@ test('a tenant whose key store hangs leaves the others alone, also at the start'
 
 test('calls beyond the bound of an instance are refused, its Status and the others are not', async ({ site }) => {
   const id = site.generate('good');
-  const { server, kubeconfig } = await silentServer(site);
-  site.writeConfig([hanging(site, 'full', kubeconfig, 'maxCallsInFlight: 5'), site.instance('good')]);
-  const plugin = await site.serve([], '"instance":"good","socket"');
-  await plugin.logged('"instance":"full","socket"');
-  // In its first second it waits for the store, and so do its calls.
-  await withClient(site.socket('full'), async (client) => {
-    const calls = Array.from({ length: 20 }, () => grpcCode(client.encrypt(seed(), 'x')));
-    await withClient(site.socket('good'), async (other) => assert.is((await other.status()).keyId, id));
-    const status = grpcCode(client.status());
-    const codes = await Promise.all(calls);
-    assert.is(codes.filter((code) => code === RESOURCE_EXHAUSTED).length, 15, codes.join());
-    assert.is(await status, UNAVAILABLE);
-  });
-  server.close();
+  const server = await serverOfOneAnswer();
+  try {
+    site.writeConfig([hanging(site, 'full', server.kubeconfig, 'maxCallsInFlight: 5'), site.instance('good')]);
+    await site.serve();
+    await eventually(() => withClient(site.socket('full'), (client) => client.status()));
+    await eventually(() => withClient(site.socket('good'), (client) => client.status()));
+    const foreign = await withClient(site.socket('good'), (client) => client.encrypt(seed(), 'x'));
+    await withClient(site.socket('full'), async (client) => {
+      // Its store is asked for a key that it does not know, and hangs.
+      const calls = Array.from({ length: 20 }, () => grpcCode(client.decrypt(foreign.ciphertext, id, 'x')));
+      await withClient(site.socket('good'), async (other) => assert.is((await other.status()).keyId, id));
+      assert.is((await client.status()).healthz, 'ok');
+      const codes = await Promise.all(calls);
+      assert.is(codes.filter((code) => code === RESOURCE_EXHAUSTED).length, 15, codes.join());
+    });
+  } finally {
+    server.close();
+  }
 });
 
 test("a tenant's ciphertext does not open in another's instance, though both have the same key under the same id", async ({

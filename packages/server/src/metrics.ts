@@ -115,6 +115,11 @@ export class Metrics {
     this.#gauge('key_since_timestamp_seconds', 'When the current key became current here', ['instance'], (set) =>
       each((instance, { keySince }) => set({ instance }, keySince)),
     );
+    this.#gauge('cached_local_keks', 'Local KEKs held open, with a key in a token', ['instance'], (set) =>
+      each((instance, { cacheEntries }) => {
+        if (cacheEntries !== undefined) set({ instance }, cacheEntries);
+      }),
+    );
     const warnings = 'Trouble with the key store at present; the log and `teapot-kms status` say what';
     this.#gauge('warnings', warnings, ['instance'], (set) =>
       each((instance, description) => set({ instance }, description.warnings.length)),

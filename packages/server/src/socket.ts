@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** `sizeof(sun_path)` less the final zero (unix(7)). */
-export const MAX_SOCKET_PATH_BYTES = 107;
+const MAX_SOCKET_PATH_BYTES = 107;
 
 /** ms in which connections that came before the socket was removed are still taken: closing at once would reset them. */
 const BACKLOG_MS = 20;

@@ -60,7 +60,7 @@ export async function runLoad(plan: LoadPlan): Promise<LoadResult> {
   const directory = mkdtempSync(join(tmpdir(), 'teapot-load-'));
   try {
     const file = join(directory, 'plan.json');
-    writeFileSync(file, JSON.stringify(plan, toBase64), { mode: 0o600 });
+    writeFileSync(file, JSON.stringify(encoded(plan)), { mode: 0o600 });
     const options = { maxBuffer: MAX_OUTPUT_BYTES };
     const { stdout } = await promisify(execFile)(teapotBench(), ['load', '--plan', file], options);
     const result = JSON.parse(stdout) as LoadResult;
@@ -74,8 +74,13 @@ export async function runLoad(plan: LoadPlan): Promise<LoadResult> {
   }
 }
 
-/** What `Buffer.toJSON` has made of a message. */
-function toBase64(_key: string, value: unknown): unknown {
-  const buffer = value as { readonly type?: unknown; readonly data?: readonly number[] } | null;
-  return buffer?.type === 'Buffer' ? Buffer.from(buffer.data ?? []).toString('base64') : value;
+/** Messages as Go reads bytes from JSON. */
+function encoded(plan: LoadPlan): object {
+  const base64 = (messages: readonly Buffer[]): string[] => messages.map((bytes) => bytes.toString('base64'));
+  const targets = plan.targets.map(({ requests, answers, ...target }) => ({
+    ...target,
+    requests: base64(requests),
+    ...(answers && { answers: base64(answers) }),
+  }));
+  return { ...plan, targets };
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Server } from './server.ts';
 
 /** As it is installed, built: what operators run, not what tests run. `npm run bench` builds it. */
-const MAIN = join(import.meta.dirname, '../../../server/dist/cli/main.js');
+export const MAIN = join(import.meta.dirname, '../../../server/dist/cli/main.js');
 
 export interface PluginInstance {
   readonly name: string;

@@ -31,7 +31,7 @@ function ownCpuSeconds(pid: number): number {
 }
 
 function fieldOf(file: string, field: string): string {
-  const found = new RegExp(`^${field}: +(\\d+) kB`, 'm').exec(readFileSync(file, 'utf8'));
+  const found = new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(readFileSync(file, 'utf8'));
   if (!found) throw new Error(`${file} has no ${field}`);
   return found[1]!;
 }

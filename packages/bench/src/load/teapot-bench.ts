@@ -1,4 +1,4 @@
-import { cacheDirectory, findGo } from '@teapot-kms/test-parts';
+import { cacheDirectory, findGo, isExecutable, onPath } from '@teapot-kms/test-parts';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
@@ -6,12 +6,11 @@ import { dirname, join } from 'node:path';
 
 const SOURCES = join(import.meta.dirname, '../../peers');
 
-let found: string | Error | undefined;
-
 /** Why there are neither peers nor load here, and how to get them; `undefined` where there are. */
 export function missingTeapotBench(): string | undefined {
+  if (existsSync(binaryOfSources())) return undefined;
   try {
-    teapotBench();
+    goToolchain();
     return undefined;
   } catch (error) {
     return (error as Error).message;
@@ -21,26 +20,33 @@ export function missingTeapotBench(): string | undefined {
 /**
  * The program of packages/bench/peers: servers to compare with, and the client that loads them. Built when its sources have
  * changed, into the cache.
- *
- * @throws Error where there is no Go
  */
 export function teapotBench(): string {
-  try {
-    found ??= build();
-  } catch (error) {
-    found = error as Error;
-  }
-  if (found instanceof Error) throw found;
-  return found;
+  const binary = binaryOfSources();
+  if (!existsSync(binary)) build(binary);
+  return binary;
 }
 
-function build(): string {
-  const sources = globSync('{*.go,go.mod,go.sum}', { cwd: SOURCES }).sort();
-  const hash = createHash('sha256');
-  for (const name of sources) hash.update(name).update(readFileSync(join(SOURCES, name)));
-  const binary = join(cacheDirectory, 'teapot-bench', hash.digest('hex').slice(0, 16), 'teapot-bench');
-  if (existsSync(binary)) return binary;
-  const go = findGo(/^go (\S+)$/m.exec(readFileSync(join(SOURCES, 'go.mod'), 'utf8'))![1]!);
+/** The version of Go that it was built with. */
+export function goOfTeapotBench(): string {
+  return execFileSync(teapotBench(), ['version'], { encoding: 'utf8' }).trim();
+}
+
+function binaryOfSources(): string {
+  // Without a C compiler there is no peer for PKCS#11 in it.
+  const hash = createHash('sha256').update(onPath('gcc').some(isExecutable) ? 'cgo' : '');
+  for (const name of globSync('{*.go,go.mod,go.sum}', { cwd: SOURCES }).sort()) {
+    hash.update(name).update(readFileSync(join(SOURCES, name)));
+  }
+  return join(cacheDirectory, 'teapot-bench', hash.digest('hex').slice(0, 16), 'teapot-bench');
+}
+
+function goToolchain(): string {
+  return findGo(/^go (\S+)$/m.exec(readFileSync(join(SOURCES, 'go.mod'), 'utf8'))![1]!);
+}
+
+function build(binary: string): void {
+  const go = goToolchain();
   console.log(`building packages/bench/peers with ${go}: a minute the first time`);
   mkdirSync(dirname(binary), { recursive: true });
   // A name of its own, renamed at the end: an interrupted build leaves nothing that looks like a binary.
@@ -52,5 +58,4 @@ function build(): string {
   } finally {
     rmSync(unfinished, { force: true });
   }
-  return binary;
 }

@@ -1,8 +1,25 @@
 import type { Scenario } from '../scenario.ts';
 import { apiserverRestart } from './apiserver-restart.ts';
+import { concurrency } from './concurrency.ts';
+import { latency } from './latency.ts';
 import { nodeReboot } from './node-reboot.ts';
 import { start } from './start.ts';
+import { throughput } from './throughput.ts';
 import { tokenStorm } from './token-storm.ts';
+import { vsBarbican } from './vs-barbican.ts';
+import { vsPkcs11 } from './vs-pkcs11.ts';
+import { writes } from './writes.ts';
 
 /** In the order in which they run. */
-export const scenarios: readonly Scenario[] = [start, tokenStorm, nodeReboot, apiserverRestart];
+export const scenarios: readonly Scenario[] = [
+  throughput,
+  writes,
+  concurrency,
+  latency,
+  vsBarbican,
+  vsPkcs11,
+  start,
+  tokenStorm,
+  nodeReboot,
+  apiserverRestart,
+];

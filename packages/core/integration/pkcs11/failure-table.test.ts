@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { figure } from '@teapot-kms/test-parts';
 import type { Shim } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
 import { ALL_WELL, CKR, Rig, sealedKey, shimmedToken } from './support/rig.ts';
@@ -65,17 +66,52 @@ function register(shim: Shim, key: SealedKey): void {
   }
 
   for (const [name, order, starts, logins] of passing) {
-    test(`nobody notices ${name}`, () =>
-      // The probe must not be who meets it.
-      Rig.started({ shim, key, service: { probeIntervalMs: HOUR } }, async (rig) => {
-        shim.orders(order);
-        await rig.expect(ALL_WELL);
-        if (order.endsWith(' 1')) assert.equal(shim.fired(order), 1);
-        assert.equal(rig.counter('probe_failures'), 0);
-        assert.equal(rig.counter('token_host_starts'), starts);
-        assert.equal(shim.calls('C_Login'), logins);
-      }));
+    // Encrypt meets the token in direct mode only.
+    const both = [
+      ['', order, false],
+      [', in direct mode and in Encrypt', order.replace('C_Decrypt', 'C_Encrypt'), true],
+    ] as const;
+    for (const [where, order, direct] of both) {
+      test(`nobody notices ${name}${where}`, () =>
+        // The probe must not be who meets it.
+        Rig.started({ shim, key, service: { probeIntervalMs: HOUR, direct } }, async (rig) => {
+          shim.orders(order);
+          await rig.expect(ALL_WELL);
+          if (order.endsWith(' 1')) assert.equal(shim.fired(order), 1);
+          assert.equal(rig.counter('probe_failures'), 0);
+          assert.equal(rig.counter('token_host_starts'), starts);
+          assert.equal(shim.calls('C_Login'), logins);
+        }));
+    }
   }
+
+  test('in direct mode nothing works while the token is away, and Status says so after the grace time', () =>
+    Rig.started({ shim, key, service: { direct: true } }, async (rig) => {
+      shim.orders('token absent');
+      await rig.probeFails();
+      await rig.expect({ ...NOTHING, status: 'ok' });
+      rig.clock.skip(3 * MINUTE);
+      await rig.settles({ ...NOTHING, status: AWAY });
+      shim.clear();
+      await rig.settles(ALL_WELL);
+    }));
+
+  test('with the settings as they are a Decrypt whose module hangs is answered by the next host', () =>
+    Rig.started(
+      { shim, key, settings: { callTimeout: undefined }, service: { probeIntervalMs: HOUR } },
+      async (rig) => {
+        shim.orders('hang C_Decrypt 1');
+        const started = performance.now();
+        await rig.opens(rig.cold());
+        const tookMs = performance.now() - started;
+        figure(
+          'a Decrypt whose module hangs, with the settings as they are; kube-apiserver waits 3,000',
+          `${tookMs.toFixed(0)} ms`,
+        );
+        assert.equal(rig.counter('token_host_starts'), 2);
+        assert.equal(rig.counter('token_host_retries'), 1);
+      },
+    ));
 
   test('with the token away keys in memory are used up to their hard age', () =>
     Rig.started({ shim, key }, async (rig) => {

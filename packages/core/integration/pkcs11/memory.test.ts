@@ -17,6 +17,7 @@ import type { SealedKey } from './support/rig.ts';
 import type { ToMemoryChild } from './support/memory-child.ts';
 import { importedKek, newDirectory, openKek, patient, uriOf } from './support/tokens.ts';
 
+const KEYS = 20;
 const CACHED = 2;
 
 /** How often each of these byte strings is in the writable memory of a process. */
@@ -77,13 +78,14 @@ const parts = await shimmedToken('what is in memory beside SoftHSM2');
 if (parts) {
   const { softHsm } = parts;
 
-  test('the plugin holds neither the KEK nor the PIN, of local KEKs those that are cached, and after close none', async () => {
+  test('after load the plugin holds neither the KEK nor the PIN, of local KEKs those that are cached, and after close none', async () => {
     const kek = randomBytes(32);
-    const key = await sealedKey(softHsm, 6, (options) => importedKek(options, kek));
+    const key = await sealedKey(softHsm, KEYS, (options) => importedKek(options, kek));
     const localKeks = await localKeksOf(softHsm, key);
     const child = fork(join(import.meta.dirname, 'support/memory-child.ts'), {
       execArgv: ['--conditions=teapot-source'],
     });
+    const none = (keys: number) => Array<number>(keys).fill(0);
     try {
       const stateDirectory = join(newDirectory(), 'state');
       const { hostPid } = await ask(child, {
@@ -107,7 +109,7 @@ if (parts) {
       const used = counts(child.pid!);
       assert.equal(used.pin, 0, 'the PIN');
       assert.equal(used.kek, 0, 'the KEK');
-      assert.deepEqual(used.evicted, [0, 0, 0, 0], 'local KEKs that are not cached');
+      assert.deepEqual(used.evicted, none(KEYS - CACHED), 'local KEKs that are not cached');
       assert.ok(
         used.cached.every((times) => times > 0),
         'cached ones are found, so the search would find others',
@@ -117,15 +119,13 @@ if (parts) {
       const host = counts(hostPid);
       figure('token host with SoftHSM2: copies of the PIN in memory', host.pin);
       figure('token host with SoftHSM2: copies of the KEK in memory', host.kek);
-      assert.deepEqual(
-        [...host.evicted, ...host.cached],
-        localKeks.map(() => 0),
-        'local KEKs in the token host',
-      );
+      assert.deepEqual([...host.evicted, ...host.cached], none(KEYS), 'local KEKs in the token host');
+
+      assert.match(readFileSync(`/proc/${String(hostPid)}/limits`, 'utf8'), /^Max core file size +0 +0 /m);
 
       await ask(child, 'close');
       const closed = counts(child.pid!);
-      assert.deepEqual(closed, { pin: 0, kek: 0, evicted: [0, 0, 0, 0], cached: [0, 0] });
+      assert.deepEqual(closed, { pin: 0, kek: 0, evicted: none(KEYS - CACHED), cached: none(CACHED) });
       assert.throws(() => process.kill(hostPid, 0), { code: 'ESRCH' }, 'the token host and all that it held is gone');
     } finally {
       child.kill('SIGKILL');

@@ -105,6 +105,14 @@ if (parts) {
     assert.equal(shim.calls('C_Login'), 1);
   });
 
+  test('a token that says it is logged in already is as good as one that has logged in, and says nothing about the PIN', async () => {
+    const host = new Host(shim, key, shim.pin);
+    shim.orders(`fail-after C_Login ${String(CKR.userAlreadyLoggedIn)}`);
+    await host.run(1, works);
+    assert.equal(shim.calls('C_Login'), 1);
+    assert.deepEqual(host.goodPins([shim.pin]), [false]);
+  });
+
   test('a PIN that was good is tried after each crash in C_Login', async () => {
     const host = new Host(shim, key, shim.pin);
     await host.run(1, works);

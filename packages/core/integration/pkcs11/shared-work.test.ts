@@ -1,11 +1,15 @@
 // Who waits for whom, and who does not.
 import { Shim, SoftHsm } from '@teapot-kms/test-parts';
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { generateKey } from '../../src/keyset/administration.ts';
+import { pkcs11Provider } from '../../src/providers/pkcs11/provider.ts';
 import { SecretBytes } from '../../src/secret-bytes.ts';
 import { rejectsWithCode } from '../../src/testing/index.ts';
-import { newDirectory, newKek, openKek, patient, use } from './support/tokens.ts';
+import { collectReports, newDirectory, newKek, openKek, patient, uriOf, use } from './support/tokens.ts';
 
 const missing = SoftHsm.missing() ?? Shim.missing();
 if (missing !== undefined) console.log(`SKIPPED shared work on SoftHSM2: ${missing}`);
@@ -51,6 +55,38 @@ else {
     assert.is(kek.counters()['token_host_starts'], 2, 'one that hangs is');
     token.clear();
     await kek.close();
+  });
+
+  test('who gives up before their turn costs the token nothing', async () => {
+    const kek = await newKek({ token, directory: newDirectory(), label: 'in-vain', settings: { sessions: 1 } });
+    const { primary } = await kek.describe(patient());
+    const wrapped = await kek.wrap(primary, new SecretBytes(randomBytes(32)), patient());
+    token.orders('latency C_Decrypt 300');
+    token.resetCounters();
+    const hasty = { signal: AbortSignal.timeout(100) };
+    const calls = Array.from({ length: 6 }, () => kek.unwrap(primary, wrapped, hasty));
+    await Promise.all(calls.map((call) => rejectsWithCode(() => call, 'ERR_KMS_DEADLINE_EXCEEDED')));
+    // What comes last is done last.
+    await kek.unwrap(primary, wrapped, patient());
+    assert.is(token.calls('C_Decrypt'), 3, 'two were under way');
+    token.clear();
+    await kek.close();
+  });
+
+  test('the token host does not get the variable that holds the PIN, and gets all others', async () => {
+    process.env['TEAPOT_TEST_PIN'] = token.pin;
+    const { shared, reports } = collectReports();
+    const settings = { keyset: join(newDirectory(), 'keyset'), stateDirectory: newDirectory(), sessions: 1 };
+    const uri = uriOf(token, 'env').replace(/pin-source=.*/, 'pin-source=env:TEAPOT_TEST_PIN');
+    const kek = pkcs11Provider.open(uri, pkcs11Provider.settings.parse(settings), shared);
+    await generateKey(kek.admin);
+    const [started] = reports;
+    assert.ok(started?.type === 'token-host-started');
+    const environment = readFileSync(`/proc/${String(started.pid)}/environ`, 'utf8').split('\0');
+    assert.not(environment.some((line) => line.startsWith('TEAPOT_TEST_PIN=')));
+    assert.ok(environment.some((line) => line.startsWith('TEAPOT_SHIM_MODULE=')));
+    await kek.close();
+    delete process.env['TEAPOT_TEST_PIN'];
   });
 }
 

@@ -69,6 +69,23 @@ if (parts) {
     });
   });
 
+  test('when the plugin itself stands still, its token host does not count as hung', () =>
+    Rig.started(rigOptions, async (rig) => {
+      shim.orders(`latency C_Decrypt ${String(LATENCY_MS)}`);
+      // So that the event loop, when it goes on, comes to its timers before it reads what has come.
+      await new Promise((resolve) => setTimeout(resolve, 2_500));
+      const opened = Array.from({ length: 100 }, () => rig.opens(rig.cold()));
+      await new Promise<void>((resolve) => {
+        setImmediate(() => {
+          const until = performance.now() + 1_500;
+          while (performance.now() < until);
+          resolve();
+        });
+      });
+      await Promise.all(opened);
+      assert.equal(rig.counter('token_host_starts'), 1);
+    }));
+
   test('in direct mode each Decrypt is a use of the key in the token, of the same ciphertext too', () =>
     Rig.started({ ...rigOptions, service: { direct: true, probeIntervalMs: HOUR } }, async (rig) => {
       const sealed = rig.cold();

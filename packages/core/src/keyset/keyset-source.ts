@@ -65,6 +65,12 @@ export interface KeysetAdmin {
   destroyKey(keyId: string, place: KeyPlace): Promise<void>;
 }
 
+/** What {@link KeysetAdmin.writeManifest} throws for who comes too late. */
+export function keysetConflict(): KmsError {
+  const text = 'somebody else changed the keyset meanwhile; look at it and try again';
+  return new KmsError('ERR_KMS_KEYSET_CONFLICT', text);
+}
+
 /** One kind of key store: an exported constant in `providers/`, listed in its index. */
 export interface KeysetProvider<Settings extends z.ZodObject = z.ZodObject> {
   readonly kind: 'keyset';

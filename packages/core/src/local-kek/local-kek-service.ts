@@ -154,11 +154,11 @@ export class LocalKekService implements KmsService {
       keys: (this.#description?.keys ?? []).map((key) => ({ ...key, decrypts: this.#decrypts.get(key.id) ?? 0 })),
       lastGoodProbeAgeMs: this.#health.lastGoodAgeMs,
       warnings: error ? [`${error.code}: ${error.message}`] : [],
+      cacheEntries: this.#cache.size,
       counters: {
         ...this.#counters,
         ...this.#unwrapper.counters,
         wraps: this.#sealing.wraps,
-        cache_entries: this.#cache.size,
         cache_evictions: this.#cache.evictions,
         ...this.#remote.counters?.(),
       },

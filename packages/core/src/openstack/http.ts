@@ -1,8 +1,5 @@
-import { Agent } from 'node:http';
-import { Agent as TlsAgent } from 'node:https';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import got from 'got';
 import type { Method } from 'got';
 import { abortError } from '../abort.ts';
 import { KmsError } from '../errors.ts';
@@ -53,14 +50,13 @@ const PASSING = new Set([429, 500, 502, 503, 504]);
  * capped answers, connections kept.
  */
 export class HttpClient {
-  readonly #agents = {
-    http: new Agent({ keepAlive: true, maxSockets: 16 }),
-    https: new TlsAgent({ keepAlive: true, maxSockets: 16 }),
-  };
+  #library: ReturnType<typeof loadLibrary> | undefined;
 
   close(): void {
-    this.#agents.http.destroy();
-    this.#agents.https.destroy();
+    void this.#library?.then(({ agent }) => {
+      agent.http.destroy();
+      agent.https.destroy();
+    });
   }
 
   /**
@@ -88,6 +84,7 @@ export class HttpClient {
   }
 
   async #sendOnce({ method, url, headers = {}, body, tls, signal }: HttpRequest): Promise<HttpAnswer> {
+    const { got, agent } = await (this.#library ??= loadLibrary());
     const https = url.startsWith('https:') ? await tlsOptions(tls) : {};
     const stream = got.stream(url, {
       method,
@@ -95,7 +92,7 @@ export class HttpClient {
       ...(body && { body }),
       https,
       signal,
-      agent: this.#agents,
+      agent,
       followRedirect: false,
       throwHttpErrors: false,
       decompress: false,
@@ -120,6 +117,13 @@ export class HttpClient {
       for (const chunk of chunks) chunk.fill(0);
     }
   }
+}
+
+/** It is big (25 MB of memory), so only who speaks to OpenStack loads it. */
+async function loadLibrary() {
+  const [{ default: got }, http, https] = await Promise.all([import('got'), import('node:http'), import('node:https')]);
+  const options = { keepAlive: true, maxSockets: 16 };
+  return { got, agent: { http: new http.Agent(options), https: new https.Agent(options) } };
 }
 
 /** A pause with jitter, within what the caller still has. */

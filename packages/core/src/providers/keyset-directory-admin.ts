@@ -3,6 +3,7 @@ import type * as nodeFs from 'node:fs/promises';
 import { join } from 'node:path';
 import { KEY_BYTES } from '../envelope/limits.ts';
 import { KmsError } from '../errors.ts';
+import { keysetConflict } from '../keyset/keyset-source.ts';
 import type { KeysetAdmin } from '../keyset/keyset-source.ts';
 import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../keyset/manifest.ts';
 import type { KeyPlace, Manifest } from '../keyset/manifest.ts';
@@ -55,10 +56,7 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
       this.#locked(async () => {
         const text = await this.#directory.read(MANIFEST_NAME);
         if ((text === undefined ? undefined : revisionOf(text)) !== revision) {
-          throw new KmsError(
-            'ERR_KMS_KEYSET_CONFLICT',
-            'somebody else changed the keyset meanwhile; look at it and try again',
-          );
+          throw keysetConflict();
         }
         await this.#directory.write(MANIFEST_NAME, Buffer.from(formatManifest(manifest)), 0o644);
       }),
@@ -84,7 +82,7 @@ async function onDisk<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', (error as Error).message);
+    throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
   }
 }
 

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { KmsError } from '../errors.ts';
 import { Keyset } from '../keyset/keyset.ts';
+import { keysetConflict } from '../keyset/keyset-source.ts';
 import type { KeysetAdmin, KeysetSource, LoadContext } from '../keyset/keyset-source.ts';
 import { formatManifest, parseManifest } from '../keyset/manifest.ts';
 import type { KeyPlace, Manifest } from '../keyset/manifest.ts';
@@ -32,7 +33,7 @@ export class FakeKeysetStore implements KeysetAdmin {
   writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
     return settled(() => {
       const current = this.manifestText === undefined ? undefined : String(this.#revision);
-      if (revision !== current) throw new KmsError('ERR_KMS_KEYSET_CONFLICT', 'somebody else changed the keyset');
+      if (revision !== current) throw keysetConflict();
       this.replaceManifest(formatManifest(manifest));
     });
   }

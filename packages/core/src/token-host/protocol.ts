@@ -25,7 +25,9 @@ export interface TokenInfo {
   readonly serial: string;
   readonly model: string;
   readonly loginRequired: boolean;
+  /** CKF_USER_PIN_FINAL_TRY: one more wrong PIN locks the token. */
   readonly pinFinalTry: boolean;
+  /** CKF_USER_PIN_LOCKED */
   readonly pinLocked: boolean;
   /** Whether this process is logged in. */
   readonly loggedIn: boolean;

@@ -1,6 +1,7 @@
 import { unlessAborted } from '../abort.ts';
 import { KmsError } from '../errors.ts';
 import { BackOff } from './back-off.ts';
+import { CallsUnderWay } from './calls-under-way.ts';
 import { FailureStreak } from './failure-streak.ts';
 import { FairQueue } from './fair-queue.ts';
 import { HostProcess } from './host-process.ts';
@@ -48,13 +49,6 @@ interface Call extends CallOptions {
   retried: boolean;
 }
 
-interface Sent {
-  readonly call: Call;
-  readonly op: OperationName;
-  /** `undefined` while it may still wait for a thread. */
-  deadline: number | undefined;
-}
-
 /** What the token host answered instead of a value. */
 export class TokenFailure extends Error {
   override readonly name = 'TokenFailure';
@@ -79,7 +73,7 @@ const WORTH_WAITING_MS = 1_000;
 export class TokenHost {
   readonly #options: TokenHostOptions;
   readonly #queue = new FairQueue<Call>();
-  readonly #sent = new Map<number, Sent>();
+  readonly #underWay: CallsUnderWay<Call>;
   readonly #backOff = new BackOff();
   /** By token: one login is for all who use it. */
   readonly logins = new Turns();
@@ -95,7 +89,6 @@ export class TokenHost {
   #watch: NodeJS.Timeout | undefined;
   #restart: NodeJS.Timeout | undefined;
   #flushing = false;
-  #nextId = 1;
   #bornAt = 0;
   #streak = new FailureStreak();
   #lastEnd = '';
@@ -103,16 +96,12 @@ export class TokenHost {
 
   constructor(options: TokenHostOptions) {
     this.#options = options;
+    this.#underWay = new CallsUnderWay(options.callTimeoutMs);
   }
 
   /** How many processes there were; what was set up in one (a login) is not there in the next. */
   get generation(): number {
     return this.counters.token_host_starts;
-  }
-
-  /** The process now, for tests that kill it. */
-  get pid(): number | undefined {
-    return this.#process?.pid;
   }
 
   /**
@@ -127,7 +116,7 @@ export class TokenHost {
       if (this.#closed) return reject(new KmsError('ERR_KMS_CLOSED', 'the token host was closed'));
       this.#queue.push(options.owner, { build: build as Build, ...options, resolve, reject, retried: false });
       // Together with what is asked in the same turn, or at once when there is enough for all threads.
-      if (this.#queue.length + this.#sent.size === 2 * this.#options.sessions) this.#flush();
+      if (this.#queue.length + this.#underWay.size === 2 * this.#options.sessions) this.#flush();
       else this.#flushSoon();
     });
     return unlessAborted(answer, options.signal) as Promise<Operations[Name]['answer']>;
@@ -165,22 +154,20 @@ export class TokenHost {
     if (!this.#process) return this.#startOrRefuse();
     if (!this.#channel) return;
     const { sessions } = this.#options;
-    // Twice as many as can be worked on: a thread that is done finds its next call there already. Refilled by halves,
-    // so that under load a message carries several.
-    if (this.#sent.size > sessions * 1.5) return;
+    // Twice as many as can be worked on: a thread that is done finds its next call there already. Refilled a quarter at
+    // a time, so that under load a message carries several.
+    if (this.#underWay.size > sessions * 1.5) return;
     const requests = [];
-    while (this.#sent.size < sessions * 2) {
+    while (this.#underWay.size < sessions * 2) {
       const call = this.#queue.shift();
       if (!call) break;
       // Who does not wait any more costs the token nothing.
       if (call.signal.aborted) continue;
-      const id = this.#nextId++;
       const ask = call.build(this.#channel);
-      requests.push({ id, ask });
-      this.#sent.set(id, { call, op: ask.op, deadline: undefined });
+      requests.push({ id: this.#underWay.add(call, ask.op), ask });
     }
     if (requests.length === 0) return;
-    this.#startClocks();
+    this.#underWay.startClocks(this.#process.threads);
     this.counters.token_host_calls += requests.length;
     this.counters.token_host_messages++;
     this.#process.request(requests);
@@ -241,8 +228,7 @@ export class TokenHost {
     this.counters.token_sessions_opened += sessionsOpened;
     let last = '';
     for (const reply of replies) {
-      const sent = this.#sent.get(reply.id);
-      this.#sent.delete(reply.id);
+      const sent = this.#underWay.take(reply.id);
       if (sent && reply.failure?.kind === 'unavailable') this.#streak.note(sent.call.owner, false);
       // tpm2-pkcs11 goes on finding tokens and keys when its TPM is gone.
       else if (sent && sent.op !== 'token' && sent.op !== 'list') this.#streak.note(sent.call.owner, true);
@@ -251,26 +237,17 @@ export class TokenHost {
         sent?.call.reject(new TokenFailure(reply.failure));
       } else sent?.call.resolve(reply.value);
     }
-    if (this.#sent.size === 0) this.#stopWatch();
-    this.#startClocks();
+    if (this.#underWay.size === 0) this.#stopWatch();
+    this.#underWay.startClocks(this.#process?.threads);
     if (this.#streak.hopeless) this.#process?.kill(`the module fails again and again: ${last}`);
     this.#flushSoon();
   }
 
-  /** Threads take calls in order: only so many of the oldest are under way, and the wait of the others is no hang. */
-  #startClocks(): void {
-    const { callTimeoutMs } = this.#options;
-    const now = performance.now();
-    for (const sent of [...this.#sent.values()].slice(0, this.#process?.threads)) {
-      sent.deadline ??= now + (sent.call.timeoutMs ?? callTimeoutMs);
-    }
-  }
-
+  /** Only once what has come is read: where it was this process that stood still, the answer is in the pipe. */
   #killIfHung(): void {
-    const now = performance.now();
-    if ([...this.#sent.values()].some(({ deadline }) => deadline !== undefined && deadline < now)) {
-      this.#process?.kill('the module hung');
-    }
+    setImmediate(() => {
+      if (this.#underWay.hung) this.#process?.kill('the module hung');
+    });
   }
 
   #ended(reason: string): void {
@@ -281,9 +258,7 @@ export class TokenHost {
     const restartInMs = this.#backOff.ended(performance.now(), this.#bornAt);
     this.#lastEnd = reason;
     if (!this.#closed) report?.({ type: 'token-host-ended', module: modulePath, reason, restartInMs });
-    const left = [...this.#sent.values()].map(({ call }) => call);
-    this.#sent.clear();
-    for (const call of left) {
+    for (const call of this.#underWay.takeAll()) {
       if (call.retried || call.once || this.#closed) {
         call.reject(new KmsError('ERR_KMS_STORE_UNAVAILABLE', `the token host: ${reason}`));
         continue;
@@ -297,9 +272,7 @@ export class TokenHost {
 
   #rejectAll(error: KmsError): void {
     for (const call of this.#queue.drain()) call.reject(error);
-    if (!this.#closed) return;
-    for (const { call } of this.#sent.values()) call.reject(error);
-    this.#sent.clear();
+    if (this.#closed) for (const call of this.#underWay.takeAll()) call.reject(error);
   }
 
   #stopWatch(): void {

@@ -23,7 +23,7 @@ test('each Decrypt is an unwrap of its own, also of the same ciphertext at the s
   for (let i = 0; i < 5; i++) assert.equal(await service.decrypt({ ciphertext }, patient), seed);
   await Promise.all(Array.from({ length: 5 }, () => Promise.resolve(service.decrypt({ ciphertext }, patient))));
   assert.is(remote.unwrapping.calls, 10);
-  assert.is(service.describe().counters['cache_entries'], 0);
+  assert.is(service.describe().cacheEntries, 0);
   await service.close();
 });
 

@@ -104,10 +104,10 @@ test('with the token away an entry is used up to its hard age and not beyond', a
 test('entries beyond their hard age are dropped, though nobody asks for them', async () => {
   const { service, token, clock } = await startLocal({ softAgeMs: HOUR, hardAgeMs: 2 * HOUR });
   for (const sealed of await sealedElsewhere(token, 10)) await service.decrypt(sealed, patient);
-  assert.is(service.describe().counters['cache_entries'], 11);
+  assert.is(service.describe().cacheEntries, 11);
   await clock.advance(3 * HOUR);
   // What is left are the local KEKs of our own that seal or sealed.
-  assert.ok(service.describe().counters['cache_entries']! <= 3);
+  assert.ok(service.describe().cacheEntries! <= 3);
   await service.close();
 });
 
@@ -152,7 +152,7 @@ test('a cache that is far too small never gives anyone a destroyed key', async (
   await Promise.all(Array.from({ length: 50 }, (_, start) => worker(start)));
   const { counters } = service.describe();
   assert.ok(counters['cache_evictions']! > 100);
-  assert.ok(counters['cache_entries']! <= 2);
+  assert.ok(service.describe().cacheEntries! <= 2);
   await service.close();
 });
 

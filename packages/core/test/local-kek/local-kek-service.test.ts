@@ -58,13 +58,13 @@ test('a wrapped local KEK with a changed bit is refused by the token, and never 
   const { service } = await startLocal();
   const { ciphertext } = await service.encrypt(seed, patient);
   const at = decodeEnvelope(ciphertext).header.length - 1;
-  const before = service.describe().counters['cache_entries'];
+  const before = service.describe().cacheEntries;
   for (let bit = 0; bit < 8; bit++) {
     const changed = Buffer.from(ciphertext);
     changed[at]! ^= 1 << bit;
     await rejectsWithCode(() => service.decrypt({ ciphertext: changed }, patient), 'ERR_KMS_UNWRAP_FAILED');
   }
-  assert.is(service.describe().counters['cache_entries'], before);
+  assert.is(service.describe().cacheEntries, before);
   await service.close();
 });
 

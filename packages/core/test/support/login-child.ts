@@ -23,7 +23,7 @@ const fs = watchedFs(async (_operation, _path, halfDone) => {
 });
 const ledger = new PinLedger(directory, TOKEN, fs);
 try {
-  await ledger.attempt(new SecretBytes(Buffer.from(pin)), { finalTry: false, locked: false }, async () => {
+  await ledger.attempt(new SecretBytes(Buffer.from(pin)), { pinFinalTry: false, pinLocked: false }, async () => {
     appendFileSync(callsFile, `${String(process.pid)}\n`);
     if (outcome === 'die') await die();
     await sleep(100);

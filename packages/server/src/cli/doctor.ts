@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
-import { diagnose } from '../doctor/diagnose.ts';
 import type { Finding } from '../doctor/finding.ts';
 import { ExitCode } from './exit-codes.ts';
 import { print } from './output.ts';
@@ -17,6 +16,7 @@ export function registerDoctor(program: Command): void {
     )
     .action(async ({ config: file, output }: { config: string; output: string }) => {
       const config = loadConfig(file);
+      const { diagnose } = await import('../doctor/diagnose.ts');
       const findings: Finding[] = [{ level: 'ok', about: file, text: 'the configuration is valid' }];
       for await (const finding of diagnose(config)) findings.push(finding);
       const problems = findings.filter(({ level }) => level === 'problem');

@@ -23,7 +23,7 @@ export function withKeyStoreOptions(command: Command): Command {
 }
 
 /** @throws {@link CliError} where the options do not name one key store */
-export function openKeyStore(options: KeyStoreOptions): KeysetSource | RemoteKek {
+function openKeyStore(options: KeyStoreOptions): KeysetSource | RemoteKek {
   const shared = new SharedResources();
   if (options.uri !== undefined) {
     const provider = providerFor(options.uri);

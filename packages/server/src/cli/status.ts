@@ -1,6 +1,5 @@
 import type { ServiceDescription } from '@teapot-kms/core';
 import type { Command } from 'commander';
-import { KmsClient } from '../client/client.ts';
 import { keyIdHash } from '../key-id-hash.ts';
 import { apiserverComplaints } from './apiserver-view.ts';
 import { ExitCode } from './exit-codes.ts';
@@ -28,6 +27,7 @@ export function registerStatus(program: Command): void {
 
 async function status(options: StatusOptions): Promise<void> {
   const socket = options.socket ?? instanceOf(options).socket;
+  const { KmsClient } = await import('../client/client.ts');
   const client = new KmsClient(socket);
   try {
     const answer = await client.status().catch((error: unknown) => error as Error);

@@ -1,11 +1,10 @@
-import { watch } from 'node:fs';
+import { watchDirectory } from '@teapot-kms/core';
 import { dirname } from 'node:path';
 import { parseConfig, readConfigText } from './load.ts';
 import type { Config } from './schema.ts';
 
 /** Beside inotify, for file systems that have none. In ms. */
 const POLL_MS = 10_000;
-const DEBOUNCE_MS = 50;
 
 export interface ConfigWatchOptions {
   readonly file: string;
@@ -26,20 +25,12 @@ export class ConfigWatch {
   readonly #stopWatching: () => void;
   readonly #poll: NodeJS.Timeout;
   #seen: string;
-  #timer: NodeJS.Timeout | undefined;
 
   constructor(options: ConfigWatchOptions) {
     this.#options = options;
     this.#seen = options.initialText;
     this.#poll = setInterval(() => this.check(), POLL_MS).unref();
-    const watcher = watch(dirname(options.file), { persistent: false }, () => {
-      this.#timer ??= setTimeout(() => {
-        this.#timer = undefined;
-        this.check();
-      }, DEBOUNCE_MS).unref();
-    });
-    watcher.on('error', () => watcher.close());
-    this.#stopWatching = () => watcher.close();
+    this.#stopWatching = watchDirectory(dirname(options.file), () => this.check());
   }
 
   /** Looks now; also called at SIGHUP. */
@@ -58,7 +49,6 @@ export class ConfigWatch {
 
   stop(): void {
     clearInterval(this.#poll);
-    clearTimeout(this.#timer);
     this.#stopWatching();
   }
 }

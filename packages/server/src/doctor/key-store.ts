@@ -47,7 +47,7 @@ function loaded(primary: string, keys: number): Remark {
 }
 
 function problem(which: string, error: unknown): Remark {
-  const { message, code } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', (error as Error).message);
+  const { message, code } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
   const command = /run: (.*?)(?: \(or .*)?$/.exec(message)?.[1];
   const missing = message.includes('keyset.yaml: no such file')
     ? `make the keyset (teapot-kms keys generate ${which}), or mount the volume that holds it`

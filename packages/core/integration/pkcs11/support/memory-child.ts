@@ -7,9 +7,13 @@ export interface ToMemoryChild {
   readonly uri: string;
   readonly settings: Readonly<Record<string, unknown>>;
   readonly cacheEntries: number;
-  /** Base64, to be opened one after the other. */
+  /** Base64, to be opened over and over under load; the last ones last. */
   readonly ciphertexts: readonly string[];
 }
+
+/** How often each is opened. With a small cache that is as many unwraps, and evictions. */
+const ROUNDS = 50;
+const AT_A_TIME = 8;
 
 const patient = () => ({ signal: AbortSignal.timeout(30_000) });
 
@@ -24,9 +28,17 @@ async function use({ uri, settings, cacheEntries, ciphertexts }: ToMemoryChild):
   service = new LocalKekService({ remote, cacheEntries });
   service.start();
   await service.encrypt(Buffer.from('x'), patient());
-  for (const ciphertext of ciphertexts) {
-    (await service.decrypt({ ciphertext: Buffer.from(ciphertext, 'base64') }, patient())).fill(0);
-  }
+  const decrypt = async (ciphertext: string): Promise<void> => {
+    (await service!.decrypt({ ciphertext: Buffer.from(ciphertext, 'base64') }, patient())).fill(0);
+  };
+  const load = Array.from({ length: ROUNDS }, () => ciphertexts)
+    .flat()
+    .values();
+  const worker = async (): Promise<void> => {
+    for (const ciphertext of load) await decrypt(ciphertext);
+  };
+  await Promise.all(Array.from({ length: AT_A_TIME }, worker));
+  for (const ciphertext of ciphertexts) await decrypt(ciphertext);
   await told();
 }
 

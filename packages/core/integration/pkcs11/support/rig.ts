@@ -24,6 +24,7 @@ export const CKR = {
   keyFunctionNotPermitted: 0x68,
   pinLocked: 0xa4,
   sessionHandleInvalid: 0xb3,
+  userAlreadyLoggedIn: 0x100,
   userNotLoggedIn: 0x101,
 } as const;
 

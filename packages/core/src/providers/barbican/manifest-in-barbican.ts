@@ -1,4 +1,5 @@
 import { KmsError } from '../../errors.ts';
+import { keysetConflict } from '../../keyset/keyset-source.ts';
 import { formatManifest, parseManifest } from '../../keyset/manifest.ts';
 import type { Manifest } from '../../keyset/manifest.ts';
 import type { KeystoneSession } from '../../openstack/session.ts';
@@ -49,12 +50,12 @@ export class ManifestInBarbican implements ManifestStore {
     if (text.length > MAX_PAYLOAD_BYTES) {
       throw new KmsError('ERR_KMS_KEYSET_RULE', 'too many keys for a manifest in Barbican: destroy retired ones');
     }
-    if ((await this.#revisions(signal))[0]?.id !== revision) throw conflict();
+    if ((await this.#revisions(signal))[0]?.id !== revision) throw keysetConflict();
     const ours = await this.#client.create(this.#name, text, signal);
     const others = (await this.#revisions(signal)).filter(({ id }) => id !== ours);
     if (others[0]?.id !== revision) {
       await this.#client.delete(ours, signal);
-      throw conflict();
+      throw keysetConflict();
     }
     for (const { id } of others.slice(KEPT_REVISIONS)) await this.#client.delete(id, signal);
   }
@@ -73,11 +74,4 @@ export class ManifestInBarbican implements ManifestStore {
       throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', error.message, { cause: error });
     }
   }
-}
-
-function conflict(): KmsError {
-  return new KmsError(
-    'ERR_KMS_KEYSET_CONFLICT',
-    'somebody else changed the keyset meanwhile; look at it and try again',
-  );
 }

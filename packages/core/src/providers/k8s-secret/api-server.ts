@@ -1,9 +1,8 @@
-import { constants } from 'node:http2';
 import type { ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2';
 import { abortError } from '../../abort.ts';
 import { KmsError } from '../../errors.ts';
 import type { SharedResource, SharedResources, Lease } from '../../shared-resources.ts';
-import { Connections } from './connections.ts';
+import { CANCEL, Connections, NO_ERROR } from './connections.ts';
 import { KubeCredentials } from './credentials.ts';
 import type { Credentials, CredentialsOptions } from './credentials.ts';
 import { Gate } from './gate.ts';
@@ -115,7 +114,7 @@ export class ApiServer implements SharedResource {
 function headersOf(stream: ClientHttp2Stream, signal: AbortSignal): Promise<IncomingHttpHeaders> {
   return new Promise((resolve, reject) => {
     endWith(stream, signal);
-    const timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), ANSWER_TIMEOUT_MS);
+    const timer = setTimeout(() => stream.close(CANCEL), ANSWER_TIMEOUT_MS);
     const fail = () => reject(failure(stream, signal));
     stream.once('response', resolve).once('response', () => clearTimeout(timer));
     stream
@@ -134,7 +133,7 @@ async function bodyOf(stream: ClientHttp2Stream, signal: AbortSignal): Promise<B
       length += chunk.length;
       if (length > MAX_ANSWER_BYTES) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'the API server answers too much');
     }
-    if (signal.aborted || stream.rstCode !== constants.NGHTTP2_NO_ERROR) throw failure(stream, signal);
+    if (signal.aborted || stream.rstCode !== NO_ERROR) throw failure(stream, signal);
     return Buffer.concat(chunks);
   } catch (error) {
     throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', failure(stream, signal).message);
@@ -145,7 +144,7 @@ async function bodyOf(stream: ClientHttp2Stream, signal: AbortSignal): Promise<B
 
 /** Ends the stream when the signal is aborted. */
 function endWith(stream: ClientHttp2Stream, signal: AbortSignal): void {
-  const end = () => stream.close(constants.NGHTTP2_CANCEL);
+  const end = () => stream.close(CANCEL);
   stream.on('error', () => undefined);
   if (signal.aborted) return end();
   signal.addEventListener('abort', end, { once: true });

@@ -1,7 +1,10 @@
-import { connect, constants } from 'node:http2';
 import type { ClientHttp2Session, ClientHttp2Stream, OutgoingHttpHeaders } from 'node:http2';
 import { KmsError } from '../../errors.ts';
 import type { Credentials } from './credentials.ts';
+
+/** HTTP/2's error codes (RFC 9113 §7) that we need. */
+export const NO_ERROR = 0x0;
+export const CANCEL = 0x8;
 
 /** ms for TCP, TLS and HTTP/2's first exchange. */
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -100,7 +103,9 @@ function begin({ session, streams }: Connection, headers: OutgoingHttpHeaders, h
   return stream;
 }
 
-function openSession({ server, ca, cert, key, servername }: Credentials): Promise<ClientHttp2Session> {
+async function openSession({ server, ca, cert, key, servername }: Credentials): Promise<ClientHttp2Session> {
+  // 10 MB of memory with TLS, for those only who use it.
+  const { connect } = await import('node:http2');
   const tls = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }), ...(servername && { servername }) };
   const session = connect(server.origin, { ...tls, settings: { enablePush: false } });
   return new Promise((resolve, reject) => {
@@ -127,7 +132,7 @@ function watchOver(session: ClientHttp2Session): void {
   let answered = true;
   const timer = setInterval(() => {
     if (!answered) {
-      session.destroy(new Error('the API server does not answer pings'), constants.NGHTTP2_CANCEL);
+      session.destroy(new Error('the API server does not answer pings'), CANCEL);
       return;
     }
     answered = false;

@@ -66,7 +66,7 @@ export class KubeCredentials {
       this.#current = await this.#load();
     } catch (error) {
       // A file that is being replaced.
-      if (!before) throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', (error as Error).message);
+      if (!before) throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
       this.#current = before;
     }
     this.#readAt = performance.now();

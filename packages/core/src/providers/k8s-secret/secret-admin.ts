@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { KEY_BYTES } from '../../envelope/limits.ts';
 import { KmsError } from '../../errors.ts';
+import { keysetConflict } from '../../keyset/keyset-source.ts';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
 import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
 import type { KeyPlace, Manifest } from '../../keyset/manifest.ts';
@@ -54,14 +55,14 @@ export class SecretAdmin implements KeysetAdmin {
   async writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
     try {
       const found = await this.#read();
-      if ((found?.manifest && revisionOf(found)) !== revision) throw conflict();
+      if ((found?.manifest && revisionOf(found)) !== revision) throw keysetConflict();
       for (const { id, state } of manifest.keys) {
         if (state === 'retired' || this.#made.has(id) || found?.names.has(blobName(id))) continue;
         throw new KmsError('ERR_KMS_KEYSET_INVALID', `${uriOf(this.#secret)} has no ${blobName(id)}`);
       }
       const answer = await this.#send(found ? this.#change(manifest, found) : this.#creation(manifest));
       // Gone, or made by somebody else, or changed.
-      if (answer.status === 404 || answer.status === 409) throw conflict();
+      if (answer.status === 404 || answer.status === 409) throw keysetConflict();
       this.#expectSuccess(answer);
     } finally {
       this.close();
@@ -151,8 +152,3 @@ export class SecretAdmin implements KeysetAdmin {
 }
 
 const revisionOf = ({ uid, resourceVersion }: Found): string => `${uid}/${resourceVersion}`;
-
-function conflict(): KmsError {
-  const text = 'somebody else changed the keyset meanwhile; look at it and try again';
-  return new KmsError('ERR_KMS_KEYSET_CONFLICT', text);
-}

@@ -1,7 +1,7 @@
-import { constants } from 'node:http2';
 import type { ClientHttp2Stream } from 'node:http2';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ApiServer } from './api-server.ts';
+import { CANCEL } from './connections.ts';
 import type { SecretName } from './secret-name.ts';
 
 /** Only versions, never keys, come over a watch. */
@@ -41,7 +41,7 @@ export function watchSecret(
     const path = `/api/v1/namespaces/${namespace}/secrets?${query}&timeoutSeconds=${timeout}`;
     const { status, stream } = await api.open({ method: 'GET', path, accept: ACCEPT, signal });
     if (status === 200) await readEvents(stream, onVersion);
-    stream.close(constants.NGHTTP2_CANCEL);
+    stream.close(CANCEL);
   };
   const watchOn = async (): Promise<void> => {
     for (let failures = 0; !signal.aborted;) {

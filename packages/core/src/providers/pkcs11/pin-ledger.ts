@@ -4,24 +4,15 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { KmsError } from '../../errors.ts';
 import type { SecretBytes } from '../../secret-bytes.ts';
+import type { TokenInfo } from '../../token-host/protocol.ts';
 import { DurableDirectory } from '../durable-directory.ts';
 import { withFileLock } from '../file-lock.ts';
 
-/** A token as CK_TOKEN_INFO tells it; blanks at the end of a field do not count. */
-export interface TokenIdentity {
-  readonly label: string;
-  readonly serial: string;
-  readonly manufacturer: string;
-  readonly model: string;
-}
+/** What tells tokens apart; blanks at the end of a field do not count. */
+export type TokenIdentity = Pick<TokenInfo, 'label' | 'serial' | 'manufacturer' | 'model'>;
 
 /** What CK_TOKEN_INFO says about the user PIN right now. */
-export interface PinFlags {
-  /** CKF_USER_PIN_FINAL_TRY: one more wrong PIN locks the token. */
-  readonly finalTry: boolean;
-  /** CKF_USER_PIN_LOCKED */
-  readonly locked: boolean;
-}
+type PinFlags = Pick<TokenInfo, 'pinFinalTry' | 'pinLocked'>;
 
 /** CKR_OK; CKR_PIN_INCORRECT and the like; CKR_PIN_LOCKED; CKR_USER_ALREADY_LOGGED_IN, which says nothing about the PIN. */
 export type LoginOutcome = 'ok' | 'refused' | 'locked' | 'already';
@@ -107,7 +98,7 @@ export class PinLedger {
    * what `login` throws
    */
   async attempt(pin: SecretBytes, flags: PinFlags, login: () => Promise<LoginOutcome>): Promise<void> {
-    if (flags.locked) {
+    if (flags.pinLocked) {
       throw unavailable(`token ${this.#shown} says that its PIN is locked; its security officer must set it anew`);
     }
     try {
@@ -170,7 +161,7 @@ export class PinLedger {
       const what = `${known.attempts} logins to token ${this.#shown} with this PIN had no answer, the last at ${known.at}`;
       throw unavailable(`${what}, which may hide a refusal; ${this.#remedy}`);
     }
-    if (flags.finalTry && known?.outcome !== 'good') {
+    if (flags.pinFinalTry && known?.outcome !== 'good') {
       throw unavailable(
         `token ${this.#shown} has one try left before it locks, and this PIN is not known to be good, so it is not tried; ` +
           'log in once with the right PIN by other means (e.g. pkcs11-tool --login --list-objects), which gives the token its tries back',

@@ -1,4 +1,3 @@
-import * as nodeFs from 'node:fs/promises';
 import { join } from 'node:path';
 import { unlessAborted } from '../../abort.ts';
 import { MAX_WRAPPED_BYTES } from '../../envelope/limits.ts';
@@ -50,7 +49,7 @@ export class Pkcs11Kek implements RemoteKek {
     this.#uri = uri;
     this.#settings = settings;
     this.#shared = shared;
-    this.admin = new Pkcs11Admin(settings.keyset, this, nodeFs);
+    this.admin = new Pkcs11Admin(settings.keyset, this);
   }
 
   async describe(context: RemoteContext): Promise<RemoteKekDescription> {

@@ -19,7 +19,8 @@ export const pkcs11Settings = z.strictObject({
     .describe('what wraps local KEKs; "auto" takes the best that works with the key'),
   sessions: z.int().min(1).max(64).default(8).describe('calls that the token may do at a time'),
   callTimeout: duration(100)
-    .prefault('2s')
+    // Half of what kube-apiserver waits: the other half is for a new process and the second try.
+    .prefault('1500ms')
     .describe('how long one call of the module may take before it counts as hung, and its process is killed'),
   ...localKekSettings,
 });

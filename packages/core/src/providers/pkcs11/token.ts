@@ -125,7 +125,7 @@ export class Token {
     login.costly = true;
     try {
       const ledger = new PinLedger(stateDirectory, info);
-      await ledger.attempt(pin, { finalTry: info.pinFinalTry, locked: info.pinLocked }, async () => {
+      await ledger.attempt(pin, info, async () => {
         this.logins++;
         const build = (channel: SealedChannel) => ({ op: 'login', token: uri.token, pin: channel.seal(pin) }) as const;
         try {

@@ -25,8 +25,8 @@ import { runChild } from '../../support/run-child.ts';
 import { TOKEN } from '../../support/tokens.ts';
 import { watchedFs } from '../../support/watched-fs.ts';
 
-const CALM = { finalTry: false, locked: false };
-const FINAL = { finalTry: true, locked: false };
+const CALM = { pinFinalTry: false, pinLocked: false };
+const FINAL = { pinFinalTry: true, pinLocked: false };
 
 function newPin(): string {
   const pin = randomBytes(8).toString('hex');
@@ -141,12 +141,12 @@ test('when its file is removed the same PIN is tried again', async () => {
 test('while the token says that it is locked nothing is tried and nothing recorded', async () => {
   const pin = newPin();
   const fresh = newLedger(join(newDirectory(), 'state'));
-  const error = await refusedBy(fresh, pin, { finalTry: false, locked: true });
+  const error = await refusedBy(fresh, pin, { pinFinalTry: false, pinLocked: true });
   assert.match(error.message, /says that its PIN is locked; its security officer/);
   assert.not.ok(existsSync(fresh.file));
   const ledger = await ledgerWithGood(pin);
   const before = readFileSync(ledger.file, 'utf8');
-  await refusedBy(ledger, pin, { finalTry: true, locked: true });
+  await refusedBy(ledger, pin, { pinFinalTry: true, pinLocked: true });
   assert.is(readFileSync(ledger.file, 'utf8'), before);
 });
 

@@ -10,7 +10,7 @@ test('only the keyset must be set', () => {
     stateDirectory: '/var/lib/teapot-kms/pkcs11',
     mechanism: 'auto',
     sessions: 8,
-    callTimeout: 2_000,
+    callTimeout: 1_500,
     localKeks: { softAge: 3_600_000, hardAge: 86_400_000, cacheEntries: 10_000, maxPending: 1_024 },
     direct: false,
   });

@@ -1,0 +1,51 @@
+import type { OpenStack, Token } from '@teapot-kms/test-parts';
+import { execFile } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { MAIN } from './plugin.ts';
+
+/** A key store with a key in it, as an instance of the plugin is told of it. */
+export interface KeyStore {
+  readonly keys: Readonly<Record<string, unknown>>;
+  /** What the plugin needs in its environment. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** A keyset directory. @param directory - for its files, as with the others; is made */
+export function fileKeys(directory: string): Promise<KeyStore> {
+  return withKey(directory, { keys: { uri: `file:${join(directory, 'keyset')}` } });
+}
+
+/** A key in a PKCS#11 token. */
+export function tokenKeys(directory: string, { label, module, pinFile, env }: Token): Promise<KeyStore> {
+  const uri = `pkcs11:token=${label};object=kek?module-path=${module}&pin-source=file:${pinFile}`;
+  const keys = { uri, keyset: join(directory, 'keyset'), stateDirectory: join(directory, 'pin-state') };
+  return withKey(directory, { keys, env });
+}
+
+/** A key in Barbican. */
+export function barbicanKeys(directory: string, { keystoneUrl, state }: OpenStack): Promise<KeyStore> {
+  const { id, secret } = state.application_credential;
+  const cloudConfig = join(directory, 'cloud.conf');
+  const lines = [
+    '[Global]',
+    `auth-url=${keystoneUrl}`,
+    `application-credential-id=${id}`,
+    `application-credential-secret=${secret}`,
+  ];
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  writeFileSync(cloudConfig, `${lines.join('\n')}\n`, { mode: 0o600 });
+  return withKey(directory, { keys: { uri: `barbican:${join(directory, 'keyset')}`, cloudConfig } });
+}
+
+/** Makes the first key as an operator does. */
+async function withKey(directory: string, store: KeyStore): Promise<KeyStore> {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const config = join(directory, 'keys.yaml');
+  const instances = [{ name: 'main', socket: join(directory, 'nobody.sock'), keys: store.keys }];
+  writeFileSync(config, JSON.stringify({ version: 1, instances }), { mode: 0o600 });
+  const args = [MAIN, 'keys', 'generate', '--config', config, '--instance', 'main'];
+  await promisify(execFile)(process.execPath, args, { env: { ...process.env, ...store.env } });
+  return store;
+}

@@ -1,0 +1,102 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { runLoad } from '../src/load/load.ts';
+import { startPeer } from '../src/load/peer.ts';
+import { decryptRequests, encryptRequests } from '../src/load/requests.ts';
+import type { Requests } from '../src/load/requests.ts';
+import type { Server } from '../src/load/server.ts';
+import { missingTeapotBench } from '../src/load/teapot-bench.ts';
+
+const missing = missingTeapotBench();
+if (missing !== undefined) {
+  console.log(`SKIPPED load of the benchmarks: ${missing}`);
+  process.exit(0);
+}
+
+const test = suite('load');
+const CALLS = 200;
+let directory = '';
+let server: Server;
+let decrypts: Requests;
+
+test.before(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'teapot-load-test-'));
+  server = await startPeer({ directory: join(directory, 'reference'), kind: 'reference' });
+  decrypts = await decryptRequests(server.socket, CALLS);
+});
+
+test.after(async () => {
+  await server.stop();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+/** What an error says of a load that must not pass. */
+async function refusal(work: Promise<unknown>): Promise<string> {
+  return work.then(
+    () => '',
+    (error: unknown) => (error as Error).message,
+  );
+}
+
+test('sends each request of each target once', async () => {
+  const { method, ...calls } = decrypts;
+  const target = { socket: server.socket, connections: 2, inFlight: 4, ...calls };
+  const { ok, targetsDoneAtMs, timeline } = await runLoad({ method, targets: [target, target, target], once: true });
+  assert.is(ok, 3 * CALLS);
+  assert.is(targetsDoneAtMs?.length, 3);
+  assert.is(timeline.at(-1)?.[1], 3 * CALLS);
+});
+
+test('goes through its header table more than once on one connection', async () => {
+  const { method, ...calls } = decrypts;
+  const targets = [{ socket: server.socket, inFlight: 50, ...calls }];
+  assert.is((await runLoad({ method, targets, callsPerTarget: 50 * CALLS })).ok, 50 * CALLS);
+});
+
+test('ends when its time is up, at whatever moment of a call that is', async () => {
+  const { method, ...calls } = decrypts;
+  for (let run = 0; run < 40; run++) {
+    const seconds = 0.01 + run * 1e-5;
+    const result = await runLoad({ method, targets: [{ socket: server.socket, ...calls }], seconds });
+    assert.ok(result.seconds < 10);
+  }
+});
+
+test('keeps a rate, and counts from the intended start', async () => {
+  const { method, ...calls } = decrypts;
+  const targets = [{ socket: server.socket, inFlight: 100, ...calls }];
+  const { calls: made, latencyUs } = await runLoad({ method, targets, rate: 400, seconds: 0.5 });
+  assert.is(made, 200);
+  assert.ok(latencyUs.p50 > 0 && latencyUs.p50 <= latencyUs.max);
+});
+
+test('an Encrypt is right when it has an answer', async () => {
+  const { method, ...calls } = encryptRequests(CALLS);
+  assert.is((await runLoad({ method, targets: [{ socket: server.socket, ...calls }], once: true })).ok, CALLS);
+});
+
+test('one wrong answer is an error', async () => {
+  const answers = decrypts.answers!.with(7, Buffer.from('something else'));
+  const targets = [{ socket: server.socket, requests: decrypts.requests, answers }];
+  const said = await refusal(runLoad({ method: decrypts.method, targets, once: true }));
+  assert.match(said, `of ${CALLS} calls ${CALLS - 1} were answered rightly: {"wrong":1,"failed":{}}`);
+});
+
+test('failed calls are an error that names their gRPC status', async () => {
+  const targets = [{ socket: server.socket, requests: decrypts.requests }];
+  const said = await refusal(runLoad({ method: '/v2.KeyManagementService/Nothing', targets, once: true }));
+  assert.match(said, `{"wrong":0,"failed":{"12":${CALLS}}}`);
+});
+
+test('a server that goes away is an error', async () => {
+  const other = await startPeer({ directory: join(directory, 'other'), kind: 'reference' });
+  const { method, ...calls } = await decryptRequests(other.socket, CALLS);
+  const load = refusal(runLoad({ method, targets: [{ socket: other.socket, ...calls }], seconds: 20 }));
+  await other.daemon.kill();
+  assert.match(await load, 'teapot-bench: ');
+});
+
+test.run();
