@@ -38,10 +38,15 @@ export const apiserverRestart: Scenario = {
       await Promise.all(filled.map(({ cluster }) => cluster.close(false)));
     }
     for (const one of filled) reportRestarts(record, one);
-    const [secretbox, v1, v2] = filled.map(({ restarts }) => restarts.map(({ cacheFullS }) => cacheFullS));
-    const ratios = (ours: readonly number[]): number[] => ours.map((seconds) => seconds / median(secretbox!));
-    record.figure('apiserver-restart-v1', ratios(v1!));
-    record.measured('time to a full watch cache, KMS v2 ÷ secretbox', '×', ratios(v2!));
+    const [secretbox, v1, v2] = filled;
+    const ratios = (ours: Filled, time: 'readyS' | 'cacheFullS'): number[] => {
+      const local = median(secretbox!.restarts.map((one) => one[time]));
+      return ours.restarts.map((one) => one[time] / local);
+    };
+    record.figure('apiserver-restart-v1', ratios(v1!, 'cacheFullS'));
+    record.measured('v1 ÷ secretbox: restart to ready', '×', ratios(v1!, 'readyS'));
+    record.measured('v2 ÷ secretbox: restart to a full watch cache', '×', ratios(v2!, 'cacheFullS'));
+    record.measured('v2 ÷ secretbox: restart to ready', '×', ratios(v2!, 'readyS'));
   },
 };
 

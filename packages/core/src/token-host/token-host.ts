@@ -7,6 +7,7 @@ import { FairQueue } from './fair-queue.ts';
 import { HostProcess } from './host-process.ts';
 import type { Ask, Failure, OperationName, Operations, Reply } from './protocol.ts';
 import type { SealedChannel } from './sealed-channel.ts';
+import { Turns } from './turns.ts';
 
 export interface TokenHostOptions {
   readonly modulePath: string;
@@ -74,6 +75,8 @@ export class TokenHost {
   readonly #queue = new FairQueue<Call>();
   readonly #underWay: CallsUnderWay<Call>;
   readonly #backOff = new BackOff();
+  /** By token: one login is for all who use it. */
+  readonly logins = new Turns();
   readonly counters = {
     token_host_starts: 0,
     token_host_calls: 0,
