@@ -69,6 +69,7 @@ const steps: (Step | Step[])[] = [
   { name: 'bench-report', command: 'npm run --silent bench:report -- --check' },
   { name: 'build', command: 'npm run --silent build && node scripts/check-build.ts' },
   { name: 'unit', command: `c8 ${runTests} packages/core/test packages/server/test packages/bench/test`, env: fuzz },
+  { name: 'bench-gate', command: 'npm run --silent bench:gate' },
   // Pairs of which one waits while the other works.
   [
     { name: 'unit-floor', command: 'bash scripts/unit-on-floor-node.sh' },

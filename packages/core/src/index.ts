@@ -18,6 +18,8 @@ export type {
   ServiceEvent,
   StatusResult,
 } from './service.ts';
+export { CryptoEngine, cryptoEngines, inlineEngine } from './crypto/engine.ts';
+export type { CryptoEngineName, CryptoEngineOptions } from './crypto/engine.ts';
 export { decodeEnvelope } from './envelope/codec.ts';
 export type { Envelope } from './envelope/codec.ts';
 export { EnvelopeKey } from './envelope/envelope.ts';

@@ -1,5 +1,5 @@
 import { KmsError } from '@teapot-kms/core';
-import type { KmsService, SharedResources } from '@teapot-kms/core';
+import type { KmsService } from '@teapot-kms/core';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { InstanceConfig } from './config/schema.ts';
@@ -12,6 +12,7 @@ import { CallLog } from './call-log.ts';
 import { describeError, logEvent } from './logging.ts';
 import type { InstanceDescription, Metrics } from './metrics.ts';
 import { openService } from './open-service.ts';
+import type { InCommon } from './open-service.ts';
 import { SocketListener } from './socket.ts';
 import { transports } from './transport/index.ts';
 import type { Transport } from './transport/seam.ts';
@@ -23,11 +24,10 @@ const CLOSE_MS = 300;
 /** ms between two tries to open a socket that could not be opened. */
 const RETRY_MS = 10_000;
 
-export interface InstanceOptions {
+export interface InstanceOptions extends InCommon {
   readonly config: InstanceConfig;
   readonly log: Logger;
   readonly metrics: Metrics;
-  readonly shared: SharedResources;
 }
 
 /** One kube-apiserver's plugin: a socket, both APIs on it, and the service behind them. Shares nothing with others. */
@@ -42,10 +42,10 @@ export class Instance {
   #inFlight = 0;
   #keySince = 0;
 
-  constructor({ config, log, metrics, shared }: InstanceOptions) {
+  constructor({ config, log, metrics, ...inCommon }: InstanceOptions) {
     this.config = config;
     this.#log = log.child({ instance: config.name });
-    this.#service = openService(config, shared, (event) => {
+    this.#service = openService(config, inCommon, (event) => {
       if (event.type === 'store-operation') {
         metrics.storeOperation(event.operation, event.ok, event.durationMs);
       } else {

@@ -1,12 +1,18 @@
 import { KeysetService, LocalKekService, localKekOptions, providerFor } from '@teapot-kms/core';
-import type { EventListener, KmsService, LocalKekSettings, SharedResources } from '@teapot-kms/core';
+import type { CryptoEngine, EventListener, KmsService, LocalKekSettings, SharedResources } from '@teapot-kms/core';
 import type { InstanceConfig } from './config/schema.ts';
 
+/** What the instances of a process have in common. */
+export interface InCommon {
+  readonly shared: SharedResources;
+  readonly crypto: CryptoEngine;
+}
+
 /** The service of an instance: which of the two there are depends on whether its key store gives keys out. */
-export function openService(config: InstanceConfig, shared: SharedResources, onEvent: EventListener): KmsService {
+export function openService(config: InstanceConfig, { shared, crypto }: InCommon, onEvent: EventListener): KmsService {
   const { uri, ...settings } = config.keys;
   const provider = providerFor(uri);
-  const common = { onEvent, probeIntervalMs: config.probeInterval, statusGraceMs: config.statusGrace };
+  const common = { onEvent, crypto, probeIntervalMs: config.probeInterval, statusGraceMs: config.statusGrace };
   if (provider.kind === 'remote-kek') {
     // Part of every such provider's settings, so the configuration's schema has seen to them.
     const localKeks = localKekOptions(settings as LocalKekSettings);

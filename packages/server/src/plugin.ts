@@ -1,4 +1,4 @@
-import { SharedResources } from '@teapot-kms/core';
+import { CryptoEngine, inlineEngine, SharedResources } from '@teapot-kms/core';
 import type { Server } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
@@ -19,6 +19,7 @@ export class Plugin {
   readonly metrics = new Metrics(() =>
     [...this.#instances].map(([name, instance]) => [name, instance.describe()] as const),
   );
+  #crypto = inlineEngine;
   #http: Server | undefined;
   #httpRetry: NodeJS.Timeout | undefined;
   /** Changes are applied one after the other. */
@@ -36,6 +37,7 @@ export class Plugin {
    */
   async start(config: Config, takeOver: boolean): Promise<void> {
     this.#config = config;
+    this.#crypto = new CryptoEngine(config.crypto.engine);
     void this.#startHttp(config.http);
     const failures = await Promise.all(config.instances.map((one) => this.#startInstance(one, takeOver)));
     const [first] = failures;
@@ -54,6 +56,7 @@ export class Plugin {
     await this.#applying;
     const graceMs = this.#config?.shutdownGrace ?? 0;
     await Promise.all([...this.#instances.values()].map((instance) => instance.stop(graceMs)));
+    await this.#crypto.close();
     clearTimeout(this.#httpRetry);
     this.#http?.closeAllConnections();
     this.#http?.close();
@@ -82,8 +85,10 @@ export class Plugin {
     this.#config = config;
     this.#log.level = config.log.level;
     for (const instance of this.#instances.values()) instance.setLogLevel(config.log.level);
-    if (!isDeepStrictEqual(before?.http, config.http))
-      this.#log.warn('a change of "http" takes effect at the next start');
+    for (const setting of ['http', 'crypto'] as const) {
+      if (isDeepStrictEqual(before?.[setting], config[setting])) continue;
+      this.#log.warn(`a change of "${setting}" takes effect at the next start`);
+    }
     const wanted = new Map(config.instances.map((instance) => [instance.name, instance]));
     const changed = config.instances.filter(
       ({ name }) => !isDeepStrictEqual(this.#instances.get(name)?.config, wanted.get(name)),
@@ -112,7 +117,8 @@ export class Plugin {
 
   async #startInstance(config: InstanceConfig, takeOver: boolean): Promise<Error | undefined> {
     try {
-      const instance = new Instance({ config, log: this.#log, metrics: this.metrics, shared: this.#shared });
+      const [log, metrics, shared, crypto] = [this.#log, this.metrics, this.#shared, this.#crypto];
+      const instance = new Instance({ config, log, metrics, shared, crypto });
       this.#instances.set(config.name, instance);
       return await instance.start(takeOver);
     } catch (error) {

@@ -3,7 +3,9 @@ import { apiserverRestart } from './apiserver-restart.ts';
 import { concurrency } from './concurrency.ts';
 import { heapGrowth } from './heap-growth.ts';
 import { latency } from './latency.ts';
+import { micro } from './micro.ts';
 import { nodeReboot } from './node-reboot.ts';
+import { pool } from './pool.ts';
 import { profile } from './profile.ts';
 import { start } from './start.ts';
 import { throughput } from './throughput.ts';
@@ -14,6 +16,8 @@ import { writes } from './writes.ts';
 
 /** In the order in which they run. */
 export const scenarios: readonly Scenario[] = [
+  micro,
+  pool,
   throughput,
   writes,
   concurrency,

@@ -3,6 +3,8 @@ import type { SecretBytes } from '../secret-bytes.ts';
 import { associatedData } from './associated-data.ts';
 import { encodeHeader } from './codec.ts';
 import type { Envelope } from './codec.ts';
+import { HALF_NONCE } from './gcm.ts';
+import type { GcmRunner } from './gcm.ts';
 import { MAX_PLAINTEXT_BYTES, NONCE_BYTES, TAG_BYTES } from './limits.ts';
 import { takeNonce } from './nonces.ts';
 import { XaesKey } from './xaes.ts';
@@ -19,7 +21,7 @@ export interface EnvelopeKeyOptions {
 }
 
 /** The opening half of a key, which is all that a cache of others' keys may hold. */
-export type OpeningKey = Pick<EnvelopeKey, 'open' | 'destroy'>;
+export type OpeningKey = Pick<EnvelopeKey, 'open' | 'openBy' | 'destroy'>;
 
 /**
  * One key that seals and opens envelopes (`docs/spec/envelope-v1.md` §7). Header and associated data depend only on
@@ -59,19 +61,41 @@ export class EnvelopeKey {
     return this.#seal(plaintext, nonce);
   }
 
+  /** As {@link EnvelopeKey.seal}, but for AES-GCM, which `runner` does with the message's key: ours does not leave this thread. */
+  async sealBy(runner: GcmRunner, plaintext: Uint8Array): Promise<Buffer> {
+    const envelope = this.#begin(plaintext);
+    const sealedAt = this.#header.length + NONCE_BYTES;
+    const nonce = envelope.subarray(this.#header.length, sealedAt);
+    const sealed = await runner.run({
+      messageKey: this.#xaes.messageKey(nonce),
+      nonce: nonce.subarray(HALF_NONCE),
+      associatedData: this.#associatedData,
+      input: plaintext,
+      sealTo: envelope.subarray(sealedAt),
+    });
+    if (!sealed) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'the message was not sealed');
+    return envelope;
+  }
+
   #seal(plaintext: Uint8Array, fixedNonce?: Buffer): Buffer {
+    const envelope = this.#begin(plaintext, fixedNonce);
+    const [nonceAt, sealedAt] = [this.#header.length, this.#header.length + NONCE_BYTES];
+    this.#xaes.seal(envelope.subarray(nonceAt, sealedAt), plaintext, this.#associatedData, envelope, sealedAt);
+    return envelope;
+  }
+
+  /** An envelope for `plaintext` with its header and nonce. */
+  #begin(plaintext: Uint8Array, fixedNonce?: Buffer): Buffer {
     const header = this.#header;
     if (plaintext.length === 0) throw new KmsError('ERR_KMS_LIMIT_EXCEEDED', 'an empty plaintext is not encrypted');
     if (plaintext.length > MAX_PLAINTEXT_BYTES) {
       const message = `the plaintext is ${plaintext.length} bytes, at most ${MAX_PLAINTEXT_BYTES} are allowed`;
       throw new KmsError('ERR_KMS_LIMIT_EXCEEDED', message);
     }
-    const sealedAt = header.length + NONCE_BYTES;
-    const envelope = Buffer.allocUnsafe(sealedAt + plaintext.length + TAG_BYTES);
+    const envelope = Buffer.allocUnsafe(header.length + NONCE_BYTES + plaintext.length + TAG_BYTES);
     header.copy(envelope);
     if (fixedNonce) fixedNonce.copy(envelope, header.length);
     else takeNonce(envelope, header.length);
-    this.#xaes.seal(envelope.subarray(header.length, sealedAt), plaintext, this.#associatedData, envelope, sealedAt);
     return envelope;
   }
 
@@ -85,11 +109,28 @@ export class EnvelopeKey {
     const plaintext = envelope.header.equals(this.#header)
       ? this.#xaes.open(envelope.nonce, envelope.sealed, this.#associatedData)
       : undefined;
-    if (plaintext === undefined) throw new KmsError('ERR_KMS_AUTHENTICATION_FAILED', 'the authentication tag is wrong');
+    if (plaintext === undefined) throw wrongTag();
+    return plaintext;
+  }
+
+  /** As {@link EnvelopeKey.open}, with AES-GCM by `runner`. */
+  async openBy(runner: GcmRunner, { header, nonce, sealed }: Envelope): Promise<Buffer> {
+    if (!header.equals(this.#header)) throw wrongTag();
+    const plaintext = await runner.run({
+      messageKey: this.#xaes.messageKey(nonce),
+      nonce: nonce.subarray(HALF_NONCE),
+      associatedData: this.#associatedData,
+      input: sealed,
+    });
+    if (!plaintext) throw wrongTag();
     return plaintext;
   }
 
   destroy(): void {
     this.#xaes.destroy();
   }
+}
+
+function wrongTag(): KmsError {
+  return new KmsError('ERR_KMS_AUTHENTICATION_FAILED', 'the authentication tag is wrong');
 }

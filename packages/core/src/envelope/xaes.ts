@@ -1,11 +1,9 @@
-import { createCipheriv, createDecipheriv } from 'node:crypto';
+import { createCipheriv } from 'node:crypto';
 import type { Cipheriv } from 'node:crypto';
 import { KmsError } from '../errors.ts';
 import type { SecretBytes } from '../secret-bytes.ts';
-import { KEY_BYTES, NONCE_BYTES, TAG_BYTES } from './limits.ts';
-
-/** What the GCM half of XAES uses of the 24-byte nonce; the first half derives the message's key. */
-const HALF_NONCE = 12;
+import { HALF_NONCE, openMessage, sealMessage } from './gcm.ts';
+import { KEY_BYTES, NONCE_BYTES } from './limits.ts';
 
 /**
  * XAES-256-GCM (C2SP/XAES-256-GCM.md): AES-256-GCM with a key derived for each message from the first 12 bytes of a
@@ -36,48 +34,19 @@ export class XaesKey {
    * @param nonce - 24 random bytes, never used before
    */
   seal(nonce: Buffer, plaintext: Uint8Array, associatedData: Buffer, out: Buffer, offset: number): void {
-    const messageKey = this.#deriveKey(nonce);
-    const gcm = createCipheriv('aes-256-gcm', messageKey, nonce.subarray(HALF_NONCE, NONCE_BYTES));
-    messageKey.fill(0);
-    gcm.setAAD(associatedData);
-    const sealed = gcm.update(plaintext);
-    gcm.final();
-    sealed.copy(out, offset);
-    gcm.getAuthTag().copy(out, offset + sealed.length);
+    const gcmNonce = nonce.subarray(HALF_NONCE, NONCE_BYTES);
+    sealMessage(this.messageKey(nonce), gcmNonce, plaintext, associatedData, out, offset);
   }
 
   /**
    * Returns the plaintext of `sealed` (ciphertext ‖ tag), which the caller owns, or `undefined` when the tag is wrong.
    */
   open(nonce: Buffer, sealed: Buffer, associatedData: Buffer): Buffer | undefined {
-    const messageKey = this.#deriveKey(nonce);
-    const gcm = createDecipheriv('aes-256-gcm', messageKey, nonce.subarray(HALF_NONCE, NONCE_BYTES), {
-      authTagLength: TAG_BYTES,
-    });
-    messageKey.fill(0);
-    gcm.setAAD(associatedData);
-    gcm.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
-    const plaintext = gcm.update(sealed.subarray(0, sealed.length - TAG_BYTES));
-    try {
-      gcm.final();
-    } catch {
-      plaintext.fill(0);
-      return undefined;
-    }
-    return plaintext;
+    return openMessage(this.messageKey(nonce), nonce.subarray(HALF_NONCE, NONCE_BYTES), sealed, associatedData);
   }
 
-  /** Ends the cipher context, which makes OpenSSL wipe its copy of the key; just dropping it would not. */
-  destroy(): void {
-    if (this.#destroyed) return;
-    this.#destroyed = true;
-    this.#cmac.final();
-    this.#k1.fill(0);
-    this.#blocks.fill(0);
-    this.#blocks.fill(0);
-  }
-
-  #deriveKey(nonce: Buffer): Buffer {
+  /** The key of the one message that has `nonce` (24 bytes), which the caller wipes. */
+  messageKey(nonce: Buffer): Buffer {
     if (this.#destroyed) throw new KmsError('ERR_KMS_CLOSED', 'this key was destroyed');
     const blocks = this.#blocks;
     const k1 = this.#k1;
@@ -91,6 +60,16 @@ export class XaesKey {
       for (let i = 0; i < 16; i++) blocks[at + i]! ^= k1[i]!;
     }
     return this.#cmac.update(blocks);
+  }
+
+  /** Ends the cipher context, which makes OpenSSL wipe its copy of the key; just dropping it would not. */
+  destroy(): void {
+    if (this.#destroyed) return;
+    this.#destroyed = true;
+    this.#cmac.final();
+    this.#k1.fill(0);
+    this.#blocks.fill(0);
+    this.#blocks.fill(0);
   }
 }
 

@@ -1,6 +1,9 @@
 import { unlessAborted } from '../abort.ts';
 import { systemClock } from '../clock.ts';
 import type { Clock } from '../clock.ts';
+import { inlineEngine } from '../crypto/engine.ts';
+import type { CryptoEngine } from '../crypto/engine.ts';
+import { DecryptCounts } from '../decrypt-counts.ts';
 import { decodeEnvelope } from '../envelope/codec.ts';
 import { cannotLook, checkKeyId } from '../envelope/check-key-id.ts';
 import type { Envelope } from '../envelope/codec.ts';
@@ -28,6 +31,8 @@ export interface KeysetServiceOptions {
   readonly source: KeysetSource;
   readonly onEvent?: EventListener;
   readonly clock?: Clock;
+  /** What seals and opens; whoever made it closes it. Default: at once, in this thread. */
+  readonly crypto?: CryptoEngine;
   /** ms between two looks at the store. Default 30 s. */
   readonly probeIntervalMs?: number;
   /** ms after the last good look in which Status stays ok. Default 2 min (design D3). */
@@ -51,10 +56,11 @@ export class KeysetService implements KmsService {
   readonly #health: StoreHealth;
   readonly #refresher: Refresher;
   readonly #unknown: NegativeCache;
-  readonly #decrypts = new Map<string, number>();
+  readonly #decrypts = new DecryptCounts();
   readonly #counters = { loads: 0, load_failures: 0, key_switches: 0, unknown_keys: 0 };
   readonly #starting: Starting;
   readonly #clock: Clock;
+  readonly #crypto: CryptoEngine;
   #looking: Promise<boolean> | undefined;
   #lookedAt = -Infinity;
   #confirmedAt = 0;
@@ -65,6 +71,7 @@ export class KeysetService implements KmsService {
   constructor(options: KeysetServiceOptions) {
     const clock = options.clock ?? systemClock;
     this.#clock = clock;
+    this.#crypto = options.crypto ?? inlineEngine;
     this.#source = options.source;
     this.#onEvent = options.onEvent ?? (() => undefined);
     this.#goneGraceMs = options.goneGraceMs ?? 10 * 60_000;
@@ -86,8 +93,7 @@ export class KeysetService implements KmsService {
 
   encrypt(plaintext: Uint8Array, context: EncryptContext): MaybePromise<EncryptResult> {
     if (this.#starting.pending) return this.#starting.pending.then(() => this.encrypt(plaintext, context));
-    const key = this.#usableKeyset().sealingKey(context.announcedKeyId);
-    return { ciphertext: key.seal(plaintext), keyId: key.keyId };
+    return this.#crypto.seal(this.#usableKeyset().sealingKey(context.announcedKeyId), plaintext, context);
   }
 
   decrypt(request: DecryptRequest, context: CallContext): MaybePromise<Buffer> {
@@ -104,7 +110,7 @@ export class KeysetService implements KmsService {
       );
     }
     try {
-      return this.#open(this.#usableKeyset(), envelope);
+      return this.#open(this.#usableKeyset(), envelope, context);
     } catch (error) {
       if (error instanceof KmsError && error.code === 'ERR_KMS_UNKNOWN_KEY')
         return this.#refreshAndOpen(envelope, context);
@@ -132,7 +138,7 @@ export class KeysetService implements KmsService {
       keys: [...(manifest?.keys ?? []), ...legacyKeys].map(({ id, state }) => ({
         id,
         state,
-        decrypts: this.#decrypts.get(id) ?? 0,
+        decrypts: this.#decrypts.of(id),
       })),
       lastGoodProbeAgeMs: this.#health.lastGoodAgeMs,
       warnings: [...(error ? [`${error.code}: ${error.message}`] : []), ...(this.#keyset?.warnings ?? [])],
@@ -186,26 +192,20 @@ export class KeysetService implements KmsService {
     const opened = legacy.open(ciphertext, keyId);
     if (!opened)
       throw new KmsError('ERR_KMS_AUTHENTICATION_FAILED', 'not a ciphertext of a legacy key, or a damaged one');
-    this.#count(opened.keyId);
+    this.#decrypts.add(opened.keyId);
     return opened.plaintext;
   }
 
-  #count(keyId: string): void {
-    this.#decrypts.set(keyId, (this.#decrypts.get(keyId) ?? 0) + 1);
-  }
-
-  #open(keyset: Keyset, envelope: Envelope): Buffer {
-    const plaintext = keyset.find(envelope.keyId).open(envelope);
-    this.#count(envelope.keyId);
-    return plaintext;
+  #open(keyset: Keyset, envelope: Envelope, context: CallContext): MaybePromise<Buffer> {
+    return this.#decrypts.addWith(envelope.keyId, this.#crypto.open(keyset.find(envelope.keyId), envelope, context));
   }
 
   /** Another replica may have switched first: look at the store once before calling a key unknown (design D4). */
-  async #refreshAndOpen(envelope: Envelope, { signal }: CallContext): Promise<Buffer> {
+  async #refreshAndOpen(envelope: Envelope, context: CallContext): Promise<Buffer> {
     const { keyId } = envelope;
-    const looked = this.#unknown.has(keyId) || (await unlessAborted(this.#lookForKey(), signal));
+    const looked = this.#unknown.has(keyId) || (await unlessAborted(this.#lookForKey(), context.signal));
     try {
-      return this.#open(this.#usableKeyset(), envelope);
+      return await this.#open(this.#usableKeyset(), envelope, context);
     } catch (error) {
       if (!(error instanceof KmsError) || error.code !== 'ERR_KMS_UNKNOWN_KEY') throw error;
       if (!looked) throw cannotLook(keyId, this.#health.lastError);

@@ -1,6 +1,9 @@
 import { unlessAborted } from '../abort.ts';
 import { systemClock } from '../clock.ts';
 import type { Clock } from '../clock.ts';
+import { inlineEngine } from '../crypto/engine.ts';
+import type { CryptoEngine } from '../crypto/engine.ts';
+import { DecryptCounts } from '../decrypt-counts.ts';
 import { cannotLook, checkKeyId } from '../envelope/check-key-id.ts';
 import { decodeEnvelope } from '../envelope/codec.ts';
 import type { Envelope } from '../envelope/codec.ts';
@@ -32,6 +35,8 @@ export interface LocalKekServiceOptions {
   readonly remote: RemoteKek;
   readonly onEvent?: EventListener;
   readonly clock?: Clock;
+  /** What seals and opens; whoever made it closes it. Default: at once, in this thread. */
+  readonly crypto?: CryptoEngine;
   /** ms between two probes of the token. Default 30 s. */
   readonly probeIntervalMs?: number;
   /** ms after the last good probe in which Status stays ok. Default 2 min (design D3). */
@@ -59,6 +64,7 @@ const UNKNOWN_KEY_TTL_MS = 5_000;
 export class LocalKekService implements KmsService {
   readonly #remote: RemoteKek;
   readonly #onEvent: EventListener;
+  readonly #crypto: CryptoEngine;
   readonly #direct: boolean;
   readonly #maxPending: number;
   readonly #health: StoreHealth;
@@ -68,7 +74,7 @@ export class LocalKekService implements KmsService {
   readonly #cache: KekCache;
   readonly #sealing: SealingKeks;
   readonly #unwrapper: Unwrapper;
-  readonly #decrypts = new Map<string, number>();
+  readonly #decrypts = new DecryptCounts();
   readonly #counters = { probes: 0, probe_failures: 0, key_switches: 0, unknown_keys: 0 };
   #description: RemoteKekDescription | undefined;
   #stopWatch: (() => void) | undefined;
@@ -80,6 +86,7 @@ export class LocalKekService implements KmsService {
     const { remote, softAgeMs = 3_600_000, hardAgeMs = 24 * 3_600_000, operationTimeoutMs = 10_000 } = options;
     this.#remote = remote;
     this.#onEvent = options.onEvent ?? (() => undefined);
+    this.#crypto = options.crypto ?? inlineEngine;
     this.#direct = options.direct ?? false;
     this.#maxPending = options.maxPending ?? 1_024;
     this.#health = new StoreHealth(clock, options.statusGraceMs ?? 2 * 60_000);
@@ -121,7 +128,7 @@ export class LocalKekService implements KmsService {
     if (this.#closed) throw this.#notReady();
     if (this.#direct) return this.#encryptDirect(plaintext, context);
     const kek = this.#sealing.usable(context.announcedKeyId);
-    if (kek) return { ciphertext: kek.seal(plaintext), keyId: kek.keyId };
+    if (kek) return this.#crypto.seal(kek, plaintext, context);
     return this.#refreshAndSeal(plaintext, context);
   }
 
@@ -134,7 +141,7 @@ export class LocalKekService implements KmsService {
       throw new KmsError('ERR_KMS_AUTHENTICATION_FAILED', 'the envelope carries no wrapped local KEK');
     }
     const kek = this.#description && this.#unwrapper.cached(envelope, this.#description.contextId);
-    return kek ? this.#open(kek, envelope) : this.#unwrapAndOpen(envelope, context);
+    return kek ? this.#open(kek, envelope, context) : this.#unwrapAndOpen(envelope, context);
   }
 
   status(): MaybePromise<StatusResult> {
@@ -151,7 +158,7 @@ export class LocalKekService implements KmsService {
     return {
       uri: this.#remote.uri,
       primary: this.#description?.primary,
-      keys: (this.#description?.keys ?? []).map((key) => ({ ...key, decrypts: this.#decrypts.get(key.id) ?? 0 })),
+      keys: (this.#description?.keys ?? []).map((key) => ({ ...key, decrypts: this.#decrypts.of(key.id) })),
       lastGoodProbeAgeMs: this.#health.lastGoodAgeMs,
       warnings: error ? [`${error.code}: ${error.message}`] : [],
       cacheEntries: this.#cache.size,
@@ -175,21 +182,21 @@ export class LocalKekService implements KmsService {
     await this.#remote.close();
   }
 
-  #open(kek: OpeningKey, envelope: Envelope): Buffer {
-    const plaintext = kek.open(envelope);
-    this.#decrypts.set(envelope.keyId, (this.#decrypts.get(envelope.keyId) ?? 0) + 1);
-    return plaintext;
+  #open(kek: OpeningKey, envelope: Envelope, context: CallContext): MaybePromise<Buffer> {
+    return this.#decrypts.addWith(envelope.keyId, this.#crypto.open(kek, envelope, context));
   }
 
-  async #unwrapAndOpen(envelope: Envelope, { signal }: CallContext): Promise<Buffer> {
+  async #unwrapAndOpen(envelope: Envelope, context: CallContext): Promise<Buffer> {
+    const { signal } = context;
     // Nothing is awaited that is known: in a storm the first unwraps are under way before the last are asked for.
     const description = this.#knownWith(envelope.keyId) ?? (await this.#describedWith(envelope.keyId, signal));
     const kek = await unlessAborted(this.#unwrapper.unwrap(envelope, description.contextId), signal);
     if (this.#closed) throw this.#notReady();
-    return this.#open(kek, envelope);
+    return this.#open(kek, envelope, context);
   }
 
-  async #encryptDirect(plaintext: Uint8Array, { announcedKeyId, signal }: EncryptContext): Promise<EncryptResult> {
+  async #encryptDirect(plaintext: Uint8Array, context: EncryptContext): Promise<EncryptResult> {
+    const { announcedKeyId, signal } = context;
     const description = this.#description;
     if (!description) throw this.#notReady();
     const announced = description.keys.find((key) => key.id === announcedKeyId && key.state === 'promoted');
@@ -202,7 +209,7 @@ export class LocalKekService implements KmsService {
     const making = this.#sealing.make(keyId, description.contextId, signal).finally(() => this.#directWraps--);
     const kek = await unlessAborted(making, signal, destroyLocalKek);
     try {
-      return { ciphertext: kek.sealing.seal(plaintext), keyId };
+      return await this.#crypto.seal(kek.sealing, plaintext, context);
     } finally {
       destroyLocalKek(kek);
     }
@@ -212,7 +219,7 @@ export class LocalKekService implements KmsService {
     await unlessAborted(this.#refresher.refresh(), context.signal);
     const kek = this.#sealing.usable(context.announcedKeyId);
     if (!kek) throw this.#notReady();
-    return { ciphertext: kek.seal(plaintext), keyId: kek.keyId };
+    return this.#crypto.seal(kek, plaintext, context);
   }
 
   #knownWith(keyId: string): RemoteKekDescription | undefined {

@@ -10,7 +10,8 @@ function make(maxEntries = 10) {
 }
 
 function fakeKek(): OpeningKey & { destroyed: number } {
-  const kek = { destroyed: 0, open: () => Buffer.alloc(1), destroy: () => (kek.destroyed += 1) };
+  const [open, openBy] = [() => Buffer.alloc(1), () => Promise.resolve(Buffer.alloc(1))];
+  const kek = { destroyed: 0, open, openBy, destroy: () => (kek.destroyed += 1) };
   return kek;
 }
 

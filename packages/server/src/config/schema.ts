@@ -1,4 +1,4 @@
-import { duration, providerFor, providers, SharedResources } from '@teapot-kms/core';
+import { cryptoEngines, duration, providerFor, providers, SharedResources } from '@teapot-kms/core';
 import { isAbsolute, normalize } from 'node:path';
 import { z } from 'zod';
 import { checkSocketPath } from '../socket.ts';
@@ -119,6 +119,17 @@ export const configSchema = z
       ])
       .prefault({})
       .describe('/livez, /readyz and /metrics, or false'),
+    crypto: z
+      .strictObject({
+        engine: z
+          .enum(cryptoEngines)
+          .default('auto')
+          .describe('where long messages are sealed: inline, in a pool of threads, or where this host is faster'),
+      })
+      .prefault({})
+      .describe(
+        'a change takes effect at the next start; what kube-apiserver sends is short, and always sealed inline',
+      ),
     shutdownGrace: duration(0)
       .prefault('5s')
       .describe('how long the exit may take after SIGTERM, so that calls under way finish'),

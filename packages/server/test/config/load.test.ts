@@ -25,6 +25,7 @@ test('what is left out has defaults', () => {
   const config = parseConfig(minimal, 'c.yaml');
   assert.equal(config.http, { host: '127.0.0.1', port: 8089 });
   assert.equal(config.log, { level: 'info' });
+  assert.equal(config.crypto, { engine: 'auto' });
   const { socketMode, probeInterval, statusGrace, kmsV2Version, transport, keys } = config.instances[0]!;
   assert.equal(
     { socketMode, probeInterval, statusGrace, kmsV2Version, transport },
@@ -121,6 +122,11 @@ const wrong: [what: string, change: (text: string) => string, expected: string[]
     ['c.yaml:1: http.host: expected a loopback address: 127.0.0.1, ::1, localhost, found "0.0.0.0"'],
   ],
   [
+    'a crypto engine that does not exist',
+    (t) => `crypto: { engine: gpu }\n${t}`,
+    ['c.yaml:1: crypto.engine: expected one of "auto"|"inline"|"pool", found "gpu"'],
+  ],
+  [
     'two instances of one name and socket',
     (t) => t + minimal.split('\n').slice(2).join('\n'),
     [
@@ -202,7 +208,14 @@ test('arbitrary text is a configuration or a ConfigError', () => {
 
 test('the JSON Schema names every setting, with what it is for', () => {
   const schema = configJsonSchema() as { properties: Record<string, { description?: string }> };
-  assert.equal(Object.keys(schema.properties).sort(), ['http', 'instances', 'log', 'shutdownGrace', 'version']);
+  assert.equal(Object.keys(schema.properties).sort(), [
+    'crypto',
+    'http',
+    'instances',
+    'log',
+    'shutdownGrace',
+    'version',
+  ]);
   for (const [name, property] of Object.entries(schema.properties)) assert.ok(property.description, name);
 });
 

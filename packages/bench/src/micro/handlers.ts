@@ -1,0 +1,39 @@
+import { createLogger } from '@teapot-kms/server';
+import { CallLog } from '../../../server/src/call-log.ts';
+import { toHandler } from '../../../server/src/kms/endpoint.ts';
+import type { CallObserver } from '../../../server/src/kms/endpoint.ts';
+import { v2 } from '../../../server/src/kms/messages.ts';
+import { v2Endpoints } from '../../../server/src/kms/v2.ts';
+import { Metrics } from '../../../server/src/metrics.ts';
+import type { Call, Handler } from '../../../server/src/transport/seam.ts';
+import type { ReadyService } from './material.ts';
+import { patient, plaintexts } from './material.ts';
+
+const UID = '6a7c1f0e-2f4a-4b0e-9a57-2b8f0c1d2e3f';
+
+export const call: Call = { signal: patient.signal, connection: {} };
+
+/** The server's side of a call without its transport: codec, service, metrics and log, put together as an instance does it. */
+export function handlers({ service }: ReadyService): { readonly encrypt: Handler; readonly decrypt: Handler } {
+  const metrics = new Metrics(() => []);
+  const callLog = new CallLog(createLogger('info').child({ instance: 'bench' }));
+  let inFlight = 0;
+  const observer: CallObserver = {
+    began: () => inFlight++,
+    ended: (record) => {
+      inFlight--;
+      metrics.called('bench', record);
+      callLog.write(record);
+    },
+  };
+  const [, encrypt, decrypt] = v2Endpoints(service, 'v2').map((endpoint) => toHandler(endpoint, observer));
+  return { encrypt: encrypt!, decrypt: decrypt! };
+}
+
+export function encryptRequests(): Buffer[] {
+  return plaintexts.map((plaintext) => v2.EncryptRequest.encode({ plaintext, uid: UID }));
+}
+
+export function decryptRequests({ messages }: ReadyService): Buffer[] {
+  return messages.map(({ ciphertext, keyId }) => v2.DecryptRequest.encode({ ciphertext, uid: UID, key_id: keyId }));
+}

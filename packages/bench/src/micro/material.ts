@@ -1,0 +1,78 @@
+import {
+  decodeEnvelope,
+  EnvelopeKey,
+  generateKey,
+  KeysetService,
+  LocalKekService,
+  newKeyId,
+  SecretBytes,
+} from '@teapot-kms/core';
+import type { CallContext, Envelope, KmsService, MaybePromise } from '@teapot-kms/core';
+import { FakeKeysetStore, FaultInjectingRemoteKek, FaultInjectingSource } from '@teapot-kms/core/testing';
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** What one run of a case goes through: many different ones, as in a storm. */
+export const MESSAGES = 256;
+/** What kube-apiserver sends: a DEK or a DEK seed. */
+export const SEED_BYTES = 32;
+
+/** A call that nobody gives up. */
+export const patient: CallContext = { signal: new AbortController().signal };
+
+/** A call's result where nothing has to be waited for. */
+export function atOnce<T>(value: MaybePromise<T>): T {
+  if (value instanceof Promise) throw new Error('this was not answered at once');
+  return value;
+}
+
+export interface SealedMessage {
+  readonly ciphertext: Buffer;
+  readonly envelope: Envelope;
+  readonly keyId: string;
+}
+
+export interface ReadyService {
+  readonly service: KmsService;
+  readonly messages: readonly SealedMessage[];
+}
+
+export const plaintexts: readonly Buffer[] = Array.from({ length: MESSAGES }, () => randomBytes(SEED_BYTES));
+
+export function newEnvelopeKey(wrapped = Buffer.alloc(0)): EnvelopeKey {
+  const key = new SecretBytes(randomBytes(32));
+  return new EnvelopeKey({ key, keyId: newKeyId(), contextId: randomBytes(16), wrapped });
+}
+
+export async function keysetService(): Promise<ReadyService> {
+  const store = new FakeKeysetStore();
+  await generateKey(store);
+  return ready(new KeysetService({ source: new FaultInjectingSource(store) }));
+}
+
+/** A service over a token in memory that has the local KEK of all messages in its cache. */
+export async function localKekService(): Promise<ReadyService> {
+  return ready(new LocalKekService({ remote: new FaultInjectingRemoteKek() }));
+}
+
+/** Until the key store has answered. */
+export async function untilOk(service: KmsService): Promise<void> {
+  for (;;) {
+    try {
+      if ((await service.status()).healthz === 'ok') return;
+    } catch {
+      // Not yet.
+    }
+    await sleep(1);
+  }
+}
+
+async function ready(service: KmsService): Promise<ReadyService> {
+  service.start();
+  await untilOk(service);
+  const messages = plaintexts.map((plaintext) => {
+    const { ciphertext, keyId } = atOnce(service.encrypt(plaintext, patient));
+    return { ciphertext, keyId, envelope: decodeEnvelope(ciphertext) };
+  });
+  return { service, messages };
+}

@@ -1,0 +1,71 @@
+import { CryptoEngine } from '@teapot-kms/core';
+import { execFileSync } from 'node:child_process';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { BATCHES, LOADS, PAYLOADS, sideBySide } from '../micro/pool-grid.ts';
+import type { Crossover } from '../micro/pool-grid.ts';
+import { show } from '../recorder.ts';
+import type { Recorder } from '../recorder.ts';
+import type { Scenario } from '../scenario.ts';
+import { median } from '../statistics.ts';
+
+const ROUNDS = 5;
+/** For the figure, where the worst of all loads counts. */
+const FIGURE_ROUNDS = 31;
+const FIGURE_SAMPLES = 3;
+/** Takes AES-NI, VAES and PCLMULQDQ out of OpenSSL's sight (OPENSSL_ia32cap(3)): how a small ARM core is, but for its speed. */
+const NO_AES = { OPENSSL_ia32cap: '~0x200000200000000:~0x60000000000' };
+
+/** Where threads would pay, on this processor and on one without AES instructions; what sets `crypto.engine: auto`. */
+export const pool: Scenario = {
+  name: 'pool',
+  about: 'sealing and opening inline against a pool of threads, by length, batch and threads: sets crypto.engine: auto',
+  async run(record) {
+    report(record, 'with AES instructions', measure({}));
+    if (process.arch === 'x64') report(record, 'without AES instructions', measure(NO_AES));
+    const samples: number[] = [];
+    for (let i = 0; i < FIGURE_SAMPLES; i++) samples.push(await worstOf('auto'));
+    record.measured('inline against itself, worst load', '×', [await worstOf('inline')]);
+    record.figure('pool-vs-inline', samples);
+  },
+};
+
+function measure(env: Record<string, string>): Crossover[] {
+  const child = join(import.meta.dirname, '../micro/pool-child.ts');
+  const args = ['--conditions=teapot-source', child, String(availableParallelism()), String(ROUNDS)];
+  const output = execFileSync(process.execPath, args, { encoding: 'utf8', env: { ...process.env, ...env } });
+  return JSON.parse(output) as Crossover[];
+}
+
+function report(record: Recorder, processor: string, found: readonly Crossover[]): void {
+  const rows = found.map(({ bytes, batch, threads, inline, pool: pooled }) => [
+    bytes,
+    batch,
+    threads,
+    show(inline.time),
+    show(pooled.time),
+    show(pooled.time / inline.time),
+    show(pooled.mainCpu / inline.mainCpu),
+  ]);
+  const columns = ['bytes', 'batch', 'threads', 'inline µs', 'pool µs', 'time ÷', 'CPU of main ÷'];
+  record.table(`pool against inline, ${processor}`, columns, rows);
+  for (const bytes of PAYLOADS) {
+    const points = BATCHES.map((batch): [number, number] => {
+      const same = found.filter((one) => one.bytes === bytes && one.batch === batch);
+      return [batch, Math.min(...same.map((one) => one.pool.time / one.inline.time))];
+    });
+    record.line('pool-crossover', `${bytes.toLocaleString('en-US')} bytes, ${processor}`, points);
+  }
+}
+
+/** The highest of all loads' ratios of time: this engine ÷ inline. */
+async function worstOf(name: 'auto' | 'inline'): Promise<number> {
+  const [engine, inline] = [new CryptoEngine(name), new CryptoEngine('inline')];
+  let worst = 0;
+  for (const load of LOADS) {
+    const { a, b } = await sideBySide(engine, inline, load, FIGURE_ROUNDS);
+    worst = Math.max(worst, median(a.map(({ time }, round) => time / b[round]!.time)));
+  }
+  await engine.close();
+  return worst;
+}

@@ -1,0 +1,59 @@
+import { unlessAborted } from '../abort.ts';
+import type { Envelope } from '../envelope/codec.ts';
+import type { EnvelopeKey, OpeningKey } from '../envelope/envelope.ts';
+import type { CallContext, EncryptResult, MaybePromise } from '../service.ts';
+import { GcmPool } from './gcm-pool.ts';
+import { thisHost } from './host.ts';
+import type { Host } from './host.ts';
+
+/** `crypto.engine`: where messages are sealed and opened. */
+export const cryptoEngines = ['auto', 'inline', 'pool'] as const;
+export type CryptoEngineName = (typeof cryptoEngines)[number];
+
+/** With fewer, the threads take their time from the one that they should relieve, or from kube-apiserver. */
+const MIN_CORES = 4;
+/** Longest message that is always done at once; ADR 0016 has the measurement. */
+const INLINE_BYTES = 32 * 1024;
+
+export interface CryptoEngineOptions {
+  readonly host?: Host;
+  readonly inlineBytes?: number;
+}
+
+/**
+ * Seals and opens: in this thread, at once, or, where that is faster, long messages in other threads (design D7). One for
+ * all instances of a process.
+ */
+export class CryptoEngine {
+  readonly #inlineBytes: number;
+  readonly #pool: GcmPool;
+
+  constructor(name: CryptoEngineName, options: CryptoEngineOptions = {}) {
+    const { host = thisHost(), inlineBytes = INLINE_BYTES } = options;
+    const pooled = name === 'pool' || (name === 'auto' && host.cores >= MIN_CORES && !host.aesInstructions);
+    this.#inlineBytes = pooled ? inlineBytes : Infinity;
+    this.#pool = new GcmPool(Math.max(1, host.cores - 1));
+  }
+
+  /** @throws {@link KmsError} as {@link EnvelopeKey.seal} */
+  seal(key: EnvelopeKey, plaintext: Uint8Array, context: CallContext): MaybePromise<EncryptResult> {
+    const { keyId } = key;
+    if (plaintext.length <= this.#inlineBytes) return { ciphertext: key.seal(plaintext), keyId };
+    const sealing = key.sealBy(this.#pool, plaintext).then((ciphertext) => ({ ciphertext, keyId }));
+    return unlessAborted(sealing, context.signal);
+  }
+
+  /** The caller owns the result. @throws {@link KmsError} as {@link EnvelopeKey.open} */
+  open(key: OpeningKey, envelope: Envelope, context: CallContext): MaybePromise<Buffer> {
+    if (envelope.sealed.length <= this.#inlineBytes) return key.open(envelope);
+    return unlessAborted(key.openBy(this.#pool, envelope), context.signal, (late) => late.fill(0));
+  }
+
+  /** Waits for what is under way, and ends the threads. */
+  close(): Promise<void> {
+    return this.#pool.close();
+  }
+}
+
+/** What services use that are not given another. */
+export const inlineEngine = new CryptoEngine('inline', { host: { cores: 1, aesInstructions: true } });

@@ -1,0 +1,96 @@
+import { extname } from 'node:path';
+import type { Piscina } from 'piscina';
+import { doJob } from '../envelope/gcm.ts';
+import type { GcmJob, GcmRunner } from '../envelope/gcm.ts';
+import { KmsError } from '../errors.ts';
+import { packBatch, unpackBatch } from './batch.ts';
+
+const WORKER = new URL(`./worker${extname(import.meta.url)}`, import.meta.url).href;
+/** Most jobs that a thread is given at a time. */
+const MAX_BATCH = 256;
+/** Fewer than these are done here in the time that threads would take to wake up. */
+const MIN_JOBS = 4;
+/** ms after which a thread without work ends: one takes some 10 MB. */
+const IDLE_MS = 60_000;
+
+interface Waiting {
+  readonly job: GcmJob;
+  readonly resolve: (result: Buffer | undefined) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/**
+ * Does AES-GCM in other threads. The jobs of one turn of the event loop go together, as a message to a thread costs as
+ * much as sealing some kilobytes. Piscina is loaded and threads are started by the first job.
+ */
+export class GcmPool implements GcmRunner {
+  readonly #maxThreads: number;
+  readonly #underWay = new Set<Promise<void>>();
+  #piscina: Promise<Piscina<SharedArrayBuffer, undefined>> | undefined;
+  #waiting: Waiting[] = [];
+  #turn: NodeJS.Immediate | undefined;
+  #closed = false;
+
+  constructor(maxThreads: number) {
+    this.#maxThreads = maxThreads;
+  }
+
+  run(job: GcmJob): Promise<Buffer | undefined> {
+    if (this.#closed) {
+      job.messageKey.fill(0);
+      return Promise.reject(new KmsError('ERR_KMS_CLOSED', 'the threads were ended'));
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ job, resolve, reject });
+      this.#turn ??= setImmediate(() => this.#flush());
+    });
+  }
+
+  /** Ends the threads when the work that they were given is done. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#flush();
+    await Promise.all(this.#underWay);
+    await (await this.#piscina)?.destroy();
+  }
+
+  #flush(): void {
+    clearImmediate(this.#turn);
+    this.#turn = undefined;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    const here = waiting.length < MIN_JOBS;
+    const size = here ? MIN_JOBS : Math.min(MAX_BATCH, Math.ceil(waiting.length / this.#maxThreads));
+    for (let at = 0; at < waiting.length; at += size) {
+      const done = this.#do(waiting.slice(at, at + size), here).finally(() => this.#underWay.delete(done));
+      this.#underWay.add(done);
+    }
+  }
+
+  async #do(batch: readonly Waiting[], here: boolean): Promise<void> {
+    const jobs = batch.map(({ job }) => job);
+    try {
+      const results = here ? jobs.map(doJob) : await this.#doElsewhere(jobs);
+      batch.forEach(({ resolve }, index) => resolve(results[index]));
+    } catch (cause) {
+      const error = new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'a thread of the crypto pool failed', { cause });
+      for (const { reject } of batch) reject(error);
+    }
+  }
+
+  async #doElsewhere(jobs: readonly GcmJob[]): Promise<(Buffer | undefined)[]> {
+    const memory = packBatch(jobs);
+    try {
+      this.#piscina ??= start(this.#maxThreads);
+      await (await this.#piscina).run(memory);
+      return unpackBatch(memory, jobs);
+    } finally {
+      Buffer.from(memory).fill(0);
+    }
+  }
+}
+
+async function start(maxThreads: number): Promise<Piscina<SharedArrayBuffer, undefined>> {
+  const { Piscina } = await import('piscina');
+  return new Piscina({ filename: WORKER, minThreads: 0, maxThreads, idleTimeout: IDLE_MS, recordTiming: false });
+}
