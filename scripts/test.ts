@@ -66,8 +66,9 @@ const steps: (Step | Step[])[] = [
   { name: 'format', command: 'npm run --silent format:check' },
   { name: 'cycles', command: 'npm run --silent cycles' },
   { name: 'vectors', command: 'npm run --silent vectors -- --check' },
+  { name: 'bench-report', command: 'npm run --silent bench:report -- --check' },
   { name: 'build', command: 'npm run --silent build && node scripts/check-build.ts' },
-  { name: 'unit', command: `c8 ${runTests} packages/core/test packages/server/test`, env: fuzz },
+  { name: 'unit', command: `c8 ${runTests} packages/core/test packages/server/test packages/bench/test`, env: fuzz },
   { name: 'bench-gate', command: 'npm run --silent bench:gate' },
   // Pairs of which one waits while the other works.
   [
@@ -75,7 +76,7 @@ const steps: (Step | Step[])[] = [
     { name: 'openstack', command: `${runTests} --jobs 1 ${OPENSTACK}`, env: fullEnv },
   ],
   { name: 'key-stores', command: 'npm run --silent key-stores', env: fullEnv },
-  { name: 'integration', command: `${runTests} --jobs 1 packages/server/integration packages/bench/test` },
+  { name: 'integration', command: `${runTests} --jobs 1 packages/server/integration packages/bench/integration` },
   { name: 'docs', command: `${runTests} docs/test` },
   ...KUBERNETES.flatMap((version) => [
     [e2e(version, `e2e-${version}`, ['kills', 'v1', 'v2']), e2e(version, `tenants-${version}`, TENANTS)],

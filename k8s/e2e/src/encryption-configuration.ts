@@ -1,12 +1,20 @@
+import { rememberSecret } from '@teapot-kms/core/testing';
+import { randomBytes } from 'node:crypto';
 import { teapot } from './teapot-cli.ts';
 
 export type KmsVersion = 'v1' | 'v2';
 
+/** By the plugin, or with a key that lies beside kube-apiserver in its configuration: what there is without a KMS. */
+export type EncryptionProvider = KmsVersion | 'secretbox';
+
 /** Some resources, and the providers for them: the first one writes, all of them read. */
 export interface EncryptedResources {
   readonly resources: readonly string[];
-  readonly providers: readonly [KmsVersion, ...KmsVersion[]];
+  readonly providers: readonly [EncryptionProvider, ...EncryptionProvider[]];
 }
+
+/** The same for as long as this process runs, so that a configuration can be made anew. */
+const secretboxKey = randomBytes(32);
 
 /**
  * What `teapot-kms config encryption-configuration` prints, to the letter where there is one provider. Where there are
@@ -29,15 +37,23 @@ export async function encryptionConfiguration(
     ]);
   const [first] = entries;
   if (first !== undefined && entries.length === 1 && first.providers.length === 1) {
-    return printed(first.providers[0], first.resources);
+    const [only] = first.providers;
+    if (only !== 'secretbox') return printed(only, first.resources);
   }
   const lines = ['apiVersion: apiserver.config.k8s.io/v1', 'kind: EncryptionConfiguration', 'resources:'];
   for (const { resources, providers } of entries) {
     lines.push(`  - resources: [${resources.join(', ')}]`, '    providers:');
-    for (const version of providers) lines.push(kmsEntry(await printed(version, resources)));
+    for (const provider of providers) {
+      lines.push(provider === 'secretbox' ? secretboxEntry() : kmsEntry(await printed(provider, resources)));
+    }
     lines.push('      - identity: {}');
   }
   return `${lines.join('\n')}\n`;
+}
+
+function secretboxEntry(): string {
+  rememberSecret(secretboxKey);
+  return `      - secretbox: { keys: [{ name: local, secret: ${secretboxKey.toString('base64')} }] }`;
 }
 
 function kmsEntry(yaml: string): string {

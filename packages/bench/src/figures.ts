@@ -97,3 +97,10 @@ export type FigureId = keyof typeof FIGURES;
 export function meets({ better }: FigureTarget, value: number, bound: number): boolean {
   return better === 'lower' ? value <= bound : value >= bound;
 }
+
+export type Verdict = 'goal met' | 'floor met' | 'BELOW THE FLOOR';
+
+export function verdict(target: FigureTarget, value: number): Verdict {
+  if (meets(target, value, target.goal)) return 'goal met';
+  return meets(target, value, target.floor) ? 'floor met' : 'BELOW THE FLOOR';
+}

@@ -1,20 +1,11 @@
-import { execFileSync } from 'node:child_process';
-import { globSync, readFileSync, writeFileSync } from 'node:fs';
-import { cpus, release, totalmem } from 'node:os';
+import { globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FigureId } from './figures.ts';
-
-/** What absolute numbers may only be read beside. */
-export interface Machine {
-  readonly cpu: string;
-  readonly cores: number;
-  readonly memoryGb: number;
-  readonly kernel: string;
-  readonly node: string;
-  readonly go: string | undefined;
-}
+import { describeMachine, sameMachine } from './machine.ts';
+import type { Machine } from './machine.ts';
 
 export interface Figure {
+  readonly scenario: string;
   readonly id: FigureId;
   /** The median of `samples`. */
   readonly value: number;
@@ -34,62 +25,134 @@ export interface Measurement {
   readonly samples: readonly number[];
 }
 
+export const CHARTS = ['throughput-by-concurrency', 'latency-percentiles', 'storm-timeline', 'pool-crossover'] as const;
+export type ChartName = (typeof CHARTS)[number];
+
 /** One line of a chart. */
 export interface Series {
-  readonly chart: string;
+  readonly scenario: string;
+  readonly chart: ChartName;
   readonly name: string;
   readonly points: readonly (readonly [x: number, y: number])[];
 }
 
 export interface Table {
+  readonly scenario: string;
   readonly name: string;
   readonly columns: readonly string[];
   readonly rows: readonly (readonly (string | number)[])[];
 }
 
-/** What a run of `npm run bench` leaves: `results/<date>-<machine>.json`. */
-export interface Results {
-  readonly date: string;
-  readonly commit: string;
-  readonly machine: Machine;
+export interface Unfinished {
+  readonly scenario: string;
+  readonly outcome: 'SKIPPED' | 'FAILED';
+  readonly reason: string;
+}
+
+/** What scenarios leave. */
+export interface Recorded {
   readonly figures: readonly Figure[];
   readonly measurements: readonly Measurement[];
   readonly series: readonly Series[];
   readonly tables: readonly Table[];
-  /** Scenarios that could not run here, and why. */
-  readonly skipped: readonly string[];
+  /** Scenarios that could not run there or failed, and why: they left nothing else. */
+  readonly unfinished: readonly Unfinished[];
 }
 
-const directory = join(import.meta.dirname, '../results');
+/** What a run of `npm run bench` leaves: `results/<date>-<machine>.json`. */
+export interface Results extends Recorded {
+  readonly date: string;
+  readonly commit: string;
+  readonly machine: Machine;
+  /** The commit of the figures' `baseline`. */
+  readonly baselineCommit?: string;
+}
 
-export function fingerprint(go: string | undefined): Machine {
-  const [first] = cpus();
+/** `results/baseline.json`: what the figures were before. */
+export interface Baseline {
+  readonly commit: string;
+  readonly machine: Machine;
+  readonly figures: Readonly<Record<string, number>>;
+}
+
+/** Two runs that are not of the same thing. */
+export class MergeError extends Error {
+  override readonly name = 'MergeError';
+}
+
+/** What is left without what `scenarios` recorded. */
+export function without(recorded: Recorded, scenarios: readonly string[]): Recorded {
+  const kept = <T extends { scenario: string }>(list: readonly T[]): T[] =>
+    list.filter(({ scenario }) => !scenarios.includes(scenario));
   return {
-    cpu: first?.model ?? 'unknown',
-    cores: cpus().length,
-    memoryGb: Math.round(totalmem() / 2 ** 30),
-    kernel: release(),
-    node: process.version,
-    go,
+    figures: kept(recorded.figures),
+    measurements: kept(recorded.measurements),
+    series: kept(recorded.series),
+    tables: kept(recorded.tables),
+    unfinished: kept(recorded.unfinished),
   };
 }
 
-/** The commit that is measured; with `+` where the checkout has changes of its own. */
-export function commit(): string {
-  const git = (...args: string[]): string => execFileSync('git', args, { encoding: 'utf8' }).trim();
-  const dirty = git('status', '--porcelain', '--untracked-files=no') !== '';
-  return git('rev-parse', '--short', 'HEAD') + (dirty ? '+' : '');
+/**
+ * Puts a run of some scenarios in the place of what they recorded before. One that did not finish this time replaces nothing.
+ *
+ * @throws MergeError where the two are not of the same code on the same machine, as then nothing says which number is whose
+ */
+export function merge(earlier: Results, fresh: Results, scenarios: readonly string[]): Results {
+  if (!sameMachine(earlier.machine, fresh.machine)) {
+    throw new MergeError(`they are of ${describeMachine(earlier.machine)}; this is ${describeMachine(fresh.machine)}`);
+  }
+  if (earlier.commit !== fresh.commit) throw new MergeError(`they are of ${earlier.commit}; this is ${fresh.commit}`);
+  if (fresh.commit.endsWith('+')) throw new MergeError('this checkout has changes that are in no commit');
+  const failed = fresh.unfinished.map(({ scenario }) => scenario);
+  const kept = without(
+    earlier,
+    scenarios.filter((name) => !failed.includes(name)),
+  );
+  return {
+    ...earlier,
+    ...(fresh.baselineCommit !== undefined && { baselineCommit: fresh.baselineCommit }),
+    figures: [...kept.figures, ...fresh.figures],
+    measurements: [...kept.measurements, ...fresh.measurements],
+    series: [...kept.series, ...fresh.series],
+    tables: [...kept.tables, ...fresh.tables],
+    unfinished: kept.unfinished,
+  };
 }
 
+const directory = join(import.meta.dirname, '../results');
+const baselineFile = join(directory, 'baseline.json');
+
 export function writeResults(results: Results): string {
-  const machine = `${results.machine.cores}-cores`;
-  const file = join(directory, `${results.date.slice(0, 10)}-${machine}.json`);
+  mkdirSync(directory, { recursive: true });
+  const file = join(directory, `${results.date.slice(0, 10)}-${results.machine.cores}-cores.json`);
   writeFileSync(file, `${JSON.stringify(results, null, 1)}\n`);
   return file;
 }
 
 /** The newest results that are kept, which BENCHMARKS.md shows. */
 export function latestResults(): Results | undefined {
-  const file = globSync(join(directory, '*.json')).sort().at(-1);
-  return file === undefined ? undefined : (JSON.parse(readFileSync(file, 'utf8')) as Results);
+  return globSync(join(directory, '[0-9]*.json'))
+    .map((file) => JSON.parse(readFileSync(file, 'utf8')) as Results)
+    .sort((a, b) => a.date.localeCompare(b.date))
+    .at(-1);
+}
+
+export function readBaseline(): Baseline | undefined {
+  try {
+    return JSON.parse(readFileSync(baselineFile, 'utf8')) as Baseline;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Makes these figures the ones that later runs are compared with; earlier ones of the same commit and machine stay. */
+export function writeBaseline({ commit, machine, figures }: Results): string {
+  const earlier = readBaseline();
+  const same = earlier?.commit === commit && sameMachine(earlier.machine, machine);
+  const values = { ...(same && earlier.figures), ...Object.fromEntries(figures.map(({ id, value }) => [id, value])) };
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(baselineFile, `${JSON.stringify({ commit, machine, figures: values } satisfies Baseline, null, 1)}\n`);
+  return baselineFile;
 }

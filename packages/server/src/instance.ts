@@ -18,6 +18,9 @@ import { transports } from './transport/index.ts';
 import type { Transport } from './transport/seam.ts';
 import { version } from './version.ts';
 
+/** ms of the grace at the end that are for key stores to close. */
+const CLOSE_MS = 300;
+
 /** ms between two tries to open a socket that could not be opened. */
 const RETRY_MS = 10_000;
 
@@ -83,12 +86,12 @@ export class Instance {
     return this.#listen(takeOver);
   }
 
-  /** Lets calls under way finish (at most `graceMs`), then wipes the keys. */
+  /** Lets calls under way finish, then wipes the keys; within `graceMs`. */
   async stop(graceMs: number): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#retry);
     await this.#listener?.close();
-    await this.#transport.drain(graceMs);
+    await this.#transport.drain(Math.max(0, graceMs - CLOSE_MS));
     await this.#service.close();
     this.#log.info('stopped');
   }

@@ -1,6 +1,6 @@
 import { KmsClient } from '@teapot-kms/server';
 import { until } from '@teapot-kms/test-parts';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Server } from './server.ts';
 
@@ -22,6 +22,8 @@ export interface PluginOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Settings beside the instances. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** For Node itself, such as `--cpu-prof`. */
+  readonly nodeArgs?: readonly string[];
   /** What results call it. */
   readonly name?: string;
 }
@@ -31,7 +33,7 @@ export class PluginServer extends Server {
   readonly sockets: readonly string[];
 
   /** Starts it, and waits for nothing. */
-  constructor({ directory, instances, env, settings, name = 'plugin' }: PluginOptions) {
+  constructor({ directory, instances, env, settings, nodeArgs = [], name = 'plugin' }: PluginOptions) {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const sockets = instances.map((one) => one.socket ?? join(directory, `run/${one.name}.sock`));
     const config = {
@@ -45,7 +47,7 @@ export class PluginServer extends Server {
     super(sockets[0]!, {
       name,
       command: process.execPath,
-      args: ['--disable-sigusr1', MAIN, 'serve', '--config', configFile],
+      args: [...ownNodeArgs(), ...nodeArgs, MAIN, 'serve', '--config', configFile],
       logFile: join(directory, 'plugin.log'),
       ...(env && { env }),
     });
@@ -58,6 +60,13 @@ export class PluginServer extends Server {
     for (const socket of plugin.sockets) await untilReady(plugin, socket);
     return plugin;
   }
+}
+
+/** What its first line, and with it unit files and manifests, has Node run with. */
+function ownNodeArgs(): string[] {
+  const [, args] = /^#!.* node (.*)$/m.exec(readFileSync(MAIN, 'utf8')) ?? [];
+  if (args === undefined) throw new Error(`${MAIN} does not begin with the command that runs it`);
+  return args.split(' ');
 }
 
 /** Until Status of KMS v2 is good. */

@@ -1,144 +1,135 @@
-import { generateKey, LocalKekService, providerFor, SharedResources } from '@teapot-kms/core';
-import type { RemoteKek } from '@teapot-kms/core';
-import { KmsClient } from '@teapot-kms/server';
-import { Daemon, figure, Shim, SoftHsm, timed, until } from '@teapot-kms/test-parts';
-import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { LocalKekService } from '@teapot-kms/core';
+import { timed, until } from '@teapot-kms/test-parts';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { BenchToken, DECRYPT, decryptsOf, LATENCY_MS, openKek, SESSIONS } from '../bench-token.ts';
+import type { Keys, Sealed } from '../bench-token.ts';
+import { runLoad } from '../load/load.ts';
+import type { LoadResult } from '../load/load.ts';
+import { PluginServer } from '../load/plugin.ts';
+import { missingTeapotBench } from '../load/teapot-bench.ts';
+import type { Recorder } from '../recorder.ts';
+import type { Scenario } from '../scenario.ts';
 
 const DECRYPTS = 10_000;
 const KEYS = 500;
-const SESSIONS = 8;
-const LATENCY_MS = 5;
 /** What 500 calls of 5 ms take 8 sessions at least. */
-const IDEAL_S = (KEYS * LATENCY_MS) / SESSIONS / 1_000;
+const IDEAL_MS = (KEYS * LATENCY_MS) / SESSIONS;
 /** Calls in flight through the socket: kube-apiserver opens no more streams at a time than it has decryptions to do. */
 const IN_FLIGHT = 1_000;
-
-interface Sealed {
-  readonly ciphertext: Buffer;
-  readonly keyId: string;
-  readonly plaintext: Buffer;
-}
-
+const ROUNDS = 3;
 /** ms after the start in which the token host gets its threads: what is cold here is the cache. */
 const WARM_UP_MS = 2_000;
 
-const patient = { signal: new AbortController().signal };
+export const tokenStorm: Scenario = {
+  name: 'token-storm',
+  about: `a restart with a cold cache: ${DECRYPTS} Decrypts over ${KEYS} wrapped keys, ${LATENCY_MS} ms a token call`,
+  missing: () => BenchToken.missing() ?? missingTeapotBench(),
+  async run(record) {
+    const directory = mkdtempSync(join(tmpdir(), 'teapot-bench-'));
+    try {
+      const token = await BenchToken.create(directory);
+      const { keys, contextId } = await token.addKeyset('main');
+      const sealed = await token.seal(contextId, KEYS);
+      await token.close();
+      const unwraps = [
+        ...(await inProcess(record, token, keys, sealed)),
+        ...(await throughSocket(record, token, { directory, keys, sealed })),
+      ];
+      record.figure('unwraps-per-key', [Math.max(...unwraps) / KEYS]);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  },
+};
 
-/** A restart with a cold cache: 10,000 Decrypts over 500 wrapped keys, on a token that takes 5 ms a call. */
-export async function tokenStorm(): Promise<void> {
-  const missing = SoftHsm.missing() ?? Shim.missing();
-  if (missing !== undefined) {
-    console.log(`SKIPPED token-storm: ${missing}`);
-    return;
+async function inProcess(
+  record: Recorder,
+  token: BenchToken,
+  keys: Keys,
+  sealed: readonly Sealed[],
+): Promise<number[]> {
+  const ms: number[] = [];
+  const unwraps: number[] = [];
+  const callsPerMessage: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const service = new LocalKekService({ remote: openKek(keys), maxPending: KEYS });
+    try {
+      service.start();
+      await until('a key is known', async () => (await service.status()).healthz === 'ok');
+      await sleep(WARM_UP_MS);
+      const counter = (name: string): number => service.describe().counters[name] ?? 0;
+      const messages = counter('token_host_messages');
+      token.slowFromNow();
+      const decrypt = async (one: Sealed) => service.decrypt(one, { signal: new AbortController().signal });
+      ms.push((await timed(() => storm(sealed, decrypt))) * 1_000);
+      unwraps.push(token.unwraps);
+      callsPerMessage.push(KEYS / (counter('token_host_messages') - messages));
+    } finally {
+      await service.close();
+    }
   }
-  const directory = mkdtempSync(join(tmpdir(), 'teapot-bench-'));
-  try {
-    const shim = Shim.over(await SoftHsm.create(join(directory, 'hsm')));
-    Object.assign(process.env, shim.env);
-    const uri = `pkcs11:token=${shim.label};object=kek?module-path=${shim.module}&pin-source=file:${shim.pinFile}`;
-    const keys = {
-      uri,
-      keyset: join(directory, 'keyset'),
-      stateDirectory: join(directory, 'state'),
-      sessions: SESSIONS,
+  report(record, 'in one process', ms);
+  record.measured('token calls per message over the pipe, both ways', '', callsPerMessage);
+  return unwraps;
+}
+
+interface Plugged {
+  readonly directory: string;
+  readonly keys: Keys;
+  readonly sealed: readonly Sealed[];
+}
+
+async function throughSocket(
+  record: Recorder,
+  token: BenchToken,
+  { directory, keys, sealed }: Plugged,
+): Promise<number[]> {
+  const cold: LoadResult[] = [];
+  const warm: LoadResult[] = [];
+  const unwraps: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const plugin = await PluginServer.start({ directory, instances: [{ name: 'main', keys }] });
+    const plan = {
+      method: DECRYPT,
+      callsPerTarget: DECRYPTS,
+      targets: [{ socket: plugin.socket, inFlight: IN_FLIGHT, ...decryptsOf(sealed) }],
     };
-    const sealed = await prepare(keys);
-    shim.orders(`latency C_Decrypt ${LATENCY_MS}`);
-    await inProcess(keys, shim, sealed);
-    await throughSocket(directory, keys, shim, sealed);
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
+    try {
+      await sleep(WARM_UP_MS);
+      token.slowFromNow();
+      cold.push(await runLoad(plan));
+      unwraps.push(token.unwraps);
+      warm.push(await runLoad(plan));
+      if (token.unwraps !== unwraps.at(-1)) throw new Error('a warm cache asked the token');
+    } finally {
+      await plugin.stop();
+    }
   }
-}
-
-type Keys = { readonly uri: string } & Readonly<Record<string, unknown>>;
-
-function open({ uri, ...settings }: Keys): RemoteKek {
-  const provider = providerFor(uri);
-  return provider.open(uri, provider.settings.parse(settings), new SharedResources()) as RemoteKek;
-}
-
-/** What 500 starts of a replica have sealed: each under a local KEK of its own. */
-async function prepare(keys: Keys): Promise<Sealed[]> {
-  const remote = open(keys);
-  await generateKey(remote.admin!);
-  const service = new LocalKekService({ remote, direct: true, maxPending: KEYS });
-  service.start();
-  const sealed = await Promise.all(
-    Array.from({ length: KEYS }, async () => {
-      const plaintext = randomBytes(32);
-      return { ...(await service.encrypt(plaintext, patient)), plaintext };
-    }),
-  );
-  await service.close();
-  return sealed;
-}
-
-async function inProcess(keys: Keys, shim: Shim, sealed: readonly Sealed[]): Promise<void> {
-  const service = new LocalKekService({ remote: open(keys), maxPending: KEYS });
-  service.start();
-  await until('a key is known', async () => (await service.status()).healthz === 'ok');
-  await sleep(WARM_UP_MS);
-  const before = service.describe().counters;
-  shim.resetCounters();
-  const seconds = await timed(() =>
-    storm(sealed, async (one) => service.decrypt(one, { signal: new AbortController().signal })),
-  );
-  const after = service.describe().counters;
-  const grown = (name: string): number => (after[name] ?? 0) - (before[name] ?? 0);
-  report('in one process', seconds, shim.calls('C_Decrypt'));
-  figure('token calls a message over the pipe', (KEYS / grown('token_host_messages')).toFixed(2));
-  await service.close();
-}
-
-async function throughSocket(directory: string, keys: Keys, shim: Shim, sealed: readonly Sealed[]): Promise<void> {
-  const socket = join(directory, 'run/kms.sock');
-  const file = join(directory, 'teapot-kms.yaml');
-  writeFileSync(file, JSON.stringify({ version: 1, http: false, instances: [{ name: 'main', socket, keys }] }));
-  const main = join(import.meta.dirname, '../../../server/src/cli/main.ts');
-  const daemon = new Daemon({
-    name: 'the plugin',
-    command: process.execPath,
-    args: ['--disable-sigusr1', '--conditions=teapot-source', main, 'serve', '--config', file],
-    logFile: join(directory, 'plugin.log'),
-  });
-  const client = new KmsClient(socket, 30_000);
-  try {
-    await until('the plugin answers', async () => {
-      daemon.checkRunning();
-      return (await client.status()).healthz === 'ok';
-    });
-    await sleep(WARM_UP_MS);
-    shim.resetCounters();
-    const decrypt = (one: Sealed): Promise<Buffer> => client.decrypt(one.ciphertext, one.keyId, 'bench');
-    report('through the socket', await timed(() => storm(sealed, decrypt, IN_FLIGHT)), shim.calls('C_Decrypt'));
-  } finally {
-    client.close();
-    await daemon.stop();
-  }
+  const ms = (results: readonly LoadResult[]): number[] => results.map(({ seconds }) => seconds * 1_000);
+  report(record, 'through the socket', ms(cold));
+  record.measured('the same again, with a warm cache', 'ms', ms(warm));
+  record.line('storm-timeline', 'cold cache', cold.at(-1)!.timeline);
+  record.line('storm-timeline', 'warm cache', warm.at(-1)!.timeline);
+  return unwraps;
 }
 
 /** @throws Error for a wrong answer: a figure of wrong answers is worth nothing */
-async function storm(
-  sealed: readonly Sealed[],
-  decrypt: (one: Sealed) => Promise<Buffer>,
-  inFlight = DECRYPTS,
-): Promise<void> {
-  let next = 0;
-  const worker = async (): Promise<void> => {
-    while (next < DECRYPTS) {
-      const one = sealed[next++ % sealed.length]!;
-      if (!(await decrypt(one)).equals(one.plaintext)) throw new Error('a Decrypt gave a wrong plaintext');
-    }
-  };
-  await Promise.all(Array.from({ length: inFlight }, worker));
+async function storm(sealed: readonly Sealed[], decrypt: (one: Sealed) => Promise<Buffer>): Promise<void> {
+  const calls = Array.from({ length: DECRYPTS }, async (_, index) => {
+    const one = sealed[index % sealed.length]!;
+    if (!(await decrypt(one)).equals(one.plaintext)) throw new Error('a Decrypt gave a wrong plaintext');
+  });
+  await Promise.all(calls);
 }
 
-function report(where: string, seconds: number, tokenCalls: number): void {
-  const what = `${DECRYPTS} cold Decrypts over ${KEYS} wrapped keys, ${LATENCY_MS} ms a token call, ${where}`;
-  figure(what, `${seconds.toFixed(3)} s, ${(seconds / IDEAL_S).toFixed(2)} of the ideal, ${tokenCalls} token calls`);
+function report(record: Recorder, where: string, ms: readonly number[]): void {
+  record.measured(`cold storm ${where}`, 'ms', ms);
+  record.measured(
+    `cold storm ${where} ÷ (${KEYS} keys × ${LATENCY_MS} ms ÷ ${SESSIONS} sessions)`,
+    '×',
+    ms.map((one) => one / IDEAL_MS),
+  );
 }

@@ -31,7 +31,9 @@ export class KekCache {
   constructor(options: KekCacheOptions) {
     this.#options = options;
     this.#entries = new LRUCache({
-      max: options.maxEntries,
+      // Not `max`, which makes room for all of them at once: 250 kB in each of hundreds of instances.
+      maxSize: options.maxEntries,
+      sizeCalculation: () => 1,
       dispose: (entry, _key, reason) => {
         if (reason === 'evict') this.evictions++;
         setImmediate(() => entry.kek.destroy());

@@ -7,6 +7,7 @@ import { FairQueue } from './fair-queue.ts';
 import { HostProcess } from './host-process.ts';
 import type { Ask, Failure, OperationName, Operations, Reply } from './protocol.ts';
 import type { SealedChannel } from './sealed-channel.ts';
+import { Turns } from './turns.ts';
 
 export interface TokenHostOptions {
   readonly modulePath: string;
@@ -74,6 +75,8 @@ export class TokenHost {
   readonly #queue = new FairQueue<Call>();
   readonly #underWay: CallsUnderWay<Call>;
   readonly #backOff = new BackOff();
+  /** By token: one login is for all who use it. */
+  readonly logins = new Turns();
   readonly counters = {
     token_host_starts: 0,
     token_host_calls: 0,
@@ -132,8 +135,9 @@ export class TokenHost {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#restart);
+    const busy = this.#underWay.size > 0;
     this.#rejectAll(new KmsError('ERR_KMS_CLOSED', 'the token host was closed'));
-    await this.#process?.stop();
+    await this.#process?.stop(busy);
   }
 
   /** All that is asked in one turn of the event loop goes in one message. */

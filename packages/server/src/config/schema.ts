@@ -130,7 +130,9 @@ export const configSchema = z
       .describe(
         'a change takes effect at the next start; what kube-apiserver sends is short, and always sealed inline',
       ),
-    shutdownGrace: duration(0).prefault('5s').describe('how long calls under way may take after SIGTERM'),
+    shutdownGrace: duration(0)
+      .prefault('5s')
+      .describe('how long the exit may take after SIGTERM, so that calls under way finish'),
     instances: z.array(instanceSchema).min(1).describe('one for each kube-apiserver'),
   })
   .superRefine(({ instances }, context) => {

@@ -37,7 +37,7 @@ export class Pkcs11Kek implements RemoteKek {
   readonly #settings: Pkcs11Settings;
   readonly #shared: SharedResources;
   readonly #keys = new Map<string, Promise<KeyInfo>>();
-  readonly #budgets = new Map<string, WrapBudget>();
+  readonly #budgets = new Map<string, Lease<WrapBudget>>();
   #confirmedMissing: ReadonlySet<string> = new Set();
   #lease: Lease<TokenHost> | undefined;
   #token: Token | undefined;
@@ -123,6 +123,7 @@ export class Pkcs11Kek implements RemoteKek {
   async close(): Promise<void> {
     if (this.#token && !this.#closed) this.#lease?.resource.forget(this.#token);
     this.#closed = true;
+    for (const budget of this.#budgets.values()) await budget.release();
     await this.#lease?.release();
   }
 
@@ -210,13 +211,16 @@ export class Pkcs11Kek implements RemoteKek {
     return { token, label, keyId, ...(type && { type }) };
   }
 
+  /** One for all instances with this key: each would reserve a block of its own, one after the other. */
   #budget(keyId: string): WrapBudget {
     let budget = this.#budgets.get(keyId);
     if (!budget) {
-      budget = new WrapBudget(this.#settings.stateDirectory, keyId);
+      const { stateDirectory } = this.#settings;
+      const name = `pkcs11 wraps ${stateDirectory} ${keyId}`;
+      budget = this.#shared.acquire(name, () => new WrapBudget(stateDirectory, keyId));
       this.#budgets.set(keyId, budget);
     }
-    return budget;
+    return budget.resource;
   }
 
   #checkListed(keyId: string): void {

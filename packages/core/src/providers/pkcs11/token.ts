@@ -17,7 +17,7 @@ const FAILURE_TTL_MS = 1_000;
 
 export interface TokenOptions {
   readonly uri: Pkcs11Uri;
-  readonly host: Pick<TokenHost, 'call' | 'generation'>;
+  readonly host: Pick<TokenHost, 'call' | 'generation' | 'logins'>;
   readonly stateDirectory: string;
 }
 
@@ -104,10 +104,23 @@ export class Token {
 
   /** Not by the caller's signal: others wait for it, and a login that is cut off leaves an open question. */
   async #logIn(login: Login): Promise<void> {
+    const { uri, host } = this.#options;
+    if (!(await this.#needsLogin())) return;
+    // The record of PINs is slow to look at on purpose, and instances by the hundred start at once.
+    await host.logins.take(JSON.stringify(uri.token), () => this.#showPin(login));
+  }
+
+  /** What the token says of itself, unless nobody must log in now. */
+  async #needsLogin(): Promise<TokenInfo | undefined> {
+    const info = await this.info({ signal: AbortSignal.timeout(2 * LOGIN_TIMEOUT_MS) });
+    return info.loginRequired && !info.loggedIn ? info : undefined;
+  }
+
+  async #showPin(login: Login): Promise<void> {
     const { uri, host, stateDirectory } = this.#options;
+    const info = await this.#needsLogin();
+    if (!info) return;
     const signal = AbortSignal.timeout(2 * LOGIN_TIMEOUT_MS);
-    const info = await this.info({ signal });
-    if (!info.loginRequired || info.loggedIn) return;
     const pin = await readPin(uri.pinSource, process.env);
     login.costly = true;
     try {

@@ -1,6 +1,7 @@
 import * as nodeFs from 'node:fs/promises';
 import { join } from 'node:path';
 import { KmsError } from '../../errors.ts';
+import type { SharedResource } from '../../shared-resources.ts';
 import { DurableDirectory } from '../durable-directory.ts';
 import { withFileLock } from '../file-lock.ts';
 
@@ -20,7 +21,7 @@ const BLOCK = 2 ** 10;
 const LOCK_WAIT_MS = 5_000;
 
 /** Counts how often this replica wraps under a key of AES-GCM, over instances, processes and restarts, and ends it in time. */
-export class WrapBudget {
+export class WrapBudget implements SharedResource {
   readonly #path: string;
   readonly #directory: DurableDirectory;
   readonly #name: string;
@@ -51,6 +52,11 @@ export class WrapBudget {
     } catch (error) {
       return cannotCount(error);
     }
+  }
+
+  /** What is left of the block is not used any more. */
+  close(): void {
+    this.#left = 0;
   }
 
   async #reserve(): Promise<void> {

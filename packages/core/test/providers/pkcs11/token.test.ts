@@ -12,6 +12,7 @@ import type { FailureKind } from '../../../src/token-host/protocol.ts';
 import { KeyAgreement, SealedChannel } from '../../../src/token-host/sealed-channel.ts';
 import { TokenFailure } from '../../../src/token-host/token-host.ts';
 import type { CallOptions, TokenHost } from '../../../src/token-host/token-host.ts';
+import { Turns } from '../../../src/token-host/turns.ts';
 import { newDirectory, writeWithMode } from '../../support/directories.ts';
 import { TOKEN } from '../../support/tokens.ts';
 
@@ -21,6 +22,7 @@ rememberSecret(Buffer.from(PIN));
 /** A token host of one process that answers at once, and can forget a login. */
 class FakeHost {
   generation = 1;
+  readonly logins = new Turns();
   loggedIn = false;
   /** What `token` says of it: behind the truth for who has asked just before somebody else logged in. */
   seenLoggedIn: boolean | undefined;
@@ -63,10 +65,13 @@ function newToken() {
   const host = new FakeHost();
   const uri = parsePkcs11Uri(`pkcs11:token=teapot;object=kek?module-name=m&pin-source=file:${pinFile}`);
   const stateDirectory = join(directory, 'state');
-  const token = new Token({ uri, host, stateDirectory });
-  const list = (signal = AbortSignal.timeout(10_000)) =>
-    token.call(() => ({ op: 'list', token: uri.token, label: 'kek' }), { signal });
-  return { token, host, list, ledger: new PinLedger(stateDirectory, TOKEN) };
+  const openOther = () => {
+    const token = new Token({ uri, host, stateDirectory });
+    const list = (signal = AbortSignal.timeout(10_000)) =>
+      token.call(() => ({ op: 'list', token: uri.token, label: 'kek' }), { signal });
+    return { token, list };
+  };
+  return { ...openOther(), openOther, host, ledger: new PinLedger(stateDirectory, TOKEN) };
 }
 
 const outcomesIn = ({ file }: PinLedger) =>
@@ -92,7 +97,18 @@ test('a thousand calls that find the login gone share one new login', async () =
   host.loggedIn = false;
   const all = await Promise.all(Array.from({ length: 1_000 }, () => list()));
   assert.ok(all.every((keys) => keys[0] === 'key'));
-  assert.equal([host.counts.login, host.counts.token], [2, 2]);
+  assert.equal([host.counts.login, host.counts.token], [2, 4], 'and each looks before and in its turn');
+});
+
+test('of instances that start at once one logs in, and the others find that out', async () => {
+  const { host, token, list, openOther } = newToken();
+  const others = Array.from({ length: 20 }, openOther);
+  await Promise.all([list(), ...others.map((other) => other.list())]);
+  assert.is(host.counts.login, 1);
+  assert.is(
+    others.reduce((sum, other) => sum + other.token.logins, token.logins),
+    1,
+  );
 });
 
 test('a new process of the host is logged in to anew', async () => {

@@ -7,6 +7,7 @@ export class GrpcJsCall implements Call {
   readonly connection: object;
   readonly #call: ServerUnaryCall<Buffer, Buffer>;
   #controller: AbortController | undefined;
+  #ended = false;
 
   constructor(call: ServerUnaryCall<Buffer, Buffer>, connection: object) {
     this.#call = call;
@@ -22,7 +23,13 @@ export class GrpcJsCall implements Call {
     return this.#controller.signal;
   }
 
+  /** It was answered. grpc-js says `cancelled` of every call in the end, and an error with its stack is not free. */
+  end(): void {
+    this.#ended = true;
+  }
+
   #abort(): void {
+    if (this.#ended) return;
     const deadline = this.#call.getDeadline();
     const due = (typeof deadline === 'number' ? deadline : deadline.getTime()) <= Date.now();
     this.#controller?.abort(

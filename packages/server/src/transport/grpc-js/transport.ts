@@ -76,23 +76,25 @@ export class GrpcJsTransport implements Transport {
       if (serverCall.cancelled) return;
       this.#inFlight++;
       const request = serverCall.request;
-      const connection = this.#connections.get(serverCall.getPeer()) ?? this;
+      const call = new GrpcJsCall(serverCall, this.#connections.get(serverCall.getPeer()) ?? this);
       const succeed = (response: Buffer) => {
-        // grpc-js copies the answer before the callback returns.
         this.#inFlight--;
+        call.end();
+        // grpc-js copies the answer before the callback returns.
         callback(null, response);
         request.fill(0);
         response.fill(0);
       };
       const fail = (error: unknown) => {
         this.#inFlight--;
+        call.end();
         const { status, message } =
           error instanceof RpcError ? error : { status: GrpcStatus.INTERNAL, message: 'internal error' };
         callback({ code: GrpcJsStatus[statusName(status)], details: message });
         request.fill(0);
       };
       try {
-        const answer = handler(request, new GrpcJsCall(serverCall, connection));
+        const answer = handler(request, call);
         if (answer instanceof Promise) answer.then(succeed, fail);
         else succeed(answer);
       } catch (error) {

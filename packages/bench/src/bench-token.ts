@@ -1,0 +1,127 @@
+import { EnvelopeKey, generateKey, providerFor, SecretBytes, SharedResources } from '@teapot-kms/core';
+import type { Manifest, RemoteContext, RemoteKek } from '@teapot-kms/core';
+import { messages } from '@teapot-kms/server';
+import { Shim, SoftHsm } from '@teapot-kms/test-parts';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Requests } from './load/requests.ts';
+
+/** Calls that the token does at a time. */
+export const SESSIONS = 8;
+/** What a network HSM takes for a call. */
+export const LATENCY_MS = 5;
+
+/** What loads the token. */
+export const DECRYPT = '/v2.KeyManagementService/Decrypt';
+
+/** A ciphertext with what it must open to. */
+export interface Sealed {
+  readonly ciphertext: Buffer;
+  readonly keyId: string;
+  readonly plaintext: Buffer;
+}
+
+/** `keys` of an instance. */
+export type Keys = { readonly uri: string } & Readonly<Record<string, unknown>>;
+
+/** SoftHSM2 behind the shim that counts its calls and makes them slow, with one key that any number of instances share. */
+export class BenchToken {
+  readonly #directory: string;
+  readonly #shim: Shim;
+  readonly #first: RemoteKek;
+  readonly #manifest: Manifest;
+
+  private constructor(directory: string, shim: Shim, first: RemoteKek, manifest: Manifest) {
+    this.#directory = directory;
+    this.#shim = shim;
+    this.#first = first;
+    this.#manifest = manifest;
+  }
+
+  static missing(): string | undefined {
+    return SoftHsm.missing() ?? Shim.missing();
+  }
+
+  /** Also puts what a process needs to use it into our environment, which plugins inherit. */
+  static async create(directory: string): Promise<BenchToken> {
+    const shim = Shim.over(await SoftHsm.create(join(directory, 'hsm')));
+    Object.assign(process.env, shim.env);
+    const first = openKek(keysOf(directory, shim, 'first'));
+    const { after } = await generateKey(first.admin!);
+    // Else each of the many wraps that come at once would read the manifest.
+    await first.describe(patient());
+    return new BenchToken(directory, shim, first, after);
+  }
+
+  /** Unwraps that the token was asked for since {@link BenchToken.slowFromNow}; a probe's own would count too. */
+  get unwraps(): number {
+    return this.#shim.calls('C_Decrypt');
+  }
+
+  /** Counts from zero, and each unwrap takes {@link LATENCY_MS}. */
+  slowFromNow(): void {
+    this.#shim.orders(`latency C_Decrypt ${LATENCY_MS}`);
+    this.#shim.resetCounters();
+  }
+
+  /** Makes a keyset of its own, over the same key, for another instance. */
+  async addKeyset(name: string): Promise<{ readonly keys: Keys; readonly contextId: Buffer }> {
+    const keys = keysOf(this.#directory, this.#shim, name);
+    const contextId = randomBytes(16);
+    const kek = openKek(keys);
+    mkdirSync(join(this.#directory, 'keysets', name), { mode: 0o700 });
+    await kek.admin!.writeManifest({ ...this.#manifest, contextId: contextId.toString('hex') }, undefined);
+    await kek.close();
+    return { keys, contextId };
+  }
+
+  /** What a replica has sealed that was started anew for each `perKey` of `count` seeds: every start makes a local KEK. */
+  async seal(contextId: Buffer, count: number, perKey = 1): Promise<Sealed[]> {
+    const { primary: keyId } = this.#manifest;
+    const starts = Array.from({ length: count / perKey }, async () => {
+      const bytes = randomBytes(32);
+      const key = new SecretBytes(bytes);
+      const wrapped = await this.#first.wrap(keyId, key, patient());
+      const kek = new EnvelopeKey({ key, keyId, contextId, wrapped });
+      const sealed = Array.from({ length: perKey }, () => {
+        const plaintext = randomBytes(32);
+        return { ciphertext: kek.seal(plaintext), keyId, plaintext };
+      });
+      kek.destroy();
+      return sealed;
+    });
+    return (await Promise.all(starts)).flat();
+  }
+
+  async close(): Promise<void> {
+    await this.#first.close();
+  }
+}
+
+/** What opens each of them once, for a load. */
+export function decryptsOf(sealed: readonly Sealed[]): Omit<Requests, 'method'> {
+  const { DecryptRequest, DecryptResponse } = messages.v2;
+  return {
+    requests: sealed.map(({ ciphertext, keyId }) =>
+      DecryptRequest.encode({ ciphertext, key_id: keyId, uid: randomUUID() }),
+    ),
+    answers: sealed.map(({ plaintext }) => DecryptResponse.encode({ plaintext })),
+  };
+}
+
+const patient = (): RemoteContext => ({ signal: new AbortController().signal });
+
+export function openKek({ uri, ...settings }: Keys): RemoteKek {
+  const provider = providerFor(uri);
+  return provider.open(uri, provider.settings.parse(settings), new SharedResources()) as RemoteKek;
+}
+
+function keysOf(directory: string, shim: Shim, name: string): Keys {
+  return {
+    uri: `pkcs11:token=${shim.label};object=kek?module-path=${shim.module}&pin-source=file:${shim.pinFile}`,
+    keyset: join(directory, 'keysets', name),
+    stateDirectory: join(directory, 'state'),
+    sessions: SESSIONS,
+  };
+}

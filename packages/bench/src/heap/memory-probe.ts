@@ -1,0 +1,28 @@
+import { until } from '@teapot-kms/test-parts';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** Looks at the memory of a plugin process that was started with {@link MemoryProbe.nodeArgs} and {@link MemoryProbe.env}. */
+export class MemoryProbe {
+  readonly nodeArgs = ['--expose-gc', '--import', join(import.meta.dirname, 'probe.ts')];
+  readonly env: Readonly<Record<string, string>>;
+  readonly #file: string;
+
+  constructor(directory: string) {
+    this.#file = join(directory, 'memory.jsonl');
+    this.env = { TEAPOT_HEAP_PROBE: this.#file };
+  }
+
+  /** After a full garbage collection, in bytes: what V8 and Buffers hold, and what is resident. */
+  async look(pid: number): Promise<{ readonly heap: number; readonly resident: number }> {
+    const before = this.#lines().length;
+    process.kill(pid, 'SIGUSR2');
+    const line = await until('the plugin has collected its garbage', () => this.#lines()[before], { everyMs: 20 });
+    const { heapUsed, external, rss } = JSON.parse(line) as NodeJS.MemoryUsage;
+    return { heap: heapUsed + external, resident: rss };
+  }
+
+  #lines(): string[] {
+    return existsSync(this.#file) ? readFileSync(this.#file, 'utf8').split('\n').slice(0, -1) : [];
+  }
+}

@@ -1,0 +1,36 @@
+import { SoftHsm } from '@teapot-kms/test-parts';
+import { join } from 'node:path';
+import { fileKeys, tokenKeys } from '../load/key-stores.ts';
+import type { KeyStore } from '../load/key-stores.ts';
+
+/** What the plugin is looked at under. */
+export interface ProfiledLoad {
+  readonly name: string;
+  readonly about: string;
+  readonly inFlight: number;
+  missing?(): string | undefined;
+  keyStore(directory: string): Promise<KeyStore>;
+}
+
+/** The first one is what is meant where none is named. */
+export const profiledLoads: readonly [ProfiledLoad, ...ProfiledLoad[]] = [
+  {
+    name: 'decrypt-storm',
+    about: 'Decrypt storm, keys in a file, 100 calls in flight',
+    inFlight: 100,
+    keyStore: fileKeys,
+  },
+  {
+    name: 'serial',
+    about: 'one Decrypt after the other, keys in a file',
+    inFlight: 1,
+    keyStore: fileKeys,
+  },
+  {
+    name: 'token-storm',
+    about: 'Decrypt storm, the key in a token, its local KEK in the cache, 100 calls in flight',
+    inFlight: 100,
+    missing: () => SoftHsm.missing(),
+    keyStore: async (directory) => tokenKeys(directory, await SoftHsm.create(join(directory, 'hsm'))),
+  },
+];

@@ -1,0 +1,157 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { inParallel } from '../../../../k8s/e2e/src/objects.ts';
+import { BenchToken, DECRYPT, decryptsOf, LATENCY_MS, SESSIONS } from '../bench-token.ts';
+import type { Keys, Sealed } from '../bench-token.ts';
+import { runLoad } from '../load/load.ts';
+import { PluginServer } from '../load/plugin.ts';
+import { missingTeapotBench } from '../load/teapot-bench.ts';
+import type { Recorder } from '../recorder.ts';
+import type { Scenario } from '../scenario.ts';
+import { median } from '../statistics.ts';
+
+const INSTANCES = 500;
+const SEEDS = 40;
+const IN_FLIGHT = 4;
+const ROUNDS = 3;
+/** ms in which a process that has just started comes to rest: what is cold here is the cache. */
+const SETTLE_MS = 1_000;
+
+interface Case {
+  readonly name: string;
+  /** Wrapped keys over which the seeds of an instance are spread. */
+  readonly keys: number;
+}
+
+const CASES: readonly Case[] = [
+  { name: 'typical', keys: 5 },
+  { name: 'worst', keys: SEEDS },
+];
+
+export const nodeReboot: Scenario = {
+  name: 'node-reboot',
+  about: `a management node reboots: ${INSTANCES} kube-apiservers come back at once, with ${SEEDS} seeds each`,
+  missing: () => BenchToken.missing() ?? missingTeapotBench(),
+  async run(record) {
+    const directory = mkdtempSync(join(tmpdir(), 'teapot-bench-'));
+    try {
+      const token = await BenchToken.create(directory);
+      const tenants = await makeTenants(token);
+      const seeds = await Promise.all(CASES.map((one) => sealSeeds(token, tenants, one)));
+      await token.close();
+      const reboots = CASES.map((): Reboot[] => []);
+      for (let round = 0; round < ROUNDS; round++) {
+        for (const [index, one] of CASES.entries()) {
+          reboots[index]!.push(await reboot({ directory, token, tenants, seeds: seeds[index]!, keys: one.keys }));
+        }
+      }
+      report(record, reboots);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  },
+};
+
+interface Tenant {
+  readonly name: string;
+  readonly keys: Keys;
+  readonly contextId: Buffer;
+}
+
+/** A keyset of its own each, over one key of the token. */
+async function makeTenants(token: BenchToken): Promise<Tenant[]> {
+  const tenants: Tenant[] = [];
+  const names = Array.from({ length: INSTANCES }, (_, index) => `tenant-${index}`);
+  await inParallel(names, SESSIONS, async (name) => {
+    tenants.push({ name, ...(await token.addKeyset(name)) });
+  });
+  return tenants;
+}
+
+/** What each tenant's cluster holds, in the order of `tenants`. */
+function sealSeeds(token: BenchToken, tenants: readonly Tenant[], { keys }: Case): Promise<Sealed[][]> {
+  return Promise.all(tenants.map(({ contextId }) => token.seal(contextId, SEEDS, SEEDS / keys)));
+}
+
+interface Reboot {
+  /** Until all instances give a good Status. */
+  readonly startMs: number;
+  /** Then, until all seeds are there. */
+  readonly ms: number;
+  /** By what the token needs for it at least. */
+  readonly ratio: number;
+  /** Of the plugin and its token host. */
+  readonly cpuMs: number;
+  /** ms until the median tenant had all its seeds. */
+  readonly medianTenantMs: number;
+}
+
+interface RebootOptions {
+  readonly directory: string;
+  readonly token: BenchToken;
+  readonly tenants: readonly Tenant[];
+  readonly seeds: readonly (readonly Sealed[])[];
+  readonly keys: number;
+}
+
+async function reboot({ directory, token, tenants, seeds, keys }: RebootOptions): Promise<Reboot> {
+  // A probe asks the token too, and what is counted here are unwraps.
+  const instances = tenants.map(({ name, keys }) => ({ name, keys, probeInterval: '1h' }));
+  const started = performance.now();
+  const plugin = await PluginServer.start({ directory, instances });
+  const startMs = performance.now() - started;
+  try {
+    await sleep(SETTLE_MS);
+    token.slowFromNow();
+    const cpuBefore = plugin.cpuSeconds();
+    const { seconds, targetsDoneAtMs } = await runLoad({
+      method: DECRYPT,
+      once: true,
+      targets: plugin.sockets.map((socket, index) => ({ socket, inFlight: IN_FLIGHT, ...decryptsOf(seeds[index]!) })),
+    });
+    const distinct = INSTANCES * keys;
+    if (token.unwraps !== distinct) throw new Error(`${token.unwraps} unwraps of ${distinct} wrapped keys`);
+    return {
+      startMs,
+      ms: seconds * 1_000,
+      ratio: (seconds * 1_000) / ((distinct * LATENCY_MS) / SESSIONS),
+      cpuMs: (plugin.cpuSeconds() - cpuBefore) * 1_000,
+      medianTenantMs: median(targetsDoneAtMs!),
+    };
+  } finally {
+    await plugin.stop();
+  }
+}
+
+function report(record: Recorder, reboots: readonly (readonly Reboot[])[]): void {
+  for (const [index, { name, keys }] of CASES.entries()) {
+    const of = (pick: (reboot: Reboot) => number): number[] => reboots[index]!.map(pick);
+    const what = `${name} (${keys} wrapped keys an instance)`;
+    record.measured(
+      `${what}: ${INSTANCES * SEEDS} Decrypts`,
+      'ms',
+      of(({ ms }) => ms),
+    );
+    record.measured(
+      `${what}: until the median tenant has its seeds`,
+      'ms',
+      of((one) => one.medianTenantMs),
+    );
+    record.measured(
+      `${what}: CPU of the plugin and its token host`,
+      'ms',
+      of(({ cpuMs }) => cpuMs),
+    );
+    record.measured(
+      `${what}: ÷ (keys × ${LATENCY_MS} ms ÷ ${SESSIONS} sessions)`,
+      '×',
+      of(({ ratio }) => ratio),
+    );
+  }
+  const starts = reboots.flat().map(({ startMs }) => startMs);
+  record.measured(`start until all ${INSTANCES} instances give a good Status`, 'ms', starts);
+  const ratios = reboots.map((all) => all.map(({ ratio }) => ratio));
+  record.figure('node-reboot', ratios.toSorted((a, b) => median(b) - median(a))[0]!);
+}

@@ -1,0 +1,110 @@
+import { generateKey, providerFor, SharedResources } from '@teapot-kms/core';
+import type { KeysetSource } from '@teapot-kms/core';
+import { Daemon, until } from '@teapot-kms/test-parts';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PluginServer, untilReady } from '../load/plugin.ts';
+import type { PluginInstance } from '../load/plugin.ts';
+import { memoryKb } from '../load/process-usage.ts';
+import type { Recorder } from '../recorder.ts';
+import type { Scenario } from '../scenario.ts';
+
+const STARTS = 11;
+const MEMORY_SAMPLES = 3;
+const FURTHER_INSTANCES = 200;
+/** What a start has left behind is collected within seconds. */
+const SETTLE_MS = 8_000;
+
+export const start: Scenario = {
+  name: 'start',
+  about: 'a static pod starts: time to the first good Status; memory of one instance and of each further one',
+  async run(record) {
+    const directory = mkdtempSync(join(tmpdir(), 'teapot-bench-'));
+    try {
+      const instances = await makeInstances(directory, 2 + FURTHER_INSTANCES);
+      await startTimes(record, directory, instances.slice(0, 1));
+      await memory(record, directory, instances);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  },
+};
+
+/** Instances with a file keyset each. */
+async function makeInstances(directory: string, count: number): Promise<PluginInstance[]> {
+  const names = Array.from({ length: count }, (_, index) => `tenant-${index}`);
+  return Promise.all(
+    names.map(async (name) => {
+      const uri = `file:${join(directory, 'keys', name)}`;
+      const provider = providerFor(uri);
+      const source = provider.open(uri, provider.settings.parse({}), new SharedResources()) as KeysetSource;
+      await generateKey(source.admin!);
+      await source.close?.();
+      return { name, keys: { uri } };
+    }),
+  );
+}
+
+/** Beside `node -e 0`, which no program on Node can beat. */
+async function startTimes(record: Recorder, directory: string, instances: readonly PluginInstance[]): Promise<void> {
+  const ours: number[] = [];
+  const bare: number[] = [];
+  for (let round = 0; round < STARTS; round++) {
+    bare.push(await bareNode(directory));
+    const started = performance.now();
+    const plugin = new PluginServer({ directory, instances });
+    await untilListening(plugin);
+    await untilReady(plugin);
+    ours.push(performance.now() - started);
+    await plugin.stop();
+  }
+  // The first of each fills the page cache, and warms up the client that asks.
+  record.figure('start-ms', ours.slice(1));
+  record.measured('node -e 0, start to end', 'ms', bare.slice(1));
+}
+
+/** A client that finds no socket would wait for a second before it looks again. */
+async function untilListening({ socket, daemon }: PluginServer): Promise<void> {
+  const listens = (): boolean => {
+    daemon.checkRunning();
+    return existsSync(socket);
+  };
+  await until('the plugin listens', listens, { everyMs: 1 });
+}
+
+async function bareNode(directory: string): Promise<number> {
+  const started = performance.now();
+  const args = ['--disable-sigusr1', '-e', '0'];
+  const options = { name: 'node', command: process.execPath, args, logFile: join(directory, 'node.log') };
+  const { code } = await new Daemon(options).exited;
+  if (code !== 0) throw new Error('node -e 0 failed');
+  return performance.now() - started;
+}
+
+async function memory(record: Recorder, directory: string, instances: readonly PluginInstance[]): Promise<void> {
+  const one: number[] = [];
+  const each: number[] = [];
+  for (let round = 0; round < MEMORY_SAMPLES; round++) {
+    const [alone, many] = await Promise.all([
+      residentKb(join(directory, 'one'), instances.slice(0, 1)),
+      residentKb(join(directory, 'many'), instances.slice(1)),
+    ]);
+    one.push(alone / 1024);
+    each.push((many - alone) / FURTHER_INSTANCES);
+  }
+  record.figure('rss-mb', one);
+  record.figure('rss-kb-per-instance', each);
+}
+
+/** Of a process that has answered and then is left alone. */
+async function residentKb(directory: string, instances: readonly PluginInstance[]): Promise<number> {
+  const plugin = await PluginServer.start({ directory, instances });
+  try {
+    await sleep(SETTLE_MS);
+    return memoryKb(plugin.pid).rss;
+  } finally {
+    await plugin.stop();
+  }
+}

@@ -1,0 +1,110 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { FIGURES } from '../../src/figures.ts';
+import { CHART_DIRECTORY, differences, renderReport } from '../../src/report/report.ts';
+import { CHARTS } from '../../src/results.ts';
+import type { Results } from '../../src/results.ts';
+
+const SCENARIOS = [
+  { name: 'load', about: 'a storm' },
+  { name: 'memory', about: 'what it holds' },
+];
+const BLOCKS = ['machine', 'figures', ...CHARTS.map((name) => `chart ${name}`), 'scenario memory', 'scenarios'];
+const TEXT = BLOCKS.map((name) => `By hand: ${name}.\n<!-- ${name} -->\n<!-- /${name} -->\n`).join('');
+const CHART = `${CHART_DIRECTORY}/storm-timeline.svg`;
+
+const RESULTS: Results = {
+  date: '2026-11-25T19:00:00Z',
+  commit: 'abcdef',
+  machine: { cpu: 'EPYC', cores: 2, memoryGb: 24, kernel: '6.1', node: 'v26.10.0', go: '1.26.8' },
+  baselineCommit: '012345',
+  figures: [
+    {
+      scenario: 'load',
+      id: 'start-ms',
+      value: 310,
+      unit: 'ms',
+      floor: 400,
+      goal: 100,
+      baseline: 390,
+      samples: [300, 310, 320],
+    },
+    { scenario: 'load', id: 'rps-ratio-100', value: 0.1, unit: '×', floor: 0.15, goal: 1.4, samples: [0.1] },
+  ],
+  measurements: [{ scenario: 'load', name: 'CPU of a call', unit: 'µs', samples: [88, 90, 92] }],
+  series: [
+    {
+      scenario: 'load',
+      chart: 'storm-timeline',
+      name: 'warm',
+      points: [
+        [0, 0],
+        [5, 100],
+      ],
+    },
+  ],
+  tables: [{ scenario: 'memory', name: 'Heap', columns: ['calls', 'MB'], rows: [[100_000, 21]] }],
+  unfinished: [{ scenario: 'barbican', outcome: 'SKIPPED', reason: 'no OpenStack' }],
+};
+
+const report = (results: Results | undefined = RESULTS, text = TEXT): Map<string, string> =>
+  renderReport(text, results, SCENARIOS);
+const markdown = (results?: Results): string => report(results).get('BENCHMARKS.md')!;
+const rowOf = (id: string): string =>
+  markdown()
+    .split('\n')
+    .find((line) => line.startsWith(`| \`${id}\``))!;
+
+test('a figure stands with its noise, bounds, what it was before, its verdict and what reruns it', () => {
+  const cells = rowOf('start-ms').replaceAll('\u00a0', ' ').split(' | ').slice(2);
+  assert.equal(cells, ['**310 ms**', '±3.2 % (3)', '≤ 400 ms', '≤ 100 ms', '390 ms', 'floor met', '`load` |']);
+});
+
+test('a figure below its floor is loud', () => assert.match(rowOf('rps-ratio-100'), '**BELOW THE FLOOR**'));
+
+test('every promised figure has a row, and one that was not measured says so', () => {
+  for (const id of Object.keys(FIGURES)) assert.ok(rowOf(id), id);
+  assert.match(rowOf('node-reboot'), '**NOT MEASURED**');
+});
+
+test('what did not run is named with its reason', () =>
+  assert.match(markdown(), '**SKIPPED** `barbican`: no OpenStack'));
+
+test('measurements and tables stand in their scenario, once', () => {
+  const [apart, rest] = markdown().split('<!-- scenarios -->') as [string, string];
+  assert.match(apart, '| calls | MB |');
+  assert.match(rest, '| CPU of a call | 90 | µs | ±2.2 % | 3 |');
+  assert.not.match(rest, '| calls | MB |');
+});
+
+test('numbers stand beside their machine and commits', () =>
+  assert.match(markdown(), /2026-11-25 at commit `abcdef` on: EPYC, 2 cores, 24 GB.*Node 26\.10\.0.*`012345`/));
+
+test('a chart is a file of its own, and one without data says that it is missing', () => {
+  assert.match(report().get(CHART)!, '<svg ');
+  assert.match(markdown(), `](${CHART})`);
+  assert.match(markdown(), '**NOT MEASURED: How long a Decrypt takes at a fixed rate.**');
+  assert.is(report().size, 2);
+});
+
+test('without any results everything says so', () => {
+  assert.match(renderReport(TEXT, undefined, SCENARIOS).get('BENCHMARKS.md')!, 'Nothing has been measured yet');
+});
+
+test('rendering the rendered text changes nothing', () => assert.equal(report(RESULTS, markdown()), report()));
+
+test('a block that nothing fills is an error, and so is a chart without a place', () => {
+  assert.throws(() => report(RESULTS, `${TEXT}<!-- scenario gone -->\n<!-- /scenario gone -->\n`), /nothing fills/);
+  assert.throws(() => report(RESULTS, TEXT.replaceAll('chart pool-crossover', 'chart x')), /has no <!-- chart/);
+});
+
+test('a changed, a missing and a superfluous file differ', () => {
+  const found = new Map(report());
+  assert.equal(differences(report(), found), []);
+  found.set('BENCHMARKS.md', markdown().replace('**310', '**301'));
+  found.delete(CHART);
+  found.set(`${CHART_DIRECTORY}/old.svg`, '<svg/>');
+  assert.equal(differences(report(), found), ['BENCHMARKS.md', `${CHART_DIRECTORY}/old.svg`, CHART]);
+});
+
+test.run();
