@@ -12,7 +12,7 @@ import { median } from '../statistics.ts';
 const ROUNDS = 5;
 /** For the figure, where the worst of all loads counts. */
 const FIGURE_ROUNDS = 31;
-const FIGURE_SAMPLES = 3;
+const FIGURE_SAMPLES = 5;
 /** Takes AES-NI, VAES and PCLMULQDQ out of OpenSSL's sight (OPENSSL_ia32cap(3)): how a small ARM core is, but for its speed. */
 const NO_AES = { OPENSSL_ia32cap: '~0x200000200000000:~0x60000000000' };
 
