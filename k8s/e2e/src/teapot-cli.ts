@@ -8,7 +8,7 @@ const MAIN = join(import.meta.dirname, '../../../packages/server/src/cli/main.ts
 /** As an installation runs it, see the first line of main.ts, but from the sources. */
 export const teapotArgs = (...args: readonly string[]): string[] => [
   '--disable-sigusr1',
-  '--max-semi-space-size=4',
+  '--max-semi-space-size=32',
   '--conditions=teapot-source',
   MAIN,
   ...args,
