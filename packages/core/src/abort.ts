@@ -17,10 +17,19 @@ export function abortError(signal: AbortSignal): KmsError {
 export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal, discard?: (late: T) => void): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(abortError(signal));
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort);
     // Also where nobody waits any more, or a late failure would be an unhandled rejection and end the process.
-    const settled = promise.then((value) => (signal.aborted ? discard?.(value) : resolve(value)), reject);
-    if (signal.aborted) return onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    void settled.finally(() => signal.removeEventListener('abort', onAbort));
+    promise.then(
+      (value) => {
+        if (signal.aborted) return discard?.(value);
+        signal.removeEventListener('abort', onAbort);
+        resolve(value);
+      },
+      (error: unknown) => {
+        signal.removeEventListener('abort', onAbort);
+        reject(error);
+      },
+    );
   });
 }

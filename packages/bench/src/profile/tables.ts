@@ -7,11 +7,11 @@ const TOP = 10;
 
 /** Tables of a capture: whose code its time was spent in, and the functions that took most themselves. */
 export function profileTables({ nodes, calls }: Capture): Omit<Table, 'scenario'>[] {
-  const { busy, owners, functions } = summarise(nodes);
+  const { busy, busyShare, owners, functions } = summarise(nodes);
   const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
   return [
     {
-      name: `Whose code the time of its main thread is spent in (${calls.toLocaleString('en-US')} calls)`,
+      name: `Whose code the time of its main thread is spent in (${calls.toLocaleString('en-US')} calls; it was busy for ${percent(busyShare)} of the time)`,
       columns: ['whose', 'share', 'µs a call'],
       rows: owners.map(({ owner, share }) => [
         owner === OURS ? `**${owner}**` : owner,

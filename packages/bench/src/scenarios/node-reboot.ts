@@ -8,6 +8,10 @@ import type { Keys, Sealed } from '../bench-token.ts';
 import { runLoad } from '../load/load.ts';
 import { PluginServer } from '../load/plugin.ts';
 import { missingTeapotBench } from '../load/teapot-bench.ts';
+import { Profiler } from '../profile/capture.ts';
+import { monotonicMicroseconds } from '../profile/cpu-profile.ts';
+import type { Window } from '../profile/cpu-profile.ts';
+import { profileTables } from '../profile/tables.ts';
 import type { Recorder } from '../recorder.ts';
 import type { Scenario } from '../scenario.ts';
 import { median } from '../statistics.ts';
@@ -25,7 +29,7 @@ interface Case {
   readonly keys: number;
 }
 
-const CASES: readonly Case[] = [
+const CASES: readonly [Case, ...Case[]] = [
   { name: 'typical', keys: 5 },
   { name: 'worst', keys: SEEDS },
 ];
@@ -48,6 +52,13 @@ export const nodeReboot: Scenario = {
         }
       }
       report(record, reboots);
+      // Apart from the rounds: it takes its share of the time.
+      const profiler = new Profiler(directory, 500);
+      const [{ name, keys }] = CASES;
+      const { window } = await reboot({ directory, token, tenants, seeds: seeds[0]!, keys, profiler });
+      for (const table of profileTables({ nodes: profiler.read(window), calls: INSTANCES * SEEDS })) {
+        record.table(`${name}. ${table.name}`, table.columns, table.rows);
+      }
     } finally {
       rmSync(directory, { recursive: true, force: true });
     }
@@ -86,6 +97,8 @@ interface Reboot {
   readonly cpuMs: number;
   /** ms until the median tenant had all its seeds. */
   readonly medianTenantMs: number;
+  /** When the seeds were asked for. */
+  readonly window: Window;
 }
 
 interface RebootOptions {
@@ -94,23 +107,26 @@ interface RebootOptions {
   readonly tenants: readonly Tenant[];
   readonly seeds: readonly (readonly Sealed[])[];
   readonly keys: number;
+  readonly profiler?: Profiler;
 }
 
-async function reboot({ directory, token, tenants, seeds, keys }: RebootOptions): Promise<Reboot> {
+async function reboot({ directory, token, tenants, seeds, keys, profiler }: RebootOptions): Promise<Reboot> {
   // A probe asks the token too, and what is counted here are unwraps.
   const instances = tenants.map(({ name, keys }) => ({ name, keys, probeInterval: '1h' }));
   const started = performance.now();
-  const plugin = await PluginServer.start({ directory, instances });
+  const plugin = await PluginServer.start({ directory, instances, ...(profiler && { nodeArgs: profiler.nodeArgs }) });
   const startMs = performance.now() - started;
   try {
     await sleep(SETTLE_MS);
     token.slowFromNow();
     const cpuBefore = plugin.cpuSeconds();
+    const from = monotonicMicroseconds();
     const { seconds, targetsDoneAtMs } = await runLoad({
       method: DECRYPT,
       once: true,
       targets: plugin.sockets.map((socket, index) => ({ socket, inFlight: IN_FLIGHT, ...decryptsOf(seeds[index]!) })),
     });
+    const window = [from, monotonicMicroseconds()] as const;
     const distinct = INSTANCES * keys;
     if (token.unwraps !== distinct) throw new Error(`${token.unwraps} unwraps of ${distinct} wrapped keys`);
     return {
@@ -119,6 +135,7 @@ async function reboot({ directory, token, tenants, seeds, keys }: RebootOptions)
       ratio: (seconds * 1_000) / ((distinct * LATENCY_MS) / SESSIONS),
       cpuMs: (plugin.cpuSeconds() - cpuBefore) * 1_000,
       medianTenantMs: median(targetsDoneAtMs!),
+      window,
     };
   } finally {
     await plugin.stop();

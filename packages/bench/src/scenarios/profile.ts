@@ -4,13 +4,18 @@ import { profiledLoads } from '../profile/loads.ts';
 import { profileTables } from '../profile/tables.ts';
 import type { Scenario } from '../scenario.ts';
 
-const [load] = profiledLoads;
+/** The third one, a token's, differs from the first by nothing that counts. */
+const loads = profiledLoads.slice(0, 2);
 
 export const profile: Scenario = {
   name: 'profile',
-  about: `whose code the plugin's time is spent in: ${load.about}`,
-  missing: () => missingTeapotBench() ?? load.missing?.(),
+  about: "whose code the plugin's time is spent in",
+  missing: () => missingTeapotBench(),
   async run(record) {
-    for (const { name, columns, rows } of profileTables(await capture(load))) record.table(name, columns, rows);
+    for (const load of loads) {
+      for (const { name, columns, rows } of profileTables(await capture(load))) {
+        record.table(`${load.about}. ${name}`, columns, rows);
+      }
+    }
   },
 };

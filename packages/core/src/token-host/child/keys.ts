@@ -2,10 +2,7 @@ import type { KeyPlace } from '../protocol.ts';
 import { OperationFailed } from './failures.ts';
 import { pkcs11 } from './pkcs11.ts';
 import type { Handle, Template } from './pkcs11.ts';
-import type { Session } from './sessions.ts';
-
-/** What a key that wraps can be: a secret key of its own, or the private half of a pair. */
-export type KeyClass = 'secret' | 'private';
+import type { KeyClass, Session } from './sessions.ts';
 
 /** The handle of a version of a key. @throws OperationFailed `no-login`, or `no-key` once a logged-in search found none */
 export function findKey(session: Session, place: KeyPlace): Handle {
@@ -65,9 +62,15 @@ export function flagOf(session: Session, key: Handle, attribute: number): boolea
   }
 }
 
+/** Asked once for each handle: with a token on a network it would double what an unwrap takes. */
 export function classOf(session: Session, key: Handle): KeyClass {
-  const objectClass = Number(bytesOf(session, key, pkcs11.CKA_CLASS).readBigUInt64LE());
-  return objectClass === pkcs11.CKO_SECRET_KEY ? 'secret' : 'private';
+  let keyClass = session.classes.get(key);
+  if (!keyClass) {
+    const objectClass = Number(bytesOf(session, key, pkcs11.CKA_CLASS).readBigUInt64LE());
+    keyClass = objectClass === pkcs11.CKO_SECRET_KEY ? 'secret' : 'private';
+    session.classes.set(key, keyClass);
+  }
+  return keyClass;
 }
 
 /** What an operator would want to be otherwise. */

@@ -43,6 +43,7 @@ async function start({ modulePath, sessions, publicKey }: Extract<ToHost, { type
       minThreads: 1,
       maxThreads: sessions,
       idleTimeout: Infinity,
+      recordTiming: false,
       workerData,
     });
     const running = pool;

@@ -5,10 +5,9 @@ import type { MechanismName } from '../mechanism-name.ts';
 import { wrapWithPublicKey } from '../rsa-oaep.ts';
 import { OperationFailed, orDoubt } from './failures.ts';
 import { bytesOf, flagOf } from './keys.ts';
-import type { KeyClass } from './keys.ts';
 import { pkcs11 } from './pkcs11.ts';
 import type { Handle } from './pkcs11.ts';
-import type { Session } from './sessions.ts';
+import type { KeyClass, Session } from './sessions.ts';
 
 const IV_BYTES = 12;
 const TAG_BYTES = 16;

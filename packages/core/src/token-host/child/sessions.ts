@@ -7,11 +7,15 @@ import type { Handle, Pkcs11 } from './pkcs11.ts';
 const CKS_RO_USER_FUNCTIONS = 1;
 const CKS_RW_USER_FUNCTIONS = 3;
 
+/** What a key that wraps can be: a secret key of its own, or the private half of a pair. */
+export type KeyClass = 'secret' | 'private';
+
 /** One session of this thread's with one token, and the key handles that were looked up in it. */
 export class Session {
   readonly module: Pkcs11;
   readonly slot: Handle;
   readonly handle: Handle;
+  readonly classes = new WeakMap<Handle, KeyClass>();
   readonly #keys = new Map<string, Handle>();
 
   constructor(module: Pkcs11, slot: Handle, writable: boolean) {
