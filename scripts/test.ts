@@ -75,8 +75,10 @@ const steps: (Step | Step[])[] = [
     { name: 'unit-floor', command: 'bash scripts/unit-on-floor-node.sh' },
     { name: 'openstack', command: `${runTests} --jobs 1 ${OPENSTACK}`, env: fullEnv },
   ],
-  { name: 'key-stores', command: 'npm run --silent key-stores', env: fullEnv },
-  { name: 'integration', command: `${runTests} --jobs 1 packages/server/integration packages/bench/integration` },
+  [
+    { name: 'key-stores', command: 'npm run --silent key-stores', env: fullEnv },
+    { name: 'integration', command: `${runTests} --jobs 1 packages/server/integration packages/bench/integration` },
+  ],
   { name: 'docs', command: `${runTests} docs/test` },
   ...KUBERNETES.flatMap((version) => [
     [e2e(version, `e2e-${version}`, ['kills', 'v1', 'v2']), e2e(version, `tenants-${version}`, TENANTS)],
@@ -85,12 +87,14 @@ const steps: (Step | Step[])[] = [
       e2e(version, `barbican-${version}`, ['barbican-migration', ...inFull('barbican', 'barbican-outages')]),
     ],
   ]),
-  // These spend their time waiting, in the full run for minutes: all at once.
-  KUBERNETES.flatMap((version) => [
-    e2e(version, `outages-${version}`, ['outages']),
-    e2e(version, `outages-hsm-${version}`, ['hsm-outages']),
-  ]),
-  { name: 'conformance', command: 'npm run --silent conformance', env: fullEnv },
+  // Outages spend their time waiting, in the full run for minutes: all at once.
+  [
+    ...KUBERNETES.flatMap((version) => [
+      e2e(version, `outages-${version}`, ['outages']),
+      e2e(version, `outages-hsm-${version}`, ['hsm-outages']),
+    ]),
+    { name: 'conformance', command: 'npm run --silent conformance', env: fullEnv },
+  ],
   { name: 'secrets-in-logs', command: `node scripts/search-logs.ts ${logDirectory}` },
 ];
 

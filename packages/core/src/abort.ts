@@ -26,7 +26,7 @@ export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal, disca
         signal.removeEventListener('abort', onAbort);
         resolve(value);
       },
-      (error: unknown) => {
+      (error: Error) => {
         signal.removeEventListener('abort', onAbort);
         reject(error);
       },

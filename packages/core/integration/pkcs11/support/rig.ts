@@ -89,6 +89,8 @@ export async function sealedKey(token: Token, envelopes: number, makeKek = newKe
   const remote = await makeKek({ token, directory, label, settings: { sessions: 1 } });
   const service = new LocalKekService({ remote, direct: true });
   service.start();
+  const answers = async () => (await service.status()).healthz === 'ok';
+  await until('the token answers', answers, { everyMs: 20, timeoutMs: 40_000 });
   const sealed = await Promise.all(Array.from({ length: envelopes }, () => seal(service)));
   await service.close();
   return { keyId: sealed[0]!.keyId, label, directory, envelopes: sealed };
