@@ -15,21 +15,22 @@ export function abortError(signal: AbortSignal): KmsError {
  * @param discard - gets what arrives after the abort, for results that must be wiped
  */
 export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal, discard?: (late: T) => void): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(abortError(signal));
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort);
+  const outcome = Promise.withResolvers<T>();
+  const onAbort = () => outcome.reject(abortError(signal));
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort);
+  const settled = () => signal.removeEventListener('abort', onAbort);
+  promise.then(
+    (value) => {
+      settled();
+      if (signal.aborted) discard?.(value);
+      else outcome.resolve(value);
+    },
     // Also where nobody waits any more, or a late failure would be an unhandled rejection and end the process.
-    promise.then(
-      (value) => {
-        if (signal.aborted) return discard?.(value);
-        signal.removeEventListener('abort', onAbort);
-        resolve(value);
-      },
-      (error: Error) => {
-        signal.removeEventListener('abort', onAbort);
-        reject(error);
-      },
-    );
-  });
+    (error: unknown) => {
+      settled();
+      outcome.reject(error);
+    },
+  );
+  return outcome.promise;
 }
