@@ -55,47 +55,57 @@ const OPENSTACK = ['session', 'credentials', 'keyset-p11', ...inFull('keyset', '
   .map((name) => `packages/core/integration/openstack/${name}.test.ts`)
   .join(' ');
 
-/** In order; those in a list of their own run at the same time. */
-const steps: (Step | Step[])[] = [
+/** Steps of which so many run at a time: one waits while another works. */
+interface Lanes {
+  readonly lanes: number;
+  readonly steps: readonly Step[];
+}
+
+const alone = (name: string, command: string, env?: Record<string, string>): Lanes => ({
+  lanes: 1,
+  steps: [{ name, command, ...(env && { env }) }],
+});
+
+/** In order. */
+const parts: readonly Lanes[] = [
+  alone('set-up', `bash test-parts/openstack/setup.sh && bash k8s/e2e/setup.sh ${KUBERNETES.join(' ')}`),
+  alone('typecheck', 'npm run --silent typecheck'),
+  alone('lint', 'npm run --silent lint'),
+  alone('format', 'npm run --silent format:check'),
+  alone('cycles', 'npm run --silent cycles'),
+  alone('vectors', 'npm run --silent vectors -- --check'),
+  alone('bench-report', 'npm run --silent bench:report -- --check'),
+  alone('build', 'npm run --silent build && node scripts/check-build.ts'),
+  alone('unit', `c8 ${runTests} packages/core/test packages/server/test packages/bench/test`, fuzz),
+  alone('bench-gate', 'npm run --silent bench:gate'),
   {
-    name: 'set-up',
-    command: `bash test-parts/openstack/setup.sh && bash k8s/e2e/setup.sh ${KUBERNETES.join(' ')}`,
-  },
-  { name: 'typecheck', command: 'npm run --silent typecheck' },
-  { name: 'lint', command: 'npm run --silent lint' },
-  { name: 'format', command: 'npm run --silent format:check' },
-  { name: 'cycles', command: 'npm run --silent cycles' },
-  { name: 'vectors', command: 'npm run --silent vectors -- --check' },
-  { name: 'bench-report', command: 'npm run --silent bench:report -- --check' },
-  { name: 'build', command: 'npm run --silent build && node scripts/check-build.ts' },
-  { name: 'unit', command: `c8 ${runTests} packages/core/test packages/server/test packages/bench/test`, env: fuzz },
-  { name: 'bench-gate', command: 'npm run --silent bench:gate' },
-  // Pairs of which one waits while the other works.
-  [
-    { name: 'unit-floor', command: 'bash scripts/unit-on-floor-node.sh' },
-    { name: 'openstack', command: `${runTests} --jobs 1 ${OPENSTACK}`, env: fullEnv },
-  ],
-  [
-    { name: 'key-stores', command: 'npm run --silent key-stores', env: fullEnv },
-    { name: 'integration', command: `${runTests} --jobs 1 packages/server/integration packages/bench/integration` },
-  ],
-  { name: 'docs', command: `${runTests} docs/test` },
-  ...KUBERNETES.flatMap((version) => [
-    [e2e(version, `e2e-${version}`, ['kills', 'v1', 'v2']), e2e(version, `tenants-${version}`, TENANTS)],
-    [
-      e2e(version, `e2e-tokens-${version}`, ['hsm-v2', 'tpm-v2', ...inFull('hsm-v1', 'hsm-kills')]),
-      e2e(version, `barbican-${version}`, ['barbican-migration', ...inFull('barbican', 'barbican-outages')]),
+    lanes: 2,
+    steps: [
+      { name: 'openstack', command: `${runTests} --jobs 1 ${OPENSTACK}`, env: fullEnv },
+      { name: 'key-stores', command: 'npm run --silent key-stores', env: fullEnv },
+      { name: 'integration', command: `${runTests} --jobs 1 packages/server/integration packages/bench/integration` },
+      { name: 'unit-floor', command: 'bash scripts/unit-on-floor-node.sh' },
+      { name: 'docs', command: `${runTests} --jobs 1 docs/test` },
+      ...KUBERNETES.flatMap((version) => [
+        e2e(version, `e2e-${version}`, ['kills', 'v1', 'v2']),
+        e2e(version, `tenants-${version}`, TENANTS),
+        e2e(version, `e2e-tokens-${version}`, ['hsm-v2', 'tpm-v2', ...inFull('hsm-v1', 'hsm-kills')]),
+        e2e(version, `barbican-${version}`, ['barbican-migration', ...inFull('barbican', 'barbican-outages')]),
+      ]),
     ],
-  ]),
-  // Outages spend their time waiting, in the full run for minutes: all at once.
-  [
-    ...KUBERNETES.flatMap((version) => [
-      e2e(version, `outages-${version}`, ['outages']),
-      e2e(version, `outages-hsm-${version}`, ['hsm-outages']),
-    ]),
-    { name: 'conformance', command: 'npm run --silent conformance', env: fullEnv },
-  ],
-  { name: 'secrets-in-logs', command: `node scripts/search-logs.ts ${logDirectory}` },
+  },
+  {
+    // Outages spend their time waiting, in the full run for minutes: all at once.
+    lanes: Infinity,
+    steps: [
+      { name: 'conformance', command: 'npm run --silent conformance', env: fullEnv },
+      ...KUBERNETES.flatMap((version) => [
+        e2e(version, `outages-${version}`, ['outages']),
+        e2e(version, `outages-hsm-${version}`, ['hsm-outages']),
+      ]),
+    ],
+  },
+  alone('secrets-in-logs', `node scripts/search-logs.ts ${logDirectory}`),
 ];
 
 interface Outcome {
@@ -131,9 +141,12 @@ function run({ name, command, env }: Step): Promise<Outcome> {
 }
 
 const outcomes: Outcome[] = [];
-for (const step of steps) {
-  const chosen = [step].flat().filter(({ name }) => !only || only.includes(name));
-  outcomes.push(...(await Promise.all(chosen.map(run))));
+for (const { lanes, steps } of parts) {
+  const queue = steps.filter(({ name }) => !only || only.includes(name));
+  const lane = async (): Promise<void> => {
+    for (let step = queue.shift(); step; step = queue.shift()) outcomes.push(await run(step));
+  };
+  await Promise.all(Array.from({ length: Math.min(lanes, queue.length) }, lane));
 }
 
 console.log('\n=== summary');
