@@ -1,0 +1,63 @@
+// What the tests of the PIN ledger share: PINs, a token that counts logins, and what is in a record.
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { KmsError } from '../../src/errors.ts';
+import type { LoginOutcome } from '../../src/providers/pkcs11/pin-ledger.ts';
+import { PinLedger } from '../../src/providers/pkcs11/pin-ledger.ts';
+import { SecretBytes } from '../../src/secret-bytes.ts';
+import { rejectsWithCode, rememberSecret } from '../../src/testing/index.ts';
+import { newDirectory } from './directories.ts';
+import { TOKEN } from './tokens.ts';
+
+export const CALM = { pinFinalTry: false, pinLocked: false };
+export const FINAL = { pinFinalTry: true, pinLocked: false };
+
+export function newPin(): string {
+  const pin = randomBytes(8).toString('hex');
+  rememberSecret(Buffer.from(pin));
+  return pin;
+}
+
+export const secret = (pin: string) => new SecretBytes(Buffer.from(pin));
+
+/** A token that counts its logins: `right` is its PIN, everything else is refused. */
+export class Token {
+  right: string;
+  logins = 0;
+
+  constructor(right: string) {
+    this.right = right;
+  }
+
+  with(pin: string): () => Promise<LoginOutcome> {
+    return () => {
+      this.logins++;
+      return Promise.resolve(pin === this.right ? 'ok' : 'refused');
+    };
+  }
+}
+
+export const newLedger = (directory = newDirectory()) => new PinLedger(directory, TOKEN);
+
+export const crash = () => Promise.reject(new KmsError('ERR_KMS_DEADLINE_EXCEEDED', 'the token host was killed'));
+
+export const never = (): Promise<LoginOutcome> => {
+  throw new Error('the token was touched');
+};
+
+interface Shown {
+  readonly token: string;
+  readonly pins: readonly { outcome: string; attempts: number; wasGood: boolean; at: string }[];
+}
+export const recordIn = (ledger: PinLedger) => JSON.parse(readFileSync(ledger.file, 'utf8')) as Shown;
+export const outcomesIn = (ledger: PinLedger) => recordIn(ledger).pins.map(({ outcome }) => outcome);
+
+export const refusedBy = (ledger: PinLedger, pin: string, flags = CALM) =>
+  rejectsWithCode(() => ledger.attempt(secret(pin), flags, never), 'ERR_KMS_STORE_UNAVAILABLE');
+
+/** A ledger that knows `pin` to be good. */
+export async function ledgerWithGood(pin: string, directory?: string): Promise<PinLedger> {
+  const ledger = newLedger(directory);
+  await ledger.attempt(secret(pin), CALM, new Token(pin).with(pin));
+  return ledger;
+}
