@@ -103,7 +103,7 @@ test('access rules for the payload alone are enough to serve', async () => {
     [],
     'doctor asks for no more than they allow',
   );
-  assert.ok(remarks.some(({ text }) => text === 'access rules allow: GET /v1/secrets/*/payload'));
+  assert.ok(remarks.some(({ text }) => text === 'access rules allow: GET /v1/secrets/*/payload of key-manager'));
   await running.close();
 });
 

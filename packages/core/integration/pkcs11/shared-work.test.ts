@@ -1,5 +1,5 @@
 // Who waits for whom, and who does not.
-import { Shim, SoftHsm } from '@teapot-kms/test-parts';
+import { Shim, SoftHsm, until } from '@teapot-kms/test-parts';
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -55,6 +55,33 @@ else {
     assert.is(kek.counters()['token_host_starts'], 2, 'one that hangs is');
     token.clear();
     await kek.close();
+  });
+
+  test('damaged bytes on a slow token are refused in time: what confirms it is not taken for a hang', async () => {
+    const kek = await newKek({ token, directory: newDirectory(), label: 'damaged', settings: { sessions: 1 } });
+    const { primary } = await kek.describe(patient());
+    const wrapped = await kek.wrap(primary, new SecretBytes(randomBytes(32)), patient());
+    wrapped.writeUInt8(wrapped.at(-1)! ^ 1, wrapped.length - 1);
+    token.orders('latency C_Decrypt 250');
+    token.resetCounters();
+    await rejectsWithCode(() => kek.unwrap(primary, wrapped, patient()), 'ERR_KMS_UNWRAP_FAILED');
+    assert.equal([token.calls('C_Decrypt'), kek.counters()['token_host_starts']], [4, 1]);
+    token.clear();
+    await kek.close();
+  });
+
+  test('a stop lets a call end that is under way, and the module with it', async () => {
+    const kek = await newKek({ token, directory: newDirectory(), label: 'stopped', settings: { sessions: 1 } });
+    const { primary } = await kek.describe(patient());
+    const wrapped = await kek.wrap(primary, new SecretBytes(randomBytes(32)), patient());
+    token.orders('latency C_Decrypt 100');
+    token.resetCounters();
+    const unwrapped = rejectsWithCode(() => kek.unwrap(primary, wrapped, patient()), 'ERR_KMS_CLOSED');
+    await until('it is under way', () => token.calls('C_DecryptInit') === 1, { everyMs: 5 });
+    await kek.close();
+    await unwrapped;
+    assert.is(token.calls('C_Finalize'), 1);
+    token.clear();
   });
 
   test('who gives up before their turn costs the token nothing', async () => {

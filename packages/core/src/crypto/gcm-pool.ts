@@ -51,7 +51,7 @@ export class GcmPool implements GcmRunner {
     this.#closed = true;
     this.#flush();
     await Promise.all(this.#underWay);
-    await (await this.#piscina)?.destroy();
+    await (await this.#piscina?.catch(() => undefined))?.destroy();
   }
 
   #flush(): void {
@@ -78,11 +78,21 @@ export class GcmPool implements GcmRunner {
     }
   }
 
+  /** A start that failed is tried again. */
+  async #started(): Promise<Piscina<SharedArrayBuffer, undefined>> {
+    this.#piscina ??= start(this.#maxThreads);
+    try {
+      return await this.#piscina;
+    } catch (error) {
+      this.#piscina = undefined;
+      throw error;
+    }
+  }
+
   async #doElsewhere(jobs: readonly GcmJob[]): Promise<(Buffer | undefined)[]> {
     const memory = packBatch(jobs);
     try {
-      this.#piscina ??= start(this.#maxThreads);
-      await (await this.#piscina).run(memory);
+      await (await this.#started()).run(memory);
       return unpackBatch(memory, jobs);
     } finally {
       Buffer.from(memory).fill(0);

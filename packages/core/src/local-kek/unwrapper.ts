@@ -9,7 +9,7 @@ import type { EventListener } from '../service.ts';
 import { timed } from '../timed.ts';
 import { KekCache } from './kek-cache.ts';
 import type { RemoteKek } from './remote-kek.ts';
-import { SingleFlight } from './single-flight.ts';
+import { SingleFlight } from '../single-flight.ts';
 
 export interface UnwrapperOptions {
   readonly remote: RemoteKek;

@@ -53,10 +53,13 @@ export class HttpClient {
   #library: ReturnType<typeof loadLibrary> | undefined;
 
   close(): void {
-    void this.#library?.then(({ agent }) => {
-      agent.http.destroy();
-      agent.https.destroy();
-    });
+    this.#library?.then(
+      ({ agent }) => {
+        agent.http.destroy();
+        agent.https.destroy();
+      },
+      () => undefined,
+    );
   }
 
   /**
@@ -84,9 +87,19 @@ export class HttpClient {
     }
   }
 
+  /** One that failed is tried again: there may have been no file descriptor left. */
+  async #load(): ReturnType<typeof loadLibrary> {
+    try {
+      return await loadLibrary();
+    } catch (error) {
+      this.#library = undefined;
+      throw error;
+    }
+  }
+
   async #sendOnce(request: HttpRequest, https: Partial<Awaited<ReturnType<typeof tlsOptions>>>): Promise<HttpAnswer> {
     const { method, url, headers = {}, body, signal } = request;
-    const { got, agent } = await (this.#library ??= loadLibrary());
+    const { got, agent } = await (this.#library ??= this.#load());
     const stream = got.stream(url, {
       method,
       headers,

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { unlessAborted } from '../abort.ts';
 import { KmsError } from '../errors.ts';
-import { SingleFlight } from '../local-kek/single-flight.ts';
+import { SingleFlight } from '../single-flight.ts';
 import type { SharedResource } from '../shared-resources.ts';
 import { findEndpoint } from './catalog.ts';
 import type { Cloud } from './cloud.ts';

@@ -7,6 +7,14 @@ import { errorBody, parseJson } from './error-body.ts';
 import type { HttpClient } from './http.ts';
 import { parseTime } from './time.ts';
 
+/** What Keystone calls an access rule. */
+export interface AccessRule {
+  /** A type of the catalog, such as `key-manager`. */
+  readonly service: string;
+  readonly method: string;
+  readonly path: string;
+}
+
 /** A token and what it says. */
 export interface Token {
   readonly value: string;
@@ -18,11 +26,12 @@ export interface Token {
   readonly user: { readonly id: string; readonly name: string };
   readonly project: { readonly id: string; readonly name: string } | undefined;
   readonly roles: readonly string[];
-  /** All that an application credential may ask for, e.g. `GET /v1/containers`; `undefined`: whatever its roles allow. */
-  readonly accessRules: readonly string[] | undefined;
+  /** All that an application credential may ask for; `undefined`: whatever its roles allow. */
+  readonly accessRules: readonly AccessRule[] | undefined;
   readonly catalog: Catalog;
 }
 
+const ruleSchema = z.object({ service: z.string(), method: z.string(), path: z.string() });
 const named = z.object({ id: z.string(), name: z.string().default('') });
 const answerSchema = z.object({
   token: z.object({
@@ -32,7 +41,8 @@ const answerSchema = z.object({
     project: named.optional(),
     roles: z.array(z.object({ name: z.string() })).default([]),
     application_credential: z
-      .object({ access_rules: z.array(z.object({ method: z.string(), path: z.string() })).optional() })
+      // For doctor only: no login may fail for it.
+      .object({ access_rules: z.array(ruleSchema).optional().catch(undefined) })
       .optional(),
     catalog: catalogSchema.default([]),
   }),
@@ -73,7 +83,7 @@ export async function login(cloud: Cloud, http: HttpClient, signal: AbortSignal)
     user,
     project,
     roles: roles.map(({ name }) => name),
-    accessRules: application_credential?.access_rules?.map(({ method, path }) => `${method} ${path}`),
+    accessRules: application_credential?.access_rules,
     catalog,
   };
 }

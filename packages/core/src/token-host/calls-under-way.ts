@@ -40,8 +40,12 @@ export class CallsUnderWay<C extends Timed> {
     return sent;
   }
 
+  get calls(): C[] {
+    return [...this.#sent.values()].map(({ call }) => call);
+  }
+
   takeAll(): C[] {
-    const calls = [...this.#sent.values()].map(({ call }) => call);
+    const { calls } = this;
     this.#sent.clear();
     return calls;
   }

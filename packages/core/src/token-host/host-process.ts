@@ -22,11 +22,13 @@ const ENTRY = fileURLToPath(new URL(`./child/main${extname(import.meta.url)}`, i
 /** A module that is killed by a signal would leave the PIN and local KEKs in a core file. */
 const WITHOUT_CORE = ['-c', 'ulimit -c 0; exec "$0" "$@"'];
 
-/** ms that it may take to end in good order: to close its sessions, or, while a call is in the module, to show that it won't. */
+/** ms that it may take to end in good order: to close its sessions. */
 const STOP_MS = 1_500;
-const BUSY_STOP_MS = 150;
 
 const MAX_OUTPUT = 2_000;
+
+/** Each of the host's threads would have a young generation of that size (ADR 0015). */
+const OURS_ALONE = /^--max-semi-space-size=/;
 
 /** One life of the token host's process, from its start to its end. */
 export class HostProcess {
@@ -41,7 +43,7 @@ export class HostProcess {
   readonly started: Promise<SealedChannel>;
 
   constructor(options: HostProcessOptions) {
-    const args = [...process.execArgv, ENTRY];
+    const args = [...process.execArgv.filter((arg) => !OURS_ALONE.test(arg)), ENTRY];
     const command = existsSync('/bin/sh')
       ? ['/bin/sh', ...WITHOUT_CORE, process.execPath, ...args]
       : [process.execPath, ...args];
@@ -99,11 +101,11 @@ export class HostProcess {
     this.#child.kill('SIGKILL');
   }
 
-  /** Lets it close its sessions, and ends it. @param busy - a call is in the module, perhaps for ever */
-  async stop(busy: boolean): Promise<void> {
+  /** Lets it close its sessions, and ends it. */
+  async stop(): Promise<void> {
     this.#killedFor ??= 'it was stopped';
     this.#send({ type: 'stop' });
-    const timer = setTimeout(() => this.#child.kill('SIGKILL'), busy ? BUSY_STOP_MS : STOP_MS);
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_MS);
     await this.#ended;
     clearTimeout(timer);
   }

@@ -1,5 +1,6 @@
 import { unlessAborted } from '../abort.ts';
 import { KmsError } from '../errors.ts';
+import { SingleFlight } from '../single-flight.ts';
 import { BackOff } from './back-off.ts';
 import { CallsUnderWay } from './calls-under-way.ts';
 import { FailureStreak } from './failure-streak.ts';
@@ -7,7 +8,6 @@ import { FairQueue } from './fair-queue.ts';
 import { HostProcess } from './host-process.ts';
 import type { Ask, Failure, OperationName, Operations, Reply } from './protocol.ts';
 import type { SealedChannel } from './sealed-channel.ts';
-import { Turns } from './turns.ts';
 
 export interface TokenHostOptions {
   readonly modulePath: string;
@@ -49,6 +49,13 @@ interface Call extends CallOptions {
   retried: boolean;
 }
 
+/** How an attempt to log in ended. */
+export interface LoginAttempt {
+  /** It got as far as the PIN, whose record is slow to look at on purpose. */
+  readonly costly: boolean;
+  readonly error?: unknown;
+}
+
 /** What the token host answered instead of a value. */
 export class TokenFailure extends Error {
   override readonly name = 'TokenFailure';
@@ -63,6 +70,8 @@ export class TokenFailure extends Error {
 /** ms that the module may take to initialise. */
 const START_TIMEOUT_MS = 30_000;
 const WATCH_MS = 100;
+/** ms in which calls that are under way at the end should be answered. */
+const QUIET_MS = 150;
 /** Calls wait for a restart that is at most so many ms away. */
 const WORTH_WAITING_MS = 1_000;
 
@@ -75,8 +84,8 @@ export class TokenHost {
   readonly #queue = new FairQueue<Call>();
   readonly #underWay: CallsUnderWay<Call>;
   readonly #backOff = new BackOff();
-  /** By token: one login is for all who use it. */
-  readonly logins = new Turns();
+  /** One login is for all who have the same PIN for the same token. */
+  readonly logins = new SingleFlight<LoginAttempt>();
   readonly counters = {
     token_host_starts: 0,
     token_host_calls: 0,
@@ -92,6 +101,8 @@ export class TokenHost {
   #bornAt = 0;
   #streak = new FailureStreak();
   #lastEnd = '';
+  #seemedHung = false;
+  #onQuiet: (() => void) | undefined;
   #closed = false;
 
   constructor(options: TokenHostOptions) {
@@ -135,9 +146,9 @@ export class TokenHost {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#restart);
-    const busy = this.#underWay.size > 0;
     this.#rejectAll(new KmsError('ERR_KMS_CLOSED', 'the token host was closed'));
-    await this.#process?.stop(busy);
+    if (!(await this.#quiet())) this.#process?.kill('it was stopped, and a call did not end');
+    await this.#process?.stop();
   }
 
   /** All that is asked in one turn of the event loop goes in one message. */
@@ -238,16 +249,24 @@ export class TokenHost {
         sent?.call.reject(new TokenFailure(reply.failure));
       } else sent?.call.resolve(reply.value);
     }
-    if (this.#underWay.size === 0) this.#stopWatch();
+    if (this.#underWay.size === 0) {
+      this.#stopWatch();
+      this.#onQuiet?.();
+    }
     this.#underWay.startClocks(this.#process?.threads);
     if (this.#streak.hopeless) this.#process?.kill(`the module fails again and again: ${last}`);
     this.#flushSoon();
   }
 
-  /** Only once what has come is read: where it was this process that stood still, the answer is in the pipe. */
+  /**
+   * Only once what has come is read, and at the second look: where it was this process that stood still, or both, the answer
+   * is in the pipe, or will be in a moment.
+   */
   #killIfHung(): void {
     setImmediate(() => {
-      if (this.#underWay.hung) this.#process?.kill('the module hung');
+      const { hung } = this.#underWay;
+      if (hung && this.#seemedHung) this.#process?.kill('the module hung');
+      this.#seemedHung = hung;
     });
   }
 
@@ -273,7 +292,19 @@ export class TokenHost {
 
   #rejectAll(error: KmsError): void {
     for (const call of this.#queue.drain()) call.reject(error);
-    if (this.#closed) for (const call of this.#underWay.takeAll()) call.reject(error);
+    if (this.#closed) for (const call of this.#underWay.calls) call.reject(error);
+  }
+
+  /** Whether all calls under way are answered, which they are given a moment for: a probe may be among them at any time. */
+  async #quiet(): Promise<boolean> {
+    if (this.#underWay.size === 0 || !this.#process) return true;
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(false), QUIET_MS);
+      this.#onQuiet = () => {
+        clearTimeout(timer);
+        resolve(true);
+      };
+    });
   }
 
   #stopWatch(): void {

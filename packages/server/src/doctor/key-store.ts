@@ -34,14 +34,15 @@ async function load(source: KeysetSource, context: { signal: AbortSignal }): Pro
   const keyset = await source.load(context);
   const { warnings, manifest } = keyset;
   keyset.destroy();
-  const troubles = warnings.map((text): Remark => ({ level: 'problem', text, remedy: `mend the key store: ${text}` }));
-  return [loaded(manifest.primary, manifest.keys.length), ...troubles];
+  return [loaded(manifest.primary, manifest.keys.length), ...warnings.map(trouble)];
 }
 
 async function describe(remote: RemoteKek, context: { signal: AbortSignal }): Promise<Remark[]> {
-  const { primary, keys } = await remote.describe(context);
-  return [loaded(primary, keys.length)];
+  const { primary, keys, damaged } = await remote.describe(context);
+  return [loaded(primary, keys.length), ...(damaged ? [trouble(damaged.message)] : [])];
 }
+
+const trouble = (text: string): Remark => ({ level: 'problem', text, remedy: `mend the key store: ${text}` });
 
 function loaded(primary: string, keys: number): Remark {
   return { level: 'ok', text: `loaded, primary ${primary}, ${keys} key${keys === 1 ? '' : 's'} in all` };

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { KeystoneSession } from '../../openstack/session.ts';
-import type { Token } from '../../openstack/token.ts';
+import type { AccessRule, Token } from '../../openstack/token.ts';
 import type { Remark } from '../../remark.ts';
 import type { BarbicanClient } from './client.ts';
 
@@ -35,10 +35,18 @@ export async function examineBarbican(
     ];
   }
   const { roles, accessRules } = token;
-  if (accessRules) remarks.push({ level: 'ok', text: `access rules allow: ${accessRules.join(', ')}` });
-  const mayWrite = accessRules?.some((rule) => rule.startsWith('POST ')) ?? true;
-  if (mayWrite && roles.some((role) => WRITERS.includes(role))) remarks.push(await roundTrip(client, signal));
+  if (accessRules) {
+    const rules = accessRules.map(({ service, method, path }) => `${method} ${path} of ${service}`);
+    remarks.push({ level: 'ok', text: `access rules allow: ${rules.join(', ')}` });
+  }
+  if (mayDoAll(accessRules) && roles.some((role) => WRITERS.includes(role))) remarks.push(await roundTrip(client, signal));
   return remarks;
+}
+
+/** What the round trip takes. Paths are not compared: a rule may have wildcards. */
+function mayDoAll(rules: readonly AccessRule[] | undefined): boolean {
+  const here = rules?.filter(({ service }) => service === 'key-manager').map(({ method }) => method);
+  return here === undefined || ['POST', 'PUT', 'GET', 'DELETE'].every((method) => here.includes(method));
 }
 
 function aboutLogin({ user, project, expiresAt, issuedAt }: Token): Remark {

@@ -26,7 +26,7 @@ import { WrapBudget } from './wrap-budget.ts';
 
 /** ms for making a key: an RSA pair takes a TPM a minute. */
 const GENERATE_TIMEOUT_MS = 180_000;
-/** ms that a look at a key may take in all; each call of the module has its own limit. */
+/** ms for which those who wait for a look at a key share it, retries and a login among them. */
 const KEY_TIMEOUT_MS = 60_000;
 
 /** A key-encryption key that stays in an HSM or TPM. */

@@ -2,9 +2,10 @@ import { unlessAborted } from '../../abort.ts';
 import { KmsError } from '../../errors.ts';
 import type { RemoteContext } from '../../local-kek/remote-kek.ts';
 import type { OperationName, Operations, TokenInfo } from '../../token-host/protocol.ts';
+import type { SecretBytes } from '../../secret-bytes.ts';
 import type { SealedChannel } from '../../token-host/sealed-channel.ts';
 import { TokenFailure } from '../../token-host/token-host.ts';
-import type { TokenHost } from '../../token-host/token-host.ts';
+import type { LoginAttempt, TokenHost } from '../../token-host/token-host.ts';
 import { PinLedger } from './pin-ledger.ts';
 import type { LoginOutcome } from './pin-ledger.ts';
 import { readPin } from './pin-source.ts';
@@ -25,7 +26,7 @@ interface Login {
   /** The life of the token host that it is for. */
   readonly generation: number;
   pending: Promise<void> | undefined;
-  /** It got as far as the PIN, whose record is slow to look at on purpose. */
+  /** See {@link LoginAttempt}. */
   costly: boolean;
 }
 
@@ -104,10 +105,13 @@ export class Token {
 
   /** Not by the caller's signal: others wait for it, and a login that is cut off leaves an open question. */
   async #logIn(login: Login): Promise<void> {
-    const { uri, host } = this.#options;
+    const { uri, host, stateDirectory } = this.#options;
     if (!(await this.#needsLogin())) return;
     // The record of PINs is slow to look at on purpose, and instances by the hundred start at once.
-    await host.logins.take(JSON.stringify(uri.token), () => this.#showPin(login));
+    const same = JSON.stringify([uri.token, uri.pinSource, stateDirectory, login.generation]);
+    const { costly, error } = await host.logins.run(same, () => this.#showPin());
+    login.costly = costly;
+    if (error) throw error as Error;
   }
 
   /** What the token says of itself, unless nobody must log in now. */
@@ -116,28 +120,35 @@ export class Token {
     return info.loginRequired && !info.loggedIn ? info : undefined;
   }
 
-  async #showPin(login: Login): Promise<void> {
-    const { uri, host, stateDirectory } = this.#options;
-    const info = await this.#needsLogin();
-    if (!info) return;
-    const signal = AbortSignal.timeout(2 * LOGIN_TIMEOUT_MS);
-    const pin = await readPin(uri.pinSource, process.env);
-    login.costly = true;
+  /** Never rejects: whoever waits for it wants to know how far it got. */
+  async #showPin(): Promise<LoginAttempt> {
+    let pin: SecretBytes | undefined;
     try {
-      const ledger = new PinLedger(stateDirectory, info);
-      await ledger.attempt(pin, info, async () => {
-        this.logins++;
-        const build = (channel: SealedChannel) => ({ op: 'login', token: uri.token, pin: channel.seal(pin) }) as const;
-        try {
-          const asked = await host.call(build, { owner: this, signal, timeoutMs: LOGIN_TIMEOUT_MS, once: true });
-          return asked ? 'ok' : 'already';
-        } catch (error) {
-          return loginOutcome(error);
-        }
-      });
+      const info = await this.#needsLogin();
+      if (!info) return { costly: false };
+      pin = await readPin(this.#options.uri.pinSource, process.env);
+      await this.#tryPin(pin, info);
+      return { costly: true };
+    } catch (error) {
+      return { costly: pin !== undefined, error };
     } finally {
-      pin.wipe();
+      pin?.wipe();
     }
+  }
+
+  async #tryPin(pin: SecretBytes, info: TokenInfo): Promise<void> {
+    const { uri, host, stateDirectory } = this.#options;
+    const signal = AbortSignal.timeout(2 * LOGIN_TIMEOUT_MS);
+    await new PinLedger(stateDirectory, info).attempt(pin, info, async () => {
+      this.logins++;
+      const build = (channel: SealedChannel) => ({ op: 'login', token: uri.token, pin: channel.seal(pin) }) as const;
+      try {
+        const asked = await host.call(build, { owner: this, signal, timeoutMs: LOGIN_TIMEOUT_MS, once: true });
+        return asked ? 'ok' : 'already';
+      } catch (error) {
+        return loginOutcome(error);
+      }
+    });
   }
 }
 

@@ -116,7 +116,7 @@ function rsaOaep(hash: 'sha256' | 'sha1'): Mechanism {
     usages: ['CKA_DECRYPT'],
     wrap: (session, key, localKek) => wrapWithPublicKey(publicKeyOf(session, key), hash, localKek),
     unwrap(session, key, blob) {
-      const size = publicKeyOf(session, key).modulus.length;
+      const size = sizeOf(session, key);
       checkLength(blob, size);
       const { module, handle } = session;
       // Exactly the modulus' size: a token may fail for any other, with the operation left active.
@@ -132,6 +132,13 @@ function rsaOaep(hash: 'sha256' | 'sha1'): Mechanism {
       return secret;
     },
   };
+}
+
+/** Asked once for each handle, as the key's class is. */
+function sizeOf(session: Session, key: Handle): number {
+  const size = session.sizes.get(key) ?? stripLeadingZeros(bytesOf(session, key, pkcs11.CKA_MODULUS)).length;
+  session.sizes.set(key, size);
+  return size;
 }
 
 export function publicKeyOf(session: Session, key: Handle): { modulus: Buffer; exponent: Buffer } {

@@ -16,6 +16,8 @@ export class Session {
   readonly slot: Handle;
   readonly handle: Handle;
   readonly classes = new WeakMap<Handle, KeyClass>();
+  /** Of RSA keys, in bytes. */
+  readonly sizes = new WeakMap<Handle, number>();
   readonly #keys = new Map<string, Handle>();
 
   constructor(module: Pkcs11, slot: Handle, writable: boolean) {

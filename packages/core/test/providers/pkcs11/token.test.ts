@@ -11,8 +11,8 @@ import { rejectsWithCode, rememberSecret } from '../../../src/testing/index.ts';
 import type { FailureKind } from '../../../src/token-host/protocol.ts';
 import { KeyAgreement, SealedChannel } from '../../../src/token-host/sealed-channel.ts';
 import { TokenFailure } from '../../../src/token-host/token-host.ts';
-import type { CallOptions, TokenHost } from '../../../src/token-host/token-host.ts';
-import { Turns } from '../../../src/token-host/turns.ts';
+import type { CallOptions, LoginAttempt, TokenHost } from '../../../src/token-host/token-host.ts';
+import { SingleFlight } from '../../../src/single-flight.ts';
 import { newDirectory, writeWithMode } from '../../support/directories.ts';
 import { TOKEN } from '../../support/tokens.ts';
 
@@ -22,7 +22,7 @@ rememberSecret(Buffer.from(PIN));
 /** A token host of one process that answers at once, and can forget a login. */
 class FakeHost {
   generation = 1;
-  readonly logins = new Turns();
+  readonly logins = new SingleFlight<LoginAttempt>();
   loggedIn = false;
   /** What `token` says of it: behind the truth for who has asked just before somebody else logged in. */
   seenLoggedIn: boolean | undefined;
@@ -105,10 +105,20 @@ test('of instances that start at once one logs in, and the others find that out'
   const others = Array.from({ length: 20 }, openOther);
   await Promise.all([list(), ...others.map((other) => other.list())]);
   assert.is(host.counts.login, 1);
+  assert.is(host.counts.token, 22, 'each looks once, and the one who logs in once more');
   assert.is(
     others.reduce((sum, other) => sum + other.token.logins, token.logins),
     1,
   );
+});
+
+test('instances that start at once with a wrong PIN are all told of the one refusal', async () => {
+  const { host, list, openOther } = newToken();
+  host.failWith = 'pin-refused';
+  const lists = [list, ...Array.from({ length: 20 }, () => openOther().list)];
+  const told = await Promise.allSettled(lists.map((one) => one()));
+  for (const one of told) assert.match((one as PromiseRejectedResult).reason as string, /refused the PIN/);
+  assert.equal([host.counts.login, host.counts.token], [1, 22]);
 });
 
 test('a new process of the host is logged in to anew', async () => {

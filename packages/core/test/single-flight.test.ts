@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { SingleFlight } from '../../src/local-kek/single-flight.ts';
+import { SingleFlight } from '../src/single-flight.ts';
 
 test('all who ask for the same get the outcome of one operation', async () => {
   const flights = new SingleFlight<number>();
