@@ -61,6 +61,25 @@ test('a manifest whose writer died before it had stored the bytes is as if it we
   await source.close!();
 });
 
+test('old manifests that may not be deleted do not make a change fail that was made', async () => {
+  const name = newName();
+  const source = cloud.open(`barbican:${name}`);
+  let refused = 0;
+  cloud.barbican.fault = ({ method }) => {
+    if (method !== 'DELETE') return undefined;
+    refused++;
+    return { status: 403 };
+  };
+  const keyIds: string[] = [];
+  for (let change = 0; change < 8; change++) keyIds.push((await generateKey(source.admin!)).keyId);
+  assert.ok(refused > 0);
+  cloud.heal();
+  const keyset = await source.load(patient());
+  assert.equal(keyset.manifest.keys.map(({ id }) => id).sort(), keyIds.sort());
+  keyset.destroy();
+  await source.close!();
+});
+
 test("where the clocks of Barbican's hosts disagree, a manifest that would not be the newest is taken back", async () => {
   const name = newName();
   const source = cloud.open(`barbican:${name}`);
