@@ -94,7 +94,7 @@ export const FIGURES = {
 export type FigureId = keyof typeof FIGURES;
 
 /** Whether `value` meets `bound`. */
-export function meets({ better }: FigureTarget, value: number, bound: number): boolean {
+function meets({ better }: FigureTarget, value: number, bound: number): boolean {
   return better === 'lower' ? value <= bound : value >= bound;
 }
 

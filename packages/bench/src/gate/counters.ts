@@ -7,7 +7,7 @@ import type { CounterName } from './bounds.ts';
 export type Counted = Partial<Record<CounterName, number>>;
 
 const CALLS = 1_000;
-export const WRAPPED_KEYS = 40;
+const WRAPPED_KEYS = 40;
 
 /** What other replicas have sealed, each in turn: 1,000 requests over 40 wrapped keys. */
 export async function stormOn(remote: () => FaultInjectingRemoteKek | LocalRemote): Promise<DecryptRequest[]> {

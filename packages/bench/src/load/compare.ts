@@ -8,7 +8,8 @@ import type { Load, Sample, Side } from './samples.ts';
 export type Samples = readonly Sample[];
 
 /**
- * A B A B: loads each side in turn, as often as there are rounds.
+ * A B A B: loads each side in turn, as often as there are rounds. What comes before them, once for each side, does not count:
+ * a process that has just started runs code that is not compiled yet.
  *
  * @param what - what the measurements are called
  * @returns the samples of each side, in their order
@@ -19,6 +20,7 @@ export async function compare<Sides extends readonly Side[]>(
   sides: Sides,
   load: Load,
 ): Promise<{ [Index in keyof Sides]: Samples }> {
+  for (const side of sides) await sample(side, load);
   const samples = sides.map((): Sample[] => []);
   for (let round = 0; round < durations.rounds; round++) {
     for (const [index, side] of sides.entries()) samples[index]!.push(await sample(side, load));

@@ -1,4 +1,4 @@
-/** How long things are measured; the sums keep a scenario under a minute. */
+/** How long things are measured; the sums keep most scenarios under a minute. */
 export const durations = {
   /** A server is loaded before each sample, so that what is compiled and pooled is. */
   warmUpSeconds: 0.5,

@@ -10,7 +10,7 @@ export interface Requests {
 }
 
 /** Distinct ciphertexts in a load: no cache of answers can help. */
-export const DISTINCT = 1_000;
+const DISTINCT = 1_000;
 
 /** What kube-apiserver encrypts: a seed (v2) or a key (v1). */
 const PLAINTEXT_BYTES = 32;

@@ -15,7 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** What one run of a case goes through: many different ones, as in a storm. */
 export const MESSAGES = 256;
 /** What kube-apiserver sends: a DEK or a DEK seed. */
-export const SEED_BYTES = 32;
+const SEED_BYTES = 32;
 
 /** A call that nobody gives up. */
 export const patient: CallContext = { signal: new AbortController().signal };

@@ -150,6 +150,6 @@ function round(value: number): number {
   return Math.round(value * 10) / 10;
 }
 
-export function escape(text: string): string {
+function escape(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 }

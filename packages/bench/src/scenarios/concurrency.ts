@@ -26,6 +26,8 @@ export const concurrency: Scenario = {
     }
     const sides: Side[] = [];
     for (const server of servers) sides.push({ server, requests: await decryptRequests(server.socket) });
+    // Else one in flight, which comes first, would meet code that is not compiled yet.
+    for (const side of sides) await sample(side, { inFlight: 100 });
     const points = sides.map((): [number, number][] => []);
     const load = { seconds: durations.pointSeconds, warmUpSeconds: durations.pointSeconds / 2 };
     for (const inFlight of IN_FLIGHT) {

@@ -11,6 +11,9 @@ const RATES = [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000];
 /** At which both are drawn. */
 const COMMON_RATE = 2_000;
 const ROUNDS = 2;
+const SECONDS = 5;
+/** Calls in a sample below which the slowest in a thousand are too few to speak of. */
+const ENOUGH_FOR_P999 = 10_000;
 /** Answers that come later than this are too late: the rate is more than a server sustains. */
 const SUSTAINED_P50_US = 100_000;
 /** May wait at a time; what waits longer has not been sent, but its time counts. */
@@ -40,10 +43,10 @@ export const latency: Scenario = {
       const samples = sides.map((): Sample[] => []);
       for (let round = 0; round < ROUNDS; round++) {
         for (const [index, side] of sides.entries()) {
-          samples[index]!.push(await sample(side, { inFlight: IN_FLIGHT, rate, warmUpSeconds: 0 }));
+          samples[index]!.push(await sample(side, { inFlight: IN_FLIGHT, rate, seconds: SECONDS, warmUpSeconds: 0 }));
         }
       }
-      sides.forEach(({ server }, index) => rows.push([rate, server.name, ...rowOf(samples[index]!)]));
+      sides.forEach(({ server }, index) => rows.push([rate, server.name, ...rowOf(samples[index]!, rate)]));
       if (rate === COMMON_RATE) report(record, sides, samples);
       if (samples[0]!.every(({ latencyUs }) => latencyUs.p50 > SUSTAINED_P50_US)) break;
     }
@@ -55,8 +58,12 @@ export const latency: Scenario = {
   },
 };
 
-function rowOf(samples: readonly Sample[]): number[] {
-  return PERCENTILES.map(([name]) => Math.round(median(samples.map(({ latencyUs }) => latencyUs[name]))));
+function rowOf(samples: readonly Sample[], rate: number): (number | string)[] {
+  return PERCENTILES.map(([name]) =>
+    name === 'p999' && rate * SECONDS < ENOUGH_FOR_P999
+      ? '–'
+      : Math.round(median(samples.map(({ latencyUs }) => latencyUs[name]))),
+  );
 }
 
 function report(record: Recorder, sides: readonly Side[], samples: readonly (readonly Sample[])[]): void {

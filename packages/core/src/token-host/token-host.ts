@@ -2,11 +2,13 @@ import { unlessAborted } from '../abort.ts';
 import { KmsError } from '../errors.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { BackOff } from './back-off.ts';
+import { TokenFailure } from './call.ts';
+import type { CallOptions, LoginAttempt } from './call.ts';
 import { CallsUnderWay } from './calls-under-way.ts';
 import { FailureStreak } from './failure-streak.ts';
 import { FairQueue } from './fair-queue.ts';
 import { HostProcess } from './host-process.ts';
-import type { Ask, Failure, OperationName, Operations, Reply } from './protocol.ts';
+import type { Ask, OperationName, Operations, Reply } from './protocol.ts';
 import type { SealedChannel } from './sealed-channel.ts';
 
 export interface TokenHostOptions {
@@ -32,39 +34,11 @@ export type TokenHostEvent =
 /** What a call carries over: its parts are sealed for the process that gets it, which may be the second. */
 type Build = (channel: SealedChannel) => Ask;
 
-export interface CallOptions {
-  /** Whose turn it takes. */
-  readonly owner: object;
-  readonly signal: AbortSignal;
-  /** ms after which this call counts as hung; where it may take longer than others do. */
-  readonly timeoutMs?: number;
-  /** Not done again when its process ends before the answer: a PIN must not be tried twice. */
-  readonly once?: boolean;
-}
-
 interface Call extends CallOptions {
   readonly build: Build;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: Error) => void;
   retried: boolean;
-}
-
-/** How an attempt to log in ended. */
-export interface LoginAttempt {
-  /** It got as far as the PIN, whose record is slow to look at on purpose. */
-  readonly costly: boolean;
-  readonly error?: unknown;
-}
-
-/** What the token host answered instead of a value. */
-export class TokenFailure extends Error {
-  override readonly name = 'TokenFailure';
-  readonly failure: Failure;
-
-  constructor(failure: Failure) {
-    super(failure.message);
-    this.failure = failure;
-  }
 }
 
 /** ms that the module may take to initialise. */

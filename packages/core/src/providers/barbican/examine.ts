@@ -39,7 +39,8 @@ export async function examineBarbican(
     const rules = accessRules.map(({ service, method, path }) => `${method} ${path} of ${service}`);
     remarks.push({ level: 'ok', text: `access rules allow: ${rules.join(', ')}` });
   }
-  if (mayDoAll(accessRules) && roles.some((role) => WRITERS.includes(role))) remarks.push(await roundTrip(client, signal));
+  if (mayDoAll(accessRules) && roles.some((role) => WRITERS.includes(role)))
+    remarks.push(await roundTrip(client, signal));
   return remarks;
 }
 
