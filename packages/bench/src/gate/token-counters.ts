@@ -35,7 +35,7 @@ export async function countTokenCalls(): Promise<Counted> {
     const { token_sessions_opened: sessions = 0, token_logins: logins = 0 } = service.describe().counters;
     const counted: Counted = {
       'token calls of 1,000 cold Decrypts, 40 wrapped keys': shim.calls('C_Decrypt'),
-      'looks at the key for 40 unwraps, 4 sessions': shim.calls('C_GetAttributeValue'),
+      'calls that look at the key for 40 unwraps, 4 sessions': shim.calls('C_GetAttributeValue'),
       'sessions opened on the token, 4 allowed': sessions,
       'logins on the token': logins,
     };

@@ -81,10 +81,16 @@ export class Sessions {
     }
   }
 
-  /** Runs `work` in a session that works, and does not run it again. */
+  /** Runs `work` in a session that works, and does not run it again; what is stuck in it does not meet the next either. */
   runOnce<T>(token: TokenSelector, work: (session: Session) => T): T {
+    const name = JSON.stringify(token);
     this.run(token, (session) => session.loggedIn);
-    return work(this.#session(JSON.stringify(token), token));
+    try {
+      return work(this.#session(name, token));
+    } catch (error) {
+      if (mayBeTheSession(error)) this.#tryToReplace(name, token);
+      throw error;
+    }
   }
 
   /** Runs `work` in a session of its own that may write to the token. */
