@@ -4,7 +4,7 @@ import { profiledLoads } from '../profile/loads.ts';
 import { profileTables } from '../profile/tables.ts';
 import type { Scenario } from '../scenario.ts';
 
-/** The third one, a token's, differs from the first by nothing that counts. */
+/** Those that figures are about; the token's is for `npm run profile`. */
 const loads = profiledLoads.slice(0, 2);
 
 export const profile: Scenario = {

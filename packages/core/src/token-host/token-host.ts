@@ -284,5 +284,6 @@ export class TokenHost {
   #stopWatch(): void {
     clearInterval(this.#watch);
     this.#watch = undefined;
+    this.#seemedHung = false;
   }
 }
