@@ -1,6 +1,6 @@
 // What a node's reboot is for a token: everything at once, and nothing cached.
 import assert from 'node:assert/strict';
-import { figure } from '@teapot-kms/test-parts';
+import { figure, until } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
 import { Rig, sealedKey, shimmedToken } from './support/rig.ts';
 
@@ -42,6 +42,33 @@ if (parts) {
         `${tookMs.toFixed(0)} ms; ${idealMs.toFixed(0)} ms is what the token takes`,
       );
       assert.ok(between < KEYS, `${String(between)} messages`);
+    }));
+
+  test('every session is used', () =>
+    Rig.started(rigOptions, async (rig) => {
+      shim.orders('latency C_Decrypt 100');
+      // The first call does not wait for all threads to load, and these may be among the first.
+      await until('each thread has a session', async () => {
+        await Promise.all(Array.from({ length: SESSIONS }, () => rig.opens(rig.cold())));
+        return rig.counter('token_sessions_opened') === SESSIONS;
+      });
+    }));
+
+  test('a thread has several quick calls before it, of slow ones two, or others would wait long for their turn', () =>
+    Rig.started({ ...rigOptions, settings: { sessions: 1 } }, async (rig) => {
+      /** How many of twelve that come at once are with the token host before it has answered any. */
+      const ahead = async (): Promise<number> => {
+        const before = rig.counter('token_host_calls');
+        const opened = Promise.all(Array.from({ length: 12 }, () => rig.opens(rig.cold())));
+        await new Promise<void>((resolve) => process.nextTick(resolve));
+        const sent = rig.counter('token_host_calls') - before;
+        await opened;
+        return sent;
+      };
+      assert.equal(await ahead(), 8);
+      shim.orders('latency C_Decrypt 100');
+      await ahead();
+      assert.equal(await ahead(), 2);
     }));
 
   test('a single unwrap waits for no batch', () =>

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { extname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import type { FromHost, Reply, Request, ToHost } from './protocol.ts';
+import type { FromHost, RepliesAbout, Reply, Request, ToHost } from './protocol.ts';
 import { KeyAgreement, SealedChannel } from './sealed-channel.ts';
 
 export interface HostProcessOptions {
@@ -12,7 +12,7 @@ export interface HostProcessOptions {
   readonly sessions: number;
   /** Variables of our environment that it must not get: one may hold a PIN. */
   readonly withheld: readonly string[];
-  readonly onReplies: (replies: readonly Reply[], sessionsOpened: number) => void;
+  readonly onReplies: (replies: readonly Reply[], about: RepliesAbout) => void;
   /** Comes exactly once. @param reason - for an operator; with the last lines that the module printed */
   readonly onEnd: (reason: string) => void;
 }
@@ -61,7 +61,7 @@ export class HostProcess {
     const { promise, resolve } = Promise.withResolvers<SealedChannel>();
     this.started = promise;
     this.#child.on('message', (message: FromHost) => {
-      if (message.type === 'replies') options.onReplies(message.replies, message.sessionsOpened);
+      if (message.type === 'replies') options.onReplies(message.replies, message.about);
       else if (message.type === 'thread') this.#threads++;
       else if (message.type === 'broken') this.kill(`the module cannot be used: ${message.message}`);
       else {

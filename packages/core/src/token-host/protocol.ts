@@ -94,6 +94,14 @@ export type Reply =
   | { readonly id: number; readonly value: unknown; readonly failure?: undefined }
   | { readonly id: number; readonly failure: Failure };
 
+/** What the token host tells of itself with its replies. */
+export interface RepliesAbout {
+  /** Since the last time. */
+  readonly sessionsOpened: number;
+  /** ms that one operation takes, as a running mean. */
+  readonly meanMs: number;
+}
+
 /** From the plugin to the token host. */
 export type ToHost =
   | { readonly type: 'start'; readonly modulePath: string; readonly sessions: number; readonly publicKey: Buffer }
@@ -106,4 +114,4 @@ export type FromHost =
   /** One thread more than the first has loaded. */
   | { readonly type: 'thread' }
   | { readonly type: 'broken'; readonly message: string }
-  | { readonly type: 'replies'; readonly replies: readonly Reply[]; readonly sessionsOpened: number };
+  | { readonly type: 'replies'; readonly replies: readonly Reply[]; readonly about: RepliesAbout };

@@ -8,7 +8,7 @@ import { CallsUnderWay } from './calls-under-way.ts';
 import { FailureStreak } from './failure-streak.ts';
 import { FairQueue } from './fair-queue.ts';
 import { HostProcess } from './host-process.ts';
-import type { Ask, OperationName, Operations, Reply } from './protocol.ts';
+import type { Ask, OperationName, Operations, RepliesAbout, Reply } from './protocol.ts';
 import type { SealedChannel } from './sealed-channel.ts';
 
 export interface TokenHostOptions {
@@ -46,6 +46,13 @@ const START_TIMEOUT_MS = 30_000;
 const WATCH_MS = 100;
 /** ms in which calls that are under way at the end should be answered. */
 const QUIET_MS = 150;
+/**
+ * Calls that the process has for each of its threads: enough for all to go on while this thread takes in a storm, but who
+ * comes next waits for them, so no more than are done in so many ms.
+ */
+const MIN_AHEAD = 2;
+const MAX_AHEAD = 8;
+const AHEAD_MS = 40;
 /** Calls wait for a restart that is at most so many ms away. */
 const WORTH_WAITING_MS = 1_000;
 
@@ -72,6 +79,7 @@ export class TokenHost {
   #watch: NodeJS.Timeout | undefined;
   #restart: NodeJS.Timeout | undefined;
   #flushing = false;
+  #ahead = MIN_AHEAD;
   #bornAt = 0;
   #streak = new FailureStreak();
   #lastEnd = '';
@@ -101,7 +109,7 @@ export class TokenHost {
       if (this.#closed) return reject(new KmsError('ERR_KMS_CLOSED', 'the token host was closed'));
       this.#queue.push(options.owner, { build: build as Build, ...options, resolve, reject, retried: false });
       // Together with what is asked in the same turn, or at once when there is enough for all threads.
-      if (this.#queue.length + this.#underWay.size === 2 * this.#options.sessions) this.#flush();
+      if (this.#queue.length + this.#underWay.size === this.#most) this.#flush();
       else this.#flushSoon();
     });
     return unlessAborted(answer, options.signal) as Promise<Operations[Name]['answer']>;
@@ -135,16 +143,18 @@ export class TokenHost {
     });
   }
 
+  get #most(): number {
+    return this.#options.sessions * this.#ahead;
+  }
+
   #flush(): void {
     if (this.#queue.length === 0 || this.#closed) return;
     if (!this.#process) return this.#startOrRefuse();
     if (!this.#channel) return;
-    const { sessions } = this.#options;
-    // Twice as many as can be worked on: a thread that is done finds its next call there already. Refilled a quarter at
-    // a time, so that under load a message carries several.
-    if (this.#underWay.size > sessions * 1.5) return;
+    // Not one by one: under load a message carries several.
+    if (this.#underWay.size > this.#most - this.#options.sessions / 2) return;
     const requests = [];
-    while (this.#underWay.size < sessions * 2) {
+    while (this.#underWay.size < this.#most) {
       const call = this.#queue.shift();
       if (!call) break;
       // Who does not wait any more costs the token nothing.
@@ -189,7 +199,7 @@ export class TokenHost {
         modulePath,
         sessions,
         withheld,
-        onReplies: (replies, sessionsOpened) => this.#answered(replies, sessionsOpened),
+        onReplies: (replies, about) => this.#answered(replies, about),
         onEnd: (reason) => this.#ended(reason),
       });
     } catch (error) {
@@ -209,7 +219,8 @@ export class TokenHost {
     });
   }
 
-  #answered(replies: readonly Reply[], sessionsOpened: number): void {
+  #answered(replies: readonly Reply[], { sessionsOpened, meanMs }: RepliesAbout): void {
+    this.#ahead = Math.max(MIN_AHEAD, Math.min(MAX_AHEAD, Math.floor(AHEAD_MS / meanMs)));
     this.counters.token_host_messages++;
     this.counters.token_sessions_opened += sessionsOpened;
     let last = '';

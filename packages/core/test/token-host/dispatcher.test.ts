@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Dispatcher } from '../../src/token-host/child/dispatcher.ts';
 import type { Done } from '../../src/token-host/child/worker.ts';
-import type { Reply, Request } from '../../src/token-host/protocol.ts';
+import type { RepliesAbout, Reply, Request } from '../../src/token-host/protocol.ts';
 
 interface Batch {
   readonly requests: readonly Request[];
@@ -15,7 +15,7 @@ interface Batch {
 /** A dispatcher over threads whose work ends when the test says so. */
 function dispatcherWith(threads: number) {
   const batches: Batch[] = [];
-  const messages: { replies: readonly Reply[]; sessionsOpened: number }[] = [];
+  const messages: ({ replies: readonly Reply[] } & RepliesAbout)[] = [];
   const dispatcher = new Dispatcher({
     run: (requests) => {
       const { promise, resolve, reject } = Promise.withResolvers<Done>();
@@ -26,7 +26,7 @@ function dispatcherWith(threads: number) {
       batches.push({ requests, finish, fail: reject });
       return promise;
     },
-    onReplies: (replies, sessionsOpened) => messages.push({ replies, sessionsOpened }),
+    onReplies: (replies, about) => messages.push({ replies, ...about }),
   });
   for (let thread = 0; thread < threads; thread++) dispatcher.addThread();
   return { dispatcher, batches, messages };
@@ -123,6 +123,18 @@ test('replies of one turn of the event loop go in one message, with the sessions
     messages.slice(1).map(({ replies, sessionsOpened }) => [idsOf(replies), sessionsOpened]),
     [[[asked[1]!.id], 0]],
   );
+});
+
+test('replies say how long an operation takes by now', async () => {
+  const { dispatcher, batches, messages } = dispatcherWith(1);
+  dispatcher.add(requests(2));
+  for (const batch of [0, 1]) {
+    batches[batch]!.finish(400);
+    await turn();
+    await turn();
+  }
+  const [first, second] = messages.map(({ meanMs }) => meanMs);
+  assert.ok(1 < first! && first! < second! && second! < 400, `${String(first)} ms, ${String(second)} ms`);
 });
 
 test('a thread that dies answers for its requests, and the others go on', async () => {

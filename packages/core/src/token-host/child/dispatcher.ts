@@ -1,10 +1,10 @@
-import type { Reply, Request } from '../protocol.ts';
+import type { RepliesAbout, Reply, Request } from '../protocol.ts';
 import type { Done } from './worker.ts';
 
 export interface DispatcherOptions {
   readonly run: (requests: readonly Request[]) => Promise<Done>;
   /** Gets the replies that are there at the end of a turn of the event loop, or that were gathered while all threads are busy. */
-  readonly onReplies: (replies: readonly Reply[], sessionsOpened: number) => void;
+  readonly onReplies: (replies: readonly Reply[], about: RepliesAbout) => void;
 }
 
 /** A thread is given what it can do in about so many ms: a fast token must not wait for messages between threads. */
@@ -81,7 +81,7 @@ export class Dispatcher {
     if (this.#replies.length === 0) return;
     const replies = this.#replies;
     this.#replies = [];
-    this.#options.onReplies(replies, this.#sessionsOpened);
+    this.#options.onReplies(replies, { sessionsOpened: this.#sessionsOpened, meanMs: this.#meanMs });
     this.#sessionsOpened = 0;
   }
 }

@@ -49,13 +49,14 @@ async function start({ modulePath, sessions, publicKey }: Extract<ToHost, { type
     const running = pool;
     dispatcher = new Dispatcher({
       run: (requests) => running.run(requests),
-      onReplies: (replies, sessionsOpened) => send({ type: 'replies', replies, sessionsOpened }),
+      onReplies: (replies, about) => send({ type: 'replies', replies, about }),
     });
     await untilReady(ready, 1);
     dispatcher.addThread();
     send({ type: 'started', publicKey: agreement.publicKey });
-    // A task for each makes the pool start the others. Only those that have loaded count: what waits for one does not hang.
-    for (let thread = 2; thread <= sessions; thread++) void running.run([]);
+    // A task for each, and one that the first takes, makes the pool start the others. Only those that have loaded count: what
+    // waits for one does not hang.
+    for (let thread = 1; thread <= sessions; thread++) void running.run([]);
     for (let thread = 2; thread <= sessions; thread++) {
       await untilReady(ready, thread);
       dispatcher.addThread();
