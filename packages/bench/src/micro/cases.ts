@@ -120,7 +120,7 @@ async function lookUpCases(): Promise<{ readonly map: Case; readonly comparisons
       lookUps('map again', keys, (key) => map.get(key)),
       lookUps('KekCache.get', keys, (key) => cache.get(key)),
       lookUps('Keyset.find of 16', ids, (id) => keyset.find(id)),
-      lookUps('Unwrapper.cached', envelopes, (envelope) => unwrapper.cached(envelope, contextId)),
+      lookUps('Unwrapper.cached', envelopes, (one) => unwrapper.cached(unwrapper.nameOf(one), one, contextId)),
     ],
   };
 }

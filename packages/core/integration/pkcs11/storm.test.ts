@@ -57,10 +57,10 @@ if (parts) {
 
   test('a thread has several quick calls before it, of slow ones two, or others would wait long for their turn', () =>
     Rig.started({ ...rigOptions, settings: { sessions: 1 } }, async (rig) => {
-      /** How many of twelve that come at once are with the token host before it has answered any. */
+      /** How many of twenty that come at once are with the token host before it has answered any. */
       const ahead = async (): Promise<number> => {
         const before = rig.counter('token_host_calls');
-        const opened = Promise.all(Array.from({ length: 12 }, () => rig.opens(rig.cold())));
+        const opened = Promise.all(Array.from({ length: 20 }, () => rig.opens(rig.cold())));
         await new Promise<void>((resolve) => process.nextTick(resolve));
         const sent = rig.counter('token_host_calls') - before;
         await opened;
@@ -68,7 +68,7 @@ if (parts) {
       };
       // A login is slow, and counts for a while.
       for (let i = 0; i < 40; i++) await rig.opens(rig.cold());
-      assert.equal(await ahead(), 8);
+      assert.equal(await ahead(), 16);
       shim.orders('latency C_Decrypt 100');
       await ahead();
       assert.equal(await ahead(), 2);

@@ -140,8 +140,9 @@ export class LocalKekService implements KmsService {
     if (envelope.wrapped.length === 0) {
       throw new KmsError('ERR_KMS_AUTHENTICATION_FAILED', 'the envelope carries no wrapped local KEK');
     }
-    const kek = this.#description && this.#unwrapper.cached(envelope, this.#description.contextId);
-    return kek ? this.#open(kek, envelope, context) : this.#unwrapAndOpen(envelope, context);
+    const name = this.#unwrapper.nameOf(envelope);
+    const kek = this.#description && this.#unwrapper.cached(name, envelope, this.#description.contextId);
+    return kek ? this.#open(kek, envelope, context) : this.#unwrapAndOpen(name, envelope, context);
   }
 
   status(): MaybePromise<StatusResult> {
@@ -186,13 +187,17 @@ export class LocalKekService implements KmsService {
     return this.#decrypts.addWith(envelope.keyId, this.#crypto.open(kek, envelope, context));
   }
 
-  async #unwrapAndOpen(envelope: Envelope, context: CallContext): Promise<Buffer> {
+  #unwrapAndOpen(name: string, envelope: Envelope, context: CallContext): Promise<Buffer> {
     const { signal } = context;
+    const unwrap = ({ contextId }: RemoteKekDescription) =>
+      unlessAborted(this.#unwrapper.unwrap(name, envelope, contextId), signal);
     // Nothing is awaited that is known: in a storm the first unwraps are under way before the last are asked for.
-    const description = this.#knownWith(envelope.keyId) ?? (await this.#describedWith(envelope.keyId, signal));
-    const kek = await unlessAborted(this.#unwrapper.unwrap(envelope, description.contextId), signal);
-    if (this.#closed) throw this.#notReady();
-    return this.#open(kek, envelope, context);
+    const description = this.#knownWith(envelope.keyId);
+    const kek = description ? unwrap(description) : this.#describedWith(envelope.keyId, signal).then(unwrap);
+    return kek.then((kek) => {
+      if (this.#closed) throw this.#notReady();
+      return this.#open(kek, envelope, context);
+    });
   }
 
   async #encryptDirect(plaintext: Uint8Array, context: EncryptContext): Promise<EncryptResult> {

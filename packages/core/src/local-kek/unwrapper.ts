@@ -29,23 +29,29 @@ export class Unwrapper {
   readonly #options: UnwrapperOptions;
   readonly #flights = new SingleFlight<OpeningKey>();
   readonly counters = { unwraps: 0, cache_hits: 0, coalesced_unwraps: 0, background_unwraps: 0, rejected: 0 };
+  #directUses = 0;
   #closed = false;
 
   constructor(options: UnwrapperOptions) {
     this.#options = options;
   }
 
+  /** By what the local KEK of an envelope is found in the cache or under way; made once for each call, it is no trifle. */
+  nameOf({ keyId, wrapped }: Envelope): string {
+    // In direct mode each use is an operation of its own, for the token's audit log.
+    return this.#options.direct ? `direct ${this.#directUses++}` : KekCache.keyOf(keyId, wrapped);
+  }
+
   /** The local KEK if it is in the cache; one beyond its soft age is unwrapped again behind the scenes. */
-  cached(envelope: Envelope, contextId: Buffer): OpeningKey | undefined {
+  cached(name: string, envelope: Envelope, contextId: Buffer): OpeningKey | undefined {
     if (this.#options.direct) return undefined;
-    const key = KekCache.keyOf(envelope.keyId, envelope.wrapped);
-    const found = this.#options.cache.get(key);
+    const found = this.#options.cache.get(name);
     if (!found) return undefined;
     this.counters.cache_hits++;
-    if (found.stale && !this.#flights.join(key) && this.#flights.size < this.#options.maxPending) {
+    if (found.stale && !this.#flights.join(name) && this.#flights.size < this.#options.maxPending) {
       this.counters.background_unwraps++;
       // Its failure is no news: the probe tells how the token is, and the entry stays good until its hard age.
-      this.#flights.run(key, () => this.#unwrap(key, envelope, contextId)).catch(() => undefined);
+      this.#flights.run(name, () => this.#unwrap(name, envelope, contextId)).catch(() => undefined);
     }
     return found.kek;
   }
@@ -53,11 +59,8 @@ export class Unwrapper {
   /**
    * @throws {@link KmsError} what the token answers; `ERR_KMS_OVERLOADED` when too many distinct keys wait for it
    */
-  unwrap(envelope: Envelope, contextId: Buffer): Promise<OpeningKey> {
-    // In direct mode each use is an operation of its own, for the token's audit log.
-    const { direct } = this.#options;
-    const key = direct ? `direct ${this.counters.unwraps}` : KekCache.keyOf(envelope.keyId, envelope.wrapped);
-    const underWay = this.#flights.join(key);
+  unwrap(name: string, envelope: Envelope, contextId: Buffer): Promise<OpeningKey> {
+    const underWay = this.#flights.join(name);
     if (underWay) {
       this.counters.coalesced_unwraps++;
       return underWay;
@@ -66,7 +69,7 @@ export class Unwrapper {
       this.counters.rejected++;
       throw new KmsError('ERR_KMS_OVERLOADED', `${this.#options.maxPending} operations wait for the key store already`);
     }
-    return this.#flights.run(key, () => this.#unwrap(key, envelope, contextId));
+    return this.#flights.run(name, () => this.#unwrap(name, envelope, contextId));
   }
 
   /** What is still under way then is wiped as it arrives. */
@@ -74,7 +77,7 @@ export class Unwrapper {
     this.#closed = true;
   }
 
-  async #unwrap(key: string, envelope: Envelope, contextId: Buffer): Promise<OpeningKey> {
+  async #unwrap(name: string, envelope: Envelope, contextId: Buffer): Promise<OpeningKey> {
     this.counters.unwraps++;
     // The request's buffer may be reused or wiped when its caller gives up; the operation goes on.
     const { keyId } = envelope;
@@ -94,7 +97,7 @@ export class Unwrapper {
       }
       const kek = new EnvelopeKey({ key: bytes, keyId, contextId, wrapped });
       if (direct || this.#closed) setImmediate(() => kek.destroy());
-      else cache.set(key, kek);
+      else cache.set(name, kek);
       return kek;
     } finally {
       cancel();

@@ -51,8 +51,8 @@ const QUIET_MS = 150;
  * comes next waits for them, so no more than are done in so many ms.
  */
 const MIN_AHEAD = 2;
-const MAX_AHEAD = 8;
-const AHEAD_MS = 40;
+const MAX_AHEAD = 16;
+const AHEAD_MS = 80;
 /** Calls wait for a restart that is at most so many ms away. */
 const WORTH_WAITING_MS = 1_000;
 
