@@ -139,6 +139,8 @@ function spawnService(directory: string, name: 'keystone' | 'barbican', port: nu
   ];
   const gunicorn = ['--bind', `127.0.0.1:${port}`, '--worker-class', 'gthread', '--threads', '1'];
   gunicorn.push('--workers', String(workers));
+  // Else one of them may take all the connections that are kept alive, and the others have nothing to do.
+  if (workers > 1) gunicorn.push('--worker-connections', '12');
   const limits = ['--keep-alive', '75', '--graceful-timeout', '2', '--timeout', '120', '--worker-tmp-dir', directory];
   const application = ['--pythonpath', join(directory, name), `wsgi_${name}:application`];
   return new Daemon({

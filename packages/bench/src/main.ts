@@ -1,15 +1,3 @@
-/**
- * Measures the plugin and its peers side by side, and prints what it finds. Nothing here compares with fixed times: ratios within one
- * run count, absolute figures stand beside the machine that they were measured on.
- *
- * usage: npm run bench [-- [--write | --baseline] [--list] SCENARIO...]
- *   --write     keep the results in packages/bench/results, for BENCHMARKS.md (`npm run bench:report` renders it). Chosen scenarios
- *               take the place of their earlier selves in the newest results, if those are of this commit and this machine
- *   --baseline  keep the figures as those from before, for later runs to show beside theirs
- *   --list      name the scenarios
- *
- * A scenario that fails does not stop the others; the exit code is 1 then.
- */
 import { parseArgs } from 'node:util';
 import { goOfTeapotBench, missingTeapotBench } from './load/teapot-bench.ts';
 import { fingerprint, measuredCommit, sameMachine } from './machine.ts';
@@ -18,8 +6,21 @@ import { latestResults, merge, MergeError, readBaseline, writeBaseline, writeRes
 import type { Results } from './results.ts';
 import { scenarios } from './scenarios/index.ts';
 
+const USAGE = `Measures the plugin and its peers side by side, and prints what it finds. Nothing here compares with fixed times:
+ratios within one run count, absolute figures stand beside the machine that they were measured on.
+
+usage: npm run bench [-- [--write | --baseline] [--list] SCENARIO...]
+  --write     keep the results in packages/bench/results, for BENCHMARKS.md (\`npm run bench:report\` renders it). Chosen scenarios
+              take the place of their earlier selves in the newest results, if those are of this commit and this machine
+  --baseline  keep the figures as those from before, for later runs to show beside theirs
+  --list      name the scenarios
+  --help      this text
+
+A scenario that fails does not stop the others; the exit code is 1 then.`;
+
 const { values, positionals } = parseArgs({
   options: {
+    help: { type: 'boolean', default: false },
     write: { type: 'boolean', default: false },
     baseline: { type: 'boolean', default: false },
     list: { type: 'boolean', default: false },
@@ -27,7 +28,8 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 });
 
-if (values.list) {
+if (values.help) console.log(USAGE);
+else if (values.list) {
   for (const { name, about } of scenarios) console.log(`${name.padEnd(20)} ${about}`);
 } else await main();
 
