@@ -20,6 +20,8 @@ interface Entry {
 export class SharedResources {
   /** Told what happens to shared things: that concerns the process rather than one instance. */
   readonly report: (event: ResourceEvent) => void;
+  /** Variables of our environment that hold secrets: no process that is started gets any of them. */
+  readonly secretVariables = new Set<string>();
   readonly #entries = new Map<string, Entry>();
 
   constructor(report: (event: ResourceEvent) => void = () => undefined) {

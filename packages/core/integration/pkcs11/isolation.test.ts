@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { figure, until } from '@teapot-kms/test-parts';
-import type { Shim, Token } from '@teapot-kms/test-parts';
+import type { Shim, SoftHsm, Token } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
 import { KmsError } from '../../src/errors.ts';
 import { LocalKekService } from '../../src/local-kek/local-kek-service.ts';
@@ -88,7 +88,7 @@ if (parts) {
   // The same library, without the shim: a module of its own, so a host of its own.
   const well = { token: other, key: await sealedKey(other, 20) };
   registerHosts(shim, ill, well);
-  registerTenants(shim, ill);
+  registerTenants(softHsm, shim, ill);
 }
 
 function registerHosts(shim: Shim, ill: Place, well: Place): void {
@@ -137,7 +137,7 @@ function registerHosts(shim: Shim, ill: Place, well: Place): void {
   });
 }
 
-function registerTenants(shim: Shim, ill: Place): void {
+function registerTenants(softHsm: SoftHsm, shim: Shim, ill: Place): void {
   test('a thousand queued unwraps of one tenant do not keep another waiting', async () => {
     shim.clear();
     const key = await sealedKey(shim, 1_000);
@@ -176,6 +176,25 @@ function registerTenants(shim: Shim, ill: Place): void {
     assert.equal(unlucky.counter('token_host_starts'), 1);
     shim.clear();
     await Promise.all([unlucky.service.close(), quiet.service.close()]);
+  });
+
+  test('a key that is gone is looked for in one new process, however many miss it, and costs the others nothing more', async () => {
+    shim.clear();
+    const shared = new SharedResources();
+    const own = await sealedKey(shim, 1);
+    const quiet = new Instance(ill, shared, { probeIntervalMs: HOUR });
+    const robbed = Array.from({ length: 5 }, () => new Instance({ token: shim, key: own }, shared));
+    await Promise.all([quiet, ...robbed].map((one) => one.works()));
+    await softHsm.deleteObject(Buffer.from(own.keyId).toString('hex'));
+    for (const { service } of robbed) {
+      const gone = () => service.describe().warnings.some((warning) => warning.startsWith('ERR_KMS_KEY_GONE'));
+      await until('it is missed', gone, { everyMs: 20 });
+    }
+    await pause(1_000);
+    assert.equal(quiet.counter('token_host_starts'), 2);
+    await quiet.opens(ill.key.envelopes[2]!);
+    assert.equal(quiet.failures, 0);
+    await Promise.all([quiet, ...robbed].map(({ service }) => service.close()));
   });
 
   test('a module that fails for all who use it is started again', async () => {

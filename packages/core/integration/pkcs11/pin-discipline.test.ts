@@ -9,6 +9,10 @@ import { test } from 'uvu';
 import type { Pkcs11Kek } from '../../src/providers/pkcs11/pkcs11-kek.ts';
 import { SharedResources } from '../../src/shared-resources.ts';
 import { rejectsWithCode } from '../../src/testing/index.ts';
+import { TokenOperations } from '../../src/token-host/child/operations.ts';
+import { pkcs11 } from '../../src/token-host/child/pkcs11.ts';
+import type { Pkcs11 } from '../../src/token-host/child/pkcs11.ts';
+import { KeyAgreement, SealedChannel } from '../../src/token-host/sealed-channel.ts';
 import { CKR, sealedKey, shimmedToken } from './support/rig.ts';
 import type { SealedKey } from './support/rig.ts';
 import { newDirectory, openKek, patient } from './support/tokens.ts';
@@ -131,6 +135,21 @@ if (parts) {
     shim.clear();
     await host.run(2, works);
     assert.equal(shim.calls('C_Login'), 3);
+  });
+
+  test('a login that fails before the token is shown the PIN says so', () => {
+    const closed = {
+      C_GetSlotList: () => [Buffer.alloc(8)],
+      C_GetTokenInfo: () => ({ label: 'ours', manufacturerID: '', serialNumber: '', model: '', flags: 0 }),
+      C_OpenSession: () => {
+        throw new pkcs11.Pkcs11Error('CKR_SESSION_COUNT', 0xb1, 'C_OpenSession');
+      },
+    } as unknown as Pkcs11;
+    const agreement = new KeyAgreement();
+    const channel = new SealedChannel(agreement.agree(agreement.publicKey), 'host');
+    const operations = new TokenOperations(closed, channel, 1_000);
+    const login = () => operations.perform({ op: 'login', token: { label: 'ours' }, pin: Buffer.alloc(1) });
+    assert.throws(login, { kind: 'not-begun', message: 'CKR_SESSION_COUNT in C_OpenSession' });
   });
 
   test('a wrong PIN that comes when another instance has just logged in costs no try, and does not pass for good', async () => {

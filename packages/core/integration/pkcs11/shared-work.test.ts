@@ -65,7 +65,35 @@ else {
     token.orders('latency C_Decrypt 250');
     token.resetCounters();
     await rejectsWithCode(() => kek.unwrap(primary, wrapped, patient()), 'ERR_KMS_UNWRAP_FAILED');
-    assert.equal([token.calls('C_Decrypt'), kek.counters()['token_host_starts']], [4, 1]);
+    assert.equal([token.calls('C_Decrypt'), kek.counters()['token_host_starts']], [3, 1]);
+    token.clear();
+    await kek.close();
+  });
+
+  test('so are those where a call may take less time', async () => {
+    const settings = { sessions: 1, callTimeout: '600ms' };
+    const kek = await newKek({ token, directory: newDirectory(), label: 'hasty', settings });
+    const { primary } = await kek.describe(patient());
+    const wrapped = await kek.wrap(primary, new SecretBytes(randomBytes(32)), patient());
+    wrapped.writeUInt8(wrapped.at(-1)! ^ 1, wrapped.length - 1);
+    token.orders('latency C_Decrypt 150');
+    await rejectsWithCode(() => kek.unwrap(primary, wrapped, patient()), 'ERR_KMS_UNWRAP_FAILED');
+    assert.is(kek.counters()['token_host_starts'], 1);
+    token.clear();
+    await kek.close();
+  });
+
+  test('slow calls that come after many quick ones, and so together, are not taken for one that hangs', async () => {
+    const settings = { sessions: 1, callTimeout: '500ms' };
+    const kek = await newKek({ token, directory: newDirectory(), label: 'uneven', settings });
+    const { primary } = await kek.describe(patient());
+    const wrapped = await kek.wrap(primary, new SecretBytes(randomBytes(32)), patient());
+    const unwraps = (count: number) =>
+      Promise.all(Array.from({ length: count }, () => kek.unwrap(primary, wrapped, patient())));
+    await unwraps(200);
+    token.orders('latency C_Decrypt 120');
+    await unwraps(16);
+    assert.is(kek.counters()['token_host_starts'], 1);
     token.clear();
     await kek.close();
   });
@@ -102,20 +130,23 @@ else {
     await kek.close();
   });
 
-  test('the token host does not get the variable that holds the PIN, and gets all others', async () => {
+  test('the token host gets no variable that holds a PIN, its own or another’s, and gets all others', async () => {
     process.env['TEAPOT_TEST_PIN'] = token.pin;
+    process.env['TEAPOT_OTHER_PIN'] = 'of another';
     const { shared, reports } = collectReports();
     const settings = { keyset: join(newDirectory(), 'keyset'), stateDirectory: newDirectory(), sessions: 1 };
     const uri = uriOf(token, 'env').replace(/pin-source=.*/, 'pin-source=env:TEAPOT_TEST_PIN');
-    const kek = pkcs11Provider.open(uri, pkcs11Provider.settings.parse(settings), shared);
+    const open = (one: string) => pkcs11Provider.open(one, pkcs11Provider.settings.parse(settings), shared);
+    const [kek, other] = [open(uri), open(uri.replace('TEST_PIN', 'OTHER_PIN'))];
     await generateKey(kek.admin);
     const [started] = reports;
     assert.ok(started?.type === 'token-host-started');
     const environment = readFileSync(`/proc/${String(started.pid)}/environ`, 'utf8').split('\0');
-    assert.not(environment.some((line) => line.startsWith('TEAPOT_TEST_PIN=')));
+    assert.not(environment.some((line) => /^TEAPOT_(TEST|OTHER)_PIN=/.test(line)));
     assert.ok(environment.some((line) => line.startsWith('TEAPOT_SHIM_MODULE=')));
-    await kek.close();
+    await Promise.all([kek.close(), other.close()]);
     delete process.env['TEAPOT_TEST_PIN'];
+    delete process.env['TEAPOT_OTHER_PIN'];
   });
 }
 

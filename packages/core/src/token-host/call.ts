@@ -1,3 +1,4 @@
+import { KmsError } from '../errors.ts';
 import type { Failure } from './protocol.ts';
 
 /** How a call of the token host is made. */
@@ -10,6 +11,9 @@ export interface CallOptions {
   /** Not done again when its process ends before the answer: a PIN must not be tried twice. */
   readonly once?: boolean;
 }
+
+/** No process has begun what was asked: a PIN was not shown to the token, for one. */
+export class NotBegun extends KmsError {}
 
 /** How an attempt to log in ended. */
 export interface LoginAttempt {

@@ -16,6 +16,7 @@ export class CallsUnderWay<C extends Timed> {
   readonly #callTimeoutMs: number;
   readonly #sent = new Map<number, Sent<C>>();
   #nextId = 1;
+  #seemedHung = false;
 
   /** @param callTimeoutMs - ms that a call may take which says nothing else */
   constructor(callTimeoutMs: number) {
@@ -37,7 +38,16 @@ export class CallsUnderWay<C extends Timed> {
   take(id: number): { readonly call: C; readonly op: OperationName } | undefined {
     const sent = this.#sent.get(id);
     this.#sent.delete(id);
+    if (this.#sent.size === 0) this.#seemedHung = false;
     return sent;
+  }
+
+  /** Nobody has begun these after all. */
+  putBack(ids: readonly number[]): void {
+    for (const id of ids) {
+      const sent = this.#sent.get(id);
+      if (sent) sent.deadline = undefined;
+    }
   }
 
   get calls(): C[] {
@@ -47,20 +57,29 @@ export class CallsUnderWay<C extends Timed> {
   takeAll(): C[] {
     const { calls } = this;
     this.#sent.clear();
+    this.#seemedHung = false;
     return calls;
   }
 
   /** Threads take calls in order: only so many of the oldest are under way, and the wait of the others is no hang. */
-  startClocks(threads: number | undefined): void {
+  startClocks(threads: number): void {
     const now = performance.now();
-    for (const sent of [...this.#sent.values()].slice(0, threads)) {
+    let left = threads;
+    for (const sent of this.#sent.values()) {
+      if (left-- === 0) break;
       sent.deadline ??= now + (sent.call.timeoutMs ?? this.#callTimeoutMs);
     }
   }
 
-  /** Whether one takes longer than it may. */
-  get hung(): boolean {
+  /**
+   * Whether one takes longer than it may, and did at the last look: where its process stood still too, the answer will be
+   * there in a moment.
+   */
+  hung(): boolean {
     const now = performance.now();
-    return [...this.#sent.values()].some(({ deadline }) => deadline !== undefined && deadline < now);
+    const hung = [...this.#sent.values()].some(({ deadline }) => deadline !== undefined && deadline < now);
+    const confirmed = hung && this.#seemedHung;
+    this.#seemedHung = hung;
+    return confirmed;
   }
 }

@@ -10,8 +10,10 @@ import { KeyAgreement, SealedChannel } from './sealed-channel.ts';
 export interface HostProcessOptions {
   readonly modulePath: string;
   readonly sessions: number;
+  /** See {@link TokenHostOptions.callTimeoutMs}. */
+  readonly callTimeoutMs: number;
   /** Variables of our environment that it must not get: one may hold a PIN. */
-  readonly withheld: readonly string[];
+  readonly withheld?: ReadonlySet<string> | undefined;
   readonly onReplies: (replies: readonly Reply[], about: RepliesAbout) => void;
   /** Comes exactly once. @param reason - for an operator; with the last lines that the module printed */
   readonly onEnd: (reason: string) => void;
@@ -47,7 +49,7 @@ export class HostProcess {
     const command = existsSync('/bin/sh')
       ? ['/bin/sh', ...WITHOUT_CORE, process.execPath, ...args]
       : [process.execPath, ...args];
-    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !options.withheld.includes(name)));
+    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !options.withheld?.has(name)));
     this.#child = spawn(command[0]!, command.slice(1), {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       serialization: 'advanced',
@@ -78,8 +80,8 @@ export class HostProcess {
       this.#child.once('error', (error) => end(error.message));
       this.#child.once('exit', (code, signal) => end(signal ? `by ${signal}` : `with code ${String(code)}`));
     });
-    const { modulePath, sessions } = options;
-    this.#send({ type: 'start', modulePath, sessions, publicKey: this.#agreement.publicKey });
+    const { modulePath, sessions, callTimeoutMs } = options;
+    this.#send({ type: 'start', modulePath, sessions, callTimeoutMs, publicKey: this.#agreement.publicKey });
   }
 
   /** Threads that take calls. */

@@ -24,7 +24,6 @@ export interface TokenInfo {
   readonly manufacturer: string;
   readonly serial: string;
   readonly model: string;
-  readonly loginRequired: boolean;
   /** CKF_USER_PIN_FINAL_TRY: one more wrong PIN locks the token. */
   readonly pinFinalTry: boolean;
   /** CKF_USER_PIN_LOCKED */
@@ -73,11 +72,20 @@ export type Ask<Name extends OperationName = OperationName> = {
  * - `forbidden`: the token does not let this key be used so
  * - `no-login`: somebody must log in first
  * - `pin-refused`, `pin-locked`: what came of a login
+ * - `not-begun`: a login that failed before the token was shown the PIN; trying again may help
  * - `unusable`: something that an operator must change; trying again cannot help
  * - `unavailable`: anything else; trying again may help
  */
 export type FailureKind =
-  'refused' | 'no-key' | 'forbidden' | 'no-login' | 'pin-refused' | 'pin-locked' | 'unusable' | 'unavailable';
+  | 'refused'
+  | 'no-key'
+  | 'forbidden'
+  | 'no-login'
+  | 'pin-refused'
+  | 'pin-locked'
+  | 'not-begun'
+  | 'unusable'
+  | 'unavailable';
 
 export interface Failure {
   readonly kind: FailureKind;
@@ -94,17 +102,24 @@ export type Reply =
   | { readonly id: number; readonly value: unknown; readonly failure?: undefined }
   | { readonly id: number; readonly failure: Failure };
 
-/** What the token host tells of itself with its replies. */
+/** What the token host tells of itself with its replies: since the last time. */
 export interface RepliesAbout {
-  /** Since the last time. */
   readonly sessionsOpened: number;
-  /** ms that one operation takes, as a running mean. */
-  readonly meanMs: number;
+  /** ms that a wrap or an unwrap takes, as a running mean; `undefined` before the first. */
+  readonly keyMs: number | undefined;
+  /** Requests that a thread was given and has not begun: they wait again. */
+  readonly putBack: readonly number[];
 }
 
 /** From the plugin to the token host. */
 export type ToHost =
-  | { readonly type: 'start'; readonly modulePath: string; readonly sessions: number; readonly publicKey: Buffer }
+  | {
+      readonly type: 'start';
+      readonly modulePath: string;
+      readonly sessions: number;
+      readonly callTimeoutMs: number;
+      readonly publicKey: Buffer;
+    }
   | { readonly type: 'requests'; readonly requests: readonly Request[] }
   | { readonly type: 'stop' };
 

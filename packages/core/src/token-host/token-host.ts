@@ -2,8 +2,9 @@ import { unlessAborted } from '../abort.ts';
 import { KmsError } from '../errors.ts';
 import { SingleFlight } from '../single-flight.ts';
 import { BackOff } from './back-off.ts';
-import { TokenFailure } from './call.ts';
+import { NotBegun, TokenFailure } from './call.ts';
 import type { CallOptions, LoginAttempt } from './call.ts';
+import { callsAhead } from './calls-ahead.ts';
 import { CallsUnderWay } from './calls-under-way.ts';
 import { FailureStreak } from './failure-streak.ts';
 import { FairQueue } from './fair-queue.ts';
@@ -18,7 +19,7 @@ export interface TokenHostOptions {
   /** ms after which a call of the module counts as hung. */
   readonly callTimeoutMs: number;
   /** See {@link HostProcessOptions.withheld}. */
-  readonly withheld?: readonly string[];
+  readonly withheld?: ReadonlySet<string>;
   readonly report?: (event: TokenHostEvent) => void;
 }
 
@@ -46,13 +47,6 @@ const START_TIMEOUT_MS = 30_000;
 const WATCH_MS = 100;
 /** ms in which calls that are under way at the end should be answered. */
 const QUIET_MS = 150;
-/**
- * Calls that the process has for each of its threads: enough for all to go on while this thread takes in a storm, but who
- * comes next waits for them, so no more than are done in so many ms.
- */
-const MIN_AHEAD = 2;
-const MAX_AHEAD = 16;
-const AHEAD_MS = 80;
 /** Calls wait for a restart that is at most so many ms away. */
 const WORTH_WAITING_MS = 1_000;
 
@@ -79,11 +73,11 @@ export class TokenHost {
   #watch: NodeJS.Timeout | undefined;
   #restart: NodeJS.Timeout | undefined;
   #flushing = false;
-  #ahead = MIN_AHEAD;
+  #ahead = callsAhead(undefined);
   #bornAt = 0;
-  #streak = new FailureStreak();
+  #streak = new FailureStreak(0);
   #lastEnd = '';
-  #seemedHung = false;
+  #renewed = false;
   #onQuiet: (() => void) | undefined;
   #closed = false;
 
@@ -115,9 +109,16 @@ export class TokenHost {
     return unlessAborted(answer, options.signal) as Promise<Operations[Name]['answer']>;
   }
 
-  /** Goes on in a new process: in some modules one sees only the keys that were there when it began. */
-  renew(reason: string): void {
-    this.#process?.kill(reason);
+  /**
+   * Goes on in a new process: in some modules one sees only the keys that were there when it began. Not while a PIN may be
+   * on its way to the token, as nobody would know what became of it.
+   * @param generation - the one that is not good enough; where there is a younger one nothing happens
+   */
+  renew(generation: number, reason: string): void {
+    if (this.generation !== generation || !this.#process) return;
+    if (this.logins.size > 0) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${reason} when no login is under way`);
+    this.#renewed = true;
+    this.#process.kill(reason);
   }
 
   /** Whoever made calls as `owner` makes no more. */
@@ -175,7 +176,7 @@ export class TokenHost {
     if (waitMs > WORTH_WAITING_MS) {
       const inSeconds = Math.ceil(waitMs / 1_000);
       return this.#rejectAll(
-        new KmsError('ERR_KMS_STORE_UNAVAILABLE', `the token host: ${this.#lastEnd}; started again in ${inSeconds} s`),
+        new NotBegun('ERR_KMS_STORE_UNAVAILABLE', `the token host: ${this.#lastEnd}; started again in ${inSeconds} s`),
       );
     }
     if (waitMs > 0) {
@@ -189,15 +190,16 @@ export class TokenHost {
   }
 
   #start(): void {
-    const { modulePath, sessions, withheld = [], report } = this.#options;
+    const { modulePath, sessions, callTimeoutMs, withheld, report } = this.#options;
     this.counters.token_host_starts++;
     this.#bornAt = performance.now();
-    this.#streak = new FailureStreak();
+    this.#streak = new FailureStreak(this.#bornAt);
     let host: HostProcess;
     try {
       host = new HostProcess({
         modulePath,
         sessions,
+        callTimeoutMs,
         withheld,
         onReplies: (replies, about) => this.#answered(replies, about),
         onEnd: (reason) => this.#ended(reason),
@@ -219,14 +221,15 @@ export class TokenHost {
     });
   }
 
-  #answered(replies: readonly Reply[], { sessionsOpened, meanMs }: RepliesAbout): void {
-    this.#ahead = Math.max(MIN_AHEAD, Math.min(MAX_AHEAD, Math.floor(AHEAD_MS / meanMs)));
+  #answered(replies: readonly Reply[], { sessionsOpened, keyMs, putBack }: RepliesAbout): void {
+    this.#ahead = callsAhead(keyMs);
     this.counters.token_host_messages++;
     this.counters.token_sessions_opened += sessionsOpened;
     let last = '';
     for (const reply of replies) {
       const sent = this.#underWay.take(reply.id);
-      if (sent && reply.failure?.kind === 'unavailable') this.#streak.note(sent.call.owner, false);
+      const kind = reply.failure?.kind;
+      if (sent && (kind === 'unavailable' || kind === 'not-begun')) this.#streak.note(sent.call.owner, false);
       // tpm2-pkcs11 goes on finding tokens and keys when its TPM is gone.
       else if (sent && sent.op !== 'token' && sent.op !== 'list') this.#streak.note(sent.call.owner, true);
       if (reply.failure) {
@@ -238,20 +241,16 @@ export class TokenHost {
       this.#stopWatch();
       this.#onQuiet?.();
     }
-    this.#underWay.startClocks(this.#process?.threads);
-    if (this.#streak.hopeless) this.#process?.kill(`the module fails again and again: ${last}`);
+    this.#underWay.putBack(putBack);
+    if (this.#process) this.#underWay.startClocks(this.#process.threads);
+    if (this.#streak.hopelessAt(performance.now())) this.#process?.kill(`the module fails again and again: ${last}`);
     this.#flushSoon();
   }
 
-  /**
-   * Only once what has come is read, and at the second look: where it was this process that stood still, or both, the answer
-   * is in the pipe, or will be in a moment.
-   */
+  /** Only once what has come is read: where it was this process that stood still, the answer is in the pipe. */
   #killIfHung(): void {
     setImmediate(() => {
-      const { hung } = this.#underWay;
-      if (hung && this.#seemedHung) this.#process?.kill('the module hung');
-      this.#seemedHung = hung;
+      if (this.#underWay.hung()) this.#process?.kill('the module hung');
     });
   }
 
@@ -260,7 +259,8 @@ export class TokenHost {
     this.#process = undefined;
     this.#channel = undefined;
     this.#stopWatch();
-    const restartInMs = this.#backOff.ended(performance.now(), this.#bornAt);
+    const restartInMs = this.#renewed ? 0 : this.#backOff.ended(performance.now(), this.#bornAt);
+    this.#renewed = false;
     this.#lastEnd = reason;
     if (!this.#closed) report?.({ type: 'token-host-ended', module: modulePath, reason, restartInMs });
     for (const call of this.#underWay.takeAll()) {
@@ -295,6 +295,5 @@ export class TokenHost {
   #stopWatch(): void {
     clearInterval(this.#watch);
     this.#watch = undefined;
-    this.#seemedHung = false;
   }
 }

@@ -7,8 +7,11 @@ import type { RepliesAbout, Reply, Request } from '../../src/token-host/protocol
 
 interface Batch {
   readonly requests: readonly Request[];
-  /** @param eachMs - what each of them is said to have taken */
-  readonly finish: (eachMs?: number, sessionsOpened?: number) => void;
+  /**
+   * @param eachMs - what each of them is said to have taken
+   * @param done - how many were begun; all where it is absent
+   */
+  readonly finish: (eachMs?: number, sessionsOpened?: number, done?: number) => void;
   readonly fail: (error: Error) => void;
 }
 
@@ -19,9 +22,11 @@ function dispatcherWith(threads: number) {
   const dispatcher = new Dispatcher({
     run: (requests) => {
       const { promise, resolve, reject } = Promise.withResolvers<Done>();
-      const finish = (eachMs = 10, sessionsOpened = 0) => {
-        const replies = requests.map(({ id }) => ({ id, value: id }));
-        resolve({ replies, tookMs: eachMs * requests.length, sessionsOpened });
+      const finish = (eachMs = 10, sessionsOpened = 0, done = requests.length) => {
+        const begun = requests.slice(0, done);
+        const replies = begun.map(({ id }) => ({ id, value: id }));
+        const keyMs = begun.filter(({ ask }) => ask.op === 'unwrap').map(() => eachMs);
+        resolve({ replies, tookMs: eachMs * done, keyMs, sessionsOpened });
       };
       batches.push({ requests, finish, fail: reject });
       return promise;
@@ -33,8 +38,9 @@ function dispatcherWith(threads: number) {
 }
 
 let lastId = 0;
-const requests = (count: number): Request[] =>
-  Array.from({ length: count }, () => ({ id: ++lastId, ask: { op: 'token', token: {} } }));
+const requests = (count: number, ask: Request['ask'] = { op: 'token', token: {} }): Request[] =>
+  Array.from({ length: count }, () => ({ id: ++lastId, ask }));
+const UNWRAP: Request['ask'] = { op: 'unwrap', token: {}, label: 'kek', keyId: 'key', wrapped: Buffer.alloc(1) };
 const idsOf = (list: readonly { readonly id: number }[]) => list.map(({ id }) => id);
 
 test('one request goes to a thread at once', () => {
@@ -125,16 +131,56 @@ test('replies of one turn of the event loop go in one message, with the sessions
   );
 });
 
-test('replies say how long an operation takes by now', async () => {
+test('replies say how long an unwrap takes by now, whatever else is quick or slow', async () => {
   const { dispatcher, batches, messages } = dispatcherWith(1);
-  dispatcher.add(requests(2));
-  for (const batch of [0, 1]) {
-    batches[batch]!.finish(400);
+  dispatcher.add([...requests(1), ...requests(2, UNWRAP), ...requests(1)]);
+  for (const [batch, ms] of [1, 400, 800, 9_000].entries()) {
+    batches[batch]!.finish(ms);
     await turn();
     await turn();
   }
-  const [first, second] = messages.map(({ meanMs }) => meanMs);
-  assert.ok(1 < first! && first! < second! && second! < 400, `${String(first)} ms, ${String(second)} ms`);
+  assert.equal(
+    messages.map(({ keyMs }) => keyMs),
+    [undefined, 400, 450, 450],
+  );
+});
+
+test('what a thread has not begun is the next that one gets, and the plugin is told', async () => {
+  const made = dispatcherWith(2);
+  const { dispatcher, batches, messages } = made;
+  await learnThatItIsFast(made);
+  const [before, told] = [batches.length, messages.length];
+  const asked = requests(9);
+  dispatcher.add(asked);
+  // Five for the first thread, which turn out to be slow, and four for the second.
+  batches[before]!.finish(100, 0, 2);
+  await turn();
+  assert.equal(idsOf(batches.at(-1)!.requests), [asked[2]!.id]);
+  await turn();
+  assert.equal(
+    messages.slice(told).map(({ replies, putBack }) => [idsOf(replies), putBack]),
+    [[idsOf(asked.slice(0, 2)), idsOf(asked.slice(2, 5))]],
+  );
+});
+
+test('a login goes to a thread alone: neither waits for the other', async () => {
+  const made = dispatcherWith(1);
+  await learnThatItIsFast(made);
+  const before = made.batches.length;
+  const [first, login, last] = [
+    requests(2),
+    requests(1, { op: 'login', token: {}, pin: Buffer.alloc(1) }),
+    requests(2),
+  ];
+  made.dispatcher.add([...first, ...login, ...last]);
+  for (let batch = 0; batch < 3; batch++) {
+    made.batches.at(-1)!.finish(0);
+    await turn();
+  }
+  assert.equal(
+    made.batches.slice(before).map((batch) => idsOf(batch.requests)),
+    [idsOf(first), idsOf(login), idsOf(last)],
+  );
 });
 
 test('a thread that dies answers for its requests, and the others go on', async () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { rejectsWithCode } from '../../src/testing/index.ts';
+import { NotBegun } from '../../src/token-host/call.ts';
 import { TokenHost } from '../../src/token-host/token-host.ts';
 
 const newHost = () => new TokenHost({ modulePath: '/no/such/module.so', sessions: 1, callTimeoutMs: 1_000 });
@@ -26,6 +27,14 @@ test('a closed host refuses, starts nothing, and may be closed twice', async () 
   await host.close();
   await rejectsWithCode(() => ask(host), 'ERR_KMS_CLOSED');
   assert.is(host.counters.token_host_starts, 0);
+});
+
+test('who waits while no process can be started again learns that nothing was begun', async () => {
+  const host = newHost();
+  const error = await rejectsWithCode(() => ask(host), 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.instance(error, NotBegun);
+  assert.match(error.message, /started again in \d+ s/);
+  await host.close();
 });
 
 test('who waits is told when the host is closed', async () => {

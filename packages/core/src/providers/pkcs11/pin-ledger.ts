@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { KmsError } from '../../errors.ts';
 import type { SecretBytes } from '../../secret-bytes.ts';
+import { NotBegun } from '../../token-host/call.ts';
 import type { TokenInfo } from '../../token-host/protocol.ts';
 import { DurableDirectory } from '../durable-directory.ts';
 import { withFileLock } from '../file-lock.ts';
@@ -92,8 +93,8 @@ export class PinLedger {
    *
    * @param pin - stays the caller's; neither kept nor wiped
    * @param flags - as the token tells them just now
-   * @param login - C_Login and nothing else. What can fail before the token sees the PIN belongs before this call: a login that throws counts as
-   * one that the token may have refused. Must end within two minutes.
+   * @param login - C_Login and nothing else. One that throws counts as one that the token may have refused, unless it throws
+   * {@link NotBegun}: the token has not seen the PIN. Must end within two minutes.
    * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` where the token refused the PIN, or it was not tried, with the reason and what to do;
    * what `login` throws
    */
@@ -129,11 +130,9 @@ export class PinLedger {
       at: now(),
     };
     await this.#write(record, [begun, ...others]);
-    const outcome = await this.#loggedIn(login);
-    if (outcome === 'already') {
-      await this.#write(record, record.pins).catch(() => undefined);
-      return;
-    }
+    const asBefore = () => this.#write(record, record.pins).catch(() => undefined);
+    const outcome = await this.#loggedIn(login, asBefore);
+    if (outcome === 'already') return asBefore();
     if (outcome === 'ok') {
       const good: Entry = { ...begun, outcome: 'good', attempts: 0, wasGood: true, at: now() };
       // A token has one PIN: another that was good is so no more. The login stands, whether or not this can be written.
@@ -147,10 +146,11 @@ export class PinLedger {
     throw error;
   }
 
-  async #loggedIn(login: () => Promise<LoginOutcome>): Promise<LoginOutcome> {
+  async #loggedIn(login: () => Promise<LoginOutcome>, asBefore: () => Promise<void>): Promise<LoginOutcome> {
     try {
       return await login();
     } catch (error) {
+      if (error instanceof NotBegun) await asBefore();
       throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', `the login to token ${this.#shown} had no answer`);
     }
   }

@@ -38,7 +38,8 @@ export class Pkcs11Kek implements RemoteKek {
   readonly #shared: SharedResources;
   readonly #keys = new Map<string, Promise<KeyInfo>>();
   readonly #budgets = new Map<string, Lease<WrapBudget>>();
-  #confirmedMissing: ReadonlySet<string> = new Set();
+  /** The youngest process of the token host that has shown a key, or that was there already when the key was first looked for. */
+  readonly #seenIn = new Map<string, number>();
   #lease: Lease<TokenHost> | undefined;
   #token: Token | undefined;
   #manifest: Manifest | undefined;
@@ -49,6 +50,8 @@ export class Pkcs11Kek implements RemoteKek {
     this.#uri = uri;
     this.#settings = settings;
     this.#shared = shared;
+    const variable = /^env:(.*)$/.exec(uri.pinSource)?.[1];
+    if (variable !== undefined) shared.secretVariables.add(variable);
     this.admin = new Pkcs11Admin(settings.keyset, this);
   }
 
@@ -159,9 +162,19 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   /** The ids of all keys in the token that have this label, in the keyset or not. */
-  listKeys(context: RemoteContext): Promise<readonly string[]> {
+  async listKeys(context: RemoteContext): Promise<readonly string[]> {
+    return (await this.#look(context)).found;
+  }
+
+  /** @returns what a logged-in search finds, and in which process of the token host */
+  async #look(context: RemoteContext): Promise<{ readonly found: readonly string[]; readonly generation: number }> {
     const { token, object: label, type } = this.#uri;
-    return this.token().call(() => ({ op: 'list', token, label, ...(type && { type }) }), context);
+    let generation = 0;
+    const found = await this.token().call(() => {
+      generation = this.#lease!.resource.generation;
+      return { op: 'list', token, label, ...(type && { type }) };
+    }, context);
+    return { found, generation };
   }
 
   /** @throws {@link KmsError} `ERR_KMS_CLOSED`, `ERR_KMS_STORE_UNAVAILABLE` where the module or the binding is missing */
@@ -171,10 +184,8 @@ export class Pkcs11Kek implements RemoteKek {
     if (!this.#lease) {
       checkBinding();
       const modulePath = findModule(this.#uri.module);
-      const variable = /^env:(.*)$/.exec(this.#uri.pinSource)?.[1];
-      const withheld = variable === undefined ? [] : [variable];
-      const { report } = this.#shared;
-      const name = ['pkcs11', modulePath, sessions, callTimeoutMs, ...withheld].join(' ');
+      const { report, secretVariables: withheld } = this.#shared;
+      const name = ['pkcs11', modulePath, sessions, callTimeoutMs].join(' ');
       this.#lease = this.#shared.acquire(
         name,
         () => new TokenHost({ modulePath, sessions, callTimeoutMs, withheld, report }),
@@ -186,21 +197,18 @@ export class Pkcs11Kek implements RemoteKek {
 
   /**
    * Which keys a logged-in search does not find. What has come since the module was initialised, some modules see only in
-   * a new process (tpm2-pkcs11), and some find nothing at all when their token was taken from under them (SoftHSM2); so
-   * nothing counts as missing before a new process has looked.
+   * a new process (tpm2-pkcs11), and some find nothing at all when their token was taken from under them (SoftHSM2); so a
+   * key is missing when a process does not show it that is younger than our knowledge of the key and never showed it.
    */
   async #missing(keyIds: readonly string[], context: RemoteContext): Promise<readonly string[]> {
-    const look = async () => {
-      const found = new Set(await this.listKeys(context));
-      return keyIds.filter((keyId) => !found.has(keyId));
-    };
-    let missing = await look();
-    if (missing.some((keyId) => !this.#confirmedMissing.has(keyId))) {
-      this.#lease?.resource.renew(`key ${missing.join(', ')} is looked for in a new process`);
-      missing = await look();
+    for (;;) {
+      const { found, generation } = await this.#look(context);
+      for (const id of keyIds) if (found.includes(id) || !this.#seenIn.has(id)) this.#seenIn.set(id, generation);
+      const missing = keyIds.filter((id) => !found.includes(id));
+      const doubtful = missing.filter((id) => this.#seenIn.get(id) === generation);
+      if (doubtful.length === 0) return missing;
+      this.#lease!.resource.renew(generation, `key ${doubtful.join(', ')} is looked for in a new process`);
     }
-    this.#confirmedMissing = new Set(missing);
-    return missing;
   }
 
   #place(keyId: string): KeyPlace {

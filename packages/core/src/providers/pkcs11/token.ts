@@ -4,7 +4,7 @@ import type { RemoteContext } from '../../local-kek/remote-kek.ts';
 import type { OperationName, Operations, TokenInfo } from '../../token-host/protocol.ts';
 import type { SecretBytes } from '../../secret-bytes.ts';
 import type { SealedChannel } from '../../token-host/sealed-channel.ts';
-import { TokenFailure } from '../../token-host/call.ts';
+import { NotBegun, TokenFailure } from '../../token-host/call.ts';
 import type { LoginAttempt } from '../../token-host/call.ts';
 import type { TokenHost } from '../../token-host/token-host.ts';
 import { PinLedger } from './pin-ledger.ts';
@@ -115,10 +115,13 @@ export class Token {
     if (error) throw error as Error;
   }
 
-  /** What the token says of itself, unless nobody must log in now. */
+  /**
+   * What the token says of itself, unless somebody has logged in. Whether it wants a login (CKF_LOGIN_REQUIRED) is not asked:
+   * private objects always do.
+   */
   async #needsLogin(): Promise<TokenInfo | undefined> {
     const info = await this.info({ signal: AbortSignal.timeout(2 * LOGIN_TIMEOUT_MS) });
-    return info.loginRequired && !info.loggedIn ? info : undefined;
+    return info.loggedIn ? undefined : info;
   }
 
   /** Never rejects: whoever waits for it wants to know how far it got. */
@@ -155,6 +158,7 @@ export class Token {
 
 function loginOutcome(error: unknown): LoginOutcome {
   const kind = error instanceof TokenFailure ? error.failure.kind : undefined;
+  if (kind === 'not-begun') throw new NotBegun('ERR_KMS_STORE_UNAVAILABLE', `the token: ${(error as Error).message}`);
   if (kind === 'pin-refused') return 'refused';
   if (kind === 'pin-locked') return 'locked';
   throw inOurTerms(error);
@@ -173,6 +177,7 @@ function inOurTerms(error: unknown): KmsError {
     case 'no-login':
     case 'pin-refused':
     case 'pin-locked':
+    case 'not-begun':
     case 'unusable':
     case 'unavailable':
       return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `the token: ${message}`);

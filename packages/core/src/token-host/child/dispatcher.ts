@@ -1,4 +1,4 @@
-import type { RepliesAbout, Reply, Request } from '../protocol.ts';
+import type { OperationName, RepliesAbout, Reply, Request } from '../protocol.ts';
 import type { Done } from './worker.ts';
 
 export interface DispatcherOptions {
@@ -10,6 +10,8 @@ export interface DispatcherOptions {
 /** A thread is given what it can do in about so many ms: a fast token must not wait for messages between threads. */
 const BATCH_MS = 1;
 const MAX_BATCH = 32;
+/** What may take much longer than a call usually does: it would keep the answers of others with it. */
+const ALONE: ReadonlySet<OperationName> = new Set(['login', 'generate']);
 /** ms for which replies are gathered while more requests wait here: their threads need no answer to go on. */
 const GATHER_MS = 1;
 
@@ -19,9 +21,12 @@ export class Dispatcher {
   readonly #queue: Request[] = [];
   #threads = 0;
   #free = 0;
-  /** ms that one operation takes, as a running mean. */
+  /** ms that one operation takes, whatever it is, as a running mean. */
   #meanMs = BATCH_MS;
+  /** See {@link RepliesAbout}. */
+  #keyMs: number | undefined;
   #replies: Reply[] = [];
+  #putBack: number[] = [];
   #sessionsOpened = 0;
   #gathering: NodeJS.Timeout | undefined;
 
@@ -45,15 +50,20 @@ export class Dispatcher {
     while (this.#free > 0 && this.#queue.length > 0) {
       const share = Math.ceil(this.#queue.length / this.#free);
       const size = Math.max(1, Math.min(share, MAX_BATCH, Math.floor(BATCH_MS / this.#meanMs)));
+      const alone = this.#queue.slice(0, size).findIndex(({ ask }) => ALONE.has(ask.op));
       this.#free--;
-      void this.#give(this.#queue.splice(0, size));
+      void this.#give(this.#queue.splice(0, alone < 0 ? size : Math.max(1, alone)));
     }
   }
 
   async #give(requests: Request[]): Promise<void> {
     try {
-      const { replies, tookMs, sessionsOpened } = await this.#options.run(requests);
-      this.#meanMs += (tookMs / requests.length - this.#meanMs) / 8;
+      const { replies, tookMs, keyMs, sessionsOpened } = await this.#options.run(requests);
+      this.#meanMs = towards(this.#meanMs, tookMs / replies.length);
+      for (const ms of keyMs) this.#keyMs = towards(this.#keyMs ?? ms, ms);
+      const left = requests.slice(replies.length);
+      this.#queue.unshift(...left);
+      this.#putBack.push(...left.map(({ id }) => id));
       this.#answer(replies, sessionsOpened);
     } catch (error) {
       const failure = { kind: 'unavailable', message: (error as Error).message } as const;
@@ -79,9 +89,12 @@ export class Dispatcher {
     clearTimeout(this.#gathering);
     this.#gathering = undefined;
     if (this.#replies.length === 0) return;
-    const replies = this.#replies;
+    const [replies, putBack, sessionsOpened] = [this.#replies, this.#putBack, this.#sessionsOpened];
     this.#replies = [];
-    this.#options.onReplies(replies, { sessionsOpened: this.#sessionsOpened, meanMs: this.#meanMs });
+    this.#putBack = [];
     this.#sessionsOpened = 0;
+    this.#options.onReplies(replies, { sessionsOpened, keyMs: this.#keyMs, putBack });
   }
 }
+
+const towards = (mean: number, ms: number): number => mean + (ms - mean) / 8;

@@ -28,14 +28,19 @@ function send(message: FromHost): void {
   if (process.connected) process.send!(message);
 }
 
-async function start({ modulePath, sessions, publicKey }: Extract<ToHost, { type: 'start' }>): Promise<void> {
+async function start({
+  modulePath,
+  sessions,
+  callTimeoutMs,
+  publicKey,
+}: Extract<ToHost, { type: 'start' }>): Promise<void> {
   try {
     // Here and not in the threads: two at once must not initialise it.
     module = loadModule(modulePath);
     const agreement = new KeyAgreement();
     const key = agreement.agree(publicKey);
     const ready = new Int32Array(new SharedArrayBuffer(4));
-    const workerData: WorkerData = { modulePath, channelKey: new Uint8Array(key.expose()), ready };
+    const workerData: WorkerData = { modulePath, callTimeoutMs, channelKey: new Uint8Array(key.expose()), ready };
     key.wipe();
     pool = new Piscina({
       filename: new URL(`./worker${extname(import.meta.url)}`, import.meta.url).href,

@@ -1,7 +1,7 @@
 import { KEY_BYTES, MAX_WRAPPED_BYTES } from '../../envelope/limits.ts';
 import type { MechanismName } from '../mechanism-name.ts';
 import { mechanismNames, parseWrappedForm, wrappedForm } from '../mechanism-name.ts';
-import type { Ask, KeyInfo, KeyPlace, OperationName, Operations, Sealed } from '../protocol.ts';
+import type { Ask, KeyInfo, KeyPlace, OperationName, Operations, Sealed, TokenSelector } from '../protocol.ts';
 import { bitsOf, RSA_BITS } from '../rsa-oaep.ts';
 import type { SealedChannel } from '../sealed-channel.ts';
 import { DoubtfulRefusal, failureOf, isAmbiguous, OperationFailed } from './failures.ts';
@@ -20,10 +20,13 @@ export class TokenOperations {
   readonly sessions: Sessions;
   readonly #module: Pkcs11;
   readonly #channel: SealedChannel;
+  readonly #slowMs: number;
 
-  constructor(module: Pkcs11, channel: SealedChannel) {
+  /** @param callTimeoutMs - ms after which the plugin takes a call for a hang */
+  constructor(module: Pkcs11, channel: SealedChannel, callTimeoutMs: number) {
     this.#module = module;
     this.#channel = channel;
+    this.#slowMs = callTimeoutMs / 3;
     this.sessions = new Sessions(module);
   }
 
@@ -37,7 +40,7 @@ export class TokenOperations {
       const { info } = findToken(this.#module, token);
       return { ...info, loggedIn: this.sessions.run(token, (session) => session.loggedIn) };
     },
-    login: ({ token, pin }) => this.sessions.runOnce(token, (session) => this.#login(session, pin)),
+    login: ({ token, pin }) => this.#login(token, pin),
     key: (ask) =>
       this.sessions.run(ask.token, (session) => keyInfo(session, findKey(session, ask), ask.keyId, ask.mechanism)),
     wrap: ({ key, mechanism, ...place }) => {
@@ -58,18 +61,26 @@ export class TokenOperations {
     list: (ask) => this.sessions.run(ask.token, (session) => listKeys(session, ask)),
   };
 
-  #login(session: Session, sealedPin: Sealed): boolean {
-    if (session.loggedIn) return false;
-    const pin = this.#channel.open(sealedPin);
+  /** @throws OperationFailed `not-begun` for what fails before the token sees the PIN; what the token says of it */
+  #login(token: TokenSelector, sealedPin: Sealed): boolean {
+    const pinState = { shown: false };
     try {
-      // The binding takes a string only; it lives in this thread of the token host and nowhere else.
-      session.module.C_Login(session.handle, pkcs11.CKU_USER, pin.expose().toString());
-      return true;
+      return this.sessions.runOnce(token, (session) => {
+        if (session.loggedIn) return false;
+        const pin = this.#channel.open(sealedPin);
+        try {
+          pinState.shown = true;
+          // The binding takes a string only; it lives in this thread of the token host and nowhere else.
+          session.module.C_Login(session.handle, pkcs11.CKU_USER, pin.expose().toString());
+          return true;
+        } finally {
+          pin.wipe();
+        }
+      });
     } catch (error) {
+      if (!pinState.shown) throw new OperationFailed('not-begun', failureOf(error).message);
       if (nameOf(error) !== 'CKR_USER_ALREADY_LOGGED_IN') throw error;
       return false;
-    } finally {
-      pin.wipe();
     }
   }
 
@@ -90,7 +101,7 @@ export class TokenOperations {
         if (!(error instanceof DoubtfulRefusal)) throw error;
         doubt = error;
       }
-      const enough = performance.now() - started < SLOW_MS ? CONFIRMATIONS : CONFIRMATIONS_WHEN_SLOW;
+      const enough = performance.now() - started < this.#slowMs ? CONFIRMATIONS : CONFIRMATIONS_WHEN_SLOW;
       if (confirmations >= enough) throw new OperationFailed('refused', doubt.message);
       try {
         const test = (session: Session) =>
@@ -133,10 +144,9 @@ export class TokenOperations {
 /** Times that a token must say no again, with a self test that passes before each. */
 const CONFIRMATIONS = 2;
 /**
- * After so many ms one is enough: all of it is one call for the plugin, which takes longer ones for a hang, and whoever sends
- * damaged bytes must not have the process killed that others use.
+ * After a third of what a call may take one is enough: all of it is one call for the plugin, which takes longer ones for a
+ * hang, and whoever sends damaged bytes must not have the process killed that others use.
  */
-const SLOW_MS = 500;
 const CONFIRMATIONS_WHEN_SLOW = 1;
 
 /** Chooses what wraps under a key: the first mechanism that nothing speaks against and that works when tried. */

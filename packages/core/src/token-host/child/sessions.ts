@@ -1,5 +1,5 @@
 import type { TokenInfo, TokenSelector } from '../protocol.ts';
-import { kindOf, OperationFailed } from './failures.ts';
+import { DoubtfulRefusal, kindOf, OperationFailed } from './failures.ts';
 import { pkcs11 } from './pkcs11.ts';
 import type { Handle, Pkcs11 } from './pkcs11.ts';
 
@@ -62,7 +62,8 @@ export class Sessions {
 
   /**
    * Runs `work` in a session with the token. When it fails for a reason that a new session may cure (a lost session or
-   * token, a stale handle, an operation that is stuck in it) it is run once more in a new one.
+   * token, a stale handle, an operation that is stuck in it) it is run once more in a new one. What may be a refusal is not:
+   * it is for the caller to find out.
    */
   run<T>(token: TokenSelector, work: (session: Session) => T): T {
     const name = JSON.stringify(token);
@@ -70,21 +71,23 @@ export class Sessions {
       return work(this.#session(name, token));
     } catch (error) {
       if (!mayBeTheSession(error)) throw error;
+      if (error instanceof DoubtfulRefusal) {
+        this.#tryToReplace(name, token);
+        throw error;
+      }
       this.#replace(name, token);
     }
-    try {
-      return work(this.#session(name, token));
-    } catch (error) {
-      // What is stuck in it must not meet the next.
-      if (mayBeTheSession(error)) this.#tryToReplace(name, token);
-      throw error;
-    }
+    return this.#runIn(name, token, work);
   }
 
-  /** Runs `work` in a session that works, and does not run it again; what is stuck in it does not meet the next either. */
+  /** Runs `work` in a session that works, and does not run it again. */
   runOnce<T>(token: TokenSelector, work: (session: Session) => T): T {
-    const name = JSON.stringify(token);
     this.run(token, (session) => session.loggedIn);
+    return this.#runIn(JSON.stringify(token), token, work);
+  }
+
+  /** What is stuck in a session must not meet the next. */
+  #runIn<T>(name: string, token: TokenSelector, work: (session: Session) => T): T {
     try {
       return work(this.#session(name, token));
     } catch (error) {
@@ -176,7 +179,6 @@ function tokenInfo(module: Pkcs11, slot: Handle): FoundToken['info'] {
     manufacturer: withoutPadding(raw.manufacturerID),
     serial: withoutPadding(raw.serialNumber),
     model: withoutPadding(raw.model),
-    loginRequired: (raw.flags & pkcs11.CKF_LOGIN_REQUIRED) !== 0,
     pinFinalTry: (raw.flags & pkcs11.CKF_USER_PIN_FINAL_TRY) !== 0,
     pinLocked: (raw.flags & pkcs11.CKF_USER_PIN_LOCKED) !== 0,
   };

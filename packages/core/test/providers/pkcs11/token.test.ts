@@ -44,7 +44,7 @@ class FakeHost {
     await Promise.resolve();
     if (ask.op === 'token') {
       const loggedIn = this.seenLoggedIn ?? this.loggedIn;
-      return { ...TOKEN, loginRequired: true, pinFinalTry: false, pinLocked: false, loggedIn };
+      return { ...TOKEN, pinFinalTry: false, pinLocked: false, loggedIn };
     }
     if (ask.op === 'login') {
       this.loginOptions.push(options);
@@ -162,6 +162,18 @@ for (const [kind, outcome] of [
     assert.is(host.counts.login, 1);
   });
 }
+
+test('a login that failed before the token was shown the PIN costs no try, however often', async () => {
+  const { host, openOther, ledger } = newToken();
+  host.failWith = 'not-begun';
+  for (let i = 0; i < 4; i++) {
+    const error = await rejectsWithCode(() => openOther().list(), 'ERR_KMS_STORE_UNAVAILABLE');
+    assert.match(error.message, 'CKR_X in C_Login');
+  }
+  assert.equal(outcomesIn(ledger), []);
+  host.failWith = undefined;
+  assert.equal(await openOther().list(), ['key']);
+});
 
 const codes = [
   ['refused', 'ERR_KMS_UNWRAP_FAILED'],
