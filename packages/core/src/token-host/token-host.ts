@@ -116,7 +116,8 @@ export class TokenHost {
    */
   renew(generation: number, reason: string): void {
     if (this.generation !== generation || !this.#process) return;
-    if (this.logins.size > 0) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${reason} when no login is under way`);
+    const login = this.#underWay.calls.some(({ once }) => once);
+    if (login) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${reason} when no login is under way`);
     this.#renewed = true;
     this.#process.kill(reason);
   }

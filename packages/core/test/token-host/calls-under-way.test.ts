@@ -3,8 +3,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { CallsUnderWay } from '../../src/token-host/calls-under-way.ts';
 
-const LIMIT_MS = 30;
-const LATER_MS = 60;
+const LIMIT_MS = 200;
+const LATER_MS = 300;
 
 interface Call {
   readonly name: number;

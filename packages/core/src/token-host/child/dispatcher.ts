@@ -63,6 +63,8 @@ export class Dispatcher {
       for (const ms of keyMs) this.#keyMs = towards(this.#keyMs ?? ms, ms);
       const left = requests.slice(replies.length);
       this.#queue.unshift(...left);
+      // The plugin goes by this order when it looks for calls that hang.
+      if (left.length > 0) this.#queue.sort((one, other) => one.id - other.id);
       this.#putBack.push(...left.map(({ id }) => id));
       this.#answer(replies, sessionsOpened);
     } catch (error) {

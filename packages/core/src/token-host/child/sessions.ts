@@ -1,5 +1,5 @@
 import type { TokenInfo, TokenSelector } from '../protocol.ts';
-import { DoubtfulRefusal, kindOf, OperationFailed } from './failures.ts';
+import { kindOf, OperationFailed } from './failures.ts';
 import { pkcs11 } from './pkcs11.ts';
 import type { Handle, Pkcs11 } from './pkcs11.ts';
 
@@ -62,8 +62,7 @@ export class Sessions {
 
   /**
    * Runs `work` in a session with the token. When it fails for a reason that a new session may cure (a lost session or
-   * token, a stale handle, an operation that is stuck in it) it is run once more in a new one. What may be a refusal is not:
-   * it is for the caller to find out.
+   * token, a stale handle, an operation that is stuck in it) it is run once more in a new one.
    */
   run<T>(token: TokenSelector, work: (session: Session) => T): T {
     const name = JSON.stringify(token);
@@ -71,10 +70,6 @@ export class Sessions {
       return work(this.#session(name, token));
     } catch (error) {
       if (!mayBeTheSession(error)) throw error;
-      if (error instanceof DoubtfulRefusal) {
-        this.#tryToReplace(name, token);
-        throw error;
-      }
       this.#replace(name, token);
     }
     return this.#runIn(name, token, work);
