@@ -178,24 +178,32 @@ function registerTenants(softHsm: SoftHsm, shim: Shim, ill: Place): void {
     await Promise.all([unlucky.service.close(), quiet.service.close()]);
   });
 
-  test('a key that is gone is looked for in one new process, however many miss it, and costs the others nothing more', async () => {
-    shim.clear();
-    const shared = new SharedResources();
-    const own = await sealedKey(shim, 1);
-    const quiet = new Instance(ill, shared, { probeIntervalMs: HOUR });
-    const robbed = Array.from({ length: 5 }, () => new Instance({ token: shim, key: own }, shared));
-    await Promise.all([quiet, ...robbed].map((one) => one.works()));
-    await softHsm.deleteObject(Buffer.from(own.keyId).toString('hex'));
-    for (const { service } of robbed) {
-      const gone = () => service.describe().warnings.some((warning) => warning.startsWith('ERR_KMS_KEY_GONE'));
-      await until('it is missed', gone, { everyMs: 20 });
-    }
-    await pause(1_000);
-    assert.equal(quiet.counter('token_host_starts'), 2);
-    await quiet.opens(ill.key.envelopes[2]!);
-    assert.equal(quiet.failures, 0);
-    await Promise.all([quiet, ...robbed].map(({ service }) => service.close()));
-  });
+  for (const when of ['before they start', 'while they run'] as const) {
+    test(`a key that goes ${when} is looked for in one new process, however many miss it`, async () => {
+      shim.clear();
+      const shared = new SharedResources();
+      const own = await sealedKey(shim, 1);
+      const quiet = new Instance(ill, shared, { probeIntervalMs: HOUR });
+      await quiet.works();
+      const robbed: Instance[] = [];
+      const start = () => {
+        for (let i = 0; i < 5; i++) robbed.push(new Instance({ token: shim, key: own }, shared));
+      };
+      if (when === 'while they run') start();
+      await Promise.all(robbed.map((one) => one.works()));
+      await softHsm.deleteObject(Buffer.from(own.keyId).toString('hex'));
+      if (when === 'before they start') start();
+      for (const { service } of robbed) {
+        const gone = () => service.describe().warnings.some((warning) => warning.startsWith('ERR_KMS_KEY_GONE'));
+        await until('it is missed', gone, { everyMs: 20 });
+      }
+      await pause(1_000);
+      assert.equal(quiet.counter('token_host_starts'), 2);
+      await quiet.opens(ill.key.envelopes[2]!);
+      assert.equal(quiet.failures, 0);
+      await Promise.all([quiet, ...robbed].map(({ service }) => service.close()));
+    });
+  }
 
   test('a module that fails for all who use it is started again', async () => {
     shim.clear();

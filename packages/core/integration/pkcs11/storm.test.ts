@@ -66,7 +66,7 @@ if (parts) {
         await opened;
         return sent;
       };
-      // A login is slow, and counts for a while.
+      // It becomes known to be quick, whatever the first calls took while the threads were loading.
       for (let i = 0; i < 40; i++) await rig.opens(rig.cold());
       assert.equal(await ahead(), 16);
       shim.orders('latency C_Decrypt 100');

@@ -163,6 +163,23 @@ test('what a thread has not begun is the next that one gets, and the plugin is t
   );
 });
 
+test('what several threads give back is done in the order in which it came', async () => {
+  const made = dispatcherWith(2);
+  const { dispatcher, batches } = made;
+  await learnThatItIsFast(made);
+  const before = batches.length;
+  const asked = requests(8);
+  dispatcher.add(asked);
+  batches[before]!.finish(100, 0, 1);
+  await turn();
+  batches[before + 1]!.finish(100, 0, 1);
+  await turn();
+  assert.equal(
+    batches.slice(before + 2).map((batch) => idsOf(batch.requests)),
+    [[asked[1]!.id], [asked[2]!.id]],
+  );
+});
+
 test('a login goes to a thread alone: neither waits for the other', async () => {
   const made = dispatcherWith(1);
   await learnThatItIsFast(made);

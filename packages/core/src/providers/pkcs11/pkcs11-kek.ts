@@ -38,7 +38,7 @@ export class Pkcs11Kek implements RemoteKek {
   readonly #shared: SharedResources;
   readonly #keys = new Map<string, Promise<KeyInfo>>();
   readonly #budgets = new Map<string, Lease<WrapBudget>>();
-  /** The youngest process of the token host that has shown a key, or that was there already when the key was first looked for. */
+  /** The youngest process of the token host that has shown a key, or that ran when the key was first looked for. */
   readonly #seenIn = new Map<string, number>();
   #lease: Lease<TokenHost> | undefined;
   #token: Token | undefined;
@@ -201,10 +201,13 @@ export class Pkcs11Kek implements RemoteKek {
    * key is missing when a process does not show it that is younger than our knowledge of the key and never showed it.
    */
   async #missing(keyIds: readonly string[], context: RemoteContext): Promise<readonly string[]> {
+    this.token();
+    const running = this.#lease!.resource.generation;
+    for (const id of keyIds) if (!this.#seenIn.has(id)) this.#seenIn.set(id, running);
     for (;;) {
       const { found, generation } = await this.#look(context);
-      for (const id of keyIds) if (found.includes(id) || !this.#seenIn.has(id)) this.#seenIn.set(id, generation);
       const missing = keyIds.filter((id) => !found.includes(id));
+      for (const id of keyIds) if (found.includes(id)) this.#seenIn.set(id, generation);
       const doubtful = missing.filter((id) => this.#seenIn.get(id) === generation);
       if (doubtful.length === 0) return missing;
       this.#lease!.resource.renew(generation, `key ${doubtful.join(', ')} is looked for in a new process`);

@@ -62,10 +62,7 @@ export class Dispatcher {
       this.#meanMs = towards(this.#meanMs, tookMs / replies.length);
       for (const ms of keyMs) this.#keyMs = towards(this.#keyMs ?? ms, ms);
       const left = requests.slice(replies.length);
-      this.#queue.unshift(...left);
-      // The plugin goes by this order when it looks for calls that hang.
-      if (left.length > 0) this.#queue.sort((one, other) => one.id - other.id);
-      this.#putBack.push(...left.map(({ id }) => id));
+      if (left.length > 0) this.#takeBack(left);
       this.#answer(replies, sessionsOpened);
     } catch (error) {
       const failure = { kind: 'unavailable', message: (error as Error).message } as const;
@@ -76,6 +73,13 @@ export class Dispatcher {
     }
     this.#free++;
     this.#dispatch();
+  }
+
+  /** In the order in which they came: the plugin goes by it when it looks for calls that hang. */
+  #takeBack(left: readonly Request[]): void {
+    this.#queue.push(...left);
+    this.#queue.sort((one, other) => one.id - other.id);
+    this.#putBack.push(...left.map(({ id }) => id));
   }
 
   #answer(replies: readonly Reply[], sessionsOpened: number): void {

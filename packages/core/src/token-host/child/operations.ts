@@ -4,7 +4,7 @@ import { mechanismNames, parseWrappedForm, wrappedForm } from '../mechanism-name
 import type { Ask, KeyInfo, KeyPlace, OperationName, Operations, Sealed, TokenSelector } from '../protocol.ts';
 import { bitsOf, RSA_BITS } from '../rsa-oaep.ts';
 import type { SealedChannel } from '../sealed-channel.ts';
-import { DoubtfulRefusal, failureOf, isAmbiguous, kindOf, OperationFailed } from './failures.ts';
+import { DoubtfulRefusal, failureOf, isAmbiguous, OperationFailed } from './failures.ts';
 import { destroyKey, generateKey } from './generate.ts';
 import { classOf, findKey, listKeys, remarksOn } from './keys.ts';
 import { mechanisms, obstacle, publicKeyOf, selfTest } from './mechanisms.ts';
@@ -108,8 +108,6 @@ export class TokenOperations {
           selfTest(session, findKey(session, place), place.keyId, mechanisms[form.mechanism]);
         this.sessions.runOnce(place.token, test);
       } catch (testError) {
-        // The login went with the sessions, which is cured elsewhere; or the key did.
-        if (['no-login', 'no-key'].includes(kindOf(testError))) throw testError;
         // A mechanism that this key cannot do has not wrapped anything under it.
         if (/^CKR_(ARGUMENTS_BAD|MECHANISM|KEY_TYPE)/.test(failureOf(testError).message)) {
           throw new OperationFailed('refused', doubt.message);
