@@ -1,16 +1,19 @@
 /** What was measured, and what is let pass. */
 export interface Bound {
   readonly measured: number;
-  /** How far apart runs of the gate came out on a machine with company: (largest − smallest) ÷ median. */
+  /** How far apart processes came out: (largest − smallest) ÷ median. */
   readonly noise: number;
 }
 
-/**
- * Beyond this it is a regression: what runs have differed by, and never less than another processor's caches may do to a ratio.
- * Counters have no noise.
- */
+/** What another processor's caches may do to a ratio. */
+const OTHER_MACHINES = 0.2;
+/** Of the bare cipher's time: what takes less of a call may also grow by as much before a call is slower for it. */
+const UNNOTICED = 0.02;
+
+/** Beyond this it is a regression: what processes have differed by, and never less than machines do. Counters have no noise. */
 export function limitOf({ measured, noise }: Bound): number {
-  return noise === 0 ? measured : measured * (1 + Math.max(noise, 0.15));
+  if (noise === 0) return measured;
+  return Math.max(measured * (1 + Math.max(noise, OTHER_MACHINES)), measured + UNNOTICED);
 }
 
 const exactly = (measured: number): Bound => ({ measured, noise: 0 });
@@ -34,34 +37,34 @@ export const COUNTERS = {
 } as const satisfies Record<string, Bound>;
 export type CounterName = keyof typeof COUNTERS;
 
-/** CPU time of a case ÷ that of its base, in one process, by the case's name. `--measure` prints these rows anew. */
+/** CPU time of a case ÷ that of its base, in one process, by the case's name. `--measure` prints these rows anew, from several processes. */
 export const RATIOS: Readonly<Record<string, Bound>> = {
-  'bare seal again': about(0.995, 0.079),
-  'bare open again': about(0.992, 0.036),
-  'envelope seal': about(1.24, 0.059),
-  'envelope open': about(1.37, 0.077),
-  'envelope decode and open': about(1.46, 0.083),
-  'keyset service encrypt': about(1.31, 0.176),
-  'keyset service decrypt': about(1.66, 0.093),
-  'local KEK service encrypt': about(1.28, 0.072),
-  'local KEK service decrypt': about(1.76, 0.112),
-  'handler Encrypt, keyset': about(1.72, 0.104),
-  'handler Decrypt, keyset': about(2.11, 0.048),
-  'handler Decrypt, local KEK': about(2.26, 0.084),
-  'KekCache.get': about(5.83, 0.1),
-  'Keyset.find of 16': about(1.08, 0.052),
-  'Unwrapper.cached': about(25, 0.036),
-  'decode v2 DecryptRequest': about(0.104, 0.076),
-  'encode v2 DecryptResponse': about(0.037, 0.117),
+  'bare seal again': about(0.996, 0.036),
+  'bare open again': about(1.01, 0.044),
+  'envelope seal': about(1.28, 0.044),
+  'envelope open': about(1.32, 0.027),
+  'envelope decode and open': about(1.51, 0.03),
+  'keyset service encrypt': about(1.31, 0.057),
+  'keyset service decrypt': about(1.63, 0.041),
+  'local KEK service encrypt': about(1.33, 0.042),
+  'local KEK service decrypt': about(1.71, 0.091),
+  'handler Encrypt, keyset': about(1.81, 0.066),
+  'handler Decrypt, keyset': about(2.02, 0.037),
+  'handler Decrypt, local KEK': about(2.13, 0.044),
+  'KekCache.get': about(0.0213, 0.128),
+  'Keyset.find of 16': about(0.00437, 0.058),
+  'Unwrapper.cached': about(0.0882, 0.067),
+  'decode v2 DecryptRequest': about(0.109, 0.067),
+  'encode v2 DecryptResponse': about(0.0388, 0.031),
 };
 
 /** Bytes on V8's heap for each call, by the case's name. */
 export const ALLOCATIONS: Readonly<Record<string, Bound>> = {
-  'envelope seal': about(1240, 0.021),
-  'envelope open': about(1050, 0.007),
-  'keyset service decrypt': about(1600, 0.014),
-  'local KEK service decrypt': about(1890, 0.014),
-  'handler Encrypt, keyset': about(2840, 0.006),
-  'handler Decrypt, keyset': about(2780, 0.006),
-  'handler Decrypt, local KEK': about(3070, 0.008),
+  'envelope seal': about(1300, 0.04),
+  'envelope open': about(1060, 0.01),
+  'keyset service decrypt': about(1630, 0.04),
+  'local KEK service decrypt': about(1900, 0.055),
+  'handler Encrypt, keyset': about(2940, 0.023),
+  'handler Decrypt, keyset': about(2760, 0.007),
+  'handler Decrypt, local KEK': about(3080, 0.028),
 };

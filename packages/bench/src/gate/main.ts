@@ -1,27 +1,24 @@
 /**
- * `npm run bench:gate`: what must not get worse, in under three minutes. Counters, ratios within this process, and bytes allocated, each
- * with its bound; never a time by itself. What is over its limit is measured anew before it counts.
+ * `npm run bench:gate`: what must not get worse, in under a minute. Counters, ratios within one process, and bytes allocated, each
+ * with its bound; never a time by itself. What is over its limit is measured anew, in another process, before it counts.
  *
  * usage: main.ts [--measure]
  *   --measure  print the lines for bounds.ts instead of comparing with it
  */
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { microCases } from '../micro/cases.ts';
-import type { Cases } from '../micro/cases.ts';
-import { interleave, ratios } from '../micro/interleave.ts';
 import { show } from '../recorder.ts';
 import { median, spread } from '../statistics.ts';
-import { bytesPerCall } from './allocations.ts';
 import { ALLOCATIONS, COUNTERS, limitOf, RATIOS } from './bounds.ts';
 import type { Bound } from './bounds.ts';
 import { countCalls } from './counters.ts';
 import { countTokenCalls, missingToken } from './token-counters.ts';
 
-const OPTIONS = { rounds: 9, timeMs: 15 };
-/** Times that a ratio or an allocation is measured before it is called too high. */
+/** Processes in which a ratio or an allocation is measured before it is called too high. */
 const TRIES = 3;
-/** Runs of which --measure takes the noise. */
-const MEASURED_RUNS = 5;
+/** Processes of which --measure takes the noise. */
+const MEASURED_RUNS = 9;
 
 const { values } = parseArgs({ options: { measure: { type: 'boolean', default: false } } });
 const started = performance.now();
@@ -51,22 +48,17 @@ async function gateCounters(): Promise<void> {
   }
 }
 
-/** Ratios by the case's name; of some cases only, with their bases, where they are measured again. */
-function measureRatios({ bases, comparisons }: Cases, names: readonly string[]): Map<string, number> {
-  const chosen = comparisons.filter(({ name }) => names.includes(name));
-  const samples = interleave([...bases, ...chosen], OPTIONS);
-  return new Map(chosen.map(({ name, base }) => [name, median(ratios(samples.get(name)!, samples.get(base)!))]));
-}
+type What = 'ratio' | 'bytes';
 
-function measureAllocations({ comparisons }: Cases, names: readonly string[]): Map<string, number> {
-  const chosen = comparisons.filter(({ name }) => names.includes(name));
-  return new Map(chosen.map((one) => [one.name, bytesPerCall(one)]));
+/** By the case's name, in a process of its own. */
+function measure(what: What, names: readonly string[]): [string, number][] {
+  const args = ['--conditions=teapot-source', join(import.meta.dirname, 'measure.ts'), what, ...names];
+  const output = execFileSync(process.execPath, args, { encoding: 'utf8' });
+  return Object.entries(JSON.parse(output) as Record<string, number>);
 }
-
-type Measure = (cases: Cases, names: readonly string[]) => Map<string, number>;
 
 /** What is too high is measured again: the median of the tries counts. A disturbed base makes a ratio too low, so it is not the lowest. */
-function gate(what: string, bounds: Readonly<Record<string, Bound>>, cases: Cases, measure: Measure): void {
+function gate(what: What, bounds: Readonly<Record<string, Bound>>): void {
   const tries = new Map(Object.keys(bounds).map((name): [string, number[]] => [name, []]));
   const tooHigh = (name: string): boolean => {
     const found = tries.get(name)!;
@@ -74,32 +66,30 @@ function gate(what: string, bounds: Readonly<Record<string, Bound>>, cases: Case
   };
   for (let round = 0; round < TRIES; round++) {
     const names = [...tries.keys()].filter(tooHigh);
-    if (names.length > 0) for (const [name, found] of measure(cases, names)) tries.get(name)!.push(found);
+    if (names.length > 0) for (const [name, found] of measure(what, names)) tries.get(name)!.push(found);
   }
   for (const [name, found] of tries) judge(what, name, median(found), bounds[name]!);
 }
 
 /** The rows of a table with new numbers. */
-function printBounds(bounds: Readonly<Record<string, Bound>>, cases: Cases, measure: Measure): void {
+function printBounds(what: What, bounds: Readonly<Record<string, Bound>>): void {
   const names = Object.keys(bounds);
-  const runs = Array.from({ length: MEASURED_RUNS }, () => measure(cases, names));
+  const runs = Array.from({ length: MEASURED_RUNS }, () => new Map(measure(what, names)));
   for (const name of names) {
     const found = runs.map((run) => run.get(name)!);
     console.log(`  '${name}': about(${Number(median(found).toPrecision(3))}, ${spread(found).toFixed(3)}),`);
   }
 }
 
-const cases = await microCases();
 if (values.measure) {
-  printBounds(RATIOS, cases, measureRatios);
-  printBounds(ALLOCATIONS, cases, measureAllocations);
+  printBounds('ratio', RATIOS);
+  printBounds('bytes', ALLOCATIONS);
 } else {
   await gateCounters();
-  gate('ratio', RATIOS, cases, measureRatios);
-  gate('bytes', ALLOCATIONS, cases, measureAllocations);
+  gate('ratio', RATIOS);
+  gate('bytes', ALLOCATIONS);
   for (const line of skipped) console.log(line);
   console.log(`in ${((performance.now() - started) / 1000).toFixed(0)} s`);
   console.log(`${passed} passed, ${failed} failed, ${skipped.length} skipped`);
   process.exitCode = failed > 0 ? 1 : 0;
 }
-await cases.close();
