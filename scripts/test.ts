@@ -69,12 +69,17 @@ const alone = (name: string, command: string, env?: Record<string, string>): Lan
 /** In order. */
 const parts: readonly Lanes[] = [
   alone('set-up', `bash test-parts/openstack/setup.sh && bash k8s/e2e/setup.sh ${KUBERNETES.join(' ')}`),
-  alone('typecheck', 'npm run --silent typecheck'),
-  alone('lint', 'npm run --silent lint'),
-  alone('format', 'npm run --silent format:check'),
-  alone('cycles', 'npm run --silent cycles'),
-  alone('vectors', 'npm run --silent vectors -- --check'),
-  alone('bench-report', 'npm run --silent bench:report -- --check'),
+  {
+    lanes: 2,
+    steps: [
+      { name: 'lint', command: 'npm run --silent lint' },
+      { name: 'typecheck', command: 'npm run --silent typecheck' },
+      { name: 'format', command: 'npm run --silent format:check' },
+      { name: 'cycles', command: 'npm run --silent cycles' },
+      { name: 'vectors', command: 'npm run --silent vectors -- --check' },
+      { name: 'bench-report', command: 'npm run --silent bench:report -- --check' },
+    ],
+  },
   alone('build', 'npm run --silent build && node scripts/check-build.ts'),
   alone('unit', `c8 ${runTests} packages/core/test packages/server/test packages/bench/test`, fuzz),
   alone('bench-gate', 'npm run --silent bench:gate'),

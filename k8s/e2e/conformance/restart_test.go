@@ -171,6 +171,7 @@ func TestKillAndRestart(t *testing.T) {
 			t.Errorf("v1: %v", err)
 		}
 		t.Logf("FIGURE after kill -9 and a start, the client's calls take %s", time.Since(started).Round(time.Millisecond))
+		l.settle(t)
 	}
 	l.end()
 	for code, count := range l.codes {

@@ -64,11 +64,11 @@ test('an Encrypt right after a Status uses the key that Status announced, on its
   site.writeConfig([site.instance('main')]);
   const plugin = await site.serve();
   await withClient(site.socket('main'), async (client) => {
-    await client.status();
     const second = site.generate('main');
+    await client.status();
     site.promote('main', second);
     await plugin.logged('key switched');
-    // The commands above took their time; what counts is a Status less than 3 s ago.
+    // The command above took its time; what counts is a Status less than 3 s ago.
     assert.is((await client.encrypt(seed(), 'uid')).keyId, first);
     await withClient(site.socket('main'), async (other) => {
       assert.is((await other.encrypt(seed(), 'uid')).keyId, second);
