@@ -6,9 +6,9 @@ export interface Bound {
 }
 
 /** What another processor's caches may do to a ratio. */
-const OTHER_MACHINES = 0.2;
-/** Of the bare cipher's time: what takes less of a call may also grow by as much before a call is slower for it. */
-const UNNOTICED = 0.02;
+const OTHER_MACHINES = 0.15;
+/** Of the bare cipher's time: what takes little of a call may grow by as much, whatever share of itself that is. */
+const UNNOTICED = 0.01;
 
 /** Beyond this it is a regression: what processes have differed by, and never less than machines do. Counters have no noise. */
 export function limitOf({ measured, noise }: Bound): number {

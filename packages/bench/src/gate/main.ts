@@ -5,9 +5,9 @@
  * usage: main.ts [--measure]
  *   --measure  print the lines for bounds.ts instead of comparing with it
  */
-import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { inOwnProcess } from '../own-process.ts';
 import { show } from '../recorder.ts';
 import { median, spread } from '../statistics.ts';
 import { ALLOCATIONS, COUNTERS, limitOf, RATIOS } from './bounds.ts';
@@ -52,9 +52,8 @@ type What = 'ratio' | 'bytes';
 
 /** By the case's name, in a process of its own. */
 function measure(what: What, names: readonly string[]): [string, number][] {
-  const args = ['--conditions=teapot-source', join(import.meta.dirname, 'measure.ts'), what, ...names];
-  const output = execFileSync(process.execPath, args, { encoding: 'utf8' });
-  return Object.entries(JSON.parse(output) as Record<string, number>);
+  const found = inOwnProcess(join(import.meta.dirname, 'measure.ts'), [what, ...names]);
+  return Object.entries(found as Record<string, number>);
 }
 
 /** What is too high is measured again: the median of the tries counts. A disturbed base makes a ratio too low, so it is not the lowest. */

@@ -75,7 +75,7 @@ export async function microCases(): Promise<Cases> {
         each('handler Decrypt, keyset', requests, (one) => keysetHandlers.decrypt(one, call)),
         each('handler Decrypt, local KEK', decryptRequests(localKek), (one) => localKekHandlers.decrypt(one, call)),
       ),
-      // Nanoseconds: as a share of a call they mean something, and come out alike from run to run; against a bare Map they do not.
+      // Nanoseconds: their share of a call is what counts, not how many times as long as a bare Map they take.
       ...against(
         'bare open',
         ...lookUpsInMemory,

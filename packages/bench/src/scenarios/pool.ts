@@ -1,9 +1,9 @@
 import { CryptoEngine } from '@teapot-kms/core';
-import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { BATCHES, LOADS, PAYLOADS, sideBySide } from '../micro/pool-grid.ts';
 import type { Crossover } from '../micro/pool-grid.ts';
+import { inOwnProcess } from '../own-process.ts';
 import { show } from '../recorder.ts';
 import type { Recorder } from '../recorder.ts';
 import type { Scenario } from '../scenario.ts';
@@ -30,9 +30,7 @@ export const pool: Scenario = {
 
 function measure(env: Record<string, string>): Crossover[] {
   const child = join(import.meta.dirname, '../micro/pool-child.ts');
-  const args = ['--conditions=teapot-source', child, String(availableParallelism()), String(ROUNDS)];
-  const output = execFileSync(process.execPath, args, { encoding: 'utf8', env: { ...process.env, ...env } });
-  return JSON.parse(output) as Crossover[];
+  return inOwnProcess(child, [String(availableParallelism()), String(ROUNDS)], env) as Crossover[];
 }
 
 function report(record: Recorder, processor: string, found: readonly Crossover[]): void {
