@@ -28,8 +28,8 @@ export default tseslint.config(
     files: [
       'packages/server/src/cli/output.ts',
       'scripts/**',
-      'k8s/e2e/src/**',
-      'test-parts/src/**',
+      'e2e/src/**',
+      'packages/testing/src/**',
       'packages/bench/src/**',
       '**/test/**',
       '**/integration/**',

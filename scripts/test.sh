@@ -8,7 +8,7 @@ source scripts/debian-packages.sh
 missing=()
 for command in g++ make python3 curl; do command -v "$command" >/dev/null || missing+=("$command"); done
 if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
-bash test-parts/pkcs11/setup.sh
+bash packages/testing/pkcs11/setup.sh
 # shellcheck source=scripts/setup.sh
 source scripts/setup.sh
 exec "$NODE" scripts/test.ts "$@"

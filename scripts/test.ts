@@ -40,7 +40,7 @@ const fuzz: Record<string, string> = full ? { TEAPOT_FUZZ_RUNS: '1000000' } : {}
 const runTests = 'node scripts/run-tests.ts';
 
 function e2e(version: string, name: string, groups: string[]): Step {
-  const files = groups.map((group) => `k8s/e2e/test/${group}.test.ts`).join(' ');
+  const files = groups.map((group) => `e2e/test/${group}.test.ts`).join(' ');
   const env = { ...fullEnv, TEAPOT_TEST_KUBERNETES: version };
   return { name, command: `${runTests} --jobs 1 --timeout 3000 ${files}`, env };
 }
@@ -52,7 +52,7 @@ function inFull(...groups: string[]): string[] {
 }
 
 const OPENSTACK = ['session', 'credentials', 'keyset-p11', ...inFull('keyset', 'outages', 'storm')]
-  .map((name) => `packages/core/integration/openstack/${name}.test.ts`)
+  .map((name) => `packages/core/integration/barbican/${name}.test.ts`)
   .join(' ');
 
 /** Steps of which so many run at a time: one waits while another works. */
@@ -68,7 +68,7 @@ const alone = (name: string, command: string, env?: Record<string, string>): Lan
 
 /** In order. */
 const parts: readonly Lanes[] = [
-  alone('set-up', `bash test-parts/openstack/setup.sh && bash k8s/e2e/setup.sh ${KUBERNETES.join(' ')}`),
+  alone('set-up', `bash packages/testing/openstack/setup.sh && bash e2e/setup.sh ${KUBERNETES.join(' ')}`),
   {
     lanes: 2,
     steps: [

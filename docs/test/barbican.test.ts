@@ -1,5 +1,5 @@
 /** Runs the commands of docs/barbican.md against a real Keystone and a real Barbican. */
-import { missingOpenStack, OpenStack } from '@teapot-kms/test-parts';
+import { missingOpenStack, OpenStack } from '@teapot-kms/testing/daemons';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -2,12 +2,13 @@
  * Runs what the documents say: every block marked ```sh run of a document, in order, in one shell, with the system's
  * directories replaced by scratch ones and `teapot-kms` from this checkout. Links between documents must lead somewhere.
  */
+import { SoftHsm } from '@teapot-kms/testing/daemons';
+import { until } from '@teapot-kms/testing';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { SoftHsm, until } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { root, runBlocks, runnableBlocks } from './run-blocks.ts';

@@ -1,7 +1,7 @@
+import { Shim, SoftHsm } from '@teapot-kms/testing/daemons';
 import { EnvelopeKey, generateKey, providerFor, SecretBytes, SharedResources } from '@teapot-kms/core';
 import type { Manifest, RemoteContext, RemoteKek } from '@teapot-kms/core';
 import { messages } from '@teapot-kms/server';
-import { Shim, SoftHsm } from '@teapot-kms/test-parts';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-import { until } from '@teapot-kms/test-parts';
+import { until } from '@teapot-kms/testing';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { suite } from 'uvu';

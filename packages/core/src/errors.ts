@@ -47,17 +47,28 @@ export type KmsErrorCode =
   | 'ERR_KMS_CANCELLED'
   | 'ERR_KMS_CLOSED';
 
-/** The one error class of Teapot KMS. `message` never holds a secret; `cause` is for logs and is never sent to a caller. */
+export interface KmsErrorOptions {
+  readonly cause?: unknown;
+  /** What an operator should do about it: one sentence or one command, without secrets. */
+  readonly remedy?: string | undefined;
+}
+
+/**
+ * The one error class of Teapot KMS. `message` says what happened and where, `remedy` what to do; neither holds a secret.
+ * `cause` is for logs and is never sent to a caller.
+ */
 export class KmsError extends Error {
   override readonly name = 'KmsError';
   readonly code: KmsErrorCode;
+  readonly remedy: string | undefined;
 
-  constructor(code: KmsErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+  constructor(code: KmsErrorCode, message: string, options: KmsErrorOptions = {}) {
+    super(message, 'cause' in options ? { cause: options.cause } : undefined);
     this.code = code;
+    this.remedy = options.remedy;
   }
 
-  /** `error` itself when it is a {@link KmsError}, else one with `code` around it, and its own message where none is given. */
+  /** Returns `error` itself when it is a {@link KmsError}, else a new one with `code`, its own message by default, and `error` as the cause. */
   static from(error: unknown, code: KmsErrorCode, message = (error as Error).message): KmsError {
     return error instanceof KmsError ? error : new KmsError(code, message, { cause: error });
   }

@@ -1,12 +1,11 @@
 /** The plugin on a real Barbican that goes through all sorts of trouble: its log, at the lowest level, and what its commands print. */
+import { patient, skipWithoutOpenStack, TestCloud } from '@teapot-kms/testing/daemons';
+import { assertNoSecret, rememberSecret } from '@teapot-kms/testing';
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { patient, skipWithoutOpenStack, TestCloud } from '../../core/integration/openstack/support/cloud.ts';
-import { assertNoSecret } from '../../core/src/testing/secret-search.ts';
-import { rememberSecret } from '../../core/src/testing/remember-secret.ts';
 import { cliArgs, eventually, TestSite, withClient } from './support/running-plugin.ts';
 
 skipWithoutOpenStack();

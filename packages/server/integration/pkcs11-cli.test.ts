@@ -1,9 +1,9 @@
+import { newKeyId } from '@teapot-kms/core';
+import { Shim, SoftHsm } from '@teapot-kms/testing/daemons';
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { Shim, SoftHsm } from '@teapot-kms/test-parts';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { newKeyId } from '../../core/src/envelope/key-id.ts';
 import { teapot } from './support/running-plugin.ts';
 import { TokenSite } from './support/token-site.ts';
 

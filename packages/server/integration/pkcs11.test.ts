@@ -1,5 +1,6 @@
+import { Shim, SoftHsm } from '@teapot-kms/testing/daemons';
+import { figure, timed, until } from '@teapot-kms/testing';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Shim, SoftHsm, figure, timed, until } from '@teapot-kms/test-parts';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KmsClient } from '../src/client/client.ts';

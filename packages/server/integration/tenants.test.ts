@@ -1,14 +1,12 @@
 // Many tenants in one process: what is wrong with one changes nothing in the answers of the others.
+import { formatManifest, newManifest } from '@teapot-kms/core/internal';
+import { FakeApiServer, secretObject } from '@teapot-kms/testing';
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { formatManifest } from '../../core/src/keyset/manifest.ts';
-import { newManifest } from '../../core/src/keyset/rotation.ts';
-import { FakeApiServer } from '../../core/test/support/fake-api-server.ts';
-import { secretObject } from '../../core/test/support/kube-protobuf.ts';
 import { KmsClient } from '../src/client/client.ts';
 import { grpcCode, seed } from './support/calls.ts';
 import { eventually, TestSite, withClient } from './support/running-plugin.ts';

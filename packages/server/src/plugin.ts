@@ -3,10 +3,10 @@ import type { Server } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import type { Config, InstanceConfig } from './config/schema.ts';
-import { startHttp } from './http.ts';
+import { startHttp } from './observability/http.ts';
 import { Instance } from './instance.ts';
-import { describeError, logResourceEvent } from './logging.ts';
-import { Metrics } from './metrics.ts';
+import { describeError, logResourceEvent } from './observability/logging.ts';
+import { Metrics } from './observability/metrics.ts';
 
 /** ms between two tries to open the HTTP port. */
 const RETRY_MS = 1_000;

@@ -1,6 +1,6 @@
+import { FakeKeysetStore, FakeToken, FaultInjectingRemoteKek, FaultInjectingSource } from '@teapot-kms/testing';
 import { generateKey, KeysetService, LocalKekService, newKeyId } from '@teapot-kms/core';
 import type { DecryptRequest, KmsService } from '@teapot-kms/core';
-import { FakeKeysetStore, FakeToken, FaultInjectingRemoteKek, FaultInjectingSource } from '@teapot-kms/core/testing';
 import { keysetService, localKekService, newEnvelopeKey, patient, plaintexts, untilOk } from '../micro/material.ts';
 import type { CounterName } from './bounds.ts';
 

@@ -1,6 +1,6 @@
+import { Shim, SoftHsm } from '@teapot-kms/testing/daemons';
 import { generateKey, LocalKekService, providerFor, SharedResources } from '@teapot-kms/core';
 import type { RemoteKek } from '@teapot-kms/core';
-import { Shim, SoftHsm } from '@teapot-kms/test-parts';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-import { until } from '@teapot-kms/test-parts';
+import { until } from '@teapot-kms/testing';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 

@@ -1,4 +1,4 @@
-import type { OpenStack, Token } from '@teapot-kms/test-parts';
+import type { OpenStack, Token } from '@teapot-kms/testing/daemons';
 import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

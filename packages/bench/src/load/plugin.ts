@@ -1,5 +1,5 @@
+import { until } from '@teapot-kms/testing';
 import { KmsClient } from '@teapot-kms/server';
-import { until } from '@teapot-kms/test-parts';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Server } from './server.ts';

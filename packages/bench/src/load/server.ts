@@ -1,5 +1,5 @@
-import { Daemon } from '@teapot-kms/test-parts';
-import type { DaemonOptions } from '@teapot-kms/test-parts';
+import { Daemon } from '@teapot-kms/testing/daemons';
+import type { DaemonOptions } from '@teapot-kms/testing/daemons';
 import { readFileSync } from 'node:fs';
 import { cpuSeconds } from './process-usage.ts';
 

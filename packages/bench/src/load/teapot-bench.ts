@@ -1,4 +1,4 @@
-import { cacheDirectory, findGo, isExecutable, onPath } from '@teapot-kms/test-parts';
+import { cacheDirectory, findGo, isExecutable, onPath } from '@teapot-kms/testing/daemons';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';

@@ -1,10 +1,9 @@
+import { KekCache, Unwrapper } from '@teapot-kms/core/internal';
+import { v2 } from '@teapot-kms/server/internal';
+import { FaultInjectingRemoteKek } from '@teapot-kms/testing';
 import { decodeEnvelope, Keyset, newKeyId, SecretBytes, systemClock } from '@teapot-kms/core';
 import type { Manifest } from '@teapot-kms/core';
-import { FaultInjectingRemoteKek } from '@teapot-kms/core/testing';
 import { randomBytes } from 'node:crypto';
-import { KekCache } from '../../../core/src/local-kek/kek-cache.ts';
-import { Unwrapper } from '../../../core/src/local-kek/unwrapper.ts';
-import { v2 } from '../../../server/src/kms/messages.ts';
 import { openBare, openNaive, sealBare, sealNaive } from './bare-gcm.ts';
 import { call, decryptRequests, encryptRequests, handlers } from './handlers.ts';
 import type { Case } from './interleave.ts';

@@ -1,11 +1,6 @@
+import { CallLog, Metrics, toHandler, v2, v2Endpoints } from '@teapot-kms/server/internal';
+import type { Call, CallObserver, Handler } from '@teapot-kms/server/internal';
 import { createLogger } from '@teapot-kms/server';
-import { CallLog } from '../../../server/src/call-log.ts';
-import { toHandler } from '../../../server/src/kms/endpoint.ts';
-import type { CallObserver } from '../../../server/src/kms/endpoint.ts';
-import { v2 } from '../../../server/src/kms/messages.ts';
-import { v2Endpoints } from '../../../server/src/kms/v2.ts';
-import { Metrics } from '../../../server/src/metrics.ts';
-import type { Call, Handler } from '../../../server/src/transport/seam.ts';
 import type { ReadyService } from './material.ts';
 import { patient, plaintexts } from './material.ts';
 

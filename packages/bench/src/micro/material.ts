@@ -1,3 +1,4 @@
+import { FakeKeysetStore, FaultInjectingRemoteKek, FaultInjectingSource } from '@teapot-kms/testing';
 import {
   decodeEnvelope,
   EnvelopeKey,
@@ -8,7 +9,6 @@ import {
   SecretBytes,
 } from '@teapot-kms/core';
 import type { CallContext, Envelope, KmsService, MaybePromise } from '@teapot-kms/core';
-import { FakeKeysetStore, FaultInjectingRemoteKek, FaultInjectingSource } from '@teapot-kms/core/testing';
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 

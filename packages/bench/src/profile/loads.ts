@@ -1,4 +1,4 @@
-import { SoftHsm } from '@teapot-kms/test-parts';
+import { SoftHsm } from '@teapot-kms/testing/daemons';
 import { join } from 'node:path';
 import { fileKeys, tokenKeys } from '../load/key-stores.ts';
 import type { KeyStore } from '../load/key-stores.ts';

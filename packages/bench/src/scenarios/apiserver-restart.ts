@@ -1,11 +1,16 @@
-import { timed, until } from '@teapot-kms/test-parts';
+import {
+  Cluster,
+  DEFAULT_KUBERNETES,
+  fileKeyStore,
+  findBinaries,
+  inParallel,
+  secret,
+  SECRETS,
+  untilDefaultNamespace,
+} from '@teapot-kms/e2e';
+import type { ApiClient, EncryptionProvider, KubeList } from '@teapot-kms/e2e';
+import { timed, until } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
-import type { ApiClient, KubeList } from '../../../../k8s/e2e/src/api-client.ts';
-import { DEFAULT_KUBERNETES, findBinaries } from '../../../../k8s/e2e/src/binaries.ts';
-import { Cluster } from '../../../../k8s/e2e/src/cluster.ts';
-import type { EncryptionProvider } from '../../../../k8s/e2e/src/encryption-configuration.ts';
-import { fileKeyStore } from '../../../../k8s/e2e/src/key-stores/file.ts';
-import { inParallel, secret, SECRETS, untilDefaultNamespace } from '../../../../k8s/e2e/src/objects.ts';
 import type { Recorder } from '../recorder.ts';
 import type { Scenario } from '../scenario.ts';
 import { median } from '../statistics.ts';

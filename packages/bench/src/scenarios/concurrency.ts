@@ -1,4 +1,4 @@
-import { SoftHsm } from '@teapot-kms/test-parts';
+import { SoftHsm } from '@teapot-kms/testing/daemons';
 import { durations } from '../load/durations.ts';
 import { tokenKeys } from '../load/key-stores.ts';
 import { decryptRequests } from '../load/requests.ts';

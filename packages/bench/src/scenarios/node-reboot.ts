@@ -1,8 +1,8 @@
+import { inParallel } from '@teapot-kms/e2e';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { inParallel } from '../../../../k8s/e2e/src/objects.ts';
 import { BenchToken, DECRYPT, decryptsOf, LATENCY_MS, SESSIONS } from '../bench-token.ts';
 import type { Keys, Sealed } from '../bench-token.ts';
 import { runLoad } from '../load/load.ts';

@@ -1,6 +1,7 @@
+import { Daemon } from '@teapot-kms/testing/daemons';
+import { until } from '@teapot-kms/testing';
 import { generateKey, providerFor, SharedResources } from '@teapot-kms/core';
 import type { KeysetSource } from '@teapot-kms/core';
-import { Daemon, until } from '@teapot-kms/test-parts';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
+import { timed, until } from '@teapot-kms/testing';
 import { LocalKekService } from '@teapot-kms/core';
-import { timed, until } from '@teapot-kms/test-parts';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

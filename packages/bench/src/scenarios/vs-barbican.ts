@@ -1,4 +1,4 @@
-import { missingOpenStack, OpenStack } from '@teapot-kms/test-parts';
+import { missingOpenStack, OpenStack } from '@teapot-kms/testing/daemons';
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { compare, ratios } from '../load/compare.ts';

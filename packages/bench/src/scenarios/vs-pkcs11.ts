@@ -1,5 +1,5 @@
-import { Shim, SoftHsm } from '@teapot-kms/test-parts';
-import type { Token } from '@teapot-kms/test-parts';
+import { Shim, SoftHsm } from '@teapot-kms/testing/daemons';
+import type { Token } from '@teapot-kms/testing/daemons';
 import { compare, ratios } from '../load/compare.ts';
 import type { Samples } from '../load/compare.ts';
 import { tokenKeys } from '../load/key-stores.ts';

@@ -1,13 +1,13 @@
 // Load on a token that fails now and then: nothing is wrong, nothing grows.
+import type { Shim } from '@teapot-kms/testing/daemons';
+import { figure } from '@teapot-kms/testing';
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { figure } from '@teapot-kms/test-parts';
-import type { Shim } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
 import { KmsError } from '../../src/errors.ts';
-import { LocalKekService } from '../../src/local-kek/local-kek-service.ts';
-import type { Pkcs11Kek } from '../../src/providers/pkcs11/pkcs11-kek.ts';
+import { LocalKekService } from '../../src/service/local-kek/local-kek-service.ts';
+import type { Pkcs11Kek } from '../../src/stores/pkcs11/pkcs11-kek.ts';
 import { CKR, seal, shimmedToken } from './support/rig.ts';
 import type { Sealed } from './support/rig.ts';
 import { collectReports, newDirectory, newKek, openKek } from './support/tokens.ts';

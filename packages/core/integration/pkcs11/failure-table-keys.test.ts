@@ -1,14 +1,14 @@
 // Design §6, the rows about PINs, keys, the manifest and load: each test asserts every column, and the recovery.
+import { newPin } from '@teapot-kms/testing/daemons';
+import type { Shim, SoftHsm } from '@teapot-kms/testing/daemons';
+import { rejectsWithCode, until } from '@teapot-kms/testing';
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { newPin, until } from '@teapot-kms/test-parts';
-import type { Shim, SoftHsm } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
 import { decodeEnvelope } from '../../src/envelope/codec.ts';
 import type { KmsError } from '../../src/errors.ts';
-import { rejectsWithCode } from '../../src/testing/index.ts';
 import { ALL_WELL, CKR, Rig, sealedKey, shimmedToken } from './support/rig.ts';
 import type { SealedKey } from './support/rig.ts';
 import { importedKek, newDirectory, patient, putKey } from './support/tokens.ts';

@@ -1,9 +1,9 @@
 // Design §6, the rows about a token that is away or that stumbles: each test asserts every column, and the recovery.
+import type { Shim } from '@teapot-kms/testing/daemons';
+import { figure } from '@teapot-kms/testing';
 import assert from 'node:assert/strict';
 import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { figure } from '@teapot-kms/test-parts';
-import type { Shim } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
 import { ALL_WELL, CKR, Rig, sealedKey, shimmedToken } from './support/rig.ts';
 import type { SealedKey } from './support/rig.ts';

@@ -1,5 +1,6 @@
 // Keys that were made elsewhere, as in a key ceremony: label, CKA_ID and a manifest make them ours.
-import { SoftHsm } from '@teapot-kms/test-parts';
+import { SoftHsm } from '@teapot-kms/testing/daemons';
+import { rejectsWithCode } from '@teapot-kms/testing';
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -9,7 +10,6 @@ import * as assert from 'uvu/assert';
 import { newKeyId } from '../../src/envelope/key-id.ts';
 import { formatManifest } from '../../src/keyset/manifest.ts';
 import { newManifest } from '../../src/keyset/rotation.ts';
-import { rejectsWithCode } from '../../src/testing/index.ts';
 import { newDirectory, openKek, patient, use } from './support/tokens.ts';
 
 const missing = SoftHsm.missing();

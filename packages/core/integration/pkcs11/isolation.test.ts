@@ -1,15 +1,15 @@
 // What becomes of one module, token or tenant is not another's trouble (design D8, D10).
+import type { Shim, SoftHsm, Token } from '@teapot-kms/testing/daemons';
+import { figure, until } from '@teapot-kms/testing';
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { figure, until } from '@teapot-kms/test-parts';
-import type { Shim, SoftHsm, Token } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
 import { KmsError } from '../../src/errors.ts';
-import { LocalKekService } from '../../src/local-kek/local-kek-service.ts';
-import { SharedResources } from '../../src/shared-resources.ts';
-import { pkcs11 } from '../../src/token-host/child/pkcs11.ts';
-import type { Pkcs11 } from '../../src/token-host/child/pkcs11.ts';
-import { findToken } from '../../src/token-host/child/sessions.ts';
+import { LocalKekService } from '../../src/service/local-kek/local-kek-service.ts';
+import { SharedResources } from '../../src/util/shared-resources.ts';
+import { pkcs11 } from '../../src/stores/pkcs11/token-host/child/pkcs11.ts';
+import type { Pkcs11 } from '../../src/stores/pkcs11/token-host/child/pkcs11.ts';
+import { findToken } from '../../src/stores/pkcs11/token-host/child/sessions.ts';
 import { sealedKey, shimmedToken } from './support/rig.ts';
 import type { Sealed, SealedKey } from './support/rig.ts';
 import { newDirectory, newKek, openKek, patient } from './support/tokens.ts';

@@ -1,13 +1,13 @@
 // Which mechanism wraps, on tokens that offer less than SoftHSM2 does, or insist on an IV of their own.
+import type { Shim } from '@teapot-kms/testing/daemons';
+import { rejectsWithCode, rememberSecret } from '@teapot-kms/testing';
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import type { Shim } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
-import type { Pkcs11Kek } from '../../src/providers/pkcs11/pkcs11-kek.ts';
-import { SecretBytes } from '../../src/secret-bytes.ts';
-import { rejectsWithCode, rememberSecret } from '../../src/testing/index.ts';
-import type { MechanismName } from '../../src/token-host/mechanism-name.ts';
-import { parseWrappedForm } from '../../src/token-host/mechanism-name.ts';
+import type { Pkcs11Kek } from '../../src/stores/pkcs11/pkcs11-kek.ts';
+import { SecretBytes } from '../../src/util/secret-bytes.ts';
+import type { MechanismName } from '../../src/stores/pkcs11/token-host/mechanism-name.ts';
+import { parseWrappedForm } from '../../src/stores/pkcs11/token-host/mechanism-name.ts';
 import { CKR, shimmedToken } from './support/rig.ts';
 import { importedKek, newDirectory, newKek, openKek, patient } from './support/tokens.ts';
 import type { KekOptions } from './support/tokens.ts';

@@ -1,5 +1,7 @@
 // What a dump of the plugin's memory would give away (design D12). The plugin is a process of its own: this one knows
 // the secrets, to look for them.
+import type { SoftHsm } from '@teapot-kms/testing/daemons';
+import { figure, rememberSecret } from '@teapot-kms/testing';
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -7,11 +9,8 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import { figure } from '@teapot-kms/test-parts';
-import type { SoftHsm } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
 import { decodeEnvelope } from '../../src/envelope/codec.ts';
-import { rememberSecret } from '../../src/testing/index.ts';
 import { sealedKey, shimmedToken } from './support/rig.ts';
 import type { SealedKey } from './support/rig.ts';
 import type { ToMemoryChild } from './support/memory-child.ts';

@@ -1,18 +1,18 @@
 // A wrong PIN costs a token one try, over sessions, instances, token hosts and restarts (ADR 0006): counted by the shim.
+import { newPin } from '@teapot-kms/testing/daemons';
+import type { Shim } from '@teapot-kms/testing/daemons';
+import { rejectsWithCode, until } from '@teapot-kms/testing';
 import assert from 'node:assert/strict';
 import { scryptSync } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { newPin, until } from '@teapot-kms/test-parts';
-import type { Shim } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
-import type { Pkcs11Kek } from '../../src/providers/pkcs11/pkcs11-kek.ts';
-import { SharedResources } from '../../src/shared-resources.ts';
-import { rejectsWithCode } from '../../src/testing/index.ts';
-import { TokenOperations } from '../../src/token-host/child/operations.ts';
-import { pkcs11 } from '../../src/token-host/child/pkcs11.ts';
-import type { Pkcs11 } from '../../src/token-host/child/pkcs11.ts';
-import { KeyAgreement, SealedChannel } from '../../src/token-host/sealed-channel.ts';
+import type { Pkcs11Kek } from '../../src/stores/pkcs11/pkcs11-kek.ts';
+import { SharedResources } from '../../src/util/shared-resources.ts';
+import { TokenOperations } from '../../src/stores/pkcs11/token-host/child/operations.ts';
+import { pkcs11 } from '../../src/stores/pkcs11/token-host/child/pkcs11.ts';
+import type { Pkcs11 } from '../../src/stores/pkcs11/token-host/child/pkcs11.ts';
+import { KeyAgreement, SealedChannel } from '../../src/stores/pkcs11/token-host/sealed-channel.ts';
 import { CKR, sealedKey, shimmedToken } from './support/rig.ts';
 import type { SealedKey } from './support/rig.ts';
 import { newDirectory, openKek, patient } from './support/tokens.ts';

@@ -1,14 +1,14 @@
 // Who waits for whom, and who does not.
-import { Shim, SoftHsm, until } from '@teapot-kms/test-parts';
+import { Shim, SoftHsm } from '@teapot-kms/testing/daemons';
+import { rejectsWithCode, until } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { generateKey } from '../../src/keyset/administration.ts';
-import { pkcs11Provider } from '../../src/providers/pkcs11/provider.ts';
-import { SecretBytes } from '../../src/secret-bytes.ts';
-import { rejectsWithCode } from '../../src/testing/index.ts';
+import { pkcs11Provider } from '../../src/stores/pkcs11/provider.ts';
+import { SecretBytes } from '../../src/util/secret-bytes.ts';
 import type { KekOptions } from './support/tokens.ts';
 import { collectReports, newDirectory, newKek, openKek, patient, uriOf, use } from './support/tokens.ts';
 

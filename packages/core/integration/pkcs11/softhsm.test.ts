@@ -1,8 +1,8 @@
-import { SoftHsm } from '@teapot-kms/test-parts';
+import { SoftHsm } from '@teapot-kms/testing/daemons';
+import { remoteKekSuite } from '@teapot-kms/testing';
 import { test } from 'uvu';
 import { generateKey } from '../../src/keyset/administration.ts';
-import { SharedResources } from '../../src/shared-resources.ts';
-import { remoteKekSuite } from '../../src/testing/index.ts';
+import { SharedResources } from '../../src/util/shared-resources.ts';
 import { newDirectory, newKek, openKek, use } from './support/tokens.ts';
 
 const missing = SoftHsm.missing();

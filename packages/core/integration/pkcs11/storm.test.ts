@@ -1,6 +1,6 @@
 // What a node's reboot is for a token: everything at once, and nothing cached.
+import { figure, until } from '@teapot-kms/testing';
 import assert from 'node:assert/strict';
-import { figure, until } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
 import { Rig, sealedKey, shimmedToken } from './support/rig.ts';
 

@@ -1,7 +1,7 @@
 // tpm2-pkcs11 sees what was in its store when its process began: `teapot-kms keys generate` is another process.
+import { Tpm } from '@teapot-kms/testing/daemons';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Tpm } from '../../../../test-parts/src/tpm.ts';
 import { generateKey, promoteKey } from '../../src/keyset/administration.ts';
 import { newDirectory, newKek, openKek, patient, use } from './support/tokens.ts';
 

@@ -1,15 +1,15 @@
 // Two nodes, each with a TPM of its own: what docs/hsm-and-tpm.md §6 says of their keys.
+import { Tpm } from '@teapot-kms/testing/daemons';
+import { rejectsWithCode, until } from '@teapot-kms/testing';
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Tpm, until } from '@teapot-kms/test-parts';
 import { test } from 'uvu';
 import { newKeyId } from '../../src/envelope/key-id.ts';
 import { formatManifest } from '../../src/keyset/manifest.ts';
 import { newManifest } from '../../src/keyset/rotation.ts';
-import { LocalKekService } from '../../src/local-kek/local-kek-service.ts';
-import { rejectsWithCode } from '../../src/testing/index.ts';
+import { LocalKekService } from '../../src/service/local-kek/local-kek-service.ts';
 import { seal } from './support/rig.ts';
 import { newDirectory, newKek, openKek, patient, use } from './support/tokens.ts';
 import type { KekOptions } from './support/tokens.ts';

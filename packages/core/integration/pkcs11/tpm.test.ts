@@ -1,8 +1,8 @@
-import { Tpm } from '@teapot-kms/test-parts';
+import { Tpm } from '@teapot-kms/testing/daemons';
+import { remoteKekSuite } from '@teapot-kms/testing';
 import { test } from 'uvu';
 import { generateKey } from '../../src/keyset/administration.ts';
-import { SharedResources } from '../../src/shared-resources.ts';
-import { remoteKekSuite } from '../../src/testing/index.ts';
+import { SharedResources } from '../../src/util/shared-resources.ts';
 import { newDirectory, newKek, openKek, use } from './support/tokens.ts';
 
 const missing = Tpm.missing();

@@ -1,7 +1,7 @@
-import { unlessAborted } from '../abort.ts';
+import { unlessAborted } from '../util/abort.ts';
 import type { Envelope } from '../envelope/codec.ts';
 import type { EnvelopeKey, OpeningKey } from '../envelope/envelope.ts';
-import type { CallContext, EncryptResult, MaybePromise } from '../service.ts';
+import type { CallContext, EncryptResult, MaybePromise } from '../kms-service.ts';
 import { GcmPool } from './gcm-pool.ts';
 import { thisHost } from './host.ts';
 import type { Host } from './host.ts';

@@ -1,5 +1,5 @@
 import { KmsError } from '../errors.ts';
-import type { SecretBytes } from '../secret-bytes.ts';
+import type { SecretBytes } from '../util/secret-bytes.ts';
 import { associatedData } from './associated-data.ts';
 import { encodeHeader } from './codec.ts';
 import type { Envelope } from './codec.ts';

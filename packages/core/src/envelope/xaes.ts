@@ -1,7 +1,7 @@
 import { createCipheriv } from 'node:crypto';
 import type { Cipheriv } from 'node:crypto';
 import { KmsError } from '../errors.ts';
-import type { SecretBytes } from '../secret-bytes.ts';
+import type { SecretBytes } from '../util/secret-bytes.ts';
 import { HALF_NONCE, openMessage, sealMessage } from './gcm.ts';
 import { KEY_BYTES, NONCE_BYTES } from './limits.ts';
 

@@ -1,8 +1,8 @@
 import type { z } from 'zod';
 import { KmsError } from '../errors.ts';
 import type { Keyset } from './keyset.ts';
-import type { Remark } from '../remark.ts';
-import type { SharedResources } from '../shared-resources.ts';
+import type { Finding } from '../finding.ts';
+import type { SharedResources } from '../util/shared-resources.ts';
 import type { KeyPlace, Manifest } from './manifest.ts';
 
 export interface LoadContext {
@@ -35,7 +35,7 @@ export interface KeysetSource {
   /** ms after which keys that the store has not confirmed again must not be used any more. Without it there is no end. */
   readonly maxUnconfirmedMs?: number;
   /** What this kind of store can check beyond what a load shows, for `doctor`. Never throws for what it finds. */
-  examine?(context: LoadContext): Promise<readonly Remark[]>;
+  examine?(context: LoadContext): Promise<readonly Finding[]>;
   /** Where keys can be managed through us: what `teapot-kms keys` works on. */
   readonly admin?: KeysetAdmin;
   /** Lets go of connections, watches and what it shares with others. May come twice. */

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { CONTEXT_ID_BYTES } from '../envelope/limits.ts';
 import { isKeyId } from '../envelope/key-id.ts';
 import { KmsError } from '../errors.ts';
-import { formatProblems, parseYaml } from '../yaml-document.ts';
+import { formatProblems, parseYaml } from '../util/yaml-document.ts';
 
 /** The manifest's name in a keyset directory and in a Secret's data (design D11). */
 export const MANIFEST_NAME = 'keyset.yaml';

@@ -1,3 +1,4 @@
+import { rejectsWithCode } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -5,7 +6,6 @@ import { CryptoEngine } from '../../src/crypto/engine.ts';
 import type { CryptoEngineName } from '../../src/crypto/engine.ts';
 import { decodeEnvelope } from '../../src/envelope/codec.ts';
 import type { KmsError } from '../../src/errors.ts';
-import { rejectsWithCode } from '../../src/testing/index.ts';
 import { impatient, patient } from '../support/context.ts';
 import { makeKey } from '../support/keys.ts';
 

@@ -1,9 +1,9 @@
+import { rejectsWithCode } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { GcmPool } from '../../src/crypto/gcm-pool.ts';
 import type { GcmJob } from '../../src/envelope/gcm.ts';
-import { rejectsWithCode } from '../../src/testing/index.ts';
 
 const fixed = { nonce: randomBytes(12), associatedData: Buffer.from('data') };
 

@@ -1,8 +1,8 @@
+import { rejectsWithCode } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { CryptoEngine } from '../../src/crypto/engine.ts';
-import { rejectsWithCode } from '../../src/testing/index.ts';
 import { patient } from '../support/context.ts';
 import { startService } from '../support/keyset-service.ts';
 import { startLocal } from '../support/local-kek-service.ts';

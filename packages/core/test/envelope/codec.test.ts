@@ -1,9 +1,9 @@
+import { rejectsWithCode } from '@teapot-kms/testing';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decodeEnvelope, encodeHeader } from '../../src/envelope/codec.ts';
 import { KmsError } from '../../src/errors.ts';
-import { rejectsWithCode } from '../../src/testing/index.ts';
 import { fuzz, fuzzRuns } from '../support/fuzz.ts';
 
 const REJECTS = ['ERR_KMS_LIMIT_EXCEEDED', 'ERR_KMS_ENVELOPE_MALFORMED', 'ERR_KMS_ENVELOPE_VERSION'];

@@ -1,3 +1,4 @@
+import { assertNoSecret, rejectsWithCode } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { test } from 'uvu';
@@ -7,8 +8,7 @@ import { EnvelopeKey } from '../../src/envelope/envelope.ts';
 import { newKeyId } from '../../src/envelope/key-id.ts';
 import { MAX_PLAINTEXT_BYTES } from '../../src/envelope/limits.ts';
 import { KmsError } from '../../src/errors.ts';
-import { SecretBytes } from '../../src/secret-bytes.ts';
-import { assertNoSecret, rejectsWithCode } from '../../src/testing/index.ts';
+import { SecretBytes } from '../../src/util/secret-bytes.ts';
 import { figure } from '../support/figure.ts';
 import { makeKey, newKeyBytes } from '../support/keys.ts';
 

@@ -1,4 +1,5 @@
 // Every file of vectors/envelope-v1, through the service that would get such a request.
+import { rejectsWithCode } from '@teapot-kms/testing';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'uvu';
@@ -6,14 +7,13 @@ import * as assert from 'uvu/assert';
 import { isKeyId } from '../../src/envelope/key-id.ts';
 import type { KmsErrorCode } from '../../src/errors.ts';
 import { KmsError } from '../../src/errors.ts';
-import { KeysetService } from '../../src/keyset/keyset-service.ts';
+import { KeysetService } from '../../src/service/keyset-service.ts';
 import { Keyset } from '../../src/keyset/keyset.ts';
 import type { ManifestEntry } from '../../src/keyset/manifest.ts';
-import { LocalKekService } from '../../src/local-kek/local-kek-service.ts';
-import type { RemoteKek } from '../../src/local-kek/remote-kek.ts';
-import { SecretBytes } from '../../src/secret-bytes.ts';
-import type { KmsService } from '../../src/service.ts';
-import { rejectsWithCode } from '../../src/testing/index.ts';
+import { LocalKekService } from '../../src/service/local-kek/local-kek-service.ts';
+import type { RemoteKek } from '../../src/service/local-kek/remote-kek.ts';
+import { SecretBytes } from '../../src/util/secret-bytes.ts';
+import type { KmsService } from '../../src/kms-service.ts';
 import { patient } from '../support/context.ts';
 import { figure } from '../support/figure.ts';
 

@@ -1,11 +1,11 @@
+import { rejectsWithCode } from '@teapot-kms/testing';
 import { createCipheriv, createHash, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { XaesKey } from '../../src/envelope/xaes.ts';
-import { SecretBytes } from '../../src/secret-bytes.ts';
-import { rejectsWithCode } from '../../src/testing/index.ts';
+import { SecretBytes } from '../../src/util/secret-bytes.ts';
 
 interface Vectors {
   readonly vectors: readonly Record<'key' | 'nonce' | 'plaintext' | 'additionalData' | 'sealed', string>[];

@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KmsError } from '../../src/errors.ts';
-import { KeysetService } from '../../src/keyset/keyset-service.ts';
-import { LocalKekService } from '../../src/local-kek/local-kek-service.ts';
-import type { RemoteKek } from '../../src/local-kek/remote-kek.ts';
-import { openKeysetDirectory } from '../../src/providers/file.ts';
-import { SecretBytes } from '../../src/secret-bytes.ts';
-import type { KmsService } from '../../src/service.ts';
+import { KeysetService } from '../../src/service/keyset-service.ts';
+import { LocalKekService } from '../../src/service/local-kek/local-kek-service.ts';
+import type { RemoteKek } from '../../src/service/local-kek/remote-kek.ts';
+import { openKeysetDirectory } from '../../src/stores/file/index.ts';
+import { SecretBytes } from '../../src/util/secret-bytes.ts';
+import type { KmsService } from '../../src/kms-service.ts';
 import { patient } from '../support/context.ts';
 
 interface Golden {

@@ -1,9 +1,9 @@
+import { FakeKeysetStore, rejectsWithCode } from '@teapot-kms/testing';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { destroyRetiredKey, generateKey, promoteKey, restoreKey, retireKey } from '../../src/keyset/administration.ts';
 import type { KeysetAdmin } from '../../src/keyset/keyset-source.ts';
 import { MIN_PENDING_MS } from '../../src/keyset/rotation.ts';
-import { FakeKeysetStore, rejectsWithCode } from '../../src/testing/index.ts';
 
 const now = new Date('2026-01-01T00:00:00.000Z');
 

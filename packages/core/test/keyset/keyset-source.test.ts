@@ -1,7 +1,7 @@
+import { rejectsWithCode } from '@teapot-kms/testing';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { schemeOf } from '../../src/keyset/keyset-source.ts';
-import { rejectsWithCode } from '../../src/testing/index.ts';
 
 for (const [uri, scheme] of [
   ['file:/etc/keys', 'file'],

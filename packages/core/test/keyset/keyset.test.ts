@@ -1,11 +1,11 @@
+import { rejectsWithCode } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decodeEnvelope } from '../../src/envelope/codec.ts';
 import { KmsError } from '../../src/errors.ts';
 import { Keyset } from '../../src/keyset/keyset.ts';
-import { SecretBytes } from '../../src/secret-bytes.ts';
-import { rejectsWithCode } from '../../src/testing/index.ts';
+import { SecretBytes } from '../../src/util/secret-bytes.ts';
 import { manifestOf } from '../support/manifests.ts';
 
 const anyKey = () => Promise.resolve(new SecretBytes(randomBytes(32)));

@@ -1,3 +1,4 @@
+import { rejectsWithCode } from '@teapot-kms/testing';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -5,7 +6,6 @@ import { isKeyId } from '../../src/envelope/key-id.ts';
 import { KmsError } from '../../src/errors.ts';
 import type { Manifest } from '../../src/keyset/manifest.ts';
 import { blobName, formatManifest, MAX_MANIFEST_BYTES, parseManifest } from '../../src/keyset/manifest.ts';
-import { rejectsWithCode } from '../../src/testing/index.ts';
 import { fuzz, fuzzRuns } from '../support/fuzz.ts';
 import { manifestOf, manifestText } from '../support/manifests.ts';
 

@@ -1,3 +1,4 @@
+import { rejectsWithCode } from '@teapot-kms/testing';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -13,7 +14,6 @@ import {
   withRestored,
   withRetired,
 } from '../../src/keyset/rotation.ts';
-import { rejectsWithCode } from '../../src/testing/index.ts';
 
 const start = new Date('2026-01-01T00:00:00.000Z');
 const later = (ms: number) => new Date(start.getTime() + ms);

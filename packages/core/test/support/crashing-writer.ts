@@ -1,7 +1,7 @@
 // A child process that changes a keyset directory and kills itself at the n-th operation of the file system.
 // usage: crashing-writer.ts DIRECTORY N generate|promote|retire|destroy [KEY_ID]
 import { destroyRetiredKey, generateKey, promoteKey, retireKey } from '../../src/keyset/administration.ts';
-import { openKeysetDirectory } from '../../src/providers/file.ts';
+import { openKeysetDirectory } from '../../src/stores/file/index.ts';
 import { watchedFs } from './watched-fs.ts';
 
 const [directory = '', dieAt = '', command = '', keyId = ''] = process.argv.slice(2);

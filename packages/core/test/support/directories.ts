@@ -1,22 +1,10 @@
-import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { newDirectory } from '@teapot-kms/testing';
+import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KeysetSource } from '../../src/keyset/keyset-source.ts';
 import type { Manifest } from '../../src/keyset/manifest.ts';
 import { formatManifest } from '../../src/keyset/manifest.ts';
-import { openKeysetDirectory } from '../../src/providers/file.ts';
-
-const made: string[] = [];
-process.on('exit', () => {
-  for (const directory of made) rmSync(directory, { recursive: true, force: true });
-});
-
-/** An empty directory that goes with the process. */
-export function newDirectory(): string {
-  const directory = mkdtempSync(join(tmpdir(), 'teapot-core-test-'));
-  made.push(directory);
-  return directory;
-}
+import { openKeysetDirectory } from '../../src/stores/file/index.ts';
 
 export const open = (directory: string, allowGroupRead = false): KeysetSource =>
   openKeysetDirectory(`file:${directory}`, { allowGroupRead });

@@ -1,4 +1,4 @@
-import type { EventListener, ServiceEvent } from '../../src/service.ts';
+import type { EventListener, ServiceEvent } from '../../src/kms-service.ts';
 
 type News = Exclude<ServiceEvent, { type: 'store-operation' }>;
 

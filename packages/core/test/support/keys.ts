@@ -1,7 +1,7 @@
+import { rememberSecret } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
 import { EnvelopeKey } from '../../src/envelope/envelope.ts';
-import { SecretBytes } from '../../src/secret-bytes.ts';
-import { rememberSecret } from '../../src/testing/index.ts';
+import { SecretBytes } from '../../src/util/secret-bytes.ts';
 
 /** 32 random bytes that the search of the logs will look for. */
 export function newKeyBytes(): Buffer {

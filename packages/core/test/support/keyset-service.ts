@@ -1,8 +1,8 @@
+import { FakeClock, FaultInjectingSource, settle } from '@teapot-kms/testing';
+import type { FakeKeysetStore } from '@teapot-kms/testing';
 import { generateKey, promoteKey } from '../../src/keyset/administration.ts';
-import type { KeysetServiceOptions } from '../../src/keyset/keyset-service.ts';
-import { KeysetService } from '../../src/keyset/keyset-service.ts';
-import type { FakeKeysetStore } from '../../src/testing/index.ts';
-import { FakeClock, FaultInjectingSource, settle } from '../../src/testing/index.ts';
+import type { KeysetServiceOptions } from '../../src/service/keyset-service.ts';
+import { KeysetService } from '../../src/service/keyset-service.ts';
 import { collectEvents } from './events.ts';
 
 export interface Started {

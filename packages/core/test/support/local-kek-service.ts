@@ -1,7 +1,7 @@
-import type { LocalKekServiceOptions } from '../../src/local-kek/local-kek-service.ts';
-import { LocalKekService } from '../../src/local-kek/local-kek-service.ts';
-import type { FakeToken } from '../../src/testing/index.ts';
-import { FakeClock, FaultInjectingRemoteKek, settle } from '../../src/testing/index.ts';
+import { FakeClock, FaultInjectingRemoteKek, settle } from '@teapot-kms/testing';
+import type { FakeToken } from '@teapot-kms/testing';
+import type { LocalKekServiceOptions } from '../../src/service/local-kek/local-kek-service.ts';
+import { LocalKekService } from '../../src/service/local-kek/local-kek-service.ts';
 import { patient } from './context.ts';
 import { collectEvents } from './events.ts';
 

@@ -3,8 +3,8 @@
 import { appendFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KmsError } from '../../src/errors.ts';
-import { PinLedger } from '../../src/providers/pkcs11/pin-ledger.ts';
-import { SecretBytes } from '../../src/secret-bytes.ts';
+import { PinLedger } from '../../src/stores/pkcs11/pin-ledger.ts';
+import { SecretBytes } from '../../src/util/secret-bytes.ts';
 import { TOKEN } from './tokens.ts';
 import { watchedFs } from './watched-fs.ts';
 

@@ -1,12 +1,11 @@
 // What the tests of the PIN ledger share: PINs, a token that counts logins, and what is in a record.
+import { newDirectory, rejectsWithCode, rememberSecret } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { KmsError } from '../../src/errors.ts';
-import type { LoginOutcome } from '../../src/providers/pkcs11/pin-ledger.ts';
-import { PinLedger } from '../../src/providers/pkcs11/pin-ledger.ts';
-import { SecretBytes } from '../../src/secret-bytes.ts';
-import { rejectsWithCode, rememberSecret } from '../../src/testing/index.ts';
-import { newDirectory } from './directories.ts';
+import type { LoginOutcome } from '../../src/stores/pkcs11/pin-ledger.ts';
+import { PinLedger } from '../../src/stores/pkcs11/pin-ledger.ts';
+import { SecretBytes } from '../../src/util/secret-bytes.ts';
 import { TOKEN } from './tokens.ts';
 
 export const CALM = { pinFinalTry: false, pinLocked: false };

@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KmsError } from '../../src/errors.ts';
 import { generateKey } from '../../src/keyset/administration.ts';
-import { openKeysetDirectory } from '../../src/providers/file.ts';
+import { openKeysetDirectory } from '../../src/stores/file/index.ts';
 
 const [directory = '', keys = '0'] = process.argv.slice(2);
 const { admin } = openKeysetDirectory(`file:${directory}`, { allowGroupRead: false });

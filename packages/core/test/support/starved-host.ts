@@ -1,7 +1,7 @@
 // Asks a token host for something while this process has no file descriptor left, and again when it has.
 import { closeSync, openSync } from 'node:fs';
 import type { KmsError } from '../../src/errors.ts';
-import { TokenHost } from '../../src/token-host/token-host.ts';
+import { TokenHost } from '../../src/stores/pkcs11/token-host/token-host.ts';
 
 const host = new TokenHost({ modulePath: '/no/such/module.so', sessions: 1, callTimeoutMs: 1_000 });
 const ask = async (): Promise<string> => {

@@ -1,4 +1,4 @@
-import type { TokenIdentity } from '../../src/providers/pkcs11/pin-ledger.ts';
+import type { TokenIdentity } from '../../src/stores/pkcs11/pin-ledger.ts';
 
 export const TOKEN: TokenIdentity = {
   label: 'teapot',

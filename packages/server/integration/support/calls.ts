@@ -1,5 +1,5 @@
+import { rememberSecret } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
-import { rememberSecret } from '../../../core/src/testing/remember-secret.ts';
 
 /** A 32-byte plaintext as kube-apiserver makes them, which the search of the logs will look for. */
 export function seed(): Buffer {

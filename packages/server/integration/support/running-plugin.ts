@@ -1,5 +1,5 @@
+import { rememberSecret } from '@teapot-kms/testing';
 import { KmsClient } from '../../src/client/client.ts';
-import { rememberSecret } from '../../../core/src/testing/remember-secret.ts';
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

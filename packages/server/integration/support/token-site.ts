@@ -1,7 +1,7 @@
+import { Shim, SoftHsm } from '@teapot-kms/testing/daemons';
+import { rememberSecret } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { Shim, SoftHsm } from '@teapot-kms/test-parts';
-import { rememberSecret } from '../../../core/src/testing/remember-secret.ts';
 import { teapot, TestSite } from './running-plugin.ts';
 import type { CliResult, RunningPlugin } from './running-plugin.ts';
 

@@ -1,7 +1,7 @@
 import { destroyRetiredKey, generateKey, MIN_PENDING_MS, promoteKey, restoreKey, retireKey } from '@teapot-kms/core';
 import type { Change, ChangeOptions, KeysetAdmin, Manifest } from '@teapot-kms/core';
 import type { Command } from 'commander';
-import { keyIdHash } from '../key-id-hash.ts';
+import { keyIdHash } from '../kms/key-id-hash.ts';
 import { CliError, ExitCode } from './exit-codes.ts';
 import { withAdmin, withKeyStoreOptions } from './key-store.ts';
 import type { KeyStoreOptions } from './key-store.ts';

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { readConfigText, parseConfig } from '../config/load.ts';
 import { ConfigWatch } from '../config/watch.ts';
-import { createLogger, describeError } from '../logging.ts';
+import { createLogger, describeError } from '../observability/logging.ts';
 import type { Config } from '../config/schema.ts';
 import { Plugin } from '../plugin.ts';
 import { version } from '../version.ts';

@@ -1,6 +1,6 @@
 import type { ServiceDescription } from '@teapot-kms/core';
 import type { Command } from 'commander';
-import { keyIdHash } from '../key-id-hash.ts';
+import { keyIdHash } from '../kms/key-id-hash.ts';
 import { apiserverComplaints } from './apiserver-view.ts';
 import { ExitCode } from './exit-codes.ts';
 import { instanceOf } from './key-store.ts';

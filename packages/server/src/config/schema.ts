@@ -1,7 +1,7 @@
 import { cryptoEngines, duration, providerFor, providers, SharedResources } from '@teapot-kms/core';
 import { isAbsolute, normalize } from 'node:path';
 import { z } from 'zod';
-import { checkSocketPath } from '../socket.ts';
+import { checkSocketPath } from '../transport/socket.ts';
 import { transports } from '../transport/index.ts';
 import type { TransportName } from '../transport/index.ts';
 import { groupId } from './group.ts';

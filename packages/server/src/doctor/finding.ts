@@ -1,7 +1,7 @@
-import type { Remark } from '@teapot-kms/core';
+import type { Finding as StoreFinding } from '@teapot-kms/core';
 
 /** One thing that was looked at. */
-export interface Finding extends Remark {
+export interface Finding extends StoreFinding {
   /** What was looked at: an instance, a file, a socket. */
   readonly about: string;
 }

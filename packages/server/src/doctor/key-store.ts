@@ -1,5 +1,5 @@
 import { KmsError, providerFor, SharedResources } from '@teapot-kms/core';
-import type { KeysetSource, Remark, RemoteKek } from '@teapot-kms/core';
+import type { KeysetSource, Finding as StoreFinding, RemoteKek } from '@teapot-kms/core';
 import type { InstanceConfig } from '../config/schema.ts';
 import type { Finding } from './finding.ts';
 
@@ -30,25 +30,25 @@ export async function examineKeyStore({ name, keys: { uri, ...settings } }: Inst
   }
 }
 
-async function load(source: KeysetSource, context: { signal: AbortSignal }): Promise<Remark[]> {
+async function load(source: KeysetSource, context: { signal: AbortSignal }): Promise<StoreFinding[]> {
   const keyset = await source.load(context);
   const { warnings, manifest } = keyset;
   keyset.destroy();
   return [loaded(manifest.primary, manifest.keys.length), ...warnings.map(trouble)];
 }
 
-async function describe(remote: RemoteKek, context: { signal: AbortSignal }): Promise<Remark[]> {
+async function describe(remote: RemoteKek, context: { signal: AbortSignal }): Promise<StoreFinding[]> {
   const { primary, keys, damaged } = await remote.describe(context);
   return [loaded(primary, keys.length), ...(damaged ? [trouble(damaged.message)] : [])];
 }
 
-const trouble = (text: string): Remark => ({ level: 'problem', text, remedy: `mend the key store: ${text}` });
+const trouble = (text: string): StoreFinding => ({ level: 'problem', text, remedy: `mend the key store: ${text}` });
 
-function loaded(primary: string, keys: number): Remark {
+function loaded(primary: string, keys: number): StoreFinding {
   return { level: 'ok', text: `loaded, primary ${primary}, ${keys} key${keys === 1 ? '' : 's'} in all` };
 }
 
-function problem(which: string, error: unknown): Remark {
+function problem(which: string, error: unknown): StoreFinding {
   const { message, code } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
   const command = /run: (.*?)(?: \(or .*)?$/.exec(message)?.[1];
   const missing = message.includes('keyset.yaml: no such file')

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { SocketListener } from '../../src/socket.ts';
+import { SocketListener } from '../../src/transport/socket.ts';
 import { GrpcStatus, RpcError } from '../../src/transport/seam.ts';
 import type { Call, Handler, Transport, TransportFactory } from '../../src/transport/seam.ts';
 

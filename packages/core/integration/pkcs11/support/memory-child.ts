@@ -1,7 +1,7 @@
 // A plugin whose memory a test looks through: it knows no secret that it was not given by its token and its PIN file.
-import { LocalKekService } from '../../../src/local-kek/local-kek-service.ts';
-import { pkcs11Provider } from '../../../src/providers/pkcs11/provider.ts';
-import { SharedResources } from '../../../src/shared-resources.ts';
+import { LocalKekService } from '../../../src/service/local-kek/local-kek-service.ts';
+import { pkcs11Provider } from '../../../src/stores/pkcs11/provider.ts';
+import { SharedResources } from '../../../src/util/shared-resources.ts';
 
 export interface ToMemoryChild {
   readonly uri: string;

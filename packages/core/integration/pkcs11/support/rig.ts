@@ -1,17 +1,17 @@
+import { Shim, SoftHsm } from '@teapot-kms/testing/daemons';
+import type { Token } from '@teapot-kms/testing/daemons';
+import { rememberSecret, until } from '@teapot-kms/testing';
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { Shim, SoftHsm, until } from '@teapot-kms/test-parts';
 import { join } from 'node:path';
-import type { Token } from '@teapot-kms/test-parts';
-import type { Clock } from '../../../src/clock.ts';
-import { systemClock } from '../../../src/clock.ts';
+import type { Clock } from '../../../src/util/clock.ts';
+import { systemClock } from '../../../src/util/clock.ts';
 import { KmsError } from '../../../src/errors.ts';
 import type { KmsErrorCode } from '../../../src/errors.ts';
-import { LocalKekService } from '../../../src/local-kek/local-kek-service.ts';
-import type { LocalKekServiceOptions } from '../../../src/local-kek/local-kek-service.ts';
-import type { CallContext, ServiceEvent } from '../../../src/service.ts';
-import type { ResourceEvent } from '../../../src/shared-resources.ts';
-import { rememberSecret } from '../../../src/testing/index.ts';
+import { LocalKekService } from '../../../src/service/local-kek/local-kek-service.ts';
+import type { LocalKekServiceOptions } from '../../../src/service/local-kek/local-kek-service.ts';
+import type { CallContext, ServiceEvent } from '../../../src/kms-service.ts';
+import type { ResourceEvent } from '../../../src/util/shared-resources.ts';
 import { collectReports, newDirectory, newKek, openKek, patient, use } from './tokens.ts';
 import type { KekOptions } from './tokens.ts';
 

@@ -1,13 +1,13 @@
+import { importAesKey } from '@teapot-kms/testing/daemons';
+import type { Token } from '@teapot-kms/testing/daemons';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { generateKey } from '../../../src/keyset/administration.ts';
-import { pkcs11Provider } from '../../../src/providers/pkcs11/provider.ts';
-import type { Pkcs11Kek } from '../../../src/providers/pkcs11/pkcs11-kek.ts';
-import { SharedResources } from '../../../src/shared-resources.ts';
-import type { ResourceEvent } from '../../../src/shared-resources.ts';
-import { importAesKey } from '@teapot-kms/test-parts';
-import type { Token } from '@teapot-kms/test-parts';
+import { pkcs11Provider } from '../../../src/stores/pkcs11/provider.ts';
+import type { Pkcs11Kek } from '../../../src/stores/pkcs11/pkcs11-kek.ts';
+import { SharedResources } from '../../../src/util/shared-resources.ts';
+import type { ResourceEvent } from '../../../src/util/shared-resources.ts';
 
 export const patient = () => ({ signal: AbortSignal.timeout(30_000) });
 

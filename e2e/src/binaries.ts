@@ -1,0 +1,59 @@
+import { cacheDirectory, isExecutable, onPath } from '@teapot-kms/testing/daemons';
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+
+/** The newest Kubernetes that the scenarios are known to pass on. */
+export const DEFAULT_KUBERNETES = '1.37.2';
+/** What a full run covers: the newest, and the oldest that is still of interest. */
+export const ALL_KUBERNETES = [DEFAULT_KUBERNETES, '1.34.4'];
+
+/** Whether the scenarios that take minutes of waiting, and all versions of Kubernetes, were asked for. */
+export const fullRun = process.env['TEAPOT_TEST_FULL'] === '1';
+
+/** The versions to run on: `TEAPOT_TEST_KUBERNETES` (with commas between), else the newest, in a full run all. */
+export function kubernetesVersions(): readonly string[] {
+  const asked = process.env['TEAPOT_TEST_KUBERNETES'];
+  if (asked !== undefined && asked !== '') return asked.split(',');
+  return fullRun ? ALL_KUBERNETES : [DEFAULT_KUBERNETES];
+}
+
+export interface Binaries {
+  readonly kubeApiserver: string;
+  readonly etcd: string;
+}
+
+/** What is missing to run on this version, and how to get it; tests print it as a `SKIPPED` line. */
+export class MissingBinary extends Error {
+  override readonly name = 'MissingBinary';
+}
+
+/**
+ * Looks in `KUBEBUILDER_ASSETS` (as setup-envtest fills it), then in our cache, for etcd on the PATH too. Builds nothing.
+ *
+ * @throws {@link MissingBinary}
+ */
+export function findBinaries(kubernetes: string): Binaries {
+  const howTo = `bash e2e/setup.sh ${kubernetes}`;
+  const kubeApiserver = [assetsOfVersion(kubernetes), cachedKubeApiserver(kubernetes)].find(isExecutable);
+  if (kubeApiserver === undefined) throw new MissingBinary(`no kube-apiserver ${kubernetes} here: ${howTo}`);
+  const etcd = [asset('etcd'), join(cacheDirectory, 'etcd/etcd'), ...onPath('etcd')].find(isExecutable);
+  if (etcd === undefined) throw new MissingBinary(`no etcd here: ${howTo}`);
+  return { kubeApiserver, etcd };
+}
+
+export function cachedKubeApiserver(kubernetes: string): string {
+  return join(cacheDirectory, 'kube-apiserver', `v${kubernetes}`, 'kube-apiserver');
+}
+
+function asset(program: string): string | undefined {
+  const assets = process.env['KUBEBUILDER_ASSETS'];
+  return assets === undefined || assets === '' ? undefined : join(assets, program);
+}
+
+/** The asset, if it is the version that was asked for. */
+function assetsOfVersion(kubernetes: string): string | undefined {
+  const path = asset('kube-apiserver');
+  if (!isExecutable(path)) return undefined;
+  const version = execFileSync(path, ['--version'], { encoding: 'utf8' }).trim();
+  return version === `Kubernetes v${kubernetes}` ? path : undefined;
+}

@@ -1,0 +1,81 @@
+import { Daemon, freePort } from '@teapot-kms/testing/daemons';
+import { until } from '@teapot-kms/testing';
+import { join } from 'node:path';
+
+export interface KeyValue {
+  readonly key: string;
+  readonly value: Buffer;
+}
+
+interface RangeAnswer {
+  readonly kvs?: readonly { readonly key: string; readonly value?: string }[];
+}
+
+const base64 = (text: string): string => Buffer.from(text).toString('base64');
+
+/** An etcd of its own for one cluster, read through its JSON gateway so that no etcdctl is needed. */
+export class Etcd {
+  readonly url: string;
+  readonly #daemon: Daemon;
+
+  private constructor(url: string, daemon: Daemon) {
+    this.url = url;
+    this.#daemon = daemon;
+  }
+
+  static async start(binary: string, directory: string): Promise<Etcd> {
+    const url = `http://127.0.0.1:${await freePort()}`;
+    const peerUrl = `http://127.0.0.1:${await freePort()}`;
+    const args = ['--name', 'e2e', '--data-dir', join(directory, 'etcd'), '--log-level', 'error'];
+    args.push('--listen-client-urls', url, '--advertise-client-urls', url);
+    args.push('--listen-peer-urls', peerUrl, '--initial-advertise-peer-urls', peerUrl);
+    args.push('--initial-cluster', `e2e=${peerUrl}`);
+    const etcd = new Etcd(
+      url,
+      new Daemon({ name: 'etcd', command: binary, args, logFile: join(directory, 'etcd.log') }),
+    );
+    await until('etcd answers', async () => {
+      etcd.#daemon.checkRunning();
+      return (await fetch(`${url}/health`)).ok;
+    });
+    return etcd;
+  }
+
+  /** The bytes as they lie in etcd. */
+  async get(key: string): Promise<Buffer | undefined> {
+    return (await this.#range({ key: base64(key) }))[0]?.value;
+  }
+
+  /** All keys that begin with `prefix`, which must end with "/". */
+  list(prefix: string): Promise<KeyValue[]> {
+    // "0" follows "/" in ASCII: the end of the range is the first key that no longer has the prefix.
+    return this.#range({ key: base64(prefix), range_end: base64(`${prefix.slice(0, -1)}0`) });
+  }
+
+  /** Puts bytes there past every kube-apiserver. */
+  async put(key: string, value: Buffer): Promise<void> {
+    await this.#post('put', { key: base64(key), value: value.toString('base64') });
+  }
+
+  async delete(key: string): Promise<void> {
+    await this.#post('deleterange', { key: base64(key) });
+  }
+
+  async stop(): Promise<void> {
+    await this.#daemon.kill();
+  }
+
+  async #range(request: Record<string, string>): Promise<KeyValue[]> {
+    const { kvs = [] } = (await this.#post('range', request)) as RangeAnswer;
+    return kvs.map(({ key, value = '' }) => ({
+      key: Buffer.from(key, 'base64').toString(),
+      value: Buffer.from(value, 'base64'),
+    }));
+  }
+
+  async #post(operation: string, request: Record<string, string>): Promise<unknown> {
+    const response = await fetch(`${this.url}/v3/kv/${operation}`, { method: 'POST', body: JSON.stringify(request) });
+    if (!response.ok) throw new Error(`etcd: ${response.status} ${await response.text()}`);
+    return response.json();
+  }
+}

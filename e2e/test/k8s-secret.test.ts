@@ -1,0 +1,381 @@
+// The key store `k8s-secret:` on a real kube-apiserver, under a service account's token that may get and watch one Secret.
+import { figure, keysetSourceSuite, rejectsWithCode, rememberSecret, until } from '@teapot-kms/testing';
+import type { KeysetSourceFixture } from '@teapot-kms/testing';
+import {
+  authorityHashes,
+  decodeEnvelope,
+  destroyRetiredKey,
+  generateKey,
+  KeysetService,
+  promoteKey,
+  providerFor,
+  retireKey,
+  SharedResources,
+} from '@teapot-kms/core';
+import type { KeysetAdmin, KeysetServiceOptions, KeysetSource, KmsError } from '@teapot-kms/core';
+import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { findBinaries, fullRun, kubernetesVersions, MissingBinary } from '../src/binaries.ts';
+import { ManagementCluster, readerRules } from '../src/management-cluster.ts';
+
+const [kubernetes = ''] = kubernetesVersions();
+const NAMESPACE = 'tenants';
+const SECRETS = `/api/v1/namespaces/${NAMESPACE}/secrets`;
+const ELSEWHERE = `sha256:${'0'.repeat(64)}`;
+const context = () => ({ signal: AbortSignal.timeout(20_000) });
+
+const test = suite(`k8s-secret on Kubernetes ${kubernetes}`);
+let starting: Promise<ManagementCluster> | undefined;
+let secrets = 0;
+
+async function ready(): Promise<ManagementCluster> {
+  starting ??= ManagementCluster.start(`k8s-secret-${kubernetes}`, kubernetes).then(async (cluster) => {
+    await cluster.ensure('/api/v1/namespaces', { metadata: { name: NAMESPACE } });
+    return cluster;
+  });
+  return starting;
+}
+test.after(async () => (await starting)?.close());
+
+interface Site extends KeysetSourceFixture {
+  readonly cluster: ManagementCluster;
+  readonly name: string;
+  readonly path: string;
+  readonly tokenFile: string;
+  /** A source of the plugin's: it may only read. */
+  readonly reopen: (settings?: Record<string, unknown>) => KeysetSource;
+  readonly close: () => Promise<void>;
+}
+
+function managedBy(reader: KeysetSource, { admin }: KeysetSource): KeysetSource {
+  return {
+    uri: reader.uri,
+    load: (context) => reader.load(context),
+    watch: (onChange) => reader.watch(onChange),
+    examine: (context) => reader.examine!(context),
+    admin: admin!,
+  };
+}
+
+/** A Secret that is not there yet, an account that may read it, and sources of the plugin and of the administrator. */
+async function makeSite(): Promise<Site> {
+  const cluster = await ready();
+  const { client } = cluster.apiserver;
+  const name = `keyset-${String(++secrets)}`;
+  const path = `${SECRETS}/${name}`;
+  await cluster.grant(NAMESPACE, name, readerRules(name));
+  const tokenFile = join(cluster.directory, `${name}.token`);
+  writeFileSync(tokenFile, await cluster.token(NAMESPACE, name), { mode: 0o600 });
+  const kubeconfig = join(cluster.directory, `${name}.kubeconfig`);
+  cluster.writeKubeconfig(kubeconfig, { tokenFile });
+  const uri = `k8s-secret:${NAMESPACE}/${name}`;
+  const shared = new SharedResources();
+  const opened: KeysetSource[] = [];
+  const open = (settings: Record<string, unknown>): KeysetSource => {
+    const source = providerFor(uri).open(uri, settings, shared) as KeysetSource;
+    opened.push(source);
+    return source;
+  };
+  // Read with the least rights, managed by the administrator: as in life.
+  const reopen = (settings: Record<string, unknown> = {}): KeysetSource =>
+    managedBy(open({ kubeconfig, serves: ELSEWHERE, ...settings }), open({ kubeconfig: cluster.adminKubeconfig }));
+  await until('the role is in force', async () => {
+    const error = await rejectsWithCode(() => reopen().load(context()), 'ERR_KMS_STORE_UNAVAILABLE');
+    return error.message.includes('not found');
+  });
+  const blobs = async (): Promise<Record<string, string>> => ({ ...(await client.get(path)).data });
+  return {
+    cluster,
+    name,
+    path,
+    tokenFile,
+    source: reopen(),
+    reopen,
+    replaceManifest: async (text) => {
+      await client.patch(path, { data: { 'keyset.yaml': Buffer.from(text).toString('base64') } });
+    },
+    putBlob: async (keyId, bytes) => {
+      await client.patch(path, { data: { [`${keyId}.key`]: bytes.toString('base64') } });
+    },
+    removeBlob: async (keyId) => {
+      await client.patch(path, { data: { [`${keyId}.key`]: null } });
+    },
+    readBlob: async (keyId) => {
+      const text = (await blobs())[`${keyId}.key`];
+      if (text === undefined) throw new Error('no such blob');
+      return Buffer.from(text, 'base64');
+    },
+    close: async () => {
+      for (const text of Object.values(await blobs().catch(() => ({})))) rememberSecret(Buffer.from(text, 'base64'));
+      for (const source of opened) await source.close?.();
+      assert.is(shared.size, 0, 'nothing is shared any more');
+    },
+  };
+}
+
+async function withSite(run: (site: Site, admin: KeysetAdmin) => Promise<void>): Promise<void> {
+  const site = await makeSite();
+  try {
+    await run(site, site.source.admin!);
+  } finally {
+    await site.close();
+  }
+}
+
+/** A service over a reader of its own, which probes once an hour: what it notices, it notices by the watch. */
+async function withService(
+  site: Site,
+  options: Partial<KeysetServiceOptions>,
+  run: (service: KeysetService) => Promise<void>,
+): Promise<void> {
+  const service = new KeysetService({ source: site.reopen(), probeIntervalMs: 3_600_000, ...options });
+  service.start();
+  try {
+    await until('the keyset is loaded', async () => (await service.status()).healthz === 'ok');
+    await run(service);
+  } finally {
+    await service.close();
+  }
+}
+
+async function switchKey(admin: KeysetAdmin): Promise<string> {
+  const { keyId } = await generateKey(admin);
+  await promoteKey(admin, keyId, { minPendingMs: 0 });
+  return keyId;
+}
+
+const messageOf = async (service: KeysetService): Promise<string> => {
+  try {
+    return (await service.status()).healthz;
+  } catch (error) {
+    return `${(error as KmsError).code}: ${(error as Error).message}`;
+  }
+};
+
+function registerMore(): void {
+  test('a key switch reaches a running service by its watch', () =>
+    withSite(async (site, admin) => {
+      await generateKey(admin);
+      await withService(site, {}, async (service) => {
+        const keyId = await switchKey(admin);
+        const started = performance.now();
+        await until('the new key is used', async () => (await service.status()).keyId === keyId, { everyMs: 5 });
+        figure('ms until a key switch in a Secret is in use', Math.round(performance.now() - started));
+      });
+    }));
+
+  test('mounted as a volume, as the kubelet does it, the same Secret is a file: keyset', () =>
+    withSite(async ({ cluster, path, reopen }, admin) => {
+      await generateKey(admin);
+      const mount = mkdtempSync(join(cluster.directory, 'mount-'));
+      mkdirSync(join(mount, '..2026'), { mode: 0o755 });
+      symlinkSync('..2026', join(mount, '..data'));
+      for (const [name, text] of Object.entries((await cluster.apiserver.client.get(path)).data ?? {})) {
+        writeFileSync(join(mount, '..2026', name), Buffer.from(text, 'base64'), { mode: 0o400 });
+        symlinkSync(`..data/${name}`, join(mount, name));
+      }
+      const mounted = providerFor('file:').open(`file:${mount}`, { allowGroupRead: false }, new SharedResources());
+      const [asFile, asSecret] = [await (mounted as KeysetSource).load(context()), await reopen().load(context())];
+      const envelope = decodeEnvelope(asFile.primary.seal(Buffer.from('x')));
+      assert.is(asSecret.find(envelope.keyId).open(envelope).toString(), 'x');
+      asFile.destroy();
+      asSecret.destroy();
+    }));
+
+  test('operators who change a keyset at the same time lose nothing: one wins, the others are told', () =>
+    withSite(async ({ reopen }, admin) => {
+      await generateKey(admin);
+      let conflicts = 0;
+      const operators = Array.from({ length: 6 }, async () => {
+        const mine = reopen().admin!;
+        const made: string[] = [];
+        while (made.length < 4) {
+          try {
+            made.push((await generateKey(mine)).keyId);
+          } catch (error) {
+            if ((error as KmsError).code !== 'ERR_KMS_KEYSET_CONFLICT') throw error;
+            conflicts++;
+          }
+        }
+        return made;
+      });
+      const made = (await Promise.all(operators)).flat();
+      assert.ok(conflicts > 0, 'they never met');
+      const keyset = await reopen().load(context());
+      for (const keyId of made) assert.is(keyset.find(keyId).keyId, keyId);
+      assert.is(keyset.manifest.keys.length, made.length + 1);
+      keyset.destroy();
+      figure('conflicts of 6 operators who made 24 keys', conflicts);
+    }));
+
+  test('a first keyset is made once, whoever else makes one; an empty Secret may be there already', () =>
+    withSite(async ({ reopen, cluster, name }) => {
+      await cluster.apiserver.client.create(SECRETS, { metadata: { name } });
+      const outcomes = await Promise.allSettled([generateKey(reopen().admin!), generateKey(reopen().admin!)]);
+      assert.is(outcomes.filter(({ status }) => status === 'fulfilled').length, 1);
+    }));
+
+  test('a key that was destroyed leaves the Secret with the change of the manifest', () =>
+    withSite(async ({ cluster, path }, admin) => {
+      const first = await generateKey(admin);
+      await switchKey(admin);
+      await retireKey(admin, first.keyId);
+      await destroyRetiredKey(admin, first.keyId);
+      const names = Object.keys((await cluster.apiserver.client.get(path)).data ?? {});
+      assert.is(names.length, 2);
+      assert.not.ok(names.includes(`${first.keyId}.key`));
+    }));
+
+  test('a service account that was made anew: its old token is refused, the new one is read from the file', () =>
+    withSite(async (site, admin) => {
+      const { cluster, name, tokenFile } = site;
+      await generateKey(admin);
+      await withService(site, { probeIntervalMs: 200, statusGraceMs: 1_000 }, async (service) => {
+        const accounts = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts`;
+        await cluster.apiserver.client.delete(`${accounts}/${name}`);
+        // A token is trusted for 10 s after it was last looked at.
+        await until('the token is refused', async () => /401|Unauthorized/.test(await messageOf(service)));
+        assert.match(await messageOf(service), /^(?!ERR)/, 'the keys are not lost');
+        await cluster.ensure(accounts, { metadata: { name } });
+        writeFileSync(tokenFile, await cluster.token(NAMESPACE, name), { mode: 0o600 });
+        await until('the new token is used', async () => (await messageOf(service)) === 'ok');
+      });
+    }));
+
+  test('a Secret that is deleted is gone for certain, its keys go on for the grace, and it may come back', () =>
+    withSite(async (site, admin) => {
+      const { cluster, path } = site;
+      await generateKey(admin);
+      const { data = {} } = await cluster.apiserver.client.get(path);
+      await withService(site, { probeIntervalMs: 100, goneGraceMs: 1_500 }, async (service) => {
+        await cluster.apiserver.client.delete(path);
+        await until('Status says so', async () => (await messageOf(service)).startsWith('ERR_KMS_KEY_GONE'));
+        await service.encrypt(Buffer.from('x'), context());
+        await until('the grace is over', () => codeOf(() => service.encrypt(Buffer.from('x'), context())));
+        await cluster.apiserver.client.create(SECRETS, { metadata: { name: site.name }, data });
+        await until('it is back', async () => (await messageOf(service)) === 'ok');
+      });
+    }));
+
+  test('who is forbidden for certain is told so, and works again when allowed', () =>
+    withSite(async (site, admin) => {
+      const { cluster, name } = site;
+      await generateKey(admin);
+      await withService(site, { probeIntervalMs: 100 }, async (service) => {
+        const binding = `/apis/rbac.authorization.k8s.io/v1/namespaces/${NAMESPACE}/rolebindings/${name}`;
+        await cluster.apiserver.client.delete(binding);
+        await until('Status says so', async () => (await messageOf(service)).startsWith('ERR_KMS_KEY_GONE'));
+        assert.match(await messageOf(service), /forbidden/);
+        await cluster.grant(NAMESPACE, name, readerRules(name));
+        await until('it is allowed again', async () => (await messageOf(service)) === 'ok');
+      });
+    }));
+
+  test('the least rights are not enough to change keys', () =>
+    withSite(async ({ cluster, name }, admin) => {
+      await generateKey(admin);
+      const kubeconfig = join(cluster.directory, `${name}.kubeconfig`);
+      const uri = `k8s-secret:${NAMESPACE}/${name}`;
+      const source = providerFor(uri).open(uri, { kubeconfig }, new SharedResources()) as KeysetSource;
+      const error = await rejectsWithCode(() => generateKey(source.admin!), 'ERR_KMS_STORE_UNAVAILABLE');
+      assert.match(error.message, /cannot patch resource/, `found: ${error.message}`);
+      await source.close?.();
+    }));
+
+  test('a Secret of the cluster that is served is refused, whatever is in it', () =>
+    withSite(async ({ cluster, reopen }, admin) => {
+      await generateKey(admin);
+      for (const serves of authorityHashes(cluster.apiserver.authority)) {
+        const error = await rejectsWithCode(() => reopen({ serves }).load(context()), 'ERR_KMS_INVALID_URI');
+        assert.match(error.message, /would be encrypted by itself/);
+        const [remark] = await reopen({ serves }).examine!(context());
+        assert.is(remark?.level, 'problem');
+      }
+      const error = await rejectsWithCode(() => reopen({ serves: undefined }).load(context()), 'ERR_KMS_INVALID_URI');
+      assert.match(error.message, /set "serves"/);
+      (await reopen({ serves: 'unchecked' }).load(context())).destroy();
+    }));
+
+  test('doctor finds the least rights right, and names rights that are too many and copies of keys', () =>
+    withSite(async ({ cluster, reopen, path }, admin) => {
+      const { keyId } = await generateKey(admin);
+      const levels = async (source: KeysetSource) => (await source.examine!(context())).map(({ level }) => level);
+      assert.equal(await levels(reopen()), ['ok']);
+      const asAdmin = await reopen({ kubeconfig: cluster.adminKubeconfig }).examine!(context());
+      assert.equal(
+        asAdmin.map(({ level }) => level),
+        ['ok', 'hint', 'hint'],
+      );
+      const annotations = { 'kubectl.kubernetes.io/last-applied-configuration': '{}' };
+      await cluster.apiserver.client.patch(path, { metadata: { annotations }, data: { 'left.key': '' } });
+      const remarks = await reopen().examine!(context());
+      assert.equal(
+        remarks.map(({ level }) => level),
+        ['ok', 'problem', 'hint'],
+      );
+      assert.match(remarks[2]!.text, 'left.key');
+      assert.ok(keyId);
+    }));
+
+  if (fullRun) {
+    test('an API server that is frozen is found out by its pings, and used again when it thaws', () =>
+      withSite(async (site, admin) => {
+        await generateKey(admin);
+        await withService(site, { probeIntervalMs: 1_000, statusGraceMs: 5_000 }, async (service) => {
+          process.kill(site.cluster.apiserver.pid!, 'SIGSTOP');
+          try {
+            await until('Status says so', async () => (await messageOf(service)) !== 'ok', { timeoutMs: 60_000 });
+            await service.encrypt(Buffer.from('x'), context());
+            // Longer than two pings.
+            await sleep(40_000);
+          } finally {
+            process.kill(site.cluster.apiserver.pid!, 'SIGCONT');
+          }
+          await until('all is well', async () => (await messageOf(service)) === 'ok', { timeoutMs: 60_000 });
+          const keyId = await switchKey(admin);
+          await until('the watch is back', async () => (await service.status()).keyId === keyId);
+        });
+      }));
+  }
+
+  // The last one, since it takes the API away.
+  test('while the API is away keys go on; it restarts, and the next switch comes by a new watch', () =>
+    withSite(async (site, admin) => {
+      await generateKey(admin);
+      await withService(site, {}, async (service) => {
+        const { ciphertext } = await service.encrypt(Buffer.from('x'), context());
+        await site.cluster.apiserver.stop();
+        await rejectsWithCode(() => site.reopen().load(context()), 'ERR_KMS_STORE_UNAVAILABLE');
+        await service.decrypt({ ciphertext }, context());
+        await site.cluster.apiserver.start();
+        const back = performance.now();
+        const keyId = await switchKey(admin);
+        const seen = async () => (await service.status()).keyId === keyId;
+        await until('the new key is used', seen, { timeoutMs: 60_000, everyMs: 5 });
+        figure('ms from a restarted API server to a key switch seen by watch', Math.round(performance.now() - back));
+      });
+    }));
+}
+
+async function codeOf(work: () => unknown): Promise<boolean> {
+  try {
+    await work();
+    return false;
+  } catch (error) {
+    return (error as KmsError).code === 'ERR_KMS_KEY_GONE';
+  }
+}
+
+try {
+  findBinaries(kubernetes);
+  keysetSourceSuite(test, 'k8s-secret', makeSite);
+  registerMore();
+} catch (error) {
+  if (!(error instanceof MissingBinary)) throw error;
+  console.log(`SKIPPED k8s-secret on Kubernetes ${kubernetes}: ${error.message}`);
+}
+
+test.run();

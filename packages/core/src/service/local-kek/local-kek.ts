@@ -1,0 +1,39 @@
+import { randomFillSync } from 'node:crypto';
+import { EnvelopeKey } from '../../envelope/envelope.ts';
+import { KEY_BYTES } from '../../envelope/limits.ts';
+import { SecretBytes } from '../../util/secret-bytes.ts';
+import type { RemoteContext, RemoteKek } from './remote-kek.ts';
+
+/** A local KEK in both halves: one that seals here, one that the cache may hold to open what was sealed. */
+export interface LocalKek {
+  readonly sealing: EnvelopeKey;
+  readonly opening: EnvelopeKey;
+  readonly wrapped: Buffer;
+}
+
+export function destroyLocalKek({ sealing, opening }: LocalKek): void {
+  sealing.destroy();
+  opening.destroy();
+}
+
+/** Makes a new random local KEK and has the token wrap it under version `keyId`. */
+export async function newLocalKek(
+  remote: RemoteKek,
+  keyId: string,
+  contextId: Buffer,
+  context: RemoteContext,
+): Promise<LocalKek> {
+  const key = new SecretBytes(Buffer.alloc(KEY_BYTES));
+  try {
+    randomFillSync(key.expose());
+    const wrapped = await remote.wrap(keyId, key, context);
+    const copy = () => new SecretBytes(Buffer.from(key.expose()));
+    return {
+      sealing: new EnvelopeKey({ key: copy(), keyId, contextId, wrapped }),
+      opening: new EnvelopeKey({ key: copy(), keyId, contextId, wrapped }),
+      wrapped,
+    };
+  } finally {
+    key.wipe();
+  }
+}

@@ -1,0 +1,78 @@
+import type { Clock } from '../../util/clock.ts';
+import type { EnvelopeKey } from '../../envelope/envelope.ts';
+import type { EventListener } from '../../kms-service.ts';
+import { timed } from '../../util/timed.ts';
+import { KekCache } from './kek-cache.ts';
+import { destroyLocalKek, newLocalKek } from './local-kek.ts';
+import type { LocalKek } from './local-kek.ts';
+import type { RemoteKek, RemoteKekDescription } from './remote-kek.ts';
+
+export interface SealingKeksOptions {
+  readonly remote: RemoteKek;
+  readonly clock: Clock;
+  readonly softAgeMs: number;
+  readonly hardAgeMs: number;
+  readonly cache: KekCache;
+  readonly onEvent: EventListener;
+}
+
+interface Aged {
+  readonly key: EnvelopeKey;
+  readonly since: number;
+}
+
+/** The local KEK that seals, and the one before it for as long as its key_id may still be announced (design D1). */
+export class SealingKeks {
+  readonly #options: SealingKeksOptions;
+  #current: Aged | undefined;
+  #previous: Aged | undefined;
+  #destroyed = false;
+  wraps = 0;
+
+  constructor(options: SealingKeksOptions) {
+    this.#options = options;
+  }
+
+  /** The id that Status may announce. Stays filled even when the local KEK is too old to seal. */
+  get keyId(): string | undefined {
+    return this.#current?.key.keyId;
+  }
+
+  /** The local KEK to seal with now, or `undefined` where there is none that is young enough. */
+  usable(announcedKeyId: string | undefined): EnvelopeKey | undefined {
+    const { clock, hardAgeMs } = this.#options;
+    // After a renewal by age both have the same id: then the younger one seals.
+    const current = announcedKeyId === undefined || announcedKeyId === this.#current?.key.keyId;
+    const aged = !current && announcedKeyId === this.#previous?.key.keyId ? this.#previous : this.#current;
+    return aged && clock.now() - aged.since < hardAgeMs ? aged.key : undefined;
+  }
+
+  /** Makes a new local KEK when the primary has changed or the present one has reached its soft age. */
+  async renew(description: RemoteKekDescription, signal: AbortSignal): Promise<void> {
+    const { clock, softAgeMs, cache } = this.#options;
+    const current = this.#current;
+    if (current?.key.keyId === description.primary && clock.now() - current.since < softAgeMs) return;
+    const made = await this.make(description.primary, description.contextId, signal);
+    // One that comes after its time could bring back a key that is the primary no more.
+    if (this.#destroyed || signal.aborted) {
+      destroyLocalKek(made);
+      return;
+    }
+    cache.set(KekCache.keyOf(description.primary, made.wrapped), made.opening);
+    this.#previous?.key.destroy();
+    this.#previous = current;
+    this.#current = { key: made.sealing, since: clock.now() };
+  }
+
+  make(keyId: string, contextId: Buffer, signal: AbortSignal): Promise<LocalKek> {
+    this.wraps++;
+    const { remote, onEvent } = this.#options;
+    return timed('wrap', () => newLocalKek(remote, keyId, contextId, { signal }), onEvent);
+  }
+
+  destroy(): void {
+    this.#destroyed = true;
+    this.#current?.key.destroy();
+    this.#previous?.key.destroy();
+  }
+}

@@ -1,0 +1,62 @@
+import { createDecipheriv, timingSafeEqual } from 'node:crypto';
+import { KmsError } from '../../errors.ts';
+import type { LegacyOpener } from '../../service/legacy-opener.ts';
+import type { SecretBytes } from '../../util/secret-bytes.ts';
+
+/** IV, the two blocks of kube-apiserver's 32 bytes, and one of padding: all that was ever stored. */
+const CIPHERTEXT_BYTES = 64;
+const IV_BYTES = 16;
+const PLAINTEXT_BYTES = 32;
+const PADDING = Buffer.alloc(16, 16);
+
+const CIPHERS: Readonly<Record<number, string>> = { 16: 'aes-128-cbc', 24: 'aes-192-cbc', 32: 'aes-256-cbc' };
+
+/**
+ * What barbican-kms-plugin wrote: IV ‖ AES-CBC(PKCS#7(plaintext)), with the secret's bytes as the key, and the secret's UUID as key_id in
+ * KMS v2. There is no MAC: a change in the first 32 bytes gives another plaintext and cannot be seen; one further on spoils the padding.
+ */
+export class LegacyKeys implements LegacyOpener {
+  readonly warnings: readonly string[];
+  readonly #keys: ReadonlyMap<string, SecretBytes>;
+
+  /** @param keys - by key_id; taken over, each of 16, 24 or 32 bytes ({@link checkLegacyKey}) */
+  constructor(keys: ReadonlyMap<string, SecretBytes>, warnings: readonly string[] = []) {
+    this.#keys = keys;
+    this.warnings = warnings;
+  }
+
+  get keyIds(): readonly string[] {
+    return [...this.#keys.keys()];
+  }
+
+  open(ciphertext: Buffer, keyId: string | undefined): { keyId: string; plaintext: Buffer } | undefined {
+    if (ciphertext.length !== CIPHERTEXT_BYTES) return undefined;
+    for (const [id, key] of this.#keys) {
+      if (keyId !== undefined && id !== keyId) continue;
+      const plaintext = openOne(ciphertext, key.expose());
+      if (plaintext) return { keyId: id, plaintext };
+    }
+    return undefined;
+  }
+
+  destroy(): void {
+    for (const key of this.#keys.values()) key.wipe();
+  }
+}
+
+/** @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` for a length that no AES key has; the key is wiped */
+export function checkLegacyKey(id: string, key: SecretBytes): SecretBytes {
+  if (CIPHERS[key.length] !== undefined) return key;
+  key.wipe();
+  throw new KmsError('ERR_KMS_KEYSET_INVALID', `legacy key ${id}: expected 16, 24 or 32 bytes, found ${key.length}`);
+}
+
+function openOne(ciphertext: Buffer, key: Buffer): Buffer | undefined {
+  const decipher = createDecipheriv(CIPHERS[key.length]!, key, ciphertext.subarray(0, IV_BYTES)).setAutoPadding(false);
+  const padded = decipher.update(ciphertext.subarray(IV_BYTES));
+  decipher.final();
+  const good = timingSafeEqual(padded.subarray(PLAINTEXT_BYTES), PADDING);
+  const plaintext = good ? Buffer.from(padded.subarray(0, PLAINTEXT_BYTES)) : undefined;
+  padded.fill(0);
+  return plaintext;
+}

@@ -1,0 +1,42 @@
+import { isAbsolute } from 'node:path';
+import { z } from 'zod';
+import { duration } from '../../util/duration.ts';
+import { KmsError } from '../../errors.ts';
+import { cloudSettings } from './keystone/configuration.ts';
+
+const uuid = z
+  .string()
+  .regex(/^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/, 'expected the UUID of a Barbican secret');
+
+export const barbicanSettings = cloudSettings.extend({
+  maxUnconfirmed: duration(60_000)
+    .prefault('72h')
+    .describe('how long keys may be used that Barbican has not confirmed again'),
+  legacyKeys: z
+    .array(uuid)
+    .default([])
+    .describe(
+      'secrets with which barbican-kms-plugin wrote what is to be opened; [KeyManager] key-id of cloudConfig is one too',
+    ),
+  creators: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .describe('ids of the users whose manifests in Barbican count; default: the one that we log in as'),
+});
+
+export type BarbicanSettings = z.output<typeof barbicanSettings>;
+
+export type ManifestPlace = { readonly directory: string } | { readonly name: string };
+
+/**
+ * Where the manifest is: `barbican:/directory` on this host, `barbican:name` in Barbican under that name.
+ * @throws {@link KmsError} `ERR_KMS_INVALID_URI`
+ */
+export function manifestPlaceOf(uri: string): ManifestPlace {
+  const rest = uri.replace(/^barbican:(\/\/(?=\/))?/, '');
+  if (isAbsolute(rest) && !/^\/\/|[\0?]/.test(rest)) return { directory: rest };
+  if (/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(rest)) return { name: rest };
+  const expected = 'barbican:/directory (manifest on this host) or barbican:name (manifest in Barbican)';
+  throw new KmsError('ERR_KMS_INVALID_URI', `expected ${expected}, found ${JSON.stringify(uri)}`);
+}

@@ -1,0 +1,49 @@
+import * as nodeFs from 'node:fs/promises';
+import { isAbsolute } from 'node:path';
+import { z } from 'zod';
+import { KmsError } from '../../errors.ts';
+import type { KeysetProvider, KeysetSource } from '../../keyset/keyset-source.ts';
+import type { Finding } from '../../finding.ts';
+import { KeysetDirectoryAdmin } from './keyset-directory-admin.ts';
+import { findLeftovers, loadKeysetDirectory } from './keyset-directory.ts';
+import { watchDirectory } from './watch-directory.ts';
+
+const settings = z.strictObject({
+  allowGroupRead: z
+    .boolean()
+    .default(false)
+    .describe('accept key blobs that their group may read, as a mounted Secret with fsGroup has them'),
+});
+
+/** `file:/directory`: a keyset on the host, or a Secret mounted as a volume (design D11). */
+export const fileProvider: KeysetProvider<typeof settings> = {
+  kind: 'keyset',
+  scheme: 'file',
+  settings,
+  open: (uri, options) => openKeysetDirectory(uri, options),
+};
+
+/** @param fs - the file system, for tests that kill the writer between two steps */
+export function openKeysetDirectory(
+  uri: string,
+  { allowGroupRead }: z.output<typeof settings>,
+  fs: typeof nodeFs = nodeFs,
+): KeysetSource {
+  const directory = uri.replace(/^file:(\/\/(?=\/))?/, '');
+  if (!isAbsolute(directory) || directory.startsWith('//') || directory.includes('\0') || directory.includes('?')) {
+    throw new KmsError('ERR_KMS_INVALID_URI', `expected file:/absolute/directory, found ${JSON.stringify(uri)}`);
+  }
+  return {
+    uri: `file:${directory}`,
+    load: () => loadKeysetDirectory(directory, { allowGroupRead }),
+    examine: () => examineDirectory(directory),
+    watch: (onChange) => watchDirectory(directory, onChange),
+    admin: new KeysetDirectoryAdmin(directory, fs),
+  };
+}
+
+async function examineDirectory(directory: string): Promise<Finding[]> {
+  // Where there is no manifest the load says so.
+  const leftovers = await findLeftovers(directory).catch(() => []);
+  return leftovers.map((text) => ({ level: 'hint', text, remedy: text }));
+}

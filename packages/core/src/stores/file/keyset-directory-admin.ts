@@ -1,0 +1,89 @@
+import { createHash, randomBytes } from 'node:crypto';
+import type * as nodeFs from 'node:fs/promises';
+import { join } from 'node:path';
+import { KEY_BYTES } from '../../envelope/limits.ts';
+import { KmsError } from '../../errors.ts';
+import { keysetConflict } from '../../keyset/keyset-source.ts';
+import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
+import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
+import type { KeyPlace, Manifest } from '../../keyset/manifest.ts';
+import { DurableDirectory } from '../../util/durable-directory.ts';
+import { withFileLock } from '../../util/file-lock.ts';
+
+const LOCK_NAME = '.lock';
+
+/**
+ * Writes a keyset directory so that a crash at any point leaves the old or the new keyset: each file durably, blobs first,
+ * the manifest last (design D11).
+ */
+export class KeysetDirectoryAdmin implements KeysetAdmin {
+  readonly #path: string;
+  readonly #fs: typeof nodeFs;
+  readonly #directory: DurableDirectory;
+
+  constructor(path: string, fs: typeof nodeFs) {
+    this.#path = path;
+    this.#fs = fs;
+    this.#directory = new DurableDirectory(path, fs);
+  }
+
+  async readManifest(): Promise<{ manifest: Manifest; revision: string } | undefined> {
+    const text = await onDisk(() => this.#directory.read(MANIFEST_NAME));
+    if (text === undefined) return undefined;
+    return { manifest: parseManifest(text, join(this.#path, MANIFEST_NAME)), revision: revisionOf(text) };
+  }
+
+  createKey(keyId: string): Promise<KeyPlace> {
+    return onDisk(async () => {
+      await this.#directory.make();
+      const key = randomBytes(KEY_BYTES);
+      try {
+        await this.#directory.write(blobName(keyId), key, 0o600);
+      } finally {
+        key.fill(0);
+      }
+      return {};
+    });
+  }
+
+  /** For who keeps keys elsewhere and the manifest here: it can be written from then on. */
+  makeDirectory(): Promise<void> {
+    return onDisk(() => this.#directory.make());
+  }
+
+  writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
+    return onDisk(() =>
+      this.#locked(async () => {
+        const text = await this.#directory.read(MANIFEST_NAME);
+        if ((text === undefined ? undefined : revisionOf(text)) !== revision) {
+          throw keysetConflict();
+        }
+        await this.#directory.write(MANIFEST_NAME, Buffer.from(formatManifest(manifest)), 0o644);
+      }),
+    );
+  }
+
+  destroyKey(keyId: string): Promise<void> {
+    return onDisk(() => this.#directory.remove(blobName(keyId)));
+  }
+
+  /** One writer at a time. What little is left of the race at a takeover is caught by the manifest's revision. */
+  #locked<T>(work: () => Promise<T>): Promise<T> {
+    const path = join(this.#path, LOCK_NAME);
+    const busy = (pid: string) => {
+      const message = `process ${pid} is changing this keyset; if that is not so, remove ${path}*`;
+      return new KmsError('ERR_KMS_KEYSET_CONFLICT', message);
+    };
+    return withFileLock(path, { fs: this.#fs, waitMs: 0, busy }, work);
+  }
+}
+
+async function onDisk<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
+  }
+}
+
+const revisionOf = (text: string): string => createHash('sha256').update(text).digest('hex');

@@ -1,0 +1,123 @@
+import { constants } from 'node:fs';
+import { open, readdir, realpath } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { KEY_BYTES } from '../../envelope/limits.ts';
+import { KmsError } from '../../errors.ts';
+import { wrongBlobSize } from '../../keyset/blob.ts';
+import { Keyset } from '../../keyset/keyset.ts';
+import { blobName, MANIFEST_NAME, MAX_MANIFEST_BYTES, parseManifest } from '../../keyset/manifest.ts';
+import type { Manifest } from '../../keyset/manifest.ts';
+import { SecretBytes } from '../../util/secret-bytes.ts';
+
+export interface DirectoryOptions {
+  /** Accept blobs that their group may read. */
+  readonly allowGroupRead: boolean;
+}
+
+/** A mounted Secret may be swapped, and its old directory removed, while we read it. */
+const ATTEMPTS = 10;
+
+/** A FIFO under a file's name must not hold one of the threads that all instances share. */
+const READ = constants.O_RDONLY | constants.O_NONBLOCK;
+
+/**
+ * Reads manifest and blobs (design D11). In a mounted Secret each name is a symlink through `..data`, which the
+ * kubelet swaps as a whole; so the manifest's real directory is looked up once and all is read from there.
+ *
+ * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` where there is no manifest, `ERR_KMS_KEYSET_INVALID`,
+ * `ERR_KMS_KEYSET_PERMISSIONS`
+ */
+export async function loadKeysetDirectory(directory: string, options: DirectoryOptions): Promise<Keyset> {
+  for (let attempt = 1; ; attempt++) {
+    const manifestPath = join(directory, MANIFEST_NAME);
+    let real: string | undefined;
+    try {
+      real = await realpath(manifestPath);
+      const realDirectory = dirname(real);
+      const manifest = await readManifest(real, manifestPath);
+      return await Keyset.load(manifest, (keyId) => readBlob(join(realDirectory, blobName(keyId)), options));
+    } catch (error) {
+      if (error instanceof KmsError) throw error;
+      // Missing because all of it has moved meanwhile, not because it was never there.
+      const swapped = isMissing(error) && (await realpath(manifestPath).catch(() => real)) !== real;
+      if (swapped && attempt < ATTEMPTS) continue;
+      throw fileError(error, manifestPath);
+    }
+  }
+}
+
+/**
+ * Names what a killed writer has left behind: it holds key bytes that no manifest lists. Not removed by itself, since
+ * another writer may be about to list it.
+ */
+export async function findLeftovers(directory: string): Promise<string[]> {
+  const manifest = await readManifest(join(directory, MANIFEST_NAME));
+  const listed = new Set(manifest.keys.map(({ id }) => blobName(id)));
+  const names = (await readdir(directory)).filter(
+    (name) => /\.key(\.[0-9a-f]+\.tmp)?$/.test(name) && !listed.has(name),
+  );
+  return names.map(
+    (name) => `${join(directory, name)} is a key that no manifest lists; if no "keys" command runs, remove it`,
+  );
+}
+
+/** @param shownPath - what an error names */
+export async function readManifest(path: string, shownPath = path): Promise<Manifest> {
+  return parseManifest((await readBounded(path, MAX_MANIFEST_BYTES)).toString('utf8'), shownPath);
+}
+
+async function readBlob(path: string, { allowGroupRead }: DirectoryOptions): Promise<SecretBytes> {
+  const file = await open(path, READ | constants.O_NOFOLLOW);
+  try {
+    const { mode, size } = await file.stat();
+    if ((mode & 0o007) !== 0) {
+      throw new KmsError(
+        'ERR_KMS_KEYSET_PERMISSIONS',
+        `${path} is open to everyone (mode ${octal(mode)}); run: chmod 0600 ${path}`,
+      );
+    }
+    if ((mode & 0o070) !== 0 && !(allowGroupRead && (mode & 0o030) === 0)) {
+      const remedy = `run: chmod 0600 ${path} (or set allowGroupRead, if only the plugin is in its group)`;
+      throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} is open to its group (mode ${octal(mode)}); ${remedy}`);
+    }
+    if (size !== KEY_BYTES) throw wrongBlobSize(path, size);
+    const key = new SecretBytes(Buffer.alloc(KEY_BYTES));
+    const { bytesRead } = await file.read(key.expose(), 0, KEY_BYTES, 0);
+    if (bytesRead === KEY_BYTES) return key;
+    key.wipe();
+    throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: read only ${bytesRead} of ${KEY_BYTES} bytes`);
+  } finally {
+    await file.close();
+  }
+}
+
+async function readBounded(path: string, maxBytes: number): Promise<Buffer> {
+  const file = await open(path, READ);
+  try {
+    const { size } = await file.stat();
+    if (size > maxBytes)
+      throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: ${size} bytes is too long for a manifest`);
+    return await file.readFile();
+  } finally {
+    await file.close();
+  }
+}
+
+/** A manifest that is missing may come back with its volume; a blob that it names and that is missing is damage. */
+function fileError(error: unknown, manifestPath: string): KmsError {
+  const { code, path } = error as NodeJS.ErrnoException;
+  const missingBlob = isMissing(error) && path?.endsWith('.key');
+  const reasons: Record<string, string> = {
+    ENOENT: 'no such file',
+    EACCES: `permission denied for user ${process.getuid?.() ?? ''} that the plugin runs as`,
+    ELOOP: 'a symbolic link where a key blob should be',
+  };
+  const text = `${path ?? manifestPath}: ${reasons[code ?? ''] ?? code ?? 'cannot be read'}`;
+  return new KmsError(missingBlob ? 'ERR_KMS_KEYSET_INVALID' : 'ERR_KMS_STORE_UNAVAILABLE', text, { cause: error });
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT';
+}
+
+const octal = (mode: number): string => (mode & 0o7777).toString(8).padStart(4, '0');

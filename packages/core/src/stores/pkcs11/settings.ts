@@ -1,0 +1,28 @@
+import { isAbsolute } from 'node:path';
+import { z } from 'zod';
+import { duration } from '../../util/duration.ts';
+import { localKekSettings } from '../../service/local-kek/settings.ts';
+import { mechanismNames } from './token-host/mechanism-name.ts';
+
+const directory = z.string().refine(isAbsolute, 'expected an absolute path');
+
+export const pkcs11Settings = z.strictObject({
+  keyset: directory.describe(
+    'the directory with keyset.yaml, which says what versions of the key there are; the same on every replica, and no secret',
+  ),
+  stateDirectory: directory
+    .default('/var/lib/teapot-kms/pkcs11')
+    .describe('where this host remembers refused PINs and how often keys were used; not shared, kept over restarts'),
+  mechanism: z
+    .enum(['auto', ...mechanismNames])
+    .default('auto')
+    .describe('what wraps local KEKs; "auto" takes the best that works with the key'),
+  sessions: z.int().min(1).max(64).default(8).describe('calls that the token may do at a time'),
+  callTimeout: duration(100)
+    // Half of what kube-apiserver waits: the other half is for a new process and the second try.
+    .prefault('1500ms')
+    .describe('how long one call of the module may take before it counts as hung, and its process is killed'),
+  ...localKekSettings,
+});
+
+export type Pkcs11Settings = z.output<typeof pkcs11Settings>;

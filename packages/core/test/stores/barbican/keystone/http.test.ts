@@ -1,0 +1,128 @@
+import { HttpProxy } from '@teapot-kms/testing/daemons';
+import type { HttpFault } from '@teapot-kms/testing/daemons';
+import { assertNoSecret, rejectsWithCode } from '@teapot-kms/testing';
+import { createServer } from 'node:http';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { HttpClient } from '../../../../src/stores/barbican/keystone/http.ts';
+
+const body = 'x'.repeat(64);
+const real = createServer((request, response) => void request.resume().on('end', () => response.end(body)));
+await new Promise<void>((resolve) => real.listen(0, '127.0.0.1', resolve));
+const { port } = real.address() as { port: number };
+const proxy = await HttpProxy.start(`http://127.0.0.1:${String(port)}`);
+const client = new HttpClient();
+
+test.before.each(() => {
+  proxy.fault = () => undefined;
+  proxy.requests.length = 0;
+});
+test.after(async () => {
+  client.close();
+  await proxy.close();
+  real.close();
+});
+
+const TOKEN = 'a-token-that-nobody-may-see';
+const send = (method: 'GET' | 'POST' | 'DELETE' = 'GET', ms = 5_000, url = proxy.url) =>
+  client.send({
+    method,
+    url,
+    headers: { 'x-auth-token': TOKEN },
+    ...(method === 'POST' && { body: Buffer.from('{}') }),
+    tls: {},
+    signal: AbortSignal.timeout(ms),
+  });
+/** The first `count` requests have this fault. */
+const failing = (count: number, fault: HttpFault) => {
+  proxy.fault = () => (proxy.requests.length <= count ? fault : undefined);
+};
+
+for (const method of ['GET', 'POST', 'DELETE'] as const) {
+  test(`${method} gets its answer`, async () => {
+    const answer = await send(method);
+    assert.is(answer.status, 200);
+    assert.is(answer.body.toString(), body);
+  });
+}
+
+for (const [what, fault] of [
+  ['a reset', 'reset'],
+  ['a 503', { status: 503 }],
+  ['a 500 in HTML', { status: 500, body: '<html>' }],
+  ['a 429', { status: 429 }],
+] as const) {
+  test(`a read is sent again after ${what}`, async () => {
+    failing(2, fault);
+    assert.is((await send()).status, 200);
+    assert.is(proxy.requests.length, 3);
+  });
+}
+
+test('a read is not sent without end', async () => {
+  failing(99, { status: 503 });
+  assert.is((await send()).status, 503);
+  assert.is(proxy.requests.length, 3);
+});
+
+test('what changes something is not sent again once it may have arrived', async () => {
+  failing(1, 'reset');
+  await rejectsWithCode(() => send('POST'), 'ERR_KMS_STORE_UNAVAILABLE');
+  failing(2, { status: 503 });
+  assert.is((await send('POST')).status, 503);
+  assert.is(proxy.requests.length, 2);
+});
+
+test('where nobody listens the error says so, and holds no token', async () => {
+  const error = await rejectsWithCode(() => send('POST', 5_000, 'http://127.0.0.1:1/'), 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.is(error.message, 'http://127.0.0.1:1: nothing listens there');
+  assertNoSecret(error, Buffer.from(TOKEN));
+});
+
+test('a name that does not exist is named', async () => {
+  const error = await rejectsWithCode(() => send('GET', 9_000, 'http://nowhere.invalid/'), 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.match(error.message, /its name (is not known|cannot be looked up)/);
+});
+
+for (const [what, fault] of [
+  ['no answer at all', 'hang'],
+  ['a body that comes byte by byte', { trickleMs: 100 }],
+] as const) {
+  test(`${what} ends with the caller's deadline`, async () => {
+    failing(99, fault);
+    const started = performance.now();
+    await rejectsWithCode(() => send('GET', 300), 'ERR_KMS_DEADLINE_EXCEEDED');
+    assert.ok(performance.now() - started < 2_000);
+  });
+}
+
+test('a redirect is an answer like any other, and nothing is sent after it', async () => {
+  failing(99, { status: 307, headers: { location: `${proxy.url}/elsewhere` } });
+  assert.is((await send()).status, 307);
+  assert.is(proxy.requests.length, 1);
+});
+
+test('an answer without an end is cut off', async () => {
+  failing(99, { status: 200, body: 'y'.repeat(2_000_000) });
+  const error = await rejectsWithCode(() => send(), 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.match(error.message, 'too long');
+});
+
+test('a file of certificates that is not there is named, and nothing is sent', async () => {
+  const request = { method: 'GET', url: 'https://127.0.0.1:1/', signal: AbortSignal.timeout(5_000) } as const;
+  const error = await rejectsWithCode(
+    () => client.send({ ...request, tls: { caFile: '/nowhere/ca.pem' } }),
+    'ERR_KMS_STORE_UNAVAILABLE',
+  );
+  assert.is(error.message, '/nowhere/ca.pem: no such file');
+});
+
+test('https to a server that speaks http is named', async () => {
+  const error = await rejectsWithCode(
+    () => send('GET', 5_000, proxy.url.replace('http:', 'https:')),
+    'ERR_KMS_STORE_UNAVAILABLE',
+  );
+  assert.match(error.message, 'does not speak TLS');
+});
+
+test.run();

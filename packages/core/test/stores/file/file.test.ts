@@ -1,0 +1,172 @@
+import { assertNoSecret, keysetSourceSuite, newDirectory, rejectsWithCode } from '@teapot-kms/testing';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { generateKey } from '../../../src/keyset/administration.ts';
+import { fileProvider, openKeysetDirectory } from '../../../src/stores/file/index.ts';
+import { SharedResources } from '../../../src/util/shared-resources.ts';
+import { patient } from '../../support/context.ts';
+import { open, writeWithMode } from '../../support/directories.ts';
+import { newKeyBytes } from '../../support/keys.ts';
+
+keysetSourceSuite(test, 'file', () => {
+  const directory = join(newDirectory(), 'keys');
+  const source = open(directory);
+  // Made here, so that a watch has something to watch.
+  mkdirSync(directory, { mode: 0o700 });
+  return Promise.resolve({
+    source,
+    reopen: () => open(directory),
+    replaceManifest: (text) => writeFile(join(directory, 'keyset.yaml'), text),
+    putBlob: (keyId, bytes) => writeFile(join(directory, `${keyId}.key`), bytes, { mode: 0o600 }),
+    removeBlob: (keyId) => rm(join(directory, `${keyId}.key`)),
+    readBlob: (keyId) => readFile(join(directory, `${keyId}.key`)),
+  });
+});
+
+/** A keyset directory with one key. */
+async function makeKeyset(): Promise<{ directory: string; blob: string; keyId: string }> {
+  const directory = newDirectory();
+  const { keyId } = await generateKey(open(directory).admin!);
+  return { directory, blob: join(directory, `${keyId}.key`), keyId };
+}
+
+test('a keyset is made with a directory for its owner only, blobs for nobody else', async () => {
+  const directory = join(newDirectory(), 'deep', 'keys');
+  const { keyId } = await generateKey(open(directory).admin!);
+  const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8);
+  assert.is(modeOf(directory), '700');
+  assert.is(modeOf(join(directory, `${keyId}.key`)), '600');
+  assert.is(readFileSync(join(directory, `${keyId}.key`)).length, 32);
+});
+
+for (const mode of [0o600, 0o400]) {
+  test(`a blob of mode 0${mode.toString(8)} is loaded`, async () => {
+    const { directory, blob } = await makeKeyset();
+    chmodSync(blob, mode);
+    (await open(directory).load(patient)).destroy();
+  });
+}
+
+for (const mode of [0o644, 0o604, 0o602, 0o601, 0o666, 0o777]) {
+  test(`a blob of mode 0${mode.toString(8)} is refused, whatever is allowed, and the error says what to run`, async () => {
+    const { directory, blob } = await makeKeyset();
+    chmodSync(blob, mode);
+    for (const allowGroupRead of [false, true]) {
+      const error = await rejectsWithCode(
+        () => open(directory, allowGroupRead).load(patient),
+        'ERR_KMS_KEYSET_PERMISSIONS',
+      );
+      assert.ok(error.message.includes(`mode 0${mode.toString(8)}`), error.message);
+      assert.ok(error.message.endsWith(`run: chmod 0600 ${blob}`), error.message);
+      assertNoSecret(error, readFileSync(blob));
+    }
+  });
+}
+
+for (const mode of [0o640, 0o440]) {
+  test(`a blob of mode 0${mode.toString(8)} is loaded only where its group is allowed to read`, async () => {
+    const { directory, blob } = await makeKeyset();
+    chmodSync(blob, mode);
+    const error = await rejectsWithCode(() => open(directory).load(patient), 'ERR_KMS_KEYSET_PERMISSIONS');
+    assert.match(error.message, /chmod 0600 .*allowGroupRead/);
+    (await open(directory, true).load(patient)).destroy();
+  });
+}
+
+for (const mode of [0o660, 0o620, 0o670]) {
+  test(`a blob of mode 0${mode.toString(8)} is refused though its group may read: it may do more`, async () => {
+    const { directory, blob } = await makeKeyset();
+    chmodSync(blob, mode);
+    await rejectsWithCode(() => open(directory, true).load(patient), 'ERR_KMS_KEYSET_PERMISSIONS');
+  });
+}
+
+for (const [what, text, hint] of [
+  ['base64', (key: Buffer) => `${key.toString('base64')}\n`, /base64 text\? the blob must be the raw bytes/],
+  ['hexadecimal', (key: Buffer) => key.toString('hex'), /hexadecimal text\? the blob must be the raw bytes/],
+] as const) {
+  test(`a blob that is ${what} text is told what is wrong with it, without its content`, async () => {
+    const { directory, blob } = await makeKeyset();
+    const key = newKeyBytes();
+    writeFileSync(blob, text(key));
+    const error = await rejectsWithCode(() => open(directory).load(patient), 'ERR_KMS_KEYSET_INVALID');
+    assert.match(error.message, hint);
+    assertNoSecret(error, key);
+  });
+}
+
+test('a symbolic link in the place of a blob is not followed', async () => {
+  const { directory, blob } = await makeKeyset();
+  const elsewhere = join(newDirectory(), 'elsewhere');
+  writeWithMode(elsewhere, newKeyBytes(), 0o600);
+  rmSync(blob);
+  symlinkSync(elsewhere, blob);
+  const error = await rejectsWithCode(() => open(directory).load(patient), 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.match(error.message, /symbolic link/);
+});
+
+for (const name of ['blob', 'manifest']) {
+  test(`a FIFO in the place of the ${name} does not hold up anybody`, async () => {
+    const { directory, blob } = await makeKeyset();
+    const path = name === 'blob' ? blob : join(directory, 'keyset.yaml');
+    rmSync(path);
+    execFileSync('mkfifo', ['-m', '600', path]);
+    await rejectsWithCode(() => open(directory).load(patient), 'ERR_KMS_KEYSET_INVALID');
+  });
+
+  test(`a directory in the place of the ${name} is refused`, async () => {
+    const { directory, blob } = await makeKeyset();
+    const path = name === 'blob' ? blob : join(directory, 'keyset.yaml');
+    rmSync(path);
+    mkdirSync(path, { mode: 0o700 });
+    const code = name === 'blob' ? 'ERR_KMS_KEYSET_INVALID' : 'ERR_KMS_STORE_UNAVAILABLE';
+    await rejectsWithCode(() => open(directory).load(patient), code);
+  });
+}
+
+test('a manifest that is far too long is refused unread', async () => {
+  const { directory } = await makeKeyset();
+  writeFileSync(join(directory, 'keyset.yaml'), '#'.repeat(1_000_000));
+  const error = await rejectsWithCode(() => open(directory).load(patient), 'ERR_KMS_KEYSET_INVALID');
+  assert.match(error.message, /too long/);
+});
+
+for (const path of ['/nonexistent/keys', '/etc/passwd']) {
+  test(`${path} is unavailable, and the error names it`, async () => {
+    const error = await rejectsWithCode(() => open(path).load(patient), 'ERR_KMS_STORE_UNAVAILABLE');
+    assert.ok(error.message.includes(path), error.message);
+  });
+}
+
+test('what the disk refuses to a writer is a KmsError', async () => {
+  const { admin } = open('/etc/passwd/teapot');
+  await rejectsWithCode(() => admin!.createKey('k'), 'ERR_KMS_STORE_UNAVAILABLE');
+  await rejectsWithCode(() => open('/etc/passwd').admin!.readManifest(), 'ERR_KMS_STORE_UNAVAILABLE');
+});
+
+for (const [uri, shown] of [
+  ['file:/etc/keys', 'file:/etc/keys'],
+  ['file:///etc/keys', 'file:/etc/keys'],
+  ['file:/with space', 'file:/with space'],
+] as const) {
+  test(`${uri} is a keyset directory`, () => {
+    assert.is(fileProvider.open(uri, { allowGroupRead: false }, new SharedResources()).uri, shown);
+  });
+}
+
+for (const uri of ['file:', 'file:keys', 'file:./keys', 'file://host/keys', 'file:/keys?mode=0644', 'file:/ke\0ys']) {
+  test(`${JSON.stringify(uri)} is refused`, async () => {
+    await rejectsWithCode(() => openKeysetDirectory(uri, { allowGroupRead: false }), 'ERR_KMS_INVALID_URI');
+  });
+}
+
+test('group read is off unless it is set, and a misspelt setting is refused', () => {
+  assert.equal(fileProvider.settings.parse({}), { allowGroupRead: false });
+  assert.throws(() => fileProvider.settings.parse({ allowgroupread: true }));
+});
+
+test.run();

@@ -1,0 +1,137 @@
+// What must hold when a write fails, or the writer is not the only one.
+import { newDirectory, rejectsWithCode } from '@teapot-kms/testing';
+import { existsSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { KmsError } from '../../../src/errors.ts';
+import { generateKey } from '../../../src/keyset/administration.ts';
+import { openKeysetDirectory } from '../../../src/stores/file/index.ts';
+import { patient } from '../../support/context.ts';
+import { open } from '../../support/directories.ts';
+import { runChild } from '../../support/run-child.ts';
+import { watchedFs } from '../../support/watched-fs.ts';
+
+const adminOf = (directory: string) => open(directory).admin!;
+
+test('each file is synced before it is renamed, its directory after it, and the manifest is last', async () => {
+  const directory = join(newDirectory(), 'keys');
+  const log: string[] = [];
+  const fs = watchedFs((operation, path) => {
+    const kind = path === directory ? 'directory' : basename(path).includes('keyset.yaml') ? 'manifest' : 'blob';
+    if (!path.includes('.lock')) log.push(`${operation} ${kind}`);
+  });
+  await generateKey(openKeysetDirectory(`file:${directory}`, { allowGroupRead: false }, fs).admin!);
+  const steps = log.filter((step) => !/^(readFile|readlink)/.test(step));
+  const durable = (kind: string) => [
+    `open ${kind}`,
+    `file.writeFile ${kind}`,
+    `file.sync ${kind}`,
+    `file.close ${kind}`,
+    `rename ${kind}`,
+    'open directory',
+    'file.sync directory',
+    'file.close directory',
+  ];
+  // "blob" is here also what is none of the others: the new directory's parent.
+  assert.equal(steps, [
+    'mkdir directory',
+    'open blob',
+    'file.sync blob',
+    'file.close blob',
+    ...durable('blob'),
+    ...durable('manifest'),
+  ]);
+});
+
+test('nothing is left beside manifest and blobs', async () => {
+  const directory = newDirectory();
+  await generateKey(adminOf(directory));
+  await generateKey(adminOf(directory));
+  assert.is(readdirSync(directory).length, 3);
+});
+
+test('a write that fails leaves the old keyset and no temporary file', async () => {
+  const directory = newDirectory();
+  await generateKey(adminOf(directory));
+  const before = readdirSync(directory);
+  const fs = watchedFs((operation) => {
+    if (operation === 'file.sync') throw Object.assign(new Error('EIO: i/o error, fsync'), { code: 'EIO' });
+  });
+  const { admin } = openKeysetDirectory(`file:${directory}`, { allowGroupRead: false }, fs);
+  await rejectsWithCode(() => generateKey(admin!), 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.equal(readdirSync(directory), before);
+  (await open(directory).load(patient)).destroy();
+});
+
+test('while another process changes the keyset, a change is refused and says which process', async () => {
+  const directory = newDirectory();
+  await generateKey(adminOf(directory));
+  symlinkSync(String(process.ppid), join(directory, '.lock'));
+  const error = await rejectsWithCode(() => generateKey(adminOf(directory)), 'ERR_KMS_KEYSET_CONFLICT');
+  assert.ok(error.message.includes(`process ${String(process.ppid)}`), error.message);
+  assert.ok(error.message.includes(join(directory, '.lock')), error.message);
+});
+
+test('a lock whose owner is dead is taken over', async () => {
+  const directory = newDirectory();
+  for (const owner of ['4194304999', 'nonsense', '0', '-1']) {
+    symlinkSync(owner, join(directory, '.lock'));
+    await generateKey(adminOf(directory));
+    assert.not.ok(existsSync(join(directory, '.lock')));
+  }
+});
+
+test('a lock that is not ours in kind is left alone', async () => {
+  const directory = newDirectory();
+  writeFileSync(join(directory, '.lock'), 'somebody else’s');
+  await rejectsWithCode(() => generateKey(adminOf(directory)), 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.ok(existsSync(join(directory, '.lock')));
+});
+
+test('a lock whose breaker died as well is taken over', async () => {
+  const directory = newDirectory();
+  await generateKey(adminOf(directory));
+  symlinkSync('4194304999', join(directory, '.lock'));
+  symlinkSync('4194304998', join(directory, '.lock.breaking'));
+  await generateKey(adminOf(directory));
+  assert.not.ok(existsSync(join(directory, '.lock.breaking')));
+});
+
+test('of two who take over the same dead lock one wins, and the other’s is not taken from it', async () => {
+  const directory = newDirectory();
+  await generateKey(adminOf(directory));
+  symlinkSync('4194304999', join(directory, '.lock'));
+  const results = await Promise.allSettled(Array.from({ length: 10 }, () => generateKey(adminOf(directory))));
+  const made = results.filter(({ status }) => status === 'fulfilled').length;
+  assert.is((await adminOf(directory).readManifest())?.manifest.keys.length, 1 + made);
+});
+
+test('of many writers in one process each change is in the keyset or was refused', async () => {
+  const directory = newDirectory();
+  await generateKey(adminOf(directory));
+  const results = await Promise.allSettled(Array.from({ length: 50 }, () => generateKey(adminOf(directory))));
+  const keys = new Set((await adminOf(directory).readManifest())?.manifest.keys.map((key) => key.id));
+  let made = 1;
+  for (const result of results) {
+    if (result.status === 'fulfilled') assert.ok(keys.has(result.value.keyId), 'a change was lost');
+    else assert.ok(result.reason instanceof KmsError && result.reason.code === 'ERR_KMS_KEYSET_CONFLICT');
+    if (result.status === 'fulfilled') made++;
+  }
+  assert.is(keys.size, made);
+});
+
+test('of many processes that write at once no change is lost', async () => {
+  const directory = newDirectory();
+  await generateKey(adminOf(directory));
+  const children = await Promise.all(Array.from({ length: 4 }, () => runChild('racing-writer.ts', [directory, '8'])));
+  const keys = new Set((await adminOf(directory).readManifest())?.manifest.keys.map((key) => key.id));
+  for (const { code, stdout, stderr } of children) {
+    assert.is(code, 0, stderr);
+    for (const keyId of stdout.trim().split('\n')) assert.ok(keys.has(keyId), 'a change was lost');
+  }
+  assert.is(keys.size, 33);
+  (await open(directory).load(patient)).destroy();
+});
+
+test.run();

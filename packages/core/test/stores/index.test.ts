@@ -1,0 +1,20 @@
+import { rejectsWithCode } from '@teapot-kms/testing';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { fileProvider } from '../../src/stores/file/index.ts';
+import { providerFor, providers } from '../../src/stores/index.ts';
+
+test('a key store is found by the scheme of its URI', () => {
+  assert.is(providerFor('file:/etc/keys'), fileProvider);
+});
+
+test('for an unknown scheme the error names those that there are', async () => {
+  const error = await rejectsWithCode(() => providerFor('vault:x'), 'ERR_KMS_INVALID_URI');
+  assert.match(error.message, /no key store for vault: URIs; there are: file:/);
+});
+
+test('no two key stores have the same scheme', () => {
+  assert.is(new Set(providers.map(({ scheme }) => scheme)).size, providers.length);
+});
+
+test.run();

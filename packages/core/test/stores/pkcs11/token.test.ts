@@ -1,0 +1,223 @@
+// What a token's view does with a host that has lost its login: the real thing is tested in integration/pkcs11.
+import { newDirectory, rejectsWithCode, rememberSecret } from '@teapot-kms/testing';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { PinLedger } from '../../../src/stores/pkcs11/pin-ledger.ts';
+import { Token } from '../../../src/stores/pkcs11/token.ts';
+import { parsePkcs11Uri } from '../../../src/stores/pkcs11/uri.ts';
+import { SecretBytes } from '../../../src/util/secret-bytes.ts';
+import type { FailureKind } from '../../../src/stores/pkcs11/token-host/protocol.ts';
+import { KeyAgreement, SealedChannel } from '../../../src/stores/pkcs11/token-host/sealed-channel.ts';
+import { TokenFailure } from '../../../src/stores/pkcs11/token-host/call.ts';
+import type { CallOptions, LoginAttempt } from '../../../src/stores/pkcs11/token-host/call.ts';
+import type { TokenHost } from '../../../src/stores/pkcs11/token-host/token-host.ts';
+import { SingleFlight } from '../../../src/util/single-flight.ts';
+import { writeWithMode } from '../../support/directories.ts';
+import { TOKEN } from '../../support/tokens.ts';
+
+const PIN = 'a-pin-of-token.test.ts';
+rememberSecret(Buffer.from(PIN));
+
+/** A token host of one process that answers at once, and can forget a login. */
+class FakeHost {
+  generation = 1;
+  readonly logins = new SingleFlight<LoginAttempt>();
+  loggedIn = false;
+  /** What `token` says of it: behind the truth for who has asked just before somebody else logged in. */
+  seenLoggedIn: boolean | undefined;
+  failWith: FailureKind | undefined;
+  readonly counts = { token: 0, login: 0, list: 0 };
+  readonly loginOptions: CallOptions[] = [];
+  readonly #agreement = new KeyAgreement();
+  readonly #channel = new SealedChannel(this.#agreement.agree(this.#agreement.publicKey), 'plugin');
+  readonly #other = new SealedChannel(this.#agreement.agree(this.#agreement.publicKey), 'host');
+  pin = '';
+
+  readonly call = (async (
+    build: (channel: SealedChannel) => { op: 'token' | 'login' | 'list'; pin?: Buffer },
+    options,
+  ) => {
+    const ask = build(this.#channel);
+    this.counts[ask.op]++;
+    await Promise.resolve();
+    if (ask.op === 'token') {
+      const loggedIn = this.seenLoggedIn ?? this.loggedIn;
+      return { ...TOKEN, pinFinalTry: false, pinLocked: false, loggedIn };
+    }
+    if (ask.op === 'login') {
+      this.loginOptions.push(options);
+      if (this.failWith) throw new TokenFailure({ kind: this.failWith, message: 'CKR_X in C_Login' });
+      if (this.loggedIn) return false;
+      this.pin = this.#other.open(ask.pin!).expose().toString();
+      return (this.loggedIn = true);
+    }
+    if (!this.loggedIn) throw new TokenFailure({ kind: 'no-login', message: 'not logged in' });
+    if (this.failWith) throw new TokenFailure({ kind: this.failWith, message: 'CKR_X in C_FindObjects' });
+    return ['key'];
+  }) as TokenHost['call'];
+}
+
+function newToken() {
+  const directory = newDirectory();
+  const pinFile = join(directory, 'pin');
+  writeWithMode(pinFile, PIN, 0o600);
+  const host = new FakeHost();
+  const uri = parsePkcs11Uri(`pkcs11:token=teapot;object=kek?module-name=m&pin-source=file:${pinFile}`);
+  const stateDirectory = join(directory, 'state');
+  const openOther = () => {
+    const token = new Token({ uri, host, stateDirectory });
+    const list = (signal = AbortSignal.timeout(10_000)) =>
+      token.call(() => ({ op: 'list', token: uri.token, label: 'kek' }), { signal });
+    return { token, list };
+  };
+  return { ...openOther(), openOther, host, ledger: new PinLedger(stateDirectory, TOKEN) };
+}
+
+const outcomesIn = ({ file }: PinLedger) =>
+  (JSON.parse(readFileSync(file, 'utf8')) as { pins: { outcome: string }[] }).pins.map(({ outcome }) => outcome);
+
+test('the first call logs in with the PIN of its source, the next ones do not', async () => {
+  const { token, host, list } = newToken();
+  assert.equal(await list(), ['key']);
+  assert.equal(await list(), ['key']);
+  assert.is(host.pin, PIN);
+  assert.equal([host.counts.login, token.logins], [1, 1]);
+});
+
+test('a login is for one process only: it is not sent to the next when its own ends', async () => {
+  const { host, list } = newToken();
+  await list();
+  assert.is(host.loginOptions[0]!.once, true);
+});
+
+test('a thousand calls that find the login gone share one new login', async () => {
+  const { host, list } = newToken();
+  await list();
+  host.loggedIn = false;
+  const all = await Promise.all(Array.from({ length: 1_000 }, () => list()));
+  assert.ok(all.every((keys) => keys[0] === 'key'));
+  assert.equal([host.counts.login, host.counts.token], [2, 4], 'and each looks before and in its turn');
+});
+
+test('of instances that start at once one logs in, and the others find that out', async () => {
+  const { host, token, list, openOther } = newToken();
+  const others = Array.from({ length: 20 }, openOther);
+  await Promise.all([list(), ...others.map((other) => other.list())]);
+  assert.is(host.counts.login, 1);
+  assert.is(host.counts.token, 22, 'each looks once, and the one who logs in once more');
+  assert.is(
+    others.reduce((sum, other) => sum + other.token.logins, token.logins),
+    1,
+  );
+});
+
+test('instances that start at once with a wrong PIN are all told of the one refusal', async () => {
+  const { host, list, openOther } = newToken();
+  host.failWith = 'pin-refused';
+  const lists = [list, ...Array.from({ length: 20 }, () => openOther().list)];
+  const told = await Promise.allSettled(lists.map((one) => one()));
+  for (const one of told) assert.match((one as PromiseRejectedResult).reason as string, /refused the PIN/);
+  assert.equal([host.counts.login, host.counts.token], [1, 22]);
+});
+
+test('a new process of the host is logged in to anew', async () => {
+  const { host, list } = newToken();
+  await list();
+  host.generation++;
+  host.loggedIn = false;
+  assert.equal(await list(), ['key']);
+  assert.is(host.counts.login, 2);
+});
+
+test('where another instance has logged in meanwhile, nothing is recorded of our PIN', async () => {
+  const { host, list, ledger } = newToken();
+  host.loggedIn = true;
+  host.seenLoggedIn = false;
+  assert.equal(await list(), ['key']);
+  assert.equal(outcomesIn(ledger), []);
+  assert.is(host.pin, '');
+});
+
+test('who gives up does not end the login that others wait for', async () => {
+  const { host, list } = newToken();
+  const giveUp = new AbortController();
+  const [impatient, patient] = [list(giveUp.signal), list()];
+  giveUp.abort();
+  await rejectsWithCode(() => impatient, 'ERR_KMS_CANCELLED');
+  assert.equal(await patient, ['key']);
+  assert.is(host.counts.login, 1);
+});
+
+for (const [kind, outcome] of [
+  ['pin-refused', 'refused'],
+  ['pin-locked', 'locked'],
+] as const) {
+  test(`${kind}: it is recorded, and everybody is told without another try`, async () => {
+    const { host, list, ledger } = newToken();
+    host.failWith = kind;
+    for (let i = 0; i < 3; i++) await rejectsWithCode(() => list(), 'ERR_KMS_STORE_UNAVAILABLE');
+    assert.equal(outcomesIn(ledger), [outcome]);
+    assert.is(host.counts.login, 1);
+  });
+}
+
+test('a login that failed before the token was shown the PIN costs no try, however often', async () => {
+  const { host, openOther, ledger } = newToken();
+  host.failWith = 'not-begun';
+  for (let i = 0; i < 4; i++) {
+    const error = await rejectsWithCode(() => openOther().list(), 'ERR_KMS_STORE_UNAVAILABLE');
+    assert.match(error.message, 'CKR_X in C_Login');
+  }
+  assert.equal(outcomesIn(ledger), []);
+  host.failWith = undefined;
+  assert.equal(await openOther().list(), ['key']);
+});
+
+const codes = [
+  ['refused', 'ERR_KMS_UNWRAP_FAILED'],
+  ['no-key', 'ERR_KMS_KEY_GONE'],
+  ['forbidden', 'ERR_KMS_KEY_GONE'],
+  ['unusable', 'ERR_KMS_STORE_UNAVAILABLE'],
+  ['unavailable', 'ERR_KMS_STORE_UNAVAILABLE'],
+] as const;
+for (const [kind, code] of codes) {
+  test(`${kind} becomes ${code}, with what the token said`, async () => {
+    const { host, list } = newToken();
+    await list();
+    host.failWith = kind;
+    const error = await rejectsWithCode(() => list(), code);
+    assert.match(error.message, 'CKR_X in C_FindObjects');
+  });
+}
+
+test('a PIN that cannot be read is told, and costs no login', async () => {
+  const host = new FakeHost();
+  const uri = parsePkcs11Uri('pkcs11:token=teapot;object=kek?module-name=m&pin-source=file:/no/such/pin');
+  const token = new Token({ uri, host, stateDirectory: newDirectory() });
+  const ask = () =>
+    token.call(() => ({ op: 'list', token: uri.token, label: 'kek' }), { signal: AbortSignal.timeout(5_000) });
+  const error = await rejectsWithCode(ask, 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.is(error.message, '/no/such/pin: no such file');
+  assert.is(host.counts.login, 0);
+});
+
+test('the PIN is wiped once the login is over', async () => {
+  const wiped: number[] = [];
+  const wipe: (this: SecretBytes) => void = Reflect.get(SecretBytes.prototype, 'wipe');
+  SecretBytes.prototype.wipe = function (this: SecretBytes) {
+    if (this.length === PIN.length) wiped.push(this.length);
+    wipe.call(this);
+  };
+  try {
+    const { host, list } = newToken();
+    host.failWith = 'pin-refused';
+    await rejectsWithCode(() => list(), 'ERR_KMS_STORE_UNAVAILABLE');
+  } finally {
+    SecretBytes.prototype.wipe = wipe;
+  }
+  assert.equal(wiped, [PIN.length]);
+});
+
+test.run();

@@ -1,0 +1,112 @@
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { SocketError, SocketListener } from '../../src/transport/socket.ts';
+
+const test = suite<{ path: string }>('socket');
+test.before.each((context) => {
+  context.path = join(mkdtempSync(join(tmpdir(), 'teapot-')), 'dir', 'kms.sock');
+});
+test.after.each(({ path }) => rmSync(join(path, '../..'), { recursive: true, force: true }));
+
+const listen = (path: string, options: { takeOver?: boolean; onConnection?: () => void } = {}) =>
+  SocketListener.listen({ path, mode: 0o600, takeOver: false, onConnection: (socket) => socket.destroy(), ...options });
+
+async function codeOf(promise: Promise<unknown>): Promise<string> {
+  try {
+    await promise;
+  } catch (error) {
+    assert.instance(error, SocketError);
+    return (error as SocketError).code;
+  }
+  throw new Error('it succeeded');
+}
+
+const isLive = (path: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('connect', () => resolve(true));
+    socket.once('error', () => resolve(false));
+  });
+
+test('a path of 107 bytes is taken, one of 108 refused', async ({ path }) => {
+  const directory = join(path, '..');
+  const name = 'x'.repeat(107 - directory.length - 1);
+  await (await listen(join(directory, name))).close();
+  assert.is(await codeOf(listen(join(directory, `${name}x`))), 'ERR_SOCKET_PATH');
+});
+
+test('a live socket is not stolen', async ({ path }) => {
+  const first = await listen(path);
+  const inode = statSync(path).ino;
+  assert.is(await codeOf(listen(path)), 'ERR_SOCKET_IN_USE');
+  assert.is(statSync(path).ino, inode);
+  await first.close();
+});
+
+test('connections beyond 128 are closed, and the others are kept', async ({ path }) => {
+  const listener = await listen(path, { onConnection: () => undefined });
+  const open = await Promise.all(
+    Array.from({ length: 140 }, async () => {
+      const socket = connect(path).on('error', () => undefined);
+      await once(socket, 'connect');
+      return socket.resume();
+    }),
+  );
+  await sleep(100);
+  assert.is(open.filter((socket) => !socket.destroyed && !socket.readableEnded).length, 128);
+  for (const socket of open) socket.destroy();
+  await listener.close();
+});
+
+test('what is no socket is replaced only because it does not answer', async ({ path }) => {
+  await (await listen(path)).close();
+  writeFileSync(path, 'left over');
+  const listener = await listen(path);
+  assert.ok(await isLive(path));
+  await listener.close();
+});
+
+test('at no moment of a take-over is there no socket', async ({ path }) => {
+  const listeners = [await listen(path)];
+  let failed = 0;
+  let tried = 0;
+  const over = new AbortController();
+  const trying = (async () => {
+    while (!over.signal.aborted) {
+      tried++;
+      if (!(await isLive(path))) failed++;
+    }
+  })();
+  for (let round = 0; round < 20; round++) {
+    const successor = await listen(path, { takeOver: true });
+    await listeners.at(-1)!.close();
+    listeners.push(successor);
+  }
+  over.abort();
+  await trying;
+  assert.is(failed, 0, `${failed} of ${tried} connections failed`);
+  await listeners.at(-1)!.close();
+});
+
+test("close removes its own socket, and leaves a successor's", async ({ path }) => {
+  const first = await listen(path);
+  const second = await listen(path, { takeOver: true });
+  await first.close();
+  assert.ok(await isLive(path));
+  await second.close();
+  assert.not.ok(existsSync(path));
+});
+
+test('a directory that cannot be made is an error that names the path', async ({ path }) => {
+  await (await listen(path)).close();
+  writeFileSync(path, '');
+  assert.is(await codeOf(listen(join(path, 'below'))), 'ERR_SOCKET_BIND');
+});
+
+test.run();

@@ -1,0 +1,107 @@
+import { formatManifest, keysetConflict, parseManifest } from '@teapot-kms/core/internal';
+import type { KeyPlace } from '@teapot-kms/core/internal';
+import { Keyset, KmsError, SecretBytes } from '@teapot-kms/core';
+import type { KeysetAdmin, KeysetSource, LoadContext, Manifest } from '@teapot-kms/core';
+import { randomBytes } from 'node:crypto';
+import { Faults } from './faults.ts';
+
+/** A keyset in memory: what all sources of it, on all replicas, have in common. */
+export class FakeKeysetStore implements KeysetAdmin {
+  /** As it would stand in a file. */
+  manifestText: string | undefined;
+  readonly watchers = new Set<() => void>();
+  readonly #blobs = new Map<string, Buffer>();
+  #revision = 0;
+
+  readManifest(): Promise<{ manifest: Manifest; revision: string } | undefined> {
+    return settled(() => {
+      if (this.manifestText === undefined) return undefined;
+      return { manifest: parseManifest(this.manifestText, 'fake:keyset'), revision: String(this.#revision) };
+    });
+  }
+
+  createKey(keyId: string): Promise<KeyPlace> {
+    return settled(() => {
+      this.#blobs.set(keyId, randomBytes(32));
+      return {};
+    });
+  }
+
+  writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
+    return settled(() => {
+      const current = this.manifestText === undefined ? undefined : String(this.#revision);
+      if (revision !== current) throw keysetConflict();
+      this.replaceManifest(formatManifest(manifest));
+    });
+  }
+
+  destroyKey(keyId: string): Promise<void> {
+    return settled(() => {
+      this.#blobs.get(keyId)?.fill(0);
+      this.#blobs.delete(keyId);
+    });
+  }
+
+  /** Puts any bytes in the place of a key, past all rules; none at all take it away. */
+  putBlob(keyId: string, bytes: Buffer | undefined): void {
+    if (bytes) this.#blobs.set(keyId, bytes);
+    else this.#blobs.delete(keyId);
+  }
+
+  /** A copy of a key's bytes. */
+  readBlob(keyId: string): Buffer | undefined {
+    const blob = this.#blobs.get(keyId);
+    return blob && Buffer.from(blob);
+  }
+
+  /** Writes any text in the manifest's place, past all rules, and tells the watchers. */
+  replaceManifest(text: string | undefined): void {
+    this.manifestText = text;
+    this.#revision++;
+    for (const onChange of this.watchers) onChange();
+  }
+
+  /** @throws {@link KmsError} as {@link KeysetSource.load} does */
+  load(): Promise<Keyset> {
+    const text = this.manifestText;
+    if (text === undefined) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'there is no keyset');
+    return Keyset.load(parseManifest(text, 'fake:keyset'), (keyId) =>
+      settled(() => {
+        const blob = this.#blobs.get(keyId);
+        if (!blob) throw new KmsError('ERR_KMS_KEYSET_INVALID', `the blob of ${keyId} is missing`);
+        return new SecretBytes(Buffer.from(blob));
+      }),
+    );
+  }
+}
+
+/** A {@link KeysetSource} over a keyset in memory whose loads fail, hang and take as long as a test wants. */
+export class FaultInjectingSource implements KeysetSource {
+  readonly uri = 'fake:keyset';
+  readonly admin: FakeKeysetStore;
+  readonly loading = new Faults();
+  /** Every keyset that was given out, to see whether it was destroyed. */
+  readonly givenOut: Keyset[] = [];
+
+  constructor(store = new FakeKeysetStore()) {
+    this.admin = store;
+  }
+
+  load({ signal }: LoadContext): Promise<Keyset> {
+    return this.loading.around(signal, async () => {
+      const keyset = await this.admin.load();
+      this.givenOut.push(keyset);
+      return keyset;
+    });
+  }
+
+  watch(onChange: () => void): () => void {
+    this.admin.watchers.add(onChange);
+    return () => this.admin.watchers.delete(onChange);
+  }
+}
+
+async function settled<T>(work: () => T): Promise<T> {
+  await Promise.resolve();
+  return work();
+}

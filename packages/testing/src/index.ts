@@ -1,0 +1,17 @@
+export { FakeClock, settle } from './fakes/fake-clock.ts';
+export { Faults } from './fakes/faults.ts';
+export { FakeToken, FaultInjectingRemoteKek } from './fakes/fault-injecting-remote-kek.ts';
+export { FakeKeysetStore, FaultInjectingSource } from './fakes/fault-injecting-source.ts';
+export { keysetSourceSuite } from './suites/keyset-source-suite.ts';
+export type { KeysetSourceFixture } from './suites/keyset-source-suite.ts';
+export { rejectsWithCode } from './assert/rejects-with-code.ts';
+export { rememberSecret } from './assert/remember-secret.ts';
+export { remoteKekSuite } from './suites/remote-kek-suite.ts';
+export type { RemoteKekFixture } from './suites/remote-kek-suite.ts';
+export { assertNoSecret } from './assert/secret-search.ts';
+export type { TestFunction } from './suites/test-function.ts';
+export { figure, Hopeless, say, timed, until } from './assert/until.ts';
+export { FakeApiServer, json } from './fakes/fake-api-server.ts';
+export { message, secretObject, statusObject } from './fakes/kube-protobuf.ts';
+export { legacyCiphertext } from './fakes/legacy-ciphertext.ts';
+export { newDirectory } from './util/new-directory.ts';

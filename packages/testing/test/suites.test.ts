@@ -1,0 +1,68 @@
+// The two suites of key stores, run over the fakes: a fake that breaks the rules would make every other test worthless.
+import { KmsError } from '@teapot-kms/core';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import {
+  FakeToken,
+  FaultInjectingRemoteKek,
+  FaultInjectingSource,
+  keysetSourceSuite,
+  rejectsWithCode,
+  remoteKekSuite,
+} from '../src/index.ts';
+
+async function later(work: () => void): Promise<void> {
+  await Promise.resolve();
+  work();
+}
+
+keysetSourceSuite(test, 'the fake source', () => {
+  const source = new FaultInjectingSource();
+  const store = source.admin;
+  return Promise.resolve({
+    source,
+    reopen: () => new FaultInjectingSource(store),
+    replaceManifest: (text) => later(() => store.replaceManifest(text)),
+    putBlob: (keyId, bytes) => later(() => store.putBlob(keyId, bytes)),
+    removeBlob: (keyId) => later(() => store.putBlob(keyId, undefined)),
+    readBlob: (keyId) => {
+      const blob = store.readBlob(keyId);
+      return blob ? Promise.resolve(blob) : Promise.reject(new Error('no blob'));
+    },
+  });
+});
+
+remoteKekSuite(test, 'the fake token', () => {
+  const token = new FakeToken();
+  return Promise.resolve({
+    remote: new FaultInjectingRemoteKek(token),
+    reopen: () => Promise.resolve(new FaultInjectingRemoteKek(token)),
+    addVersion: () => Promise.resolve(token.add()),
+  });
+});
+
+test('rejectsWithCode fails where nothing is thrown, another code, or another error', async () => {
+  const wrong: (() => unknown)[] = [
+    () => undefined,
+    () => Promise.resolve(),
+    () => {
+      throw new KmsError('ERR_KMS_CLOSED', 'x');
+    },
+    () => Promise.reject(new TypeError('x')),
+  ];
+  for (const work of wrong) {
+    let failed = false;
+    await rejectsWithCode(work, 'ERR_KMS_CANCELLED').catch(() => (failed = true));
+    assert.ok(failed);
+  }
+});
+
+test('rejectsWithCode takes what is thrown at once and what is thrown later', async () => {
+  await rejectsWithCode(() => {
+    throw new KmsError('ERR_KMS_CLOSED', 'x');
+  }, 'ERR_KMS_CLOSED');
+  const error = await rejectsWithCode(() => Promise.reject(new KmsError('ERR_KMS_CLOSED', 'y')), 'ERR_KMS_CLOSED');
+  assert.is(error.message, 'y');
+});
+
+test.run();
