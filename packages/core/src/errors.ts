@@ -73,3 +73,7 @@ export class KmsError extends Error {
     return error instanceof KmsError ? error : new KmsError(code, message, { cause: error });
   }
 }
+
+/** A key store that cannot be reached or used now: `ERR_KMS_STORE_UNAVAILABLE`. */
+export const unavailable = (message: string, options?: KmsErrorOptions): KmsError =>
+  new KmsError('ERR_KMS_STORE_UNAVAILABLE', message, options);

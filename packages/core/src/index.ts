@@ -1,7 +1,9 @@
-export { KmsError } from './errors.ts';
+export { KmsError, unavailable } from './errors.ts';
 export type { KmsErrorCode, KmsErrorOptions } from './errors.ts';
 export { SecretBytes } from './util/secret-bytes.ts';
-export { systemClock } from './util/clock.ts';
+export { sleep, systemClock } from './util/clock.ts';
+export { backOffMs } from './util/back-off.ts';
+export type { BackOff } from './util/back-off.ts';
 export { duration } from './util/duration.ts';
 export type { Clock } from './util/clock.ts';
 export { formatProblems, parseYaml } from './util/yaml-document.ts';

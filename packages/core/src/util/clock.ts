@@ -1,15 +1,37 @@
-/** Time as the services see it, so that tests can move it. All values are in milliseconds. */
+/** Time as the plugin sees it, so that tests can move it. All values are in milliseconds. */
 export interface Clock {
-  /** Monotonic: never jumps, has no relation to the calendar. */
+  /** Monotonic time: it never jumps and has no relation to the calendar. */
   now(): number;
-  /** Calls `fn` once after `ms`, without keeping the process alive. Returns what cancels it. */
+  /** Time since the Unix epoch. It jumps when somebody sets the system's clock. */
+  wall(): number;
+  /** Calls `fn` once after `ms`, without keeping the process alive. Returns a function that cancels the call. */
   after(ms: number, fn: () => void): () => void;
 }
 
 export const systemClock: Clock = {
   now: () => performance.now(),
+  wall: () => Date.now(),
   after(ms, fn) {
     const timer = setTimeout(fn, ms).unref();
     return () => clearTimeout(timer);
   },
 };
+
+/**
+ * Resolves after `ms`.
+ * @throws the signal's reason, as soon as `signal` aborts
+ */
+export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    const aborted = (): void => {
+      cancel();
+      reject(signal?.reason as Error);
+    };
+    const cancel = clock.after(ms, () => {
+      signal?.removeEventListener('abort', aborted);
+      resolve();
+    });
+    signal?.addEventListener('abort', aborted, { once: true });
+  });
+}

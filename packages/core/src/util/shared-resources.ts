@@ -1,4 +1,6 @@
 import { KmsError } from '../errors.ts';
+import { systemClock } from './clock.ts';
+import type { Clock } from './clock.ts';
 import type { TokenHostEvent } from '../stores/pkcs11/token-host/token-host.ts';
 
 export type ResourceEvent = TokenHostEvent;
@@ -22,10 +24,13 @@ export class SharedResources {
   readonly report: (event: ResourceEvent) => void;
   /** Variables of our environment that hold secrets: no process that is started gets any of them. */
   readonly secretVariables = new Set<string>();
+  /** The clock of every key store. */
+  readonly clock: Clock;
   readonly #entries = new Map<string, Entry>();
 
-  constructor(report: (event: ResourceEvent) => void = () => undefined) {
+  constructor(report: (event: ResourceEvent) => void = () => undefined, clock: Clock = systemClock) {
     this.report = report;
+    this.clock = clock;
   }
 
   /** Things in use now. */

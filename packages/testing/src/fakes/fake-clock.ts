@@ -7,11 +7,17 @@ interface Timer {
 
 /** A clock that stands still until a test moves it. */
 export class FakeClock implements Clock {
+  /** Wall time in ms at monotonic time 0. A test may set it, as somebody who sets the system's clock does. */
+  wallAtStart = Date.UTC(2026, 0, 1);
   #now = 0;
   readonly #timers = new Set<Timer>();
 
   now(): number {
     return this.#now;
+  }
+
+  wall(): number {
+    return this.wallAtStart + this.#now;
   }
 
   after(ms: number, fn: () => void): () => void {
