@@ -37,6 +37,10 @@ export class ForwardClock implements Clock {
     return systemClock.now() + this.#skipped;
   }
 
+  wall(): number {
+    return systemClock.wall() + this.#skipped;
+  }
+
   skip(ms: number): void {
     this.#skipped += ms;
   }
