@@ -1,6 +1,6 @@
 /**
- * Checks what would be published: the packages are packed, installed into an empty directory without this workspace,
- * imported there, and the CLI is run.
+ * Checks the packages as they would be published. It packs them, installs them into an empty directory outside of this workspace,
+ * imports them there and runs the CLI.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -24,7 +24,7 @@ try {
     join(directory, 'use.ts'),
     "import { CryptoEngine, EnvelopeKey, KmsError, newKeyId, SecretBytes } from '@teapot-kms/core';\nimport { version } from '@teapot-kms/server';\n" +
       "const id: string = newKeyId();\nif (new KmsError('ERR_KMS_CLOSED', id).code !== 'ERR_KMS_CLOSED' || !version) throw new Error('wrong');\n" +
-      // The threads' file must be there too.
+      // This also checks that the file of the worker threads is packed.
       "const engine = new CryptoEngine('pool', { inlineBytes: 0 });\nconst key = new EnvelopeKey({ key: new SecretBytes(Buffer.alloc(32)), keyId: id, contextId: Buffer.alloc(16) });\n" +
       'await Promise.all([1, 2, 3, 4].map(async () => engine.seal(key, Buffer.alloc(32), { signal: new AbortController().signal })));\nawait engine.close();\n',
   );

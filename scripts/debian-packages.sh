@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Sourced by setup.sh and test.sh.
+# setup.sh and test.sh source this file.
 
-# Installs Debian packages, as root or with sudo.
+# Installs Debian packages as root or with sudo.
 install_packages() {
   echo "installing $* ..."
   local as_root=()

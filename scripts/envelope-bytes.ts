@@ -1,8 +1,8 @@
-/** How the bytes of the envelope's test vectors come about: by hand where they show a failure. */
+/** Makes the bytes of the test vectors. Vectors of failures are assembled without the code under test. */
 import { createCipheriv, createHash } from 'node:crypto';
 import { EnvelopeKey, SecretBytes } from '@teapot-kms/core';
 
-/** 32 bytes that are the same each time. */
+/** Returns 32 fixed bytes for a label. */
 export const fixed = (label: string): Buffer => createHash('sha256').update(`teapot-kms vector: ${label}`).digest();
 export const hex = (bytes: Buffer): string => bytes.toString('hex');
 
@@ -19,7 +19,7 @@ export const SEED = fixed('DEK seed');
 export const NONE: Buffer = Buffer.alloc(0);
 export const wrappedOf = (bytes: number): Buffer => Buffer.alloc(bytes, fixed(`wrapped ${String(bytes)}`));
 
-/** What the envelope is made of; any part can be another than it should be. */
+/** The parts of an envelope. Each part that is given replaces the valid one. */
 interface Parts {
   readonly magic?: string;
   readonly version?: number;
@@ -35,7 +35,7 @@ interface Parts {
   readonly label?: string;
 }
 
-/** An envelope byte by byte, without the code under test, valid but for the parts that are given. */
+/** Assembles an envelope without the code under test. It is valid except for the given parts. */
 export function assemble(parts: Parts = {}): Buffer {
   const { keyId = KEY_ID, wrapped = NONE, nonce = NONCE, plaintext = SEED, key = KEY, contextId = CONTEXT } = parts;
   const id = Buffer.from(keyId, 'latin1');
@@ -53,7 +53,7 @@ export function assemble(parts: Parts = {}): Buffer {
   return Buffer.concat([header, nonce, gcm.update(plaintext), gcm.final(), gcm.getAuthTag()]);
 }
 
-/** Spec §6.2, steps 1 and 2, with big integers. */
+/** Derives the key as in spec §6.2, steps 1 and 2, with big integers. */
 function deriveKey(key: Buffer, nonce: Buffer): Buffer {
   const aes = (block: Buffer) => createCipheriv('aes-256-ecb', key, null).setAutoPadding(false).update(block);
   const l = BigInt(`0x${hex(aes(Buffer.alloc(16)))}`);
@@ -65,29 +65,30 @@ function deriveKey(key: Buffer, nonce: Buffer): Buffer {
   return Buffer.concat([block(1), block(2)]);
 }
 
-/** What the code under test seals, with a nonce of ours. */
+/** Seals with the code under test and a fixed nonce. */
 export function seal(plaintext: Buffer, keyId = KEY_ID, key = KEY, wrapped = NONE): Buffer {
   const sealer = new EnvelopeKey({ key: new SecretBytes(Buffer.from(key)), keyId, contextId: CONTEXT, wrapped });
-  // eslint-disable-next-line @typescript-eslint/no-deprecated -- vectors are what it is for
+  // eslint-disable-next-line @typescript-eslint/no-deprecated -- it exists for these vectors
   const envelope = sealer.sealWithNonce(plaintext, NONCE);
   sealer.destroy();
   return envelope;
 }
 
+/** Flips the bits of `mask` in one byte. A negative index counts from the end. */
 export function changed(envelope: Buffer, at: number, mask = 1): Buffer {
   const copy = Buffer.from(envelope);
   copy[at < 0 ? copy.length + at : at]! ^= mask;
   return copy;
 }
 
-/** Replaces a part of a finished envelope, whose tag is thereby wrong. */
+/** Replaces a part of a finished envelope, which makes its tag invalid. */
 export function spliced(envelope: Buffer, at: number, part: Buffer): Buffer {
   const copy = Buffer.from(envelope);
   part.copy(copy, at);
   return copy;
 }
 
-/** A file of `docs/spec/envelope-v1.md` §12. */
+/** A test vector, as described in `docs/spec/envelope-v1.md` §12. */
 export interface EnvelopeVector {
   readonly name: string;
   readonly comment: string;
@@ -102,9 +103,9 @@ export interface EnvelopeVector {
   readonly plaintextSha256?: string;
 }
 
-/** The fields that only some vectors have. */
+/** Fields of some vectors only. */
 export type Extra = Partial<Pick<EnvelopeVector, 'keys' | 'requestKeyId' | 'unwrapped'>>;
 export const BOTH_KEYS = { keys: { [KEY_ID]: hex(KEY), [OTHER_KEY_ID]: hex(OTHER_KEY) } };
-/** The key ids that a token knows must be listed; what stands for their KEKs is not used. */
+/** The vector needs a token. `keys` lists its key ids; their values are not used. */
 export const token = (unwrapped: Record<string, string | null>): Extra => ({ unwrapped });
 export const unwraps = (wrapped: Buffer, key: Buffer | null): Extra => token({ [hex(wrapped)]: key && hex(key) });

@@ -1,4 +1,4 @@
-/** The vectors that `make-vectors.ts` writes: what each shows, and how its bytes come about. */
+/** Defines the vectors that `make-vectors.ts` writes: the purpose and the bytes of each. */
 import { createCipheriv, createHash } from 'node:crypto';
 import {
   BOTH_KEYS,
@@ -75,7 +75,7 @@ function common(
   return { name, comment, clause, ...outcome, contextId: hex(CONTEXT), keys, ...optional, ciphertext: hex(envelope) };
 }
 
-/** @returns all of them, in the order of the spec's steps */
+/** Returns all vectors in the order of the steps of the spec. */
 export function envelopeVectors(): EnvelopeVector[] {
   return [...successes(), ...headerRejects(), ...keyRejects(), ...tagRejects()];
 }

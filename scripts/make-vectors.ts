@@ -1,11 +1,11 @@
 /**
- * Writes the test vectors of the envelope (`docs/spec/envelope-v1.md` §12), one failure per file. All keys and nonces
- * are fixed, so the files are the same each time.
+ * Writes the test vectors of the envelope (`docs/spec/envelope-v1.md` §12). Each file shows one success or one failure. All keys
+ * and nonces are fixed, so the files are always the same.
  *
  * usage: node --conditions=teapot-source scripts/make-vectors.ts [--check]
  *
- * With --check nothing is written: exit code 1, and the file's name, where a committed file is another one, is missing
- * or should not be there.
+ * With --check nothing is written. The exit code is 1 if a committed file differs, is missing or is superfluous, and the names of
+ * these files are printed.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -32,9 +32,10 @@ if (values.check) {
   const committed = readCommitted();
   const names = [...new Set([...wanted.keys(), ...committed.keys()])].sort();
   const differing = names.filter((name) => wanted.get(name) !== committed.get(name));
-  for (const name of differing) console.error(`packages/core/test/vectors/envelope-v1/${name} differs`);
+  for (const name of differing)
+    console.error(`packages/core/test/vectors/envelope-v1/${name} differs; run npm run vectors`);
   if (differing.length > 0) process.exitCode = 1;
-  else console.log(`${String(wanted.size)} vectors are as they should be`);
+  else console.log(`${String(wanted.size)} vectors are up to date`);
 } else {
   mkdirSync(directory, { recursive: true });
   for (const [name, text] of wanted) writeFileSync(join(directory, name), text);

@@ -1,6 +1,6 @@
 /**
- * Looks in all logs of a test run for the keys and plaintexts that the tests have used (`rememberSecret`): raw, in
- * hexadecimal and in base64 at every alignment. Fails when it finds one, and when there was nothing to look for.
+ * Searches all logs of a test run for the keys and plaintexts of the tests (`rememberSecret`): raw, in hexadecimal, and in
+ * base64 at every alignment. Exits with 1 if it finds one. Fails if there are no secrets or no logs.
  *
  * usage: search-logs.ts DIRECTORY
  */
@@ -10,7 +10,7 @@ import { join } from 'node:path';
 const directory = process.argv[2]!;
 const SECRETS = 'secrets.hex';
 
-/** Base64 of the bytes wherever they begin in a longer text: the characters that do not depend on their neighbours. */
+/** Returns the base64 forms of a secret at each alignment in a longer text, without the characters that depend on neighbours. */
 function base64Forms(secret: Buffer): string[] {
   return [0, 1, 2].map((shift) => {
     const whole = Buffer.concat([Buffer.alloc(shift), secret])
@@ -29,7 +29,7 @@ const logs = readdirSync(directory, { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile() && entry.name !== SECRETS)
   .map((entry) => join(entry.parentPath, entry.name));
 if (secrets.length === 0 || logs.length === 0)
-  throw new Error(`${secrets.length} secrets, ${logs.length} logs: nothing to search`);
+  throw new Error(`nothing to search in ${directory}: ${secrets.length} secrets, ${logs.length} logs`);
 
 let found = 0;
 let bytes = 0;
@@ -52,6 +52,6 @@ for (const log of logs) {
   console.log(`FOUND a key or plaintext in ${log}`);
 }
 console.log(
-  `searched ${logs.length} logs (${bytes} bytes) for ${secrets.length} keys and plaintexts: in ${found} of them`,
+  `searched ${logs.length} logs (${bytes} bytes) for ${secrets.length} keys and plaintexts: found in ${found} logs`,
 );
 if (found > 0) process.exitCode = 1;

@@ -34,8 +34,8 @@ test.after(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-/** What an error says of a load that must not pass. */
-async function refusal(work: Promise<unknown>): Promise<string> {
+/** Returns the error message of a load that must fail, or an empty text. */
+async function failure(work: Promise<unknown>): Promise<string> {
   return work.then(
     () => '',
     (error: unknown) => (error as Error).message,
@@ -51,13 +51,13 @@ test('sends each request of each target once', async () => {
   assert.is(timeline.at(-1)?.[1], 3 * CALLS);
 });
 
-test('goes through its header table more than once on one connection', async () => {
+test('fills its header table more than once on one connection', async () => {
   const { method, ...calls } = decrypts;
   const targets = [{ socket: server.socket, inFlight: 50, ...calls }];
   assert.is((await runLoad({ method, targets, callsPerTarget: 50 * CALLS })).ok, 50 * CALLS);
 });
 
-test('ends when its time is up, at whatever moment of a call that is', async () => {
+test('ends when its time is up, at any point of a call', async () => {
   const { method, ...calls } = decrypts;
   for (let run = 0; run < 40; run++) {
     const seconds = 0.01 + run * 1e-5;
@@ -72,7 +72,7 @@ test('keeps a rate', async () => {
   assert.is((await runLoad({ method, targets, rate: 400, seconds: 0.5 })).calls, 200);
 });
 
-test('counts from the intended start: while the server stands still, all calls that are due grow late', async () => {
+test('latency counts from the intended start: while the server is stopped, all due calls become late', async () => {
   const { method, ...calls } = decrypts;
   const load = runLoad({ method, targets: [{ socket: server.socket, inFlight: 1, ...calls }], rate: 400, seconds: 2 });
   await sleep(800);
@@ -80,11 +80,11 @@ test('counts from the intended start: while the server stands still, all calls t
   await sleep(800);
   process.kill(server.pid, 'SIGCONT');
   const { latencyUs } = await load;
-  // Who counts from when a call was sent sees one call of 800 that was slow.
+  // If latency counted from the time of sending, only one of 800 calls would be slow.
   assert.ok(latencyUs.p90 > 100_000, `${latencyUs.p90} µs`);
 });
 
-test('an Encrypt is right when it has an answer', async () => {
+test('any answer to an Encrypt is correct', async () => {
   const { method, ...calls } = encryptRequests(CALLS);
   assert.is((await runLoad({ method, targets: [{ socket: server.socket, ...calls }], once: true })).ok, CALLS);
 });
@@ -92,20 +92,20 @@ test('an Encrypt is right when it has an answer', async () => {
 test('one wrong answer is an error', async () => {
   const answers = decrypts.answers!.with(7, Buffer.from('something else'));
   const targets = [{ socket: server.socket, requests: decrypts.requests, answers }];
-  const said = await refusal(runLoad({ method: decrypts.method, targets, once: true }));
-  assert.match(said, `of ${CALLS} calls ${CALLS - 1} were answered rightly: {"wrong":1,"failed":{}}`);
+  const message = await failure(runLoad({ method: decrypts.method, targets, once: true }));
+  assert.match(message, `${CALLS - 1} of ${CALLS} calls were answered correctly: {"wrong":1,"failed":{}}`);
 });
 
 test('failed calls are an error that names their gRPC status', async () => {
   const targets = [{ socket: server.socket, requests: decrypts.requests }];
-  const said = await refusal(runLoad({ method: '/v2.KeyManagementService/Nothing', targets, once: true }));
-  assert.match(said, `{"wrong":0,"failed":{"12":${CALLS}}}`);
+  const message = await failure(runLoad({ method: '/v2.KeyManagementService/Nothing', targets, once: true }));
+  assert.match(message, `{"wrong":0,"failed":{"12":${CALLS}}}`);
 });
 
-test('a server that goes away is an error', async () => {
+test('a server that exits is an error', async () => {
   const other = await startPeer({ directory: join(directory, 'other'), kind: 'reference' });
   const { method, ...calls } = await decryptRequests(other.socket, CALLS);
-  const load = refusal(runLoad({ method, targets: [{ socket: other.socket, ...calls }], seconds: 20 }));
+  const load = failure(runLoad({ method, targets: [{ socket: other.socket, ...calls }], seconds: 20 }));
   await other.daemon.kill();
   assert.match(await load, 'teapot-bench: ');
 });

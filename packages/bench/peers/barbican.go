@@ -14,7 +14,7 @@ import (
 	"os"
 )
 
-// barbican does what barbican-kms-plugin does for a call: one GET of the secret's payload, and AES-CBC with what came.
+// barbican works like barbican-kms-plugin: each call is one GET of the payload of the secret, and AES-CBC with it.
 type barbican struct {
 	client  *http.Client
 	payload string
@@ -28,14 +28,14 @@ type credential struct {
 	Secret string `json:"secret"`
 }
 
-// keptConnections to Barbican, so that every call in flight finds one.
+// keptConnections is the number of idle connections to Barbican, enough for every call in flight.
 const keptConnections = 64
 
 func newBarbican(flags *flag.FlagSet, args []string) (kms, error) {
 	keystone := flags.String("keystone", "", "URL of Keystone")
 	url := flags.String("barbican", "", "URL of Barbican")
-	secret := flags.String("secret", "", "UUID of the secret that is the key")
-	credentialFile := flags.String("credential-file", "", "JSON: id and secret of an application credential")
+	secret := flags.String("secret", "", "UUID of the secret that holds the key")
+	credentialFile := flags.String("credential-file", "", "JSON file with id and secret of an application credential")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func newBarbican(flags *flag.FlagSet, args []string) (kms, error) {
 	return b, err
 }
 
-// logIn fetches the one token that all calls use.
+// logIn fetches a token. All calls use it.
 func (b *barbican) logIn(keystone string, login credential) (string, error) {
 	body, err := json.Marshal(map[string]any{"auth": map[string]any{"identity": map[string]any{
 		"methods": []string{"application_credential"}, "application_credential": login,
@@ -117,13 +117,13 @@ func (b *barbican) decrypt(ctx context.Context, ciphertext []byte) ([]byte, erro
 		return nil, err
 	}
 	if len(ciphertext) < 2*aes.BlockSize || len(ciphertext)%aes.BlockSize != 0 {
-		return nil, errors.New("not whole blocks")
+		return nil, errors.New("the ciphertext is not a multiple of the block size")
 	}
 	padded := bytes.Clone(ciphertext[aes.BlockSize:])
 	cipher.NewCBCDecrypter(block, ciphertext[:aes.BlockSize]).CryptBlocks(padded, padded)
 	padding := int(padded[len(padded)-1])
 	if padding == 0 || padding > aes.BlockSize {
-		return nil, errors.New("no padding")
+		return nil, errors.New("the padding is invalid")
 	}
 	return padded[:len(padded)-padding], nil
 }

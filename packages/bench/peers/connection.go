@@ -13,8 +13,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// connection is one HTTP/2 connection of a kube-apiserver. A goroutine of its own reads and, before each time that it has to wait
-// for the server, writes all that has come up; in an open loop the pacer writes too.
+// connection is one HTTP/2 connection of a kube-apiserver. Its goroutine reads frames. Before it waits for the server, it writes
+// all pending frames. In an open loop the pacer writes too.
 type connection struct {
 	run    *run
 	target *target
@@ -28,18 +28,18 @@ type connection struct {
 	headers *headers
 	open    map[uint32]*call
 	free    []*call
-	// due are the intended starts of an open loop that have not been sent.
+	// due are the intended starts of calls of an open loop that are not sent yet.
 	due        []time.Duration
 	nextStream uint32
 	maxOpen    int
-	// window is what the server still takes, credit what it is owed.
+	// window is how many bytes the server still accepts; credit is how many received bytes are not given back yet.
 	window int64
 	credit uint32
-	// of the header block that is being decoded
+	// The status fields of the header block that is being decoded.
 	httpStatus, grpcStatus string
 }
 
-// call is one that waits for its answer.
+// call is a call that waits for its answer.
 type call struct {
 	index int
 	start time.Duration
@@ -48,7 +48,7 @@ type call struct {
 
 const (
 	initialWindow = 65_535
-	// creditAt is when received bytes are given back, as grpc-go does: at a quarter of the window.
+	// creditAt is when received bytes are given back: at a quarter of the window, as in grpc-go.
 	creditAt  = initialWindow / 4
 	tableSize = 4_096
 	readSize  = 64 * 1024
@@ -87,12 +87,12 @@ func (c *connection) handshake() error {
 	}
 	settings, ok := frame.(*http2.SettingsFrame)
 	if !ok || settings.IsAck() {
-		return errors.New("the server did not begin with its settings")
+		return errors.New("the first frame of the server is not SETTINGS")
 	}
 	return c.handle(settings)
 }
 
-// Read is for the framer: it is called when all that was there has been handled.
+// Read reads for the framer. The framer calls it when it has handled all received bytes.
 func (c *connection) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	err := c.flush()
@@ -103,7 +103,7 @@ func (c *connection) Read(p []byte) (int, error) {
 	return c.socket.Read(p)
 }
 
-// flush begins what may begin, and writes.
+// flush sends the calls that may start, and writes all pending frames.
 func (c *connection) flush() error {
 	if err := c.begin(); err != nil || c.out.Len() == 0 {
 		return err
@@ -113,7 +113,7 @@ func (c *connection) flush() error {
 	return err
 }
 
-// begin sends calls while the plan, the server and its windows allow it.
+// begin sends calls as long as the plan, the stream limit and the flow-control windows allow it.
 func (c *connection) begin() error {
 	if !c.run.started {
 		return nil
@@ -158,7 +158,7 @@ func (c *connection) send(start time.Duration) error {
 	)
 }
 
-// serve reads until the connection ends, which before the end of the run is an error.
+// serve reads until the connection ends. Before the end of the run, that is an error.
 func (c *connection) serve() error {
 	for {
 		frame, err := c.reader.ReadFrame()
@@ -198,12 +198,12 @@ func (c *connection) handle(frame http2.Frame) error {
 	case *http2.RSTStreamFrame:
 		c.end(frame.StreamID, "reset "+frame.ErrCode.String())
 	case *http2.GoAwayFrame:
-		return fmt.Errorf("the server goes away: %v %s", frame.ErrCode, frame.DebugData())
+		return fmt.Errorf("the server sent GOAWAY: %v %s", frame.ErrCode, frame.DebugData())
 	}
 	return nil
 }
 
-// giveCredit lets the server send as much again as it has sent.
+// giveCredit returns received bytes to the flow-control window of the connection.
 func (c *connection) giveCredit(received uint32) error {
 	c.credit += received
 	if c.credit < creditAt {
@@ -224,11 +224,11 @@ func (c *connection) onSettings(frame *http2.SettingsFrame) error {
 			c.maxOpen = min(c.target.InFlight, int(setting.Val))
 		case http2.SettingInitialWindowSize:
 			if int64(setting.Val) < c.target.longest {
-				return errors.New("a request is longer than the window of a stream")
+				return errors.New("a request is longer than the flow-control window of a stream")
 			}
 		case http2.SettingHeaderTableSize:
 			if setting.Val < tableSize {
-				return errors.New("the server wants a small header table")
+				return errors.New("the header table of the server is too small")
 			}
 		}
 		return nil
@@ -238,7 +238,7 @@ func (c *connection) onSettings(frame *http2.SettingsFrame) error {
 
 func (c *connection) onHeaders(frame *http2.HeadersFrame) error {
 	if !frame.HeadersEnded() {
-		return errors.New("a header block of more than a frame")
+		return errors.New("a header block of more than one frame is not supported")
 	}
 	c.httpStatus, c.grpcStatus = "", noStatus
 	if _, err := c.decode.Write(frame.HeaderBlockFragment()); err != nil {
@@ -255,7 +255,7 @@ func (c *connection) onHeaders(frame *http2.HeadersFrame) error {
 	return nil
 }
 
-// end takes a call off the connection; status 0 is a good end.
+// end removes a call from the connection and records it. Status 0 means success.
 func (c *connection) end(id uint32, status string) {
 	one := c.open[id]
 	if one == nil {

@@ -4,22 +4,22 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// headers writes the header blocks of a connection as grpc-go would for kube-apiserver: the same six fields each time, and a
-// grpc-timeout that is another each time and so goes into the server's table. When it has filled most of that, the six are sent in
-// full again. A block takes some tens of nanoseconds, where an encoder takes a microsecond.
+// headers writes the header blocks of a connection as grpc-go does for kube-apiserver. All fields but grpc-timeout are the same
+// each time. Each grpc-timeout differs, so it is added to the server's dynamic table. When the table is almost full, the other
+// fields are sent in full again. A block takes some tens of nanoseconds; an HPACK encoder takes a microsecond.
 type headers struct {
 	full []byte
-	// age is how many timeouts have gone into the table since the six did.
+	// age is how many timeouts were added to the table after the other fields.
 	age   int
 	calls int
 	block []byte
 }
 
 const (
-	// firstDynamic is the index of the newest entry of the table.
+	// firstDynamic is the index of the newest entry of the dynamic table.
 	firstDynamic = 62
 	literals     = 5
-	// renewal leaves the indices below 127, where they are one byte, and the table's 4,096 bytes unfilled.
+	// renewal keeps the indices below 127, where they take one byte, and the table below its 4,096 bytes.
 	renewal     = 127 - firstDynamic - literals
 	methodPost  = 0x80 | 3
 	schemeHTTP  = 0x80 | 6
@@ -27,7 +27,7 @@ const (
 	timeoutName = "grpc-timeout"
 )
 
-// timeouts are what is left of 3 s, in microseconds, Huffman-coded with their length.
+// timeouts are remaining times of a 3 s deadline in microseconds, as Huffman-coded strings with their length.
 var timeouts = func() (coded [1_000][]byte) {
 	for i := range coded {
 		coded[i] = huffman([]byte("2999" + string([]byte{byte('0' + i/100), byte('0' + i/10%10), byte('0' + i%10)}) + "u"))
@@ -47,7 +47,7 @@ func newHeaders(method string) *headers {
 	return &headers{full: full, age: renewal}
 }
 
-// next is valid until it is called again.
+// next returns the next header block. It is valid until the next call.
 func (h *headers) next() []byte {
 	if h.age == renewal {
 		h.block = append(h.block[:0], h.full...)
@@ -66,7 +66,7 @@ func (h *headers) next() []byte {
 	return h.block
 }
 
-// huffman codes a string of less than 127 bytes.
+// huffman encodes a string as HPACK does. The result must be shorter than 127 bytes.
 func huffman(text []byte) []byte {
 	coded := hpack.AppendHuffmanString([]byte{0}, string(text))
 	coded[0] = 0x80 | byte(len(coded)-1)

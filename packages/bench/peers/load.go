@@ -13,7 +13,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// run is a load under way.
+// run is the state of a load.
 type run struct {
 	plan    *plan
 	origin  time.Time
@@ -25,9 +25,9 @@ type run struct {
 	latencies *hdrhistogram.Histogram
 	ok, wrong int64
 	failed    map[string]int64
-	// begun and ended count calls; of calls that the pacer began some may not be sent yet.
+	// begun and ended count calls. The pacer may have begun calls that are not sent yet.
 	begun, ended int64
-	// total is how many calls there will be, where that is known; paced, that the pacer has begun its last.
+	// total is the number of calls, if it is known. paced means that the pacer has begun its last call.
 	total    int64
 	paced    bool
 	timeline []int64
@@ -40,14 +40,14 @@ const (
 	longest      = 2 * time.Minute
 	digits       = 3
 	timelineStep = 25 * time.Millisecond
-	// stalledAfter is how long no call may end.
+	// stalledAfter is how long a run may go on without the end of a call.
 	stalledAfter = 30 * time.Second
 	gcPercent    = 400
 )
 
 func loadCommand(args []string) error {
 	flags := flag.NewFlagSet("load", flag.ContinueOnError)
-	file := flags.String("plan", "", "JSON file that says what to load, and how")
+	file := flags.String("plan", "", "JSON file with the plan of the load")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func newRun(p *plan) *run {
 	return r
 }
 
-// load connects to all targets, then lets them go at the same time.
+// load connects to all targets, then starts all connections at the same time.
 func (r *run) load() error {
 	var connections []*connection
 	for _, t := range r.plan.Targets {
@@ -123,7 +123,7 @@ func (r *run) wait(failures <-chan error) error {
 			ended, waiting := r.ended, r.begun-r.ended
 			r.mu.Unlock()
 			if ended == seen {
-				return fmt.Errorf("no call ended in %v; %d wait", stalledAfter, waiting)
+				return fmt.Errorf("no call ended in %v; %d calls wait for their answer", stalledAfter, waiting)
 			}
 			seen = ended
 		}
@@ -134,13 +134,13 @@ func (r *run) openLoop() bool { return r.plan.Rate > 0 }
 
 func (r *run) now() time.Duration { return time.Since(r.origin) }
 
-// take begins the next call of a target in a closed loop, unless there is none.
+// take begins the next call of a target in a closed loop. ok is false if no call is left.
 func (r *run) take(t *target) (start time.Duration, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
 	if (t.limit > 0 && t.begun == t.limit) || (r.plan.Seconds > 0 && now >= r.plan.duration()) {
-		// It may have been over since the last answer, which came too early to know.
+		// The last answer may have arrived just before the end of the run, so record did not end the run.
 		r.endIfOver(now)
 		return 0, false
 	}
@@ -149,7 +149,7 @@ func (r *run) take(t *target) (start time.Duration, ok bool) {
 	return now, true
 }
 
-// record takes the end of a call; status 0 is a good one.
+// record counts a call that has ended. Status 0 means success.
 func (r *run) record(t *target, one *call, status string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -161,7 +161,7 @@ func (r *run) record(t *target, one *call, status string) {
 		r.wrong++
 	default:
 		r.ok++
-		// Within its bounds it never fails.
+		// RecordValue never fails within the bounds.
 		_ = r.latencies.RecordValue(int64(min(max(now-one.start, shortest), longest)))
 	}
 	r.last = now
@@ -177,7 +177,7 @@ func (r *run) record(t *target, one *call, status string) {
 	r.endIfOver(now)
 }
 
-// endIfOver is called with the lock held.
+// endIfOver ends the run after its last call. The caller holds the lock.
 func (r *run) endIfOver(now time.Duration) {
 	over := r.paced
 	if !r.openLoop() {
@@ -188,7 +188,7 @@ func (r *run) endIfOver(now time.Duration) {
 	}
 }
 
-// isAnswer compares with what was expected: a message, or any that is not empty.
+// isAnswer compares the answer with the expected message. If none is expected, any message that is not empty is correct.
 func (t *target) isAnswer(one *call) bool {
 	if len(one.body) < grpcPrefix || one.body[0] != 0 {
 		return false

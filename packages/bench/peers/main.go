@@ -1,5 +1,5 @@
-// Command teapot-bench is what the benchmarks compare the plugin with, and what loads both: KMS servers that do what other plugins
-// do for a call (serve), and a client that is never the bottleneck (load).
+// Command teapot-bench has two parts. serve runs KMS servers that work like other plugins, to compare ours with. load is a client
+// that loads all of them and is never the bottleneck.
 package main
 
 import (
@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// peers that can be served, by name; pkcs11 only where there was a C compiler to build it with.
+// peers are the servers by name. pkcs11 is included only if there is a C compiler at build time.
 var peers = map[string]func(flags *flag.FlagSet, args []string) (kms, error){
 	"reference": newReference,
 	"barbican":  newBarbican,

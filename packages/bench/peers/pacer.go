@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// pace begins calls at fixed intervals, whatever has become of earlier ones.
+// pace begins calls at fixed intervals, whether earlier calls were answered or not.
 func (r *run) pace(connections []*connection) error {
-	// A thread of its own that sleeps in the kernel: Go's timers may be a millisecond late.
+	// This thread sleeps in the kernel, because timers of Go may be a millisecond late.
 	runtime.LockOSThread()
 	const prSetTimerSlack = 29
 	if _, _, errno := syscall.Syscall(syscall.SYS_PRCTL, prSetTimerSlack, 1, 0); errno != 0 {
@@ -41,14 +41,14 @@ func (r *run) sleepUntil(due time.Duration) error {
 			return nil
 		}
 		spec := syscall.NsecToTimespec(int64(left))
-		// Go's own signals interrupt it.
+		// Signals of the Go runtime interrupt the sleep.
 		if err := syscall.Nanosleep(&spec, nil); err != nil && !errors.Is(err, syscall.EINTR) {
 			return err
 		}
 	}
 }
 
-// beginAt sends a call that was to start then, as soon as the server and its windows allow it.
+// beginAt sends a call with the intended start due, as soon as the server and its windows allow it.
 func (c *connection) beginAt(due time.Duration) error {
 	c.run.mu.Lock()
 	c.run.begun++

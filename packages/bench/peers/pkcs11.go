@@ -15,15 +15,15 @@ import (
 
 func init() { peers["pkcs11"] = newToken }
 
-// token does what the PKCS#11 plugins do for a call: look the key up by its label and again by its CKA_ID, then let the token
-// do AES-GCM.
+// token works like other PKCS#11 plugins. Each call looks the key up by its label and again by its CKA_ID, then the token does
+// AES-GCM.
 type token struct {
 	module   *pkcs11.Ctx
 	label    string
 	sessions chan pkcs11.SessionHandle
 }
 
-// What the Thales plugin has: 16 bytes of IV from the token, a tag of 128 bits.
+// As in the Thales plugin, the token makes 16 bytes of IV, and the tag has 128 bits.
 const (
 	ivBytes = 16
 	tagBits = 128
@@ -32,9 +32,9 @@ const (
 func newToken(flags *flag.FlagSet, args []string) (kms, error) {
 	path := flags.String("module", "", "path of the PKCS#11 module")
 	tokenLabel := flags.String("token", "", "label of the token")
-	label := flags.String("object", "", "label of the AES key, which is made where it is missing")
+	label := flags.String("object", "", "label of the AES key, which is created if it is missing")
 	pinFile := flags.String("pin-file", "", "file with the PIN")
-	sessions := flags.Int("sessions", 8, "sessions, each used by one call at a time")
+	sessions := flags.Int("sessions", 8, "number of sessions; each serves one call at a time")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func newToken(flags *flag.FlagSet, args []string) (kms, error) {
 	}
 	module := pkcs11.New(*path)
 	if module == nil {
-		return nil, fmt.Errorf("%s is no PKCS#11 module", *path)
+		return nil, fmt.Errorf("%s is not a PKCS#11 module", *path)
 	}
 	if err := module.Initialize(); err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func (t *token) slot(label string) (uint, error) {
 			return slot, nil
 		}
 	}
-	return 0, fmt.Errorf("no token %q", label)
+	return 0, fmt.Errorf("no token has the label %q", label)
 }
 
 func (t *token) ensureKey(session pkcs11.SessionHandle) error {
@@ -110,12 +110,12 @@ func (t *token) findOne(session pkcs11.SessionHandle, by *pkcs11.Attribute) (pkc
 		return 0, err
 	}
 	if len(found) == 0 {
-		return 0, errors.New("no such key")
+		return 0, errors.New("the token has no such key")
 	}
 	return found[0], nil
 }
 
-// find looks the key up twice, as they do.
+// find looks the key up twice, as those plugins do.
 func (t *token) find(session pkcs11.SessionHandle) (pkcs11.ObjectHandle, error) {
 	byLabel, err := t.findOne(session, pkcs11.NewAttribute(pkcs11.CKA_LABEL, t.label))
 	if err != nil {
@@ -159,7 +159,7 @@ func (t *token) decrypt(_ context.Context, ciphertext []byte) ([]byte, error) {
 	session := <-t.sessions
 	defer func() { t.sessions <- session }()
 	if len(ciphertext) < ivBytes {
-		return nil, errors.New("too short")
+		return nil, errors.New("the ciphertext is shorter than its IV")
 	}
 	key, err := t.find(session)
 	if err != nil {

@@ -10,47 +10,47 @@ import (
 	"time"
 )
 
-// plan says what to load, and how; src/load/load.ts has the same type.
+// plan describes a load. src/load/load.ts declares the same type.
 type plan struct {
-	// Method is a path, such as /v2.KeyManagementService/Decrypt.
+	// Method is the path of the method, such as /v2.KeyManagementService/Decrypt.
 	Method  string    `json:"method"`
 	Targets []*target `json:"targets"`
-	// Without Seconds, a target is done once it has had CallsPerTarget calls.
+	// Without Seconds, a target is done after CallsPerTarget calls.
 	CallsPerTarget int     `json:"callsPerTarget"`
 	Seconds        float64 `json:"seconds"`
-	// Rate is calls a second over all targets, whether earlier ones were answered or not; without it, the next call begins when
-	// one is answered.
+	// Rate is the number of calls a second over all targets, whether earlier calls were answered or not. Without it, the next
+	// call begins when one is answered.
 	Rate float64 `json:"rate"`
 	// Once sends each request of a target once.
 	Once bool `json:"once"`
 }
 
-// target is a server.
+// target is a server under load.
 type target struct {
 	Socket      string   `json:"socket"`
 	Connections int      `json:"connections"`
 	InFlight    int      `json:"inFlight"`
 	Requests    [][]byte `json:"requests"`
-	// Answers to the requests, in their order; where absent, any answer that is not empty is right.
+	// Answers are the expected answers in the order of Requests. If absent, any answer that is not empty is correct.
 	Answers [][]byte `json:"answers"`
 
 	// framed are the requests as gRPC sends them.
 	framed  [][]byte
 	longest int64
-	// limit is after how many calls this target is done; 0: never.
+	// limit is the number of calls after which this target is done; 0 means no limit.
 	limit int64
-	// begun and ended count calls; the run's lock is theirs.
+	// begun and ended count calls. The lock of the run protects them.
 	begun, ended int64
 	doneAt       time.Duration
-	// next counts the requests that were picked.
+	// next counts the picked requests.
 	next atomic.Int64
 }
 
 const (
 	grpcPrefix   = 5
 	maxFrameSize = 16_384
-	// maxInFlight is how many calls of a connection may wait: so many answers fit the socket's buffer, and a server never waits
-	// for us to read while we wait for it to read.
+	// maxInFlight limits the pending calls of a connection. Their answers fit the buffer of the socket, so client and server
+	// never wait for each other to read.
 	maxInFlight = 1_000
 )
 
@@ -66,7 +66,7 @@ func readPlan(file string) (*plan, error) {
 		return nil, err
 	}
 	if p.Method == "" || len(p.Targets) == 0 {
-		return nil, errors.New("a plan has a method and targets")
+		return nil, errors.New("the plan needs a method and at least one target")
 	}
 	for _, t := range p.Targets {
 		if err := t.prepare(&p); err != nil {
@@ -80,18 +80,18 @@ func (t *target) prepare(p *plan) error {
 	t.Connections, t.InFlight = max(t.Connections, 1), max(t.InFlight, 1)
 	switch {
 	case t.InFlight > maxInFlight:
-		return fmt.Errorf("more than %d in flight", maxInFlight)
+		return fmt.Errorf("inFlight is more than %d", maxInFlight)
 	case len(t.Requests) == 0:
-		return errors.New("no requests")
+		return errors.New("the target has no requests")
 	case len(t.Answers) != 0 && len(t.Answers) != len(t.Requests):
-		return errors.New("not as many answers as requests")
+		return errors.New("the numbers of answers and requests differ")
 	}
 	t.limit = int64(p.CallsPerTarget)
 	if p.Once {
 		t.limit = int64(len(t.Requests))
 	}
 	if p.Seconds == 0 && (t.limit == 0 || p.Rate > 0) {
-		return errors.New("it would never end")
+		return errors.New("the load would never end: set seconds, or without a rate callsPerTarget or once")
 	}
 	if p.Rate > 0 {
 		t.limit = 0
@@ -101,7 +101,7 @@ func (t *target) prepare(p *plan) error {
 		binary.BigEndian.PutUint32(framed[1:], uint32(len(request)))
 		framed = append(framed, request...)
 		if len(framed) > maxFrameSize {
-			return errors.New("a request is longer than a frame")
+			return errors.New("a request is longer than an HTTP/2 frame")
 		}
 		t.framed = append(t.framed, framed)
 		t.longest = max(t.longest, int64(len(framed)))
@@ -109,5 +109,5 @@ func (t *target) prepare(p *plan) error {
 	return nil
 }
 
-// pick is the index of the request that comes next.
+// pick returns the index of the next request.
 func (t *target) pick() int { return int((t.next.Add(1) - 1) % int64(len(t.Requests))) }

@@ -13,7 +13,7 @@ const (
 	annotationBytes = 60
 )
 
-// reference is the least that a plugin can do: AES-256-GCM with a key in memory.
+// reference does the least that a plugin can do: AES-256-GCM with a key in memory.
 type reference struct {
 	aead       cipher.AEAD
 	annotation []byte
@@ -46,6 +46,6 @@ func (r *reference) decrypt(_ context.Context, ciphertext []byte) ([]byte, error
 
 func random(length int) []byte {
 	bytes := make([]byte, length)
-	_, _ = rand.Read(bytes) // never fails, says its documentation
+	_, _ = rand.Read(bytes) // never fails, according to its documentation
 	return bytes
 }

@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// result is what a load prints; src/load/load.ts has the same type.
+// result is the output of a load. src/load/load.ts declares the same type.
 type result struct {
 	Calls   int64            `json:"calls"`
 	Ok      int64            `json:"ok"`
 	Wrong   int64            `json:"wrong"`
 	Failed  map[string]int64 `json:"failed"`
 	Seconds float64          `json:"seconds"`
-	// LatencyUs is that of calls that were answered rightly, from their intended start.
+	// LatencyUs is the latency of correctly answered calls, from their intended start.
 	LatencyUs        percentiles `json:"latencyUs"`
 	ClientCPUSeconds float64     `json:"clientCpuSeconds"`
-	// TargetsDoneAtMs is when each target had its last answer, where its number of calls was given.
+	// TargetsDoneAtMs is the time of the last answer of each target. It is set if the number of calls is given.
 	TargetsDoneAtMs []float64 `json:"targetsDoneAtMs,omitempty"`
-	// Timeline is pairs of milliseconds and how many calls had ended by then.
+	// Timeline is a list of times in milliseconds with the number of calls that had ended by then.
 	Timeline [][2]float64 `json:"timeline"`
 }
 
@@ -56,7 +56,7 @@ func (r *run) result() *result {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// cpuTime is what this process has used.
+// cpuTime returns the CPU time that this process has used.
 func cpuTime() (time.Duration, error) {
 	var usage syscall.Rusage
 	err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage)

@@ -11,7 +11,7 @@ import (
 	v2 "k8s.io/kms/apis/v2"
 )
 
-// kms is what a peer does for a call; the rest is the same for all.
+// kms is the part of a server in which the peers differ.
 type kms interface {
 	keyID() string
 	encrypt(ctx context.Context, plaintext []byte) (ciphertext []byte, annotations map[string][]byte, err error)
@@ -44,7 +44,7 @@ func (s *service) Decrypt(ctx context.Context, request *v2.DecryptRequest) (*v2.
 	return &v2.DecryptResponse{Plaintext: plaintext}, nil
 }
 
-// serve answers on the socket until SIGTERM.
+// serve answers calls on the socket until SIGTERM.
 func serve(socket string, peer kms) error {
 	listener, err := net.Listen("unix", socket)
 	if err != nil {

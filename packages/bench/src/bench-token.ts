@@ -7,25 +7,25 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Requests } from './load/requests.ts';
 
-/** Calls that the token does at a time. */
+/** Sessions of the token. Each one serves one call at a time. */
 export const SESSIONS = 8;
-/** What a network HSM takes for a call. */
+/** Duration of a call to a network HSM. */
 export const LATENCY_MS = 5;
 
-/** What loads the token. */
+/** gRPC method of the loads. */
 export const DECRYPT = '/v2.KeyManagementService/Decrypt';
 
-/** A ciphertext with what it must open to. */
+/** A ciphertext and its expected plaintext. */
 export interface Sealed {
   readonly ciphertext: Buffer;
   readonly keyId: string;
   readonly plaintext: Buffer;
 }
 
-/** `keys` of an instance. */
+/** The `keys` section of an instance. */
 export type Keys = { readonly uri: string } & Readonly<Record<string, unknown>>;
 
-/** SoftHSM2 behind the shim that counts its calls and makes them slow, with one key that any number of instances share. */
+/** SoftHSM2 behind the shim, which counts and delays calls. Any number of instances share its one key. */
 export class BenchToken {
   readonly #directory: string;
   readonly #shim: Shim;
@@ -43,29 +43,29 @@ export class BenchToken {
     return SoftHsm.missing() ?? Shim.missing();
   }
 
-  /** Also puts what a process needs to use it into our environment, which plugins inherit. */
+  /** Also sets the shim's environment variables in this process. Plugins inherit them. */
   static async create(directory: string): Promise<BenchToken> {
     const shim = Shim.over(await SoftHsm.create(join(directory, 'hsm')));
     Object.assign(process.env, shim.env);
     const first = openKek(keysOf(directory, shim, 'first'));
     const { after } = await generateKey(first.admin!);
-    // Else each of the many wraps that come at once would read the manifest.
+    // This reads the manifest once. Otherwise every concurrent wrap would read it.
     await first.describe(patient());
     return new BenchToken(directory, shim, first, after);
   }
 
-  /** Unwraps that the token was asked for since {@link BenchToken.slowFromNow}; a probe's own would count too. */
+  /** Unwraps by the token since {@link BenchToken.slowFromNow}, including those of health probes. */
   get unwraps(): number {
     return this.#shim.calls('C_Decrypt');
   }
 
-  /** Counts from zero, and each unwrap takes {@link LATENCY_MS}. */
+  /** Resets the counters. From now on each unwrap takes {@link LATENCY_MS}. */
   slowFromNow(): void {
     this.#shim.orders(`latency C_Decrypt ${LATENCY_MS}`);
     this.#shim.resetCounters();
   }
 
-  /** Makes a keyset of its own, over the same key, for another instance. */
+  /** Creates a keyset for another instance, with the same key. */
   async addKeyset(name: string): Promise<{ readonly keys: Keys; readonly contextId: Buffer }> {
     const keys = keysOf(this.#directory, this.#shim, name);
     const contextId = randomBytes(16);
@@ -76,7 +76,7 @@ export class BenchToken {
     return { keys, contextId };
   }
 
-  /** What a replica has sealed that was started anew for each `perKey` of `count` seeds: every start makes a local KEK. */
+  /** Seals `count` seeds like a replica that restarts after every `perKey` seeds. Each start creates a local KEK. */
   async seal(contextId: Buffer, count: number, perKey = 1): Promise<Sealed[]> {
     const { primary: keyId } = this.#manifest;
     const starts = Array.from({ length: count / perKey }, async () => {
@@ -99,7 +99,7 @@ export class BenchToken {
   }
 }
 
-/** What opens each of them once, for a load. */
+/** Decrypt requests that open each ciphertext once, with the expected answers. */
 export function decryptsOf(sealed: readonly Sealed[]): Omit<Requests, 'method'> {
   const { DecryptRequest, DecryptResponse } = messages.v2;
   return {

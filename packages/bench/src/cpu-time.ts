@@ -1,10 +1,10 @@
 /**
- * This thread's CPU time in ms, to a µs. Unlike time by the clock it does not count what other processes do meanwhile, so a machine
- * that has company measures almost as well as a quiet one.
+ * Returns the CPU time of this thread in ms, with a resolution of 1 µs. Work of other processes does not count, so a busy machine
+ * measures almost as well as an idle one.
  */
 export function threadCpuMs(): number {
-  // Linux adds what the present time slice has taken when it is asked for the whole process, and not when asked for a thread: then
-  // time goes in ticks of some ms.
+  // Linux accounts for the current time slice only when the usage of the whole process is read. Without this call, thread time
+  // advances in steps of several ms.
   process.cpuUsage();
   const { user, system } = process.threadCpuUsage();
   return (user + system) / 1000;

@@ -1,15 +1,15 @@
-/** A figure that the project promises: its bound in one run on one machine, whatever the machine. */
+/** A figure that the project promises. Its bounds apply to one run on one machine, whatever the machine. */
 export interface FigureTarget {
   readonly unit: string;
   readonly about: string;
-  /** Must be met, or explained with the profile that shows why not. */
+  /** The figure must meet this bound. If it does not, a profile must explain why. */
   readonly floor: number;
-  /** Where it should get to with a transport of our own. */
+  /** The bound to reach with a transport of our own. */
   readonly goal: number;
   readonly better: 'lower' | 'higher';
 }
 
-/** All of them by their id in the results file. */
+/** All figures, by their id in the results file. */
 export const FIGURES = {
   'cpu-ratio-100': {
     unit: '×',
@@ -93,7 +93,6 @@ export const FIGURES = {
 
 export type FigureId = keyof typeof FIGURES;
 
-/** Whether `value` meets `bound`. */
 function meets({ better }: FigureTarget, value: number, bound: number): boolean {
   return better === 'lower' ? value <= bound : value >= bound;
 }

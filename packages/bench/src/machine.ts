@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 
-/** What absolute numbers may only be read beside. */
+/** The machine of a run. Absolute numbers are valid only for this machine. */
 export interface Machine {
   readonly cpu: string;
   readonly cores: number;
@@ -12,7 +12,7 @@ export interface Machine {
   readonly go: string;
 }
 
-/** @param go - the version that the peers and the load's client are built with, or that there is none */
+/** @param go - version of Go that builds the peers and the load client, or a word for "none" */
 export function fingerprint(go: string): Machine {
   const [first] = cpus();
   return {
@@ -25,7 +25,7 @@ export function fingerprint(go: string): Machine {
   };
 }
 
-/** As what one machine measured may be set beside what another did: only where nothing differs. */
+/** Results are comparable only if every property of the machines is equal. */
 export function sameMachine(one: Machine, other: Machine): boolean {
   return describeMachine(one) === describeMachine(other);
 }
@@ -34,12 +34,12 @@ export function describeMachine({ cpu, cores, memoryGb, kernel, node, go }: Mach
   return `${cpu}, ${cores} cores, ${memoryGb} GB, Linux ${kernel}, Node ${node.replace(/^v/, '')}, Go ${go}`;
 }
 
-/** What can change without changing what is measured. */
+/** Changes in these paths do not affect a measurement. */
 const NOT_MEASURED = [':!packages/bench/results', ':!docs', ':!*.md'];
 
 /**
- * The last commit that changed something that is measured, or measures; with `+` where the checkout has changes of its
- * own. So results stay those of their commit when they are committed.
+ * Returns the last commit that changed measured or measuring code, with `+` if the checkout has uncommitted changes to it.
+ * Committing results does not change the answer.
  */
 export function measuredCommit(): string {
   const cwd = join(import.meta.dirname, '../../..');

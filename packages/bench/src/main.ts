@@ -6,17 +6,17 @@ import { latestResults, merge, MergeError, readBaseline, writeBaseline, writeRes
 import type { Results } from './results.ts';
 import { scenarios } from './scenarios/index.ts';
 
-const USAGE = `Measures the plugin and its peers side by side, and prints what it finds. Nothing here compares with fixed times:
-ratios within one run count, absolute figures stand beside the machine that they were measured on.
+const USAGE = `Measures the plugin and its peers side by side and prints the results. Ratios compare two sides within one run.
+Absolute figures are valid only for the machine that they were measured on.
 
 usage: npm run bench [-- [--write | --baseline] [--list] SCENARIO...]
-  --write     keep the results in packages/bench/results, for BENCHMARKS.md (\`npm run bench:report\` renders it). Chosen scenarios
-              take the place of their earlier selves in the newest results, if those are of this commit and this machine
-  --baseline  keep the figures as those from before, for later runs to show beside theirs
-  --list      name the scenarios
-  --help      this text
+  --write     store the results in packages/bench/results. \`npm run bench:report\` renders them into BENCHMARKS.md. Named
+              scenarios replace their results in the newest file, which must be from the same commit and machine
+  --baseline  store the figures as the baseline. Later runs on this machine show it next to their figures
+  --list      list the scenarios
+  --help      print this text
 
-A scenario that fails does not stop the others; the exit code is 1 then.`;
+A failing scenario does not stop the others. The exit code is then 1.`;
 
 const { values, positionals } = parseArgs({
   options: {
@@ -35,20 +35,22 @@ else if (values.list) {
 
 async function main(): Promise<void> {
   for (const name of positionals) {
-    if (!scenarios.some((one) => one.name === name)) throw new Error(`no scenario ${name}; --list names them`);
+    if (!scenarios.some((one) => one.name === name))
+      throw new Error(`unknown scenario ${name}. --list shows all scenarios`);
   }
   const go = missingTeapotBench() === undefined ? goOfTeapotBench() : 'missing';
-  // Taken before the run: what is committed during it is not what it measures.
+  // Read before the run, because commits made during the run are not measured.
   const run = { date: new Date().toISOString(), commit: measuredCommit(), machine: fingerprint(go) };
   const earlier = values.write && positionals.length > 0 ? latestResults() : undefined;
   const nothing = { figures: [], measurements: [], series: [], tables: [], unfinished: [] };
-  // Refused now rather than when minutes have been spent.
+  // An impossible merge fails now, before the measurements take minutes.
   const into = earlier && ((fresh: Results) => mergeOrExplain(earlier, fresh));
   into?.({ ...run, ...nothing });
 
   const baseline = readBaseline();
   const before = baseline && sameMachine(baseline.machine, run.machine) ? baseline : undefined;
-  if (baseline && !before) console.log('baseline.json is of another machine: no figure is compared with it');
+  if (baseline && !before)
+    console.log('baseline.json was measured on another machine. Figures are not compared with it.');
   const record = new Recorder(new Map(Object.entries(before?.figures ?? {})));
   await measure(record);
   const fresh: Results = { ...run, ...(before && { baselineCommit: before.commit }), ...record.recorded() };
@@ -81,8 +83,8 @@ function mergeOrExplain(earlier: Results, fresh: Results): Results {
     return merge(earlier, fresh, positionals);
   } catch (error) {
     if (!(error instanceof MergeError)) throw error;
-    console.error(`cannot put these scenarios into the newest results (${earlier.date.slice(0, 10)}): ${error.message}.
-Run all scenarios (npm run bench -- --write), or remove that file to begin a new one.`);
+    console.error(`Cannot merge these scenarios into the newest results (${earlier.date.slice(0, 10)}): ${error.message}.
+Run all scenarios (npm run bench -- --write), or delete that file to start a new one.`);
     process.exit(1);
   }
 }

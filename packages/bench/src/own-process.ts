@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
 
 /**
- * Runs a script of ours to its end, in a process that nothing was compiled, allocated or looked up in before.
- * @returns what it printed, which is JSON
+ * Runs one of our scripts in a new process, where nothing is compiled, allocated or cached yet.
+ * @returns the JSON value that the script printed
  */
 export function inOwnProcess(script: string, args: readonly string[], env: Record<string, string> = {}): unknown {
   const output = execFileSync(process.execPath, ['--conditions=teapot-source', script, ...args], {

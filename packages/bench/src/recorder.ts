@@ -4,7 +4,7 @@ import { without } from './results.ts';
 import type { ChartName, Figure, Measurement, Recorded, Series, Table, Unfinished } from './results.ts';
 import { median, spread } from './statistics.ts';
 
-/** What scenarios tell what they measured; prints it as it comes. */
+/** Collects the results of scenarios and prints them as they arrive. */
 export class Recorder implements Recorded {
   readonly figures: Figure[] = [];
   readonly measurements: Measurement[] = [];
@@ -21,13 +21,13 @@ export class Recorder implements Recorded {
     this.#print = print;
   }
 
-  /** All that follows belongs to this scenario. */
+  /** Starts a scenario. All later results belong to it. */
   begin(scenario: string): void {
     this.#scenario = scenario;
     this.#print(`\n=== ${scenario}`);
   }
 
-  /** The scenario that began cannot run here, or failed; what it has recorded does not count. */
+  /** Marks the current scenario as skipped or failed. Its results are discarded. */
   giveUp(outcome: Unfinished['outcome'], reason: string): void {
     this.unfinished.push({ scenario: this.#scenario, outcome, reason });
   }
@@ -40,7 +40,7 @@ export class Recorder implements Recorded {
     return { ...left, unfinished: this.unfinished };
   }
 
-  /** One of {@link FIGURES}; `samples` of one run each, of which the median counts. */
+  /** Records one of {@link FIGURES}. Each sample is one run; the value is their median. */
   figure(id: FigureId, samples: readonly number[]): void {
     const target = FIGURES[id];
     const value = median(samples);
@@ -59,14 +59,14 @@ export class Recorder implements Recorded {
     this.#print(`FIGURE ${id}: ${show(value)} ${target.unit} (${bounds}): ${verdict(target, value)}`);
   }
 
-  /** Anything else, for the tables. */
+  /** Records any other measurement, for the tables. */
   measured(name: string, unit: string, samples: readonly number[]): void {
     this.measurements.push({ scenario: this.#scenario, name, unit, samples });
     const noise = samples.length > 1 ? ` (${noiseOf(samples)} over ${samples.length})` : '';
     this.#print(`  ${name}: ${show(median(samples))} ${unit}${noise}`);
   }
 
-  /** A line of a chart; what its axes mean is in `report/charts.ts`. */
+  /** Records a line of a chart. `report/charts.ts` defines the axes. */
   line(chart: ChartName, name: string, points: Series['points']): void {
     this.series.push({ scenario: this.#scenario, chart, name, points });
   }
@@ -78,12 +78,12 @@ export class Recorder implements Recorded {
   }
 }
 
-/** Three digits that count. */
+/** Formats a number with three significant digits. */
 export function show(value: number): string {
   return value.toLocaleString('en-US', { maximumSignificantDigits: 3 });
 }
 
-/** How far the samples lie from their median, as `±3 %`. */
+/** Formats half the spread of the samples, such as `±3 %`. */
 export function noiseOf(samples: readonly number[]): string {
   const share = spread(samples) * 50;
   return `±${Number.isFinite(share) ? share.toPrecision(2) : '0'} %`;

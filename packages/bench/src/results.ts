@@ -12,12 +12,12 @@ export interface Figure {
   readonly unit: string;
   readonly floor: number;
   readonly goal: number;
-  /** The same figure on this machine before the changes that a profile suggested; absent where none was measured. */
+  /** The same figure on this machine before the changes that a profile suggested. Absent if it was not measured. */
   readonly baseline?: number;
   readonly samples: readonly number[];
 }
 
-/** Anything else that was measured. */
+/** Any measurement that is not a figure. */
 export interface Measurement {
   readonly scenario: string;
   readonly name: string;
@@ -49,38 +49,38 @@ export interface Unfinished {
   readonly reason: string;
 }
 
-/** What scenarios leave. */
+/** The results of scenarios. */
 export interface Recorded {
   readonly figures: readonly Figure[];
   readonly measurements: readonly Measurement[];
   readonly series: readonly Series[];
   readonly tables: readonly Table[];
-  /** Scenarios that could not run there or failed, and why: they left nothing else. */
+  /** Scenarios that were skipped or failed, with the reason. They have no other results. */
   readonly unfinished: readonly Unfinished[];
 }
 
-/** What a run of `npm run bench` leaves: `results/<date>-<machine>.json`. */
+/** The results of a run of `npm run bench`, as stored in `results/<date>-<cores>-cores.json`. */
 export interface Results extends Recorded {
   readonly date: string;
   readonly commit: string;
   readonly machine: Machine;
-  /** The commit of the figures' `baseline`. */
+  /** The commit at which the `baseline` of the figures was measured. */
   readonly baselineCommit?: string;
 }
 
-/** `results/baseline.json`: what the figures were before. */
+/** The earlier figures, as stored in `results/baseline.json`. */
 export interface Baseline {
   readonly commit: string;
   readonly machine: Machine;
   readonly figures: Readonly<Record<string, number>>;
 }
 
-/** Two runs that are not of the same thing. */
+/** The two runs measured different code or used different machines. */
 export class MergeError extends Error {
   override readonly name = 'MergeError';
 }
 
-/** What is left without what `scenarios` recorded. */
+/** Removes the results of `scenarios`. */
 export function without(recorded: Recorded, scenarios: readonly string[]): Recorded {
   const kept = <T extends { scenario: string }>(list: readonly T[]): T[] =>
     list.filter(({ scenario }) => !scenarios.includes(scenario));
@@ -94,16 +94,19 @@ export function without(recorded: Recorded, scenarios: readonly string[]): Recor
 }
 
 /**
- * Puts a run of some scenarios in the place of what they recorded before. One that did not finish this time replaces nothing.
+ * Replaces the results of `scenarios` in `earlier` by those in `fresh`. A scenario that did not finish replaces nothing.
  *
- * @throws MergeError where the two are not of the same code on the same machine, as then nothing says which number is whose
+ * @throws MergeError if commit or machine differ, or if there are uncommitted changes: the results would not be comparable
  */
 export function merge(earlier: Results, fresh: Results, scenarios: readonly string[]): Results {
   if (!sameMachine(earlier.machine, fresh.machine)) {
-    throw new MergeError(`they are of ${describeMachine(earlier.machine)}; this is ${describeMachine(fresh.machine)}`);
+    throw new MergeError(
+      `they are from ${describeMachine(earlier.machine)}; this run is on ${describeMachine(fresh.machine)}`,
+    );
   }
-  if (earlier.commit !== fresh.commit) throw new MergeError(`they are of ${earlier.commit}; this is ${fresh.commit}`);
-  if (fresh.commit.endsWith('+')) throw new MergeError('this checkout has changes that are in no commit');
+  if (earlier.commit !== fresh.commit)
+    throw new MergeError(`they are from ${earlier.commit}; this run is at ${fresh.commit}`);
+  if (fresh.commit.endsWith('+')) throw new MergeError('this checkout has uncommitted changes');
   const failed = fresh.unfinished.map(({ scenario }) => scenario);
   const kept = without(
     earlier,
@@ -130,7 +133,7 @@ export function writeResults(results: Results): string {
   return file;
 }
 
-/** The newest results that are kept, which BENCHMARKS.md shows. */
+/** Reads the newest stored results, which BENCHMARKS.md shows. */
 export function latestResults(): Results | undefined {
   return globSync(join(directory, '[0-9]*.json'))
     .map((file) => JSON.parse(readFileSync(file, 'utf8')) as Results)
@@ -147,7 +150,7 @@ export function readBaseline(): Baseline | undefined {
   }
 }
 
-/** Makes these figures the ones that later runs are compared with; earlier ones of the same commit and machine stay. */
+/** Stores these figures as the baseline. Other figures of the same commit and machine are kept. */
 export function writeBaseline({ commit, machine, figures }: Results): string {
   const earlier = readBaseline();
   const same = earlier?.commit === commit && sameMachine(earlier.machine, machine);

@@ -1,11 +1,11 @@
 import type { Recorder } from './recorder.ts';
 
-/** Something that is measured, by a name that can be given to `npm run bench`. */
+/** A measurement that `npm run bench NAME` runs. */
 export interface Scenario {
   readonly name: string;
-  /** What it stands for in the life of a cluster, in a line. */
+  /** The event in the life of a cluster that this measures, in one line. */
   readonly about: string;
-  /** What is not there that it needs, and how to get it. */
+  /** Returns the missing prerequisite and how to install it, or `undefined` if the scenario can run. */
   missing?(): string | undefined;
   run(record: Recorder): Promise<void>;
 }

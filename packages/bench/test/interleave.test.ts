@@ -4,13 +4,13 @@ import { threadCpuMs } from '../src/cpu-time.ts';
 import { interleave, ratios } from '../src/micro/interleave.ts';
 import { median } from '../src/statistics.ts';
 
-/** Takes ms of CPU by this thread. */
+/** Uses `ms` of CPU in this thread. */
 function burn(ms: number): void {
   const until = threadCpuMs() + ms;
   while (threadCpuMs() < until);
 }
 
-test('time that passes in sleep is not counted, time that this thread works is', async () => {
+test('thread CPU time counts work and not sleep', async () => {
   const before = threadCpuMs();
   await new Promise((resolve) => setTimeout(resolve, 200));
   const afterSleep = threadCpuMs();
@@ -19,7 +19,7 @@ test('time that passes in sleep is not counted, time that this thread works is',
   assert.ok(threadCpuMs() - afterSleep >= 50);
 });
 
-test('what takes twice the time comes out as twice, for each call and round', () => {
+test('a case with twice the work has twice the time, per call and round', () => {
   const cases = [
     { name: 'one', calls: 10, run: () => burn(1) },
     { name: 'two', calls: 10, run: () => burn(2) },

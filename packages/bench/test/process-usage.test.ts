@@ -5,7 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { cpuSeconds, memoryKb } from '../src/load/process-usage.ts';
 
-/** Uses 0.3 s of CPU and 64 MB, in a child of a process that uses next to nothing. */
+/** Uses 0.3 s of CPU and 64 MB in a child process. Its parent uses almost nothing. */
 const BUSY =
   'const held = Buffer.alloc(64 << 20, 1); while (process.cpuUsage().user < 3e5); setTimeout(() => held, 60_000)';
 
@@ -21,7 +21,7 @@ test.after(() => {
 });
 
 test("counts the CPU of a process's children", async () => {
-  await until('the child has used 0.3 s', () => cpuSeconds(shell.pid!) >= 0.3);
+  await until('the child has used 0.3 s of CPU', () => cpuSeconds(shell.pid!) >= 0.3);
 });
 
 test("counts the memory of a process's children", () => {

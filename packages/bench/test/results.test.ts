@@ -12,13 +12,13 @@ function results(scenarios: readonly string[], more: Partial<Results> = {}): Res
   return { date: '2026-11-25', commit: 'abc', machine: MACHINE, ...nothing, measurements, ...more };
 }
 
-const refused = (earlier: Results, fresh: Results, why: string): void =>
+const rejects = (earlier: Results, fresh: Results, why: string): void =>
   assert.throws(
     () => merge(earlier, fresh, ['b']),
     (error: Error) => error instanceof MergeError && error.message.includes(why),
   );
 
-test('a run of one scenario replaces what it recorded before, and nothing else', () => {
+test('a run of one scenario replaces the earlier results of that scenario only', () => {
   const fresh = results([], { measurements: [{ scenario: 'b', name: 'y', unit: 'ms', samples: [2] }] });
   const merged = merge(results(['a', 'b', 'c']), fresh, ['b']);
   assert.equal(
@@ -27,27 +27,28 @@ test('a run of one scenario replaces what it recorded before, and nothing else',
   );
 });
 
-test('a scenario that fails this time replaces nothing', () => {
+test('a failed scenario replaces nothing', () => {
   const fresh = results([], { unfinished: [{ scenario: 'b', outcome: 'FAILED', reason: 'r' }] });
   const merged = merge(results(['a', 'b']), fresh, ['b']);
   assert.equal(merged.measurements.length, 2);
   assert.equal(merged.unfinished, []);
 });
 
-test('a scenario that failed before and ran now is no longer unfinished', () => {
+test('a scenario that failed earlier and succeeds now is no longer unfinished', () => {
   const earlier = results(['a'], { unfinished: [{ scenario: 'b', outcome: 'FAILED', reason: 'r' }] });
   assert.equal(merge(earlier, results(['b']), ['b']).unfinished, []);
 });
 
-test('another machine is refused', () =>
-  refused(results(['a']), results(['b'], { machine: { ...MACHINE, cores: 4 } }), '4 cores'));
+test('a merge with results of another machine is rejected', () =>
+  rejects(results(['a']), results(['b'], { machine: { ...MACHINE, cores: 4 } }), '4 cores'));
 
-test('another commit is refused', () => refused(results(['a']), results(['b'], { commit: 'def' }), 'def'));
+test('a merge with results of another commit is rejected', () =>
+  rejects(results(['a']), results(['b'], { commit: 'def' }), 'def'));
 
-test('a checkout with changes is refused, as two of them need not be the same', () =>
-  refused(results(['a'], { commit: 'abc+' }), results(['b'], { commit: 'abc+' }), 'changes'));
+test('a merge with uncommitted changes is rejected, because the changes may differ', () =>
+  rejects(results(['a'], { commit: 'abc+' }), results(['b'], { commit: 'abc+' }), 'changes'));
 
-test('what a scenario recorded before it failed does not count', () => {
+test('the results of a scenario that fails later are discarded', () => {
   const record = new Recorder(undefined, () => undefined);
   record.begin('a');
   record.figure('start-ms', [100]);
@@ -62,7 +63,7 @@ test('what a scenario recorded before it failed does not count', () => {
   assert.equal(unfinished, [{ scenario: 'b', outcome: 'FAILED', reason: 'it broke' }]);
 });
 
-test('a figure carries what it was before', () => {
+test('a figure carries its baseline', () => {
   const record = new Recorder(new Map([['start-ms', 250]]), () => undefined);
   record.begin('a');
   record.figure('start-ms', [100, 120, 110]);

@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Makes all that real Keystone and real Barbican (Debian packages) need to run as plain processes on 127.0.0.1, in one
-# directory: configuration and databases. Nothing goes to /etc, no root is needed. `src/openstack.ts` starts the processes.
+# Prepares one directory with configuration and databases for real Keystone and Barbican (Debian packages), which then run as
+# plain processes on 127.0.0.1. Nothing is written to /etc, and root is not needed. `src/daemons/openstack.ts` starts the processes.
 #
-# Where template.sh has kept such a cloud, users and all, it is copied: then there is a DIR/state.json.
+# If template.sh has saved a cloud, it is copied with its users. In that case DIR/state.json exists.
 #
 # usage: prepare.sh DIR KEYSTONE_PORT BARBICAN_PORT
-#   CRYPTO=simple|p11    how Barbican encrypts what it stores: simple_crypto, or its PKCS#11 plugin over SoftHSM2
-#   TOKEN_TTL=s          life of a Keystone token
-#   TOKEN_CACHE=s        how long Barbican trusts a token that it has checked; -1: it asks Keystone each time
+#   CRYPTO=simple|p11    encryption in Barbican: simple_crypto, or its PKCS#11 plugin with SoftHSM2
+#   TOKEN_TTL=s          lifetime of a Keystone token
+#   TOKEN_CACHE=s        how long Barbican caches a validated token; -1: Barbican validates each request with Keystone
 set -euo pipefail
 umask 077
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "$1"
 D=$(cd "$1" && pwd)
 KS=http://127.0.0.1:$2 BB=http://127.0.0.1:$3
-PY=/usr/bin/python3 # Debian's: the packages live in its dist-packages
+PY=/usr/bin/python3 # the packages are in the dist-packages of Debian's Python
 mkdir -p "$D"/{home/.barbican,keystone,barbican,softhsm/tokens}
-bash "$here/template.sh" restore "$D" "$KS" "$BB" || echo 'making a new cloud'
-# Barbican takes no --config-file: each of its modules reads ~/.barbican/barbican.conf.
+bash "$here/template.sh" restore "$D" "$KS" "$BB" || echo 'no saved cloud; creating a new one'
+# Barbican has no --config-file option. Each of its modules reads ~/.barbican/barbican.conf.
 export HOME=$D/home PYTHONDONTWRITEBYTECODE=1 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 unset PYTHONPATH PYTHONHOME
 export SOFTHSM2_CONF=$D/softhsm/softhsm2.conf
@@ -26,7 +26,7 @@ cd "$D"
 secret() { [ -s "$D/$1" ] || "${@:2}" >"$D/$1"; cat "$D/$1"; }
 ADMIN_PW=$(secret keystone/admin.password openssl rand -hex 18)
 BARBICAN_PW=$(secret barbican/service.password openssl rand -hex 18)
-# A Fernet key: 32 random bytes in url-safe base64.
+# A Fernet key is 32 random bytes in URL-safe base64.
 SIMPLE_KEK=$(secret barbican/simple.kek sh -c 'openssl rand -base64 32 | tr +/ -_')
 P11_PIN=$(secret softhsm/pin openssl rand -hex 8)
 
@@ -46,14 +46,14 @@ key_repository = $D/keystone/fernet-keys
 [credential]
 key_repository = $D/keystone/credential-keys
 [identity]
-# bcrypt at its least: each login costs one hash
+# the minimum of bcrypt: each login computes one hash
 password_hash_rounds = 4
 [oslo_policy]
 policy_file = $D/keystone/policy.yaml
 CONF
 cat >"$D/keystone/wsgi_keystone.py" <<'CODE'
 import sys
-sys.argv = sys.argv[:1]      # keystone hands sys.argv to oslo.config: hide the server's own
+sys.argv = sys.argv[:1]      # Keystone passes sys.argv to oslo.config, so this hides the arguments of the server
 from keystone.server.wsgi import initialize_public_application
 application = initialize_public_application()
 CODE
@@ -87,7 +87,7 @@ host_href = $BB
 sql_connection = sqlite:///$D/barbican/barbican.db
 db_auto_create = False
 [database]
-# where Barbican 20 reads what Barbican 15 reads from sql_connection
+# Barbican 20 reads this setting, Barbican 15 reads sql_connection
 connection = sqlite:///$D/barbican/barbican.db
 [queue]
 enable = False
@@ -103,10 +103,10 @@ project_name = service
 project_domain_id = default
 password = $BARBICAN_PW
 token_cache_time = $TOKEN_CACHE
-# it would try for 12 s before it says that Keystone is down
+# by default Barbican retries for 12 s before it reports that Keystone is down
 http_request_max_retries = 1
 service_token_roles_required = True
-# without it every token of an application credential with access rules gets 401
+# without it, Barbican answers 401 to tokens of application credentials with access rules
 service_type = key-manager
 [oslo_policy]
 policy_file = $D/barbican/policy.yaml
@@ -135,7 +135,8 @@ CONF
 
 [ ! -e "$D/state.json" ] || exit 0
 
-# With SQLite's default journal Keystone answers its first write "database is locked": its reads stay open across its own writes.
+# Keystone keeps read transactions open while it writes. With the default journal of SQLite its first write fails with "database
+# is locked".
 wal() {
   $PY -c 'import sqlite3,sys
 c = sqlite3.connect("file:" + sys.argv[1] + "?mode=rw", uri=True)
@@ -160,7 +161,7 @@ barbican() {
   $PY -m barbican.cmd.barbican_manage db upgrade
   wal "$D/barbican/barbican.db"
 }
-# Both in the background: to the left of || or && bash would ignore set -e inside them.
+# Both run in the background. To the left of || or && bash would ignore set -e inside them.
 (
   set -e
   barbican

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""Makes roles, projects, users, the catalog and an application credential over Keystone's v3 API.
+"""Creates roles, projects, users, the catalog and an application credential with the v3 API of Keystone.
 
 usage: provision.py KEYSTONE_URL BARBICAN_URL ADMIN_PASSWORD_FILE BARBICAN_PASSWORD_FILE STATE_JSON
-Writes STATE_JSON (passwords, ids, application credential). Standard library only.
+Writes STATE_JSON (passwords, ids, application credential). Uses the standard library only.
 """
 import json
 import os
@@ -59,7 +59,7 @@ role = {n: make("role", n) for n in ("creator", "observer", "audit", "service")}
 project = {n: make("project", n, domain_id="default") for n in ("kms", "service", "other")}
 user = {u: make("user", u, domain_id="default", password=pw[u]) for u in pw}
 
-# Enough for Barbican's own user: it may ask what a token is worth.
+# With this role, the user of Barbican may validate tokens.
 grant(project["service"], user["barbican"], role["service"])
 grant(project["kms"], user["kms"], role["creator"])
 grant(project["kms"], user["observer"], role["observer"])
@@ -71,7 +71,7 @@ for interface in ("public", "internal"):
     call("POST", "/v3/endpoints", {"endpoint": {
         "service_id": service, "interface": interface, "region_id": "RegionOne", "url": bb}}, token=tok)
 
-# An application credential can only be made by its own user.
+# Only the user itself can create an application credential.
 utok, t = password_token("kms", pw["kms"], "kms")
 _, b = call("POST", "/v3/users/%s/application_credentials" % user["kms"],
             {"application_credential": {"name": "kms-plugin", "roles": [{"name": "creator"}]}}, token=utok)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what `src/openstack.ts` starts: Keystone and Barbican as Python packages of Debian, and a WSGI server. The packages
-# `keystone` and `barbican-api` are not among them: nothing is written to /etc, no user is made, no service starts.
-# 190 packages or so, 165 MB on disk, about two minutes where none of them is there.
+# Installs the programs that `src/daemons/openstack.ts` starts: Keystone and Barbican as Python packages of Debian, and a WSGI
+# server. It does not install the packages `keystone` and `barbican-api`, so no service starts, no user is created, and nothing is
+# written to /etc. A first installation takes about 190 packages, 165 MB on disk and two minutes.
 set -euo pipefail
 wanted=(python3-keystone python3-barbican gunicorn softhsm2 openssl)
 missing=()
@@ -10,10 +10,10 @@ for name in "${wanted[@]}"; do
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 if ! command -v apt-get >/dev/null; then
-  echo "no OpenStack here, and no apt-get to get it with; needed: ${missing[*]}" >&2
+  echo "OpenStack is not installed, and there is no apt-get to install it. Install these packages: ${missing[*]}" >&2
   exit 1
 fi
-echo "installing ${missing[*]} (two minutes or so) ..."
+echo "installing ${missing[*]} (about two minutes) ..."
 as_root=()
 [ "$(id -u)" = 0 ] || as_root=(sudo)
 "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=300 update -qq

@@ -3,15 +3,15 @@ from paste import deploy
 
 
 def softhsm_shim():
-    """Barbican 15 (Debian 12) wraps project keys with CKM_AES_CBC_PAD and nothing else, which SoftHSM 2.6
-    cannot do (SoftHSMv2 issue 405). Here with RFC 5649, as Barbican 20 (Debian 13) can be configured."""
+    """Makes Barbican 15 (Debian 12) wrap project keys with RFC 5649, as Barbican 20 (Debian 13) can be configured
+    to do. Barbican 15 supports only CKM_AES_CBC_PAD, which SoftHSM 2.6 lacks (SoftHSMv2 issue 405)."""
     from barbican.plugin.crypto import pkcs11 as m
     if hasattr(m, "CKM_AES_KEY_WRAP_PAD"):
-        return                       # new enough: key_wrap_mechanism in barbican.conf does it
+        return                       # a newer Barbican: key_wrap_mechanism in barbican.conf applies
 
     def mech_of(self):
         mech = self.ffi.new("CK_MECHANISM *")
-        mech.mechanism = 0x210A      # SoftHSM's CKM_AES_KEY_WRAP_PAD: takes no parameter
+        mech.mechanism = 0x210A      # CKM_AES_KEY_WRAP_PAD of SoftHSM; it takes no parameter
         mech.parameter = self.ffi.NULL
         mech.parameter_len = 0
         return mech

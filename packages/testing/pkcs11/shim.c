@@ -1,11 +1,12 @@
 /*
- * A PKCS#11 module for tests: it forwards to a real module, counts the calls, and misbehaves where it is told to.
- * What it understands is in README.md; src/pkcs11-shim.ts speaks to it. Linux with 64-bit words.
+ * A PKCS#11 module for tests. It forwards calls to a real module, counts them, and injects faults as ordered.
+ * README.md describes the orders; src/daemons/pkcs11-shim.ts writes them. Requires Linux with 64-bit words.
  *
  *   TEAPOT_SHIM_MODULE    the real module (default: SoftHSM2)
- *   TEAPOT_SHIM_COUNTERS  a file of 64-bit words, shared by all processes: `struct shared`
- *   TEAPOT_SHIM_CONTROL   the orders, one a line; whoever replaces the file then raises `generation` in the counters,
- *                         which a call looks at first: a load from memory, where a stat() would cost most of a µs
+ *   TEAPOT_SHIM_COUNTERS  a file of 64-bit words (`struct shared`), shared by all processes
+ *   TEAPOT_SHIM_CONTROL   the orders, one per line. The writer replaces the file and then increments `generation` in the
+ *                         counters. Each call compares this number first: that is a load from memory, whereas a stat()
+ *                         would take almost a µs
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -23,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Every argument and result of PKCS#11 is a pointer or a CK_ULONG, but for one CK_BBOOL (C_GetSlotList). */
+/* Every argument and result of PKCS#11 is a pointer or a CK_ULONG, except one CK_BBOOL (C_GetSlotList). */
 typedef unsigned long word;
 _Static_assert(sizeof(word) == 8 && sizeof(void *) == 8, "64-bit words");
 
@@ -39,10 +40,10 @@ enum {
   CKF_TOKEN_PRESENT = 1,
 };
 struct mechanism { word mechanism; void *parameter; word length; };
-struct gcm_parameters { unsigned char *iv; word iv_length; /* and more, which differs with the version */ };
-struct slot_info { char description[64], manufacturer[32]; word flags; /* and versions */ };
+struct gcm_parameters { unsigned char *iv; word iv_length; /* further fields depend on the version */ };
+struct slot_info { char description[64], manufacturer[32]; word flags; /* versions follow */ };
 
-/* The functions of PKCS#11 2.40 in the order of CK_FUNCTION_LIST, without their C_, with the number of arguments. */
+/* The functions of PKCS#11 2.40 without C_ and their number of arguments, in the order of CK_FUNCTION_LIST. */
 #define FUNCTIONS(X) \
   X(Initialize, 1) X(Finalize, 1) X(GetInfo, 1) X(GetFunctionList, 1) X(GetSlotList, 3) \
   X(GetSlotInfo, 2) X(GetTokenInfo, 2) X(GetMechanismList, 3) X(GetMechanismInfo, 3) X(InitToken, 4) \
@@ -71,7 +72,7 @@ struct function_list { unsigned char major, minor; function functions[COUNT]; };
 
 enum { MAX_ORDERS = 64, MAX_MECHANISMS = 512 };
 
-/* The counter file. `fired` holds how often each order took effect, with the generation that it belongs to above. */
+/* The counter file. The low half of `fired` counts how often an order took effect; the high half is its generation. */
 struct shared {
   _Atomic uint64_t calls[COUNT];
   _Atomic uint64_t generation;
@@ -83,12 +84,12 @@ struct order {
   enum kind kind;
   bool functions[COUNT];
   word result;
-  uint32_t limit; /* how often it takes effect; 0: always */
+  uint32_t limit; /* how often the order takes effect; 0: always */
   double ms, permille;
 };
 struct orders {
   uint64_t generation;
-  bool concerned[COUNT]; /* the functions that any order is about */
+  bool concerned[COUNT]; /* the functions that any order affects */
   unsigned count;
   struct order list[MAX_ORDERS];
   bool gcm_iv_own, token_absent;
@@ -102,7 +103,7 @@ static struct function_list *real, ours;
 static struct shared *shared;
 static _Atomic(struct orders *) current;
 
-/* An order that cannot be followed must not pass for one that was: the process ends. */
+/* Aborts the process, so that a test cannot pass with an invalid order. */
 static _Noreturn void give_up(const char *what, const char *which) {
   fprintf(stderr, "PKCS#11 shim: %s: %s\n", what, which);
   abort();
@@ -124,7 +125,7 @@ static word forward(unsigned f, const word *a) {
   }
 }
 
-/* As after a restart of the token: its sessions are gone, and the login with them. */
+/* Closes all sessions and ends the login, like a restart of the token. */
 static void drop_sessions(void) {
   word slots[64], count = 64;
   if (forward(GetSlotList, (word[]){1, (word)slots, (word)&count}) != CKR_OK) return;
@@ -139,22 +140,22 @@ static void choose_function(struct order *order, const char *name) {
     if (!any && strcmp(name, NAMES[f]) != 0) continue;
     order->functions[f] = found = true;
   }
-  if (!found) give_up("no such function", name);
+  if (!found) give_up("unknown function", name);
 }
 
 static double number(const char *text, const char *line) {
   char *end = NULL;
-  double value = text ? strtod(text, &end) : -1; /* knows 0x.. too */
-  if (!text || end == text || *end != '\0' || value < 0) give_up("a number is missing or wrong", line);
+  double value = text ? strtod(text, &end) : -1; /* accepts 0x... too */
+  if (!text || end == text || *end != '\0' || value < 0) give_up("missing or invalid number", line);
   return value;
 }
 
 static void concern_all(struct orders *orders) { memset(orders->concerned, true, sizeof orders->concerned); }
 
-/* The orders of the whole token; false if the line is none of them. */
+/* Parses an order for the whole token. Returns false if the line is another order. */
 static bool parse_trait(struct orders *orders, const char *verb, char **rest, const char *line) {
   const char *what = strtok_r(NULL, " ", rest);
-  if (!what) give_up("an order without an object", line);
+  if (!what) give_up("missing object of the order", line);
   if (strcmp(verb, "token") == 0 && strcmp(what, "absent") == 0) {
     orders->token_absent = true;
     drop_sessions();
@@ -166,7 +167,7 @@ static bool parse_trait(struct orders *orders, const char *verb, char **rest, co
     orders->concerned[EncryptInit] = true;
   } else if (strcmp(verb, "mechanisms") == 0 && strcmp(what, "only") == 0) {
     char *list = strtok_r(NULL, " ", rest), *state = NULL;
-    if (!list) give_up("no mechanisms", line);
+    if (!list) give_up("missing mechanisms", line);
     for (char *one = strtok_r(list, ",", &state); one; one = strtok_r(NULL, ",", &state)) {
       if (orders->mechanism_count == MAX_MECHANISMS) give_up("too many mechanisms", line);
       orders->mechanisms[orders->mechanism_count++] = (word)number(one, line);
@@ -195,7 +196,7 @@ static void parse_line(struct orders *orders, char *text) {
         order->result = (word)number(strtok_r(NULL, " ", &rest), line);
       }
       char *name = strtok_r(NULL, " ", &rest);
-      if (!name) give_up("an order without a function", line);
+      if (!name) give_up("missing function of the order", line);
       choose_function(order, name);
       if (kind == LATENCY) order->ms = number(strtok_r(NULL, " ", &rest), line);
       if (kind == FAIL || kind == FAIL_AFTER) order->result = (word)number(strtok_r(NULL, " ", &rest), line);
@@ -210,7 +211,7 @@ static void parse_line(struct orders *orders, char *text) {
   free(line);
 }
 
-/* The orders in force. Old ones are never freed, since some thread may still be following them. */
+/* Returns the current orders. Old ones are never freed, because another thread may still use them. */
 static const struct orders *orders_now(void) {
   struct orders *orders = atomic_load_explicit(&current, memory_order_acquire);
   uint64_t generation = atomic_load_explicit(&shared->generation, memory_order_relaxed);
@@ -236,16 +237,16 @@ static const struct orders *orders_now(void) {
   return orders;
 }
 
-/* ---- Following orders ---- */
+/* ---- Executing orders ---- */
 
-/* Counts that an order takes effect, over all processes; false where it has done so often enough. */
+/* Counts an effect of an order over all processes. Returns false if the order has reached its limit. */
 static bool fires(const struct orders *orders, const struct order *order) {
   _Atomic uint64_t *slot = &shared->fired[order - orders->list];
   uint32_t generation = (uint32_t)orders->generation;
   uint64_t seen = atomic_load(slot), next;
   do {
     uint32_t count = (uint32_t)(seen >> 32) == generation ? (uint32_t)seen : 0;
-    if ((int32_t)((uint32_t)(seen >> 32) - generation) > 0) return false; /* others have newer orders already */
+    if ((int32_t)((uint32_t)(seen >> 32) - generation) > 0) return false; /* another process already has newer orders */
     if (order->limit != 0 && count >= order->limit) return false;
     next = (uint64_t)generation << 32 | (count + 1);
   } while (!atomic_compare_exchange_weak(slot, &seen, next));
@@ -284,7 +285,7 @@ static word mechanism_list(const struct orders *orders, word slot, word *list, w
   return list && *count > room ? CKR_BUFFER_TOO_SMALL : CKR_OK;
 }
 
-/* Some HSMs in FIPS mode: the IV is the token's, and the caller's buffer is where it is put. */
+/* Some HSMs in FIPS mode generate the IV themselves and write it to the buffer of the caller. */
 static word take_own_iv(const struct mechanism *mechanism) {
   const struct gcm_parameters *gcm = mechanism->parameter;
   if (mechanism->mechanism != CKM_AES_GCM || !gcm || mechanism->length < sizeof *gcm) return CKR_OK;
@@ -294,7 +295,7 @@ static word take_own_iv(const struct mechanism *mechanism) {
   return getrandom(gcm->iv, gcm->iv_length, 0) == (ssize_t)gcm->iv_length ? CKR_OK : CKR_GENERAL_ERROR;
 }
 
-/* What the token as a whole makes of a call; true where it has been answered. */
+/* Applies the orders for the whole token. Returns true if `result` is the answer and the call needs no forwarding. */
 static bool answer(const struct orders *orders, unsigned f, const word *a, word *result) {
   bool absent = orders->token_absent, choosy = orders->mechanism_count != 0;
   *result = CKR_OK;
@@ -330,7 +331,7 @@ static bool answer(const struct orders *orders, unsigned f, const word *a, word 
   return *result != CKR_OK;
 }
 
-/* A token's library answers it by itself; only some applications ask. */
+/* A query of the output length. The library of a token answers it without a call to the token, so it has no latency. */
 static bool asks_for_length(unsigned f, const word *a) { return (f == Encrypt || f == Decrypt) && a[3] == 0; }
 
 static word misbehave(const struct orders *orders, unsigned f, const word *a) {

@@ -9,9 +9,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Shim, SoftHsm } from '../src/daemons/index.ts';
 import { figure, until } from '../src/index.ts';
-import { ckr, inSession, load, newDirectory, openSession } from './support/session.ts';
+import { assertReturns, ckr, inSession, load, newDirectory, openSession } from './support/session.ts';
 
-/** CKF_TOKEN_PRESENT, which the types of pkcs11js do not have. */
+/** CKF_TOKEN_PRESENT. The types of pkcs11js lack it. */
 const TOKEN_PRESENT = 1;
 
 const hsm = await SoftHsm.create(newDirectory());
@@ -32,7 +32,7 @@ const gcm = (iv: Buffer) => ({
 });
 const decryptInit = (session: Handle) => p11.C_DecryptInit(session, gcm(Buffer.alloc(12, 1)), key);
 
-/** A process that calls C_GenerateRandom this often. */
+/** Starts a process that calls C_GenerateRandom `count` times. */
 function startCaller(count: number): {
   ended: Promise<{ signal: string | null; codes: number[]; stderr: string }>;
   kill: () => void;
@@ -57,7 +57,7 @@ test.before.each(() => {
   shim.resetCounters();
 });
 
-test('without orders, calls arrive at the token and are counted', () => {
+test('without orders, calls reach the token and are counted', () => {
   const session = openSession(loaded);
   for (let i = 0; i < 3; i++) random(session);
   p11.C_CloseSession(session);
@@ -91,7 +91,7 @@ test('all functions are counted under their own names', () => {
 });
 
 test('a call without orders costs less than a microsecond more than without the shim', () => {
-  // The dynamic linker loads SoftHSM2 once, so this is the one behind the shim, already initialised.
+  // The dynamic linker loads SoftHSM2 once, so the shim has already initialised this instance.
   const direct = new pkcs11js.PKCS11();
   direct.load(hsm.module);
   const nsOf = (module: pkcs11js.PKCS11): number => {
@@ -106,7 +106,7 @@ test('a call without orders costs less than a microsecond more than without the 
   assert.ok(more < 1000, `${more} ns`);
 });
 
-test('latency: a call takes that much longer', () => {
+test('latency: a call takes longer by the given time', () => {
   shim.orders('latency C_GenerateRandom 20.5');
   const started = performance.now();
   random(login);
@@ -114,7 +114,7 @@ test('latency: a call takes that much longer', () => {
   assert.ok(took >= 20.5 && took < 500, `${took} ms`);
 });
 
-test('latency: orders add up, and other functions are not slower', () => {
+test('latency: orders add up and do not delay other functions', () => {
   shim.orders('latency C_GenerateRandom 5', 'latency * 5', 'latency C_Decrypt 10000');
   const started = performance.now();
   random(login);
@@ -125,38 +125,22 @@ test('latency: orders add up, and other functions are not slower', () => {
 test('fail: COUNT calls fail with the code and do not reach the token', () => {
   shim.orders('fail C_DecryptInit 0x30 2');
   inSession(loaded, (session) => {
-    assert.is(
-      ckr(() => decryptInit(session)),
-      pkcs11js.CKR_DEVICE_ERROR,
-    );
-    assert.is(
-      ckr(() => decryptInit(session)),
-      pkcs11js.CKR_DEVICE_ERROR,
-    );
-    // Were an operation active in the token, this would fail.
-    assert.is(
-      ckr(() => decryptInit(session)),
-      pkcs11js.CKR_OK,
-    );
+    assertReturns(pkcs11js.CKR_DEVICE_ERROR, () => decryptInit(session));
+    assertReturns(pkcs11js.CKR_DEVICE_ERROR, () => decryptInit(session));
+    // This would fail if an operation were active in the token.
+    assertReturns(pkcs11js.CKR_OK, () => decryptInit(session));
   });
   assert.is(shim.fired('fail C_DecryptInit 0x30 2'), 2);
 });
 
-test('fail: without COUNT, until the orders are replaced', () => {
+test('fail: without COUNT, calls fail until the orders are replaced', () => {
   shim.orders('fail C_GenerateRandom 48');
-  for (let i = 0; i < 10; i++)
-    assert.is(
-      ckr(() => random(login)),
-      pkcs11js.CKR_DEVICE_ERROR,
-    );
+  for (let i = 0; i < 10; i++) assertReturns(pkcs11js.CKR_DEVICE_ERROR, () => random(login));
   shim.clear();
-  assert.is(
-    ckr(() => random(login)),
-    pkcs11js.CKR_OK,
-  );
+  assertReturns(pkcs11js.CKR_OK, () => random(login));
 });
 
-test('fail: of several orders for a function, the next holds when the first is used up', () => {
+test('fail: if a function has several orders, the next one applies when the first is used up', () => {
   shim.orders('fail C_GenerateRandom 0x30 1', 'fail C_GenerateRandom 0x32 1');
   const codes = [1, 2, 3].map(() => ckr(() => random(login)));
   assert.equal(codes, [pkcs11js.CKR_DEVICE_ERROR, pkcs11js.CKR_DEVICE_REMOVED, pkcs11js.CKR_OK]);
@@ -164,50 +148,29 @@ test('fail: of several orders for a function, the next holds when the first is u
 
 test('fail: * stands for every function', () => {
   shim.orders('fail * 0x30');
-  assert.is(
-    ckr(() => p11.C_GetInfo()),
-    pkcs11js.CKR_DEVICE_ERROR,
-  );
-  assert.is(
-    ckr(() => p11.C_GetSlotList(true)),
-    pkcs11js.CKR_DEVICE_ERROR,
-  );
-  assert.is(
-    ckr(() => random(login)),
-    pkcs11js.CKR_DEVICE_ERROR,
-  );
+  assertReturns(pkcs11js.CKR_DEVICE_ERROR, () => p11.C_GetInfo());
+  assertReturns(pkcs11js.CKR_DEVICE_ERROR, () => p11.C_GetSlotList(true));
+  assertReturns(pkcs11js.CKR_DEVICE_ERROR, () => random(login));
 });
 
-test('fail-after: the token has done it all the same', () => {
+test('fail-after: the token executes the call and the shim reports a failure', () => {
   shim.orders('fail-after C_DecryptInit 0x30 1');
   inSession(loaded, (session) => {
-    assert.is(
-      ckr(() => decryptInit(session)),
-      pkcs11js.CKR_DEVICE_ERROR,
-    );
-    assert.is(
-      ckr(() => decryptInit(session)),
-      pkcs11js.CKR_OPERATION_ACTIVE,
-    );
+    assertReturns(pkcs11js.CKR_DEVICE_ERROR, () => decryptInit(session));
+    assertReturns(pkcs11js.CKR_OPERATION_ACTIVE, () => decryptInit(session));
   });
 });
 
-test('orders given again count anew', () => {
+test('repeated orders count from zero', () => {
   for (let round = 0; round < 3; round++) {
     shim.orders('fail C_GenerateRandom 0x30 1');
     assert.is(shim.fired('fail C_GenerateRandom 0x30 1'), 0);
-    assert.is(
-      ckr(() => random(login)),
-      pkcs11js.CKR_DEVICE_ERROR,
-    );
-    assert.is(
-      ckr(() => random(login)),
-      pkcs11js.CKR_OK,
-    );
+    assertReturns(pkcs11js.CKR_DEVICE_ERROR, () => random(login));
+    assertReturns(pkcs11js.CKR_OK, () => random(login));
   }
 });
 
-test('calls and what is left of a COUNT are summed over processes, at once and one after the other', async () => {
+test('processes share the call counters and the COUNT of an order, in parallel and in sequence', async () => {
   shim.orders('fail C_GenerateRandom 0x30 5');
   const first = await startCaller(3).ended;
   const both = await Promise.all([startCaller(3).ended, startCaller(3).ended]);
@@ -217,13 +180,13 @@ test('calls and what is left of a COUNT are summed over processes, at once and o
   assert.is(shim.calls('C_Initialize'), 3);
 });
 
-test('threads at once: no call is lost, and exactly COUNT fail', async () => {
+test('concurrent threads: every call is counted, and exactly COUNT fail', async () => {
   shim.orders('fail C_GenerateRandom 0x30 700');
   const failed = await Promise.all(
     Array.from({ length: 4 }, async () => {
       const workerData = { module: shim.module, label: shim.label, count: 2000 };
       const worker = new Worker(new URL('support/call-in-threads.ts', import.meta.url), { workerData });
-      // Asked for before: it may come in the same turn as the message.
+      // The worker may exit in the same turn as the message, so this waits from the start.
       const exited = once(worker, 'exit');
       const [count] = (await once(worker, 'message')) as [number];
       await exited;
@@ -237,19 +200,19 @@ test('threads at once: no call is lost, and exactly COUNT fail', async () => {
   assert.is(shim.calls('C_GenerateRandom'), 8000);
 });
 
-test('hang: the call never returns, and is counted', async () => {
+test('hang: the call is counted and never returns', async () => {
   shim.orders('hang C_GenerateRandom 1');
   const caller = startCaller(2);
-  await until('it is called', () => shim.calls('C_GenerateRandom') === 1, { everyMs: 5 });
+  await until('the token is called', () => shim.calls('C_GenerateRandom') === 1, { everyMs: 5 });
   await sleep(100);
   shim.clear();
-  const waited = await Promise.race([caller.ended, sleep(100, 'still there')]);
-  assert.is(waited, 'still there');
+  const waited = await Promise.race([caller.ended, sleep(100, 'running')]);
+  assert.is(waited, 'running');
   caller.kill();
   assert.equal((await caller.ended).codes, []);
 });
 
-test('segfault: the process dies of it', async () => {
+test('segfault: the process dies from SIGSEGV', async () => {
   shim.orders('segfault C_GenerateRandom 1');
   const { signal, codes } = await startCaller(2).ended;
   assert.is(signal, 'SIGSEGV');
@@ -257,7 +220,7 @@ test('segfault: the process dies of it', async () => {
   assert.equal((await startCaller(2).ended).codes, [0, 0]);
 });
 
-test('random: about that many calls of the functions named fail', () => {
+test('random: calls of the named functions fail at about the given rate', () => {
   shim.orders('random 250 0x30 C_GenerateRandom C_GetSessionInfo');
   let failed = 0;
   for (let i = 0; i < 2000; i++) {
@@ -265,34 +228,25 @@ test('random: about that many calls of the functions named fail', () => {
     failed += ckr(() => p11.C_GetSessionInfo(login)) === pkcs11js.CKR_DEVICE_ERROR ? 1 : 0;
     p11.C_GetInfo();
   }
-  // 1000, with a standard deviation of 27.
+  // The expected number is 1000, with a standard deviation of 27.
   assert.ok(failed > 730 && failed < 1270, `${failed} of 4000`);
   assert.is(shim.fired('random 250 0x30 C_GenerateRandom C_GetSessionInfo'), failed);
 });
 
-test('random: 0 in 1000 is never, 1000 always', () => {
+test('random: 0 in 1000 never fails, 1000 in 1000 always fail', () => {
   shim.orders('random 0 0x30 C_GenerateRandom', 'random 1000 0x30 C_GetSessionInfo');
   for (let i = 0; i < 100; i++) {
-    assert.is(
-      ckr(() => random(login)),
-      pkcs11js.CKR_OK,
-    );
-    assert.is(
-      ckr(() => p11.C_GetSessionInfo(login)),
-      pkcs11js.CKR_DEVICE_ERROR,
-    );
+    assertReturns(pkcs11js.CKR_OK, () => random(login));
+    assertReturns(pkcs11js.CKR_DEVICE_ERROR, () => p11.C_GetSessionInfo(login));
   }
 });
 
-test('mechanisms only: the others are not listed, and refused', () => {
+test('mechanisms only: other mechanisms are not listed and are rejected', () => {
   const { CKM_RSA_PKCS_OAEP, CKM_AES_KEY_WRAP, CKM_AES_GCM, CKR_MECHANISM_INVALID } = pkcs11js;
   shim.orders(`mechanisms only ${CKM_RSA_PKCS_OAEP},${CKM_AES_KEY_WRAP},0x99999`);
   assert.equal(p11.C_GetMechanismList(slot).sort(), [CKM_RSA_PKCS_OAEP, CKM_AES_KEY_WRAP].sort());
   assert.ok(p11.C_GetMechanismInfo(slot, CKM_AES_KEY_WRAP).flags > 0);
-  assert.is(
-    ckr(() => p11.C_GetMechanismInfo(slot, CKM_AES_GCM)),
-    CKR_MECHANISM_INVALID,
-  );
+  assertReturns(CKR_MECHANISM_INVALID, () => p11.C_GetMechanismInfo(slot, CKM_AES_GCM));
   inSession(loaded, (session) =>
     assert.is(
       ckr(() => decryptInit(session)),
@@ -301,7 +255,7 @@ test('mechanisms only: the others are not listed, and refused', () => {
   );
 });
 
-test('gcm-iv own: an IV of the caller is refused, one of zeros replaced by the IV that was used', () => {
+test('gcm-iv own: the IV of the caller is rejected, and zeros are replaced by the IV of the token', () => {
   shim.orders('gcm-iv own');
   inSession(loaded, (session) => {
     const refused = ckr(() => p11.C_EncryptInit(session, gcm(Buffer.alloc(12, 1)), key));
@@ -317,7 +271,7 @@ test('gcm-iv own: an IV of the caller is refused, one of zeros replaced by the I
   });
 });
 
-test('an unknown function is refused at once', () => {
+test('an order for an unknown function is rejected', () => {
   assert.throws(() => shim.orders('fail C_Descrypt 0x30'), /no function C_Descrypt/);
   assert.throws(() => shim.calls('C_Descrypt'), /no function C_Descrypt/);
 });
@@ -331,7 +285,7 @@ for (const line of [
   'token',
   'fail C_Decrypt 1 2 3',
 ]) {
-  test(`a line that cannot be followed ends the process: ${line}`, async () => {
+  test(`an invalid order aborts the process: ${line}`, async () => {
     shim.orders(line);
     const { signal, stderr } = await startCaller(1).ended;
     shim.clear();
@@ -340,54 +294,30 @@ for (const line of [
   });
 }
 
-// These end the login, which others need.
-test('token absent: no slot has it, its sessions are gone, and stay so when it is back', () => {
+// The following tests end the login, which the tests above need.
+test('token absent: no slot has the token, and its sessions are lost even when it is back', () => {
   const session = openSession(loaded);
   shim.orders('token absent');
   assert.is(p11.C_GetSlotList(true).length, 0);
   assert.is.not(p11.C_GetSlotList(false).length, 0);
   assert.is(p11.C_GetSlotInfo(slot).flags & TOKEN_PRESENT, 0);
-  assert.is(
-    ckr(() => p11.C_GetTokenInfo(slot)),
-    pkcs11js.CKR_TOKEN_NOT_PRESENT,
-  );
-  assert.is(
-    ckr(() => p11.C_GetMechanismList(slot)),
-    pkcs11js.CKR_TOKEN_NOT_PRESENT,
-  );
-  assert.is(
-    ckr(() => openSession(loaded)),
-    pkcs11js.CKR_TOKEN_NOT_PRESENT,
-  );
-  assert.is(
-    ckr(() => random(session)),
-    pkcs11js.CKR_DEVICE_REMOVED,
-  );
-  assert.is(
-    ckr(() => p11.C_CloseSession(session)),
-    pkcs11js.CKR_DEVICE_REMOVED,
-  );
+  assertReturns(pkcs11js.CKR_TOKEN_NOT_PRESENT, () => p11.C_GetTokenInfo(slot));
+  assertReturns(pkcs11js.CKR_TOKEN_NOT_PRESENT, () => p11.C_GetMechanismList(slot));
+  assertReturns(pkcs11js.CKR_TOKEN_NOT_PRESENT, () => openSession(loaded));
+  assertReturns(pkcs11js.CKR_DEVICE_REMOVED, () => random(session));
+  assertReturns(pkcs11js.CKR_DEVICE_REMOVED, () => p11.C_CloseSession(session));
   shim.clear();
   assert.is.not(p11.C_GetSlotList(true).length, 0);
-  assert.is(
-    ckr(() => random(session)),
-    pkcs11js.CKR_SESSION_HANDLE_INVALID,
-  );
+  assertReturns(pkcs11js.CKR_SESSION_HANDLE_INVALID, () => random(session));
 });
 
-test('token reset: its sessions and login are gone, and new ones work', () => {
+test('token reset: sessions and login are lost, and new ones work', () => {
   const session = openSession(loaded);
   p11.C_Login(session, pkcs11js.CKU_USER, hsm.pin);
   shim.orders('token reset');
-  assert.is(
-    ckr(() => random(session)),
-    pkcs11js.CKR_SESSION_HANDLE_INVALID,
-  );
+  assertReturns(pkcs11js.CKR_SESSION_HANDLE_INVALID, () => random(session));
   inSession(loaded, (next) => {
-    assert.is(
-      ckr(() => p11.C_Login(next, pkcs11js.CKU_USER, hsm.pin)),
-      pkcs11js.CKR_OK,
-    );
+    assertReturns(pkcs11js.CKR_OK, () => p11.C_Login(next, pkcs11js.CKU_USER, hsm.pin));
   });
 });
 

@@ -1,4 +1,4 @@
-/** SoftHsm itself, and those of the facts in pkcs11/README.md that code relies on. */
+/** Tests SoftHsm and the facts in pkcs11/README.md that our code relies on. */
 import { createCipheriv, randomBytes } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import type { Handle } from 'pkcs11js';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { listObjects, SoftHsm } from '../src/daemons/index.ts';
-import { ckr, find, inSession, load, newDirectory, openSession } from './support/session.ts';
+import { assertReturns, ckr, find, inSession, load, newDirectory, openSession } from './support/session.ts';
 
 const hsm = await SoftHsm.create(newDirectory());
 const second = await hsm.initSecondToken({ label: 'second' });
@@ -20,7 +20,7 @@ const gcm = (iv: Buffer) => ({
   parameter: { type: pkcs11js.CK_PARAMS_AES_GCM_v240, iv, ivBits: 96, tagBits: 128 },
 });
 
-/** A key in the token, with something that it has encrypted. */
+/** Creates a key in the token and encrypts a plaintext with it. */
 async function encrypted(): Promise<{ id: string; key: Handle; iv: Buffer; ciphertext: Buffer }> {
   const id = randomBytes(8).toString('hex');
   await hsm.importAesKey({ id, label: 'kek', value: randomBytes(32) });
@@ -41,29 +41,20 @@ function decrypt(session: Handle, key: Handle, iv: Buffer, ciphertext: Buffer, r
   return p11.C_Decrypt(session, ciphertext, Buffer.alloc(room));
 }
 
-test('a wrong PIN is CKR_PIN_INCORRECT, however often', () => {
+test('a wrong PIN returns CKR_PIN_INCORRECT and never locks the token', () => {
   for (let i = 0; i < 12; i++) {
-    assert.is(
-      ckr(() => p11.C_Login(login, pkcs11js.CKU_USER, `wrong${i}`)),
-      pkcs11js.CKR_PIN_INCORRECT,
-    );
+    assertReturns(pkcs11js.CKR_PIN_INCORRECT, () => p11.C_Login(login, pkcs11js.CKU_USER, `wrong${i}`));
   }
-  assert.is(
-    ckr(() => p11.C_Login(login, pkcs11js.CKU_USER, hsm.pin)),
-    pkcs11js.CKR_OK,
-  );
-  assert.is(
-    ckr(() => p11.C_Login(login, pkcs11js.CKU_USER, 'wrong')),
-    pkcs11js.CKR_USER_ALREADY_LOGGED_IN,
-  );
+  assertReturns(pkcs11js.CKR_OK, () => p11.C_Login(login, pkcs11js.CKU_USER, hsm.pin));
+  assertReturns(pkcs11js.CKR_USER_ALREADY_LOGGED_IN, () => p11.C_Login(login, pkcs11js.CKU_USER, 'wrong'));
 });
 
-test('the PIN is in a file for its owner only', () => {
+test('only the owner can read the PIN file', () => {
   assert.is(readFileSync(hsm.pinFile, 'utf8'), hsm.pin);
   assert.is(statSync(hsm.pinFile).mode & 0o777, 0o600);
 });
 
-test('keys lists the objects of its own token', async () => {
+test('keys lists the objects of its own token only', async () => {
   await second.importAesKey({ id: '0a', label: 'closed', value: randomBytes(32) });
   await second.importAesKey({ id: '0b', label: 'open', value: randomBytes(16), extractable: true });
   const keys = await second.keys();
@@ -77,7 +68,7 @@ test('keys lists the objects of its own token', async () => {
   assert.is(keyOf('0a'), undefined);
 });
 
-test('an imported key is the one that was given', async () => {
+test('importAesKey imports the given value', async () => {
   const value = randomBytes(32);
   await hsm.importAesKey({ id: 'aa', label: 'known', value });
   const ecb = inSession(loaded, (session) => {
@@ -87,56 +78,41 @@ test('an imported key is the one that was given', async () => {
   assert.equal(ecb, createCipheriv('aes-256-ecb', value, null).update(Buffer.alloc(16)));
 });
 
-test('a handle of an object that another process has destroyed is invalid', async () => {
+test('the handle of an object is invalid after another process destroys the object', async () => {
   const { id, key, iv, ciphertext } = await encrypted();
   assert.is(await hsm.deleteObject(id), 1);
   inSession(loaded, (session) => {
-    assert.is(
-      ckr(() => decrypt(session, key, iv, ciphertext)),
-      pkcs11js.CKR_OBJECT_HANDLE_INVALID,
-    );
+    assertReturns(pkcs11js.CKR_OBJECT_HANDLE_INVALID, () => decrypt(session, key, iv, ciphertext));
   });
   assert.is(keyOf(id), undefined);
   assert.is(await hsm.deleteObject(id), 0);
 });
 
-test('a changed GCM ciphertext is CKR_GENERAL_ERROR and does not strand the session', async () => {
+test('a changed GCM ciphertext returns CKR_GENERAL_ERROR and leaves no active operation', async () => {
   const { key, iv, ciphertext } = await encrypted();
   inSession(loaded, (session) => {
     for (const changed of [ciphertext.subarray(0, 47), ciphertext.subarray(0, 5), Buffer.alloc(48)]) {
-      assert.is(
-        ckr(() => decrypt(session, key, iv, changed)),
-        pkcs11js.CKR_GENERAL_ERROR,
-      );
+      assertReturns(pkcs11js.CKR_GENERAL_ERROR, () => decrypt(session, key, iv, changed));
     }
     assert.is(decrypt(session, key, iv, ciphertext).length, 32);
   });
 });
 
-test('an output buffer that cannot hold the ciphertext strands the session', async () => {
+test('an output buffer that is shorter than the ciphertext leaves the operation active', async () => {
   const { key, iv, ciphertext } = await encrypted();
   inSession(loaded, (session) => {
-    assert.is(
-      ckr(() => decrypt(session, key, iv, ciphertext, 47)),
-      pkcs11js.CKR_BUFFER_TOO_SMALL,
-    );
-    assert.is(
-      ckr(() => decrypt(session, key, iv, ciphertext)),
-      pkcs11js.CKR_OPERATION_ACTIVE,
-    );
-    assert.is(
-      ckr(() => find(loaded, session, [])),
-      pkcs11js.CKR_OPERATION_ACTIVE,
-    );
+    assertReturns(pkcs11js.CKR_BUFFER_TOO_SMALL, () => decrypt(session, key, iv, ciphertext, 47));
+    assertReturns(pkcs11js.CKR_OPERATION_ACTIVE, () => decrypt(session, key, iv, ciphertext));
+    assertReturns(pkcs11js.CKR_OPERATION_ACTIVE, () => find(loaded, session, []));
   });
 });
 
-test('an empty output buffer asks for the length: success with an empty plaintext', async () => {
+test('an empty output buffer queries the length: the call succeeds with an empty plaintext', async () => {
   const { key, iv, ciphertext } = await encrypted();
   inSession(loaded, (session) => assert.is(decrypt(session, key, iv, ciphertext, 0).length, 0));
 });
 
-test('a changed AES-KEY-WRAP blob is CKR_GENERAL_ERROR, one of an impossible length CKR_WRAPPED_KEY_LEN_RANGE', async () => {
+test('a changed AES-KEY-WRAP blob returns CKR_GENERAL_ERROR, an impossible length CKR_WRAPPED_KEY_LEN_RANGE', async () => {
   const { key } = await encrypted();
   const template = [
     { type: pkcs11js.CKA_CLASS, value: pkcs11js.CKO_SECRET_KEY },
@@ -165,19 +141,18 @@ test('a changed AES-KEY-WRAP blob is CKR_GENERAL_ERROR, one of an impossible len
   }
 });
 
-// Ends the login.
+// This test ends the login.
 test('objects have new handles after a new login', async () => {
   const { id, key } = await encrypted();
   p11.C_Logout(login);
   p11.C_Login(login, pkcs11js.CKU_USER, hsm.pin);
-  assert.is(
-    ckr(() => p11.C_GetAttributeValue(login, key, [{ type: pkcs11js.CKA_ID }])),
-    pkcs11js.CKR_OBJECT_HANDLE_INVALID,
+  assertReturns(pkcs11js.CKR_OBJECT_HANDLE_INVALID, () =>
+    p11.C_GetAttributeValue(login, key, [{ type: pkcs11js.CKA_ID }]),
   );
   assert.not.equal(keyOf(id), key);
 });
 
-test('a store that is not there is an error', async () => {
+test('a missing token directory is an error without the PIN', async () => {
   const { module, label, pin, pinFile, directory } = hsm;
   const child = { module, label, pin, pinFile, directory, env: { SOFTHSM2_CONF: join(newDirectory(), 'nowhere') } };
   const outcome = await listObjects(child).catch((error: unknown) => error);

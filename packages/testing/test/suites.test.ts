@@ -1,4 +1,4 @@
-// The two suites of key stores, run over the fakes: a fake that breaks the rules would make every other test worthless.
+// Runs the two suites of key stores on the fakes. Other tests rely on fakes that keep the rules.
 import { KmsError } from '@teapot-kms/core';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -41,7 +41,7 @@ remoteKekSuite(test, 'the fake token', () => {
   });
 });
 
-test('rejectsWithCode fails where nothing is thrown, another code, or another error', async () => {
+test('rejectsWithCode fails if nothing is thrown, or an error with another code or without one', async () => {
   const wrong: (() => unknown)[] = [
     () => undefined,
     () => Promise.resolve(),
@@ -57,7 +57,7 @@ test('rejectsWithCode fails where nothing is thrown, another code, or another er
   }
 });
 
-test('rejectsWithCode takes what is thrown at once and what is thrown later', async () => {
+test('rejectsWithCode accepts errors of synchronous and asynchronous calls', async () => {
   await rejectsWithCode(() => {
     throw new KmsError('ERR_KMS_CLOSED', 'x');
   }, 'ERR_KMS_CLOSED');

@@ -1,4 +1,4 @@
-/** Tpm itself, and those of the facts in pkcs11/README.md that code relies on. */
+/** Tests Tpm and the facts in pkcs11/README.md that our code relies on. */
 import { constants, createPublicKey, generateKeyPairSync, publicEncrypt, randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import * as assert from 'uvu/assert';
 import { listObjects, Tpm } from '../src/daemons/index.ts';
 import { say } from '../src/index.ts';
 import type { Token } from '../src/daemons/index.ts';
-import { ckr, find, inSession, load, newDirectory, openSession } from './support/session.ts';
+import { assertReturns, ckr, find, inSession, load, newDirectory, openSession } from './support/session.ts';
 
 const lacking = Tpm.missing();
 if (lacking !== undefined) {
@@ -18,7 +18,7 @@ if (lacking !== undefined) {
   process.exit(0);
 }
 
-/** CKZ_DATA_SPECIFIED, which pkcs11js does not have. */
+/** CKZ_DATA_SPECIFIED. pkcs11js lacks it. */
 const DATA_SPECIFIED = 1;
 
 const directory = newDirectory();
@@ -27,7 +27,7 @@ const loaded = load(tpm);
 const { p11 } = loaded;
 p11.C_Login(openSession(loaded), pkcs11js.CKU_USER, tpm.pin);
 
-/** A key pair as a key store makes it: it decrypts and does nothing else. */
+/** Generates a key pair as the key store does: it can only decrypt. */
 function generate(id: Buffer): KeyPair {
   const both = [
     { type: pkcs11js.CKA_KEY_TYPE, value: pkcs11js.CKK_RSA },
@@ -78,7 +78,7 @@ function unwrap(session: Handle, privateKey: Handle, hash: 'sha1' | 'sha256', wr
 const pair = generate(Buffer.from('0102', 'hex'));
 const publicKey = publicKeyOf(pair);
 
-test('there is no key in the beginning, and a generated one is sensitive and not extractable', async () => {
+test('a new token has no key, and a generated key is sensitive and not extractable', async () => {
   const keys = await tpm.keys();
   assert.equal(
     keys
@@ -101,7 +101,7 @@ test('there is no key in the beginning, and a generated one is sensitive and not
 });
 
 for (const hash of ['sha1', 'sha256'] as const) {
-  test(`OAEP with ${hash}: what was wrapped outside is unwrapped`, () => {
+  test(`OAEP with ${hash}: the TPM unwraps a key that OpenSSL wrapped`, () => {
     const bytes = randomBytes(32);
     const wrapped = wrap(publicKey, hash, bytes);
     assert.equal(
@@ -110,29 +110,20 @@ for (const hash of ['sha1', 'sha256'] as const) {
     );
   });
 
-  test(`OAEP with ${hash}: a changed blob is CKR_GENERAL_ERROR and strands the session, and only that`, () => {
+  test(`OAEP with ${hash}: a changed blob returns CKR_GENERAL_ERROR and leaves the operation of that session active`, () => {
     const wrapped = wrap(publicKey, hash, randomBytes(32));
     const changed = Buffer.from(wrapped);
     changed[100]! ^= 1;
     inSession(loaded, (session) => {
-      assert.is(
-        ckr(() => unwrap(session, pair.privateKey, hash, changed)),
-        pkcs11js.CKR_GENERAL_ERROR,
-      );
-      assert.is(
-        ckr(() => unwrap(session, pair.privateKey, hash, wrapped)),
-        pkcs11js.CKR_OPERATION_ACTIVE,
-      );
-      assert.is(
-        ckr(() => find(loaded, session, [])),
-        pkcs11js.CKR_OPERATION_ACTIVE,
-      );
+      assertReturns(pkcs11js.CKR_GENERAL_ERROR, () => unwrap(session, pair.privateKey, hash, changed));
+      assertReturns(pkcs11js.CKR_OPERATION_ACTIVE, () => unwrap(session, pair.privateKey, hash, wrapped));
+      assertReturns(pkcs11js.CKR_OPERATION_ACTIVE, () => find(loaded, session, []));
       assert.is(inSession(loaded, (other) => unwrap(other, pair.privateKey, hash, wrapped)).length, 32);
     });
   });
 }
 
-test('a blob of a wrong length is CKR_GENERAL_ERROR, an empty one CKR_ARGUMENTS_BAD', () => {
+test('a blob of a wrong length returns CKR_GENERAL_ERROR, an empty one CKR_ARGUMENTS_BAD', () => {
   for (const length of [255, 257]) {
     const code = inSession(loaded, (session) =>
       ckr(() => unwrap(session, pair.privateKey, 'sha256', randomBytes(length))),
@@ -143,7 +134,7 @@ test('a blob of a wrong length is CKR_GENERAL_ERROR, an empty one CKR_ARGUMENTS_
   assert.is(empty, pkcs11js.CKR_ARGUMENTS_BAD);
 });
 
-test('an imported key is found under the text that is its CKA_ID', async () => {
+test('the CKA_ID of an imported key is its id as text', async () => {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const another = await Tpm.start(newDirectory(), { label: 'another' });
   await another.importRsaKey({ id: 'ceremony-2026', label: 'shared', privateKey });
@@ -155,14 +146,14 @@ test('an imported key is found under the text that is its CKA_ID', async () => {
   await another.stop();
 });
 
-test('a key that another process destroys is still there for those that have it', async () => {
+test('a process can still use a key that another process has destroyed', async () => {
   const mine = generate(Buffer.from('0304', 'hex'));
   const wrapped = wrap(publicKeyOf(mine), 'sha256', randomBytes(32));
   assert.is(await tpm.deleteObject('0304'), 2);
   assert.is(inSession(loaded, (session) => unwrap(session, mine.privateKey, 'sha256', wrapped)).length, 32);
 });
 
-test('a TPM that is gone is CKR_GENERAL_ERROR in a process that had it, also when it is back', async () => {
+test('a lost TPM returns CKR_GENERAL_ERROR in a process that used it, even when the TPM is back', async () => {
   const wrapped = wrap(publicKey, 'sha256', randomBytes(32));
   const attempt = () => inSession(loaded, (session) => ckr(() => unwrap(session, pair.privateKey, 'sha256', wrapped)));
   await tpm.lose();
@@ -171,12 +162,12 @@ test('a TPM that is gone is CKR_GENERAL_ERROR in a process that had it, also whe
   assert.is(attempt(), pkcs11js.CKR_GENERAL_ERROR);
 });
 
-test('after a restart its keys are there for a new process', async () => {
+test('a new process finds the keys after a restart', async () => {
   await tpm.restart();
   assert.is((await tpm.keys()).filter(({ id }) => id === '0102').length, 2);
 });
 
-test('restarts do not lock it', async () => {
+test('restarts do not lock the TPM', async () => {
   for (let i = 0; i < 4; i++) {
     await tpm.restart();
     assert.is((await tpm.keys()).length, 2);
@@ -196,7 +187,7 @@ test('three wrong PINs lock the TPM, for the right PIN too, until an administrat
   await locked.stop();
 });
 
-test('stop leaves no process', async () => {
+test('stop ends all processes', async () => {
   const running = () =>
     readdirSync('/proc').filter((pid) => {
       try {

@@ -1,12 +1,12 @@
 import { median } from '../statistics.ts';
 
-/** What a row of samples, equally far apart, shows. */
+/** The growth of a series of samples at equal intervals. */
 export interface Growth {
-  /** By sample: the median of the slopes between any two, which single samples that are off do not move (Theil and Sen). */
+  /** Growth per sample: the median of the slopes between any two samples (Theil–Sen). Outliers do not affect it. */
   readonly slope: number;
-  /** The same over the second half: what was only a warm-up has ended by then. */
+  /** The slope over the second half of the samples, when the warm-up has ended. */
   readonly lateSlope: number;
-  /** How sure it is that there is a trend at all, in standard deviations of what chance does (Mann and Kendall). */
+  /** Evidence for a trend, in standard deviations of pure noise (Mann–Kendall). */
   readonly trend: number;
 }
 
@@ -18,13 +18,13 @@ export function growthOf(samples: readonly number[]): Growth {
   };
 }
 
-/** One in a hundred rows of pure noise has a trend above this. */
+/** One in a hundred series of pure noise has a higher trend. */
 const SURE = 2.33;
 
 /**
- * A leak adds as much with every call, so it shows in three ways at once: later samples are nearly always above earlier ones, the
- * slope is more than what the process may keep (`limit`), and it still is so in the second half. Noise fails the first, caches that
- * fill and code that gets compiled the last; what is below the limit would take years to matter.
+ * Detects a leak. Each call leaks the same amount, so a leak meets three conditions: there is a trend, the slope exceeds `limit`
+ * bytes, and the slope of the second half still does. Noise fails the first condition. Caches that fill and code that is compiled
+ * fail the last one. Growth below the limit would take years to matter.
  */
 export function growsSteadily({ slope, lateSlope, trend }: Growth, limit: number): boolean {
   return trend > SURE && slope > limit && lateSlope > limit;

@@ -2,7 +2,7 @@ import { until } from '@teapot-kms/testing';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Looks at the memory of a plugin process that was started with {@link MemoryProbe.nodeArgs} and {@link MemoryProbe.env}. */
+/** Reads the memory usage of a plugin that was started with {@link MemoryProbe.nodeArgs} and {@link MemoryProbe.env}. */
 export class MemoryProbe {
   readonly nodeArgs = ['--expose-gc', '--import', join(import.meta.dirname, 'probe.ts')];
   readonly env: Readonly<Record<string, string>>;
@@ -13,7 +13,7 @@ export class MemoryProbe {
     this.env = { TEAPOT_HEAP_PROBE: this.#file };
   }
 
-  /** After a full garbage collection, in bytes: what V8 and Buffers hold, and what is resident. */
+  /** Collects all garbage and returns the bytes held by V8 and Buffers, and the resident bytes. */
   async look(pid: number): Promise<{ readonly heap: number; readonly resident: number }> {
     const before = this.#lines().length;
     process.kill(pid, 'SIGUSR2');

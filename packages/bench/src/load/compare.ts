@@ -4,15 +4,15 @@ import { durations } from './durations.ts';
 import { sample } from './samples.ts';
 import type { Load, Sample, Side } from './samples.ts';
 
-/** The samples of one side, a round each. */
+/** The samples of one side, one for each round. */
 export type Samples = readonly Sample[];
 
 /**
- * A B A B: loads each side in turn, as often as there are rounds. What comes before them, once for each side, does not count:
- * a process that has just started runs code that is not compiled yet.
+ * Loads the sides in turn (A B A B), once per round. An extra sample of each side comes first and does not count, because a
+ * new process runs code that is not compiled yet.
  *
- * @param what - what the measurements are called
- * @returns the samples of each side, in their order
+ * @param what - name of the measurements
+ * @returns the samples of each side, in the order of `sides`
  */
 export async function compare<Sides extends readonly Side[]>(
   record: Recorder,
@@ -35,13 +35,13 @@ export async function compare<Sides extends readonly Side[]>(
     measured('p50', 'µs', (one) => one.latencyUs.p50);
     measured('p99', 'µs', (one) => one.latencyUs.p99);
   }
-  // The last side is what the others are compared with: what it differs from itself is noise.
+  // The other sides are compared with the last side. Differences between its own samples are noise.
   const noise = spread(samples.at(-1)!.map((one) => one.rps)) * 100;
   record.measured(`${what} · ${sides.at(-1)!.server.name} · noise of calls/s, A against A`, '%', [noise]);
   return samples as { [Index in keyof Sides]: Samples };
 }
 
-/** Of each round, one number of the first ÷ that of the second. */
+/** Returns the ratio of one number for each round: ours ÷ theirs. */
 export function ratios(ours: Samples, theirs: Samples, of: (one: Sample) => number): number[] {
   return ours.map((one, round) => of(one) / of(theirs[round]!));
 }

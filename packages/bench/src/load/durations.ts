@@ -1,12 +1,12 @@
-/** How long things are measured; the sums keep most scenarios under a minute. */
+/** Durations of measurements. With these, most scenarios take less than a minute. */
 export const durations = {
-  /** A server is loaded before each sample, so that what is compiled and pooled is. */
+  /** Load before each sample, so that code is compiled and pools are filled. */
   warmUpSeconds: 0.5,
   sampleSeconds: 1.5,
-  /** Of A B A B. */
+  /** Rounds of A B A B. */
   rounds: 3,
-  /** Of each point of a curve. */
+  /** Duration of each point of a curve. */
   pointSeconds: 0.5,
-  /** Of each sample on Barbican, which answers some tens of calls a second. */
+  /** Duration of each sample with Barbican, which answers some tens of calls a second. */
   barbicanSeconds: 3,
 } as const;

@@ -5,26 +5,26 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { MAIN } from './plugin.ts';
 
-/** A key store with a key in it, as an instance of the plugin is told of it. */
+/** A key store that holds a key, as configured in an instance of the plugin. */
 export interface KeyStore {
   readonly keys: Readonly<Record<string, unknown>>;
-  /** What the plugin needs in its environment. */
+  /** Environment variables that the plugin needs. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** A keyset directory. @param directory - for its files, as with the others; is made */
+/** Creates a keyset directory with a key. @param directory - for the files, as in the other functions; created if missing */
 export function fileKeys(directory: string): Promise<KeyStore> {
   return withKey(directory, { keys: { uri: `file:${join(directory, 'keyset')}` } });
 }
 
-/** A key in a PKCS#11 token. */
+/** Creates a key in a PKCS#11 token. */
 export function tokenKeys(directory: string, { label, module, pinFile, env }: Token): Promise<KeyStore> {
   const uri = `pkcs11:token=${label};object=kek?module-path=${module}&pin-source=file:${pinFile}`;
   const keys = { uri, keyset: join(directory, 'keyset'), stateDirectory: join(directory, 'pin-state') };
   return withKey(directory, { keys, env });
 }
 
-/** A key in Barbican. */
+/** Creates a key in Barbican. */
 export function barbicanKeys(directory: string, { keystoneUrl, state }: OpenStack): Promise<KeyStore> {
   const { id, secret } = state.application_credential;
   const cloudConfig = join(directory, 'cloud.conf');
@@ -39,7 +39,7 @@ export function barbicanKeys(directory: string, { keystoneUrl, state }: OpenStac
   return withKey(directory, { keys: { uri: `barbican:${join(directory, 'keyset')}`, cloudConfig } });
 }
 
-/** Makes the first key as an operator does. */
+/** Generates the first key with the CLI, as an operator does. */
 async function withKey(directory: string, store: KeyStore): Promise<KeyStore> {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const config = join(directory, 'keys.yaml');

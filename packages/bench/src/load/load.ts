@@ -5,47 +5,47 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { teapotBench } from './teapot-bench.ts';
 
-/** One server under load; plan.go has the same type. */
+/** A server under load. plan.go declares the same type. */
 export interface LoadTarget {
   readonly socket: string;
-  /** 1 where absent. */
+  /** Default: 1. */
   readonly connections?: number;
-  /** Calls that wait for their answer on each connection; in an open loop, at most. 1 where absent. */
+  /** Calls that wait for an answer on each connection. An open loop may have fewer. Default: 1. */
   readonly inFlight?: number;
   readonly requests: readonly Buffer[];
-  /** To `requests`, in their order; where absent, any answer that is not empty is right. */
+  /** Expected answers, in the order of `requests`. If absent, any answer that is not empty is correct. */
   readonly answers?: readonly Buffer[];
 }
 
-/** Ends after `seconds`, or once each target has had `callsPerTarget` calls, or with `once` each of its requests one time. */
+/** A load ends after `seconds`, after `callsPerTarget` calls to each target, or, with `once`, after each request was sent once. */
 export interface LoadPlan {
-  /** A path, such as `/v2.KeyManagementService/Decrypt`. */
+  /** Path of the method, such as `/v2.KeyManagementService/Decrypt`. */
   readonly method: string;
   readonly targets: readonly LoadTarget[];
   readonly seconds?: number;
   readonly callsPerTarget?: number;
   readonly once?: boolean;
   /**
-   * Calls a second over all targets, whether earlier ones were answered or not; latency counts from when a call should have
-   * started. Where absent, the next call begins when one is answered.
+   * Calls a second over all targets, whether earlier calls were answered or not (open loop). Latency counts from the intended
+   * start of a call. If absent, the next call starts when one is answered (closed loop).
    */
   readonly rate?: number;
 }
 
-/** What the client saw; result.go has the same type. */
+/** The result, as the client measured it. result.go declares the same type. */
 export interface LoadResult {
   readonly calls: number;
   readonly ok: number;
   readonly wrong: number;
-  /** By gRPC status, or what else ended a call. */
+  /** Failed calls by gRPC status, or by another reason. */
   readonly failed: Readonly<Record<string, number>>;
-  /** To the last answer. */
+  /** Time from the start to the last answer. */
   readonly seconds: number;
   readonly latencyUs: Readonly<Record<'p50' | 'p90' | 'p99' | 'p999' | 'max' | 'mean', number>>;
   readonly clientCpuSeconds: number;
-  /** When each target had its last answer, where the number of its calls was given. */
+  /** Time of the last answer of each target. Present if the number of calls was given. */
   readonly targetsDoneAtMs?: readonly number[];
-  /** How many calls had ended by then. */
+  /** Number of calls that had ended at each time. */
   readonly timeline: readonly (readonly [ms: number, ended: number])[];
 }
 
@@ -54,7 +54,7 @@ const MAX_OUTPUT_BYTES = 64 * 2 ** 20;
 /**
  * Loads servers with `teapot-bench load`.
  *
- * @throws Error when an answer was wrong or a call failed: figures are of good answers only
+ * @throws Error if an answer is wrong or a call fails, because a figure counts correct answers only
  */
 export async function runLoad(plan: LoadPlan): Promise<LoadResult> {
   const directory = mkdtempSync(join(tmpdir(), 'teapot-load-'));
@@ -67,14 +67,14 @@ export async function runLoad(plan: LoadPlan): Promise<LoadResult> {
     if (result.ok === result.calls && result.calls > 0) return result;
     const { calls, ok, wrong, failed } = result;
     throw new Error(
-      `${plan.method}: of ${calls} calls ${ok} were answered rightly: ${JSON.stringify({ wrong, failed })}`,
+      `${plan.method}: ${ok} of ${calls} calls were answered correctly: ${JSON.stringify({ wrong, failed })}`,
     );
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
 }
 
-/** Messages as Go reads bytes from JSON. */
+/** Encodes messages in base64, as Go reads bytes from JSON. */
 function encoded(plan: LoadPlan): object {
   const base64 = (messages: readonly Buffer[]): string[] => messages.map((bytes) => bytes.toString('base64'));
   const targets = plan.targets.map(({ requests, answers, ...target }) => ({

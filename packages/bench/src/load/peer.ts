@@ -5,18 +5,18 @@ import { Server } from './server.ts';
 import { teapotBench } from './teapot-bench.ts';
 
 export interface PeerOptions {
-  /** For its log and socket; made where it is missing. */
+  /** For the log and the socket; created if missing. */
   readonly directory: string;
-  /** `serve KIND` of packages/bench/peers. */
+  /** KIND of `teapot-bench serve KIND`; see packages/bench/peers. */
   readonly kind: 'reference' | 'barbican' | 'pkcs11';
-  /** What is given to it besides its socket. */
+  /** Arguments besides the socket. */
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** What results call it. */
+  /** Name in the results. */
   readonly name?: string;
 }
 
-/** Starts what the plugin is compared with, and waits until it answers. */
+/** Starts a server to compare the plugin with, and waits until it is ready. */
 export async function startPeer({ directory, kind, args = [], env, name = kind }: PeerOptions): Promise<Server> {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const socket = join(directory, 'kms.sock');

@@ -4,35 +4,35 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Server } from './server.ts';
 
-/** As it is installed, built: what operators run, not what tests run. `npm run bench` builds it. */
+/** The built CLI, as operators run it. `npm run bench` builds it. */
 export const MAIN = join(import.meta.dirname, '../../../server/dist/cli/main.js');
 
 export interface PluginInstance {
   readonly name: string;
-  /** A socket in the plugin's directory where absent. */
+  /** Default: a socket in the plugin's directory. */
   readonly socket?: string;
   readonly keys: Readonly<Record<string, unknown>>;
   readonly [setting: string]: unknown;
 }
 
 export interface PluginOptions {
-  /** For its configuration, log and sockets; made where it is missing. */
+  /** For configuration, log and sockets; created if missing. */
   readonly directory: string;
   readonly instances: readonly PluginInstance[];
   readonly env?: Readonly<Record<string, string>>;
-  /** Settings beside the instances. */
+  /** Other top-level settings of the configuration. */
   readonly settings?: Readonly<Record<string, unknown>>;
-  /** For Node itself, such as `--cpu-prof`. */
+  /** Arguments of Node, such as `--cpu-prof`. */
   readonly nodeArgs?: readonly string[];
-  /** What results call it. */
+  /** Name in the results. */
   readonly name?: string;
 }
 
-/** The plugin as a process, started like in its unit file. */
+/** A plugin process, started as by its unit file. */
 export class PluginServer extends Server {
   readonly sockets: readonly string[];
 
-  /** Starts it, and waits for nothing. */
+  /** Starts the plugin without waiting. */
   constructor({ directory, instances, env, settings, nodeArgs = [], name = 'plugin' }: PluginOptions) {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const sockets = instances.map((one) => one.socket ?? join(directory, `run/${one.name}.sock`));
@@ -54,7 +54,7 @@ export class PluginServer extends Server {
     this.sockets = sockets;
   }
 
-  /** Starts it, and waits until every instance has its keys. */
+  /** Starts the plugin and waits until every instance is ready. */
   static async start(options: PluginOptions): Promise<PluginServer> {
     const plugin = new PluginServer(options);
     for (const socket of plugin.sockets) await untilReady(plugin, socket);
@@ -62,14 +62,14 @@ export class PluginServer extends Server {
   }
 }
 
-/** What its first line, and with it unit files and manifests, has Node run with. */
+/** Returns the arguments of Node from the first line of the CLI. Unit files and manifests use the same ones. */
 function ownNodeArgs(): string[] {
   const [, args] = /^#!.* node (.*)$/m.exec(readFileSync(MAIN, 'utf8')) ?? [];
-  if (args === undefined) throw new Error(`${MAIN} does not begin with the command that runs it`);
+  if (args === undefined) throw new Error(`The first line of ${MAIN} does not name its interpreter.`);
   return args.split(' ');
 }
 
-/** Until Status of KMS v2 is good. */
+/** Waits until the KMS v2 Status is ok. */
 export async function untilReady(server: Server, socket = server.socket): Promise<void> {
   const client = new KmsClient(socket, 1_000);
   try {

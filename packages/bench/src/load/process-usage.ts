@@ -1,14 +1,14 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** Clock ticks a second in /proc: `getconf CLK_TCK`, which is 100 on every Linux that Node runs on. */
+/** Clock ticks a second in /proc (`getconf CLK_TCK`). It is 100 on every Linux that Node supports. */
 const TICKS = 100;
 
-/** CPU that a process and all that it has started have used until now. */
+/** Returns the CPU time that a process and its descendants have used so far. */
 export function cpuSeconds(pid: number): number {
   return familyOf(pid).reduce((sum, one) => sum + ownCpuSeconds(one), 0);
 }
 
-/** Memory of a process and all that it has started, in kB: resident, and with what several share divided among them. */
+/** Returns the resident and the proportional memory of a process and its descendants, in kB. */
 export function memoryKb(pid: number): { readonly rss: number; readonly pss: number } {
   const family = familyOf(pid);
   const sum = (file: string, field: string): number =>
@@ -23,7 +23,7 @@ function familyOf(pid: number): number[] {
   return [pid, ...children.flatMap(familyOf)];
 }
 
-/** Fields 14 and 15 are user and system time; the name in field 2 may have blanks. */
+/** Reads fields 14 and 15: user and system time. The name in field 2 may contain spaces. */
 function ownCpuSeconds(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   const fromThird = stat.slice(stat.lastIndexOf(')') + 2).split(' ');

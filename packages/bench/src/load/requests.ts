@@ -2,19 +2,19 @@ import { Client, credentials } from '@grpc/grpc-js';
 import { messages } from '@teapot-kms/server';
 import { randomBytes, randomUUID } from 'node:crypto';
 
-/** The calls of a load, with what they must be answered. */
+/** The calls of a load, with their expected answers. */
 export interface Requests {
   readonly method: string;
   readonly requests: readonly Buffer[];
   readonly answers?: readonly Buffer[];
 }
 
-/** Distinct ciphertexts in a load: no cache of answers can help. */
+/** Number of distinct ciphertexts in a load. A cache of answers would not help. */
 const DISTINCT = 1_000;
 
-/** What kube-apiserver encrypts: a seed (v2) or a key (v1). */
+/** Size of what kube-apiserver encrypts: a DEK seed (v2) or a DEK (v1). */
 const PLAINTEXT_BYTES = 32;
-/** Encrypts in flight while requests are made. */
+/** Encrypts in flight while the requests are prepared. */
 const IN_FLIGHT = 32;
 
 const { v2, v1beta1 } = messages;
@@ -32,7 +32,7 @@ export function encryptV1Requests(count = DISTINCT): Requests {
   return { method: `${V1}/Encrypt`, requests };
 }
 
-/** Decrypts of what the server itself has encrypted: right for any server. */
+/** Prepares Decrypts of ciphertexts that the server itself made, so any server can answer them. */
 export async function decryptRequests(socket: string, count = DISTINCT): Promise<Requests> {
   const texts = plaintexts(count);
   const requests = await callEach(socket, `${V2}/Encrypt`, texts, {
@@ -63,7 +63,7 @@ function plaintexts(count: number): Buffer[] {
 
 interface Exchange {
   readonly request: (plaintext: Buffer) => Buffer;
-  /** What is made of the server's answer to it. */
+  /** Makes the request of the load from the server's answer. */
   readonly answered: (answer: Buffer) => Buffer;
 }
 

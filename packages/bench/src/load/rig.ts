@@ -8,25 +8,25 @@ import type { PeerOptions } from './peer.ts';
 import { PluginServer } from './plugin.ts';
 import type { Server } from './server.ts';
 
-/** The directory and the servers of a scenario, which end with it. */
+/** The directory and the servers of a scenario. Disposal stops the servers and removes the directory. */
 export class Rig implements AsyncDisposable {
   readonly #root = mkdtempSync(join(tmpdir(), 'teapot-bench-'));
   readonly #parts = new AsyncDisposableStack();
   #paths = 0;
 
-  /** Where nothing is yet, and a file or directory may be made. */
+  /** Returns a new path. Nothing exists there yet. */
   path(): string {
     return join(this.#root, String(this.#paths++));
   }
 
-  /** Something else that must end with the scenario. */
+  /** Stops `part` at the end of the scenario. */
   ends(part: { stop(): Promise<unknown> }): void {
     this.#parts.defer(async () => {
       await part.stop();
     });
   }
 
-  /** grpc-go with AES-256-GCM and a key in memory. */
+  /** Starts the Go reference: grpc-go and AES-256-GCM with a key in memory. */
   reference(): Promise<Server> {
     return this.peer({ kind: 'reference', name: 'Go reference' });
   }
@@ -37,7 +37,7 @@ export class Rig implements AsyncDisposable {
     return server;
   }
 
-  /** The plugin with one instance; on a keyset directory where nothing else is said. */
+  /** Starts the plugin with one instance. The default key store is a keyset directory. */
   async plugin(name = 'plugin (file)', store?: KeyStore): Promise<Server> {
     const { keys, env } = store ?? (await fileKeys(this.path()));
     const instances = [{ name: 'main', keys }];

@@ -4,24 +4,24 @@ import type { LoadPlan, LoadResult } from './load.ts';
 import type { Requests } from './requests.ts';
 import type { Server } from './server.ts';
 
-/** A server with the calls that are made to it. */
+/** A server and the calls that load it. */
 export interface Side {
   readonly server: Server;
   readonly requests: Requests;
 }
 
-/** What one run of a load showed. */
+/** The result of one run of a load. */
 export interface Sample {
   /** Calls a second. */
   readonly rps: number;
-  /** The server's CPU for a call, in µs. */
+  /** CPU of the server per call, in µs. */
   readonly cpuUs: number;
-  /** The client's. */
+  /** CPU of the client per call, in µs. */
   readonly clientUs: number;
   readonly latencyUs: LoadResult['latencyUs'];
 }
 
-/** How many are in flight on the one connection, or at which rate calls are made; and for how long. */
+/** The number of calls in flight on the one connection, the rate of calls in an open loop, and the durations. */
 export interface Load {
   readonly inFlight: number;
   readonly rate?: number;
@@ -32,9 +32,9 @@ export interface Load {
 const ATTEMPTS = 3;
 
 /**
- * Loads a server, first to warm it up, then to measure.
+ * Loads a server, first to warm it up and then to measure. A sample is discarded if the server logs a timer warning.
  *
- * @throws Error when each attempt had to be discarded for a timer warning of the server
+ * @throws Error if all attempts were discarded
  */
 export async function sample({ server, requests }: Side, load: Load): Promise<Sample> {
   const { seconds = durations.sampleSeconds, warmUpSeconds = durations.warmUpSeconds, inFlight, rate } = load;

@@ -3,13 +3,13 @@ import type { DaemonOptions } from '@teapot-kms/testing/daemons';
 import { readFileSync } from 'node:fs';
 import { cpuSeconds } from './process-usage.ts';
 
-/** Node's word that time did something odd to a timer: what was measured at that time is worth nothing. */
+/** Node warns that the clock jumped or a timer was invalid. Measurements around that time are invalid. */
 const TIMER_WARNING = /Timeout(Negative|NaN|Overflow)Warning/g;
 
-/** A process under load: the plugin, or a peer. */
+/** A process under load: the plugin or a peer. */
 export class Server {
   readonly name: string;
-  /** Of its first, or only, instance. */
+  /** Socket of the first or only instance. */
   readonly socket: string;
   readonly daemon: Daemon;
 
@@ -23,7 +23,7 @@ export class Server {
     return this.daemon.pid!;
   }
 
-  /** CPU that it and its children have used until now. */
+  /** CPU that the process and its descendants have used so far. */
   cpuSeconds(): number {
     return cpuSeconds(this.pid);
   }

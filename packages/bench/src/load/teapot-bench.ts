@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 
 const SOURCES = join(import.meta.dirname, '../../peers');
 
-/** Why there are neither peers nor load here, and how to get them; `undefined` where there are. */
+/** Returns why the peers and the load client cannot be built and how to fix it, or `undefined` if they can. */
 export function missingTeapotBench(): string | undefined {
   if (existsSync(binaryOfSources())) return undefined;
   try {
@@ -18,8 +18,8 @@ export function missingTeapotBench(): string | undefined {
 }
 
 /**
- * The program of packages/bench/peers: servers to compare with, and the client that loads them. Built when its sources have
- * changed, into the cache.
+ * Returns the path of the program in packages/bench/peers: the servers to compare with, and the client that loads them. It is
+ * built into the cache when its sources have changed.
  */
 export function teapotBench(): string {
   const binary = binaryOfSources();
@@ -27,13 +27,13 @@ export function teapotBench(): string {
   return binary;
 }
 
-/** The version of Go that it was built with. */
+/** Returns the version of Go that built the program. */
 export function goOfTeapotBench(): string {
   return execFileSync(teapotBench(), ['version'], { encoding: 'utf8' }).trim();
 }
 
 function binaryOfSources(): string {
-  // Without a C compiler there is no peer for PKCS#11 in it.
+  // Without a C compiler the program lacks the PKCS#11 peer.
   const hash = createHash('sha256').update(onPath('gcc').some(isExecutable) ? 'cgo' : '');
   for (const name of globSync('{*.go,go.mod,go.sum}', { cwd: SOURCES }).sort()) {
     hash.update(name).update(readFileSync(join(SOURCES, name)));
@@ -47,9 +47,9 @@ function goToolchain(): string {
 
 function build(binary: string): void {
   const go = goToolchain();
-  console.log(`building packages/bench/peers with ${go}: a minute the first time`);
+  console.log(`building packages/bench/peers with ${go} (about a minute the first time)`);
   mkdirSync(dirname(binary), { recursive: true });
-  // A name of its own, renamed at the end: an interrupted build leaves nothing that looks like a binary.
+  // The build writes to a temporary name, so that an interrupted build leaves no broken binary.
   const unfinished = `${binary}.${process.pid}`;
   const env = { ...process.env, GOFLAGS: '-mod=readonly', GOTOOLCHAIN: 'local', GOWORK: 'off' };
   try {

@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, randomBytes, randomFillSync } from 'node:crypto';
 
-/** What everything here is measured against: AES-256-GCM of node:crypto with one key and nothing around it. */
+/** The base of all comparisons: AES-256-GCM of node:crypto with one key and nothing else. */
 const key = randomBytes(32);
 const associatedData = randomBytes(60);
 const NONCE = 12;
@@ -9,7 +9,7 @@ const TAG = 16;
 const nonces = Buffer.alloc(256 * NONCE);
 let next = nonces.length;
 
-/** As it is written after a look at a profile: nonces fetched many at a time, one buffer for the result. */
+/** Seals with the optimisations that a profile suggests: nonces are fetched in batches, and the result is one buffer. */
 export function sealBare(plaintext: Uint8Array): Buffer {
   if (next === nonces.length) {
     randomFillSync(nonces);
@@ -26,7 +26,7 @@ export function sealBare(plaintext: Uint8Array): Buffer {
   return out;
 }
 
-/** As it is usually written. */
+/** Seals the way most programs do. */
 export function sealNaive(plaintext: Uint8Array): Buffer {
   const nonce = randomBytes(NONCE);
   const gcm = createCipheriv('aes-256-gcm', key, nonce).setAAD(associatedData);

@@ -9,12 +9,12 @@ import { call, decryptRequests, encryptRequests, handlers } from './handlers.ts'
 import type { Case } from './interleave.ts';
 import { atOnce, keysetService, localKekService, MESSAGES, newEnvelopeKey, patient, plaintexts } from './material.ts';
 
-/** A case and what it is compared with: the least that could do the same. */
+/** A case and the name of its base, which is the cheapest code that could do the same. */
 export interface Comparison extends Case {
   readonly base: string;
 }
 
-/** @param times - more for what takes nanoseconds */
+/** @param times - repetitions of all inputs in one run; more for work of nanoseconds */
 function each<T>(name: string, inputs: readonly T[], work: (input: T) => unknown, times = 1): Case {
   return {
     name,
@@ -38,7 +38,7 @@ export interface Cases {
   readonly close: () => Promise<void>;
 }
 
-/** What each layer of a call costs, from the bare cipher up to the server's handler. */
+/** Creates cases for each layer of a call, from the bare cipher up to the server's handler. */
 export async function microCases(): Promise<Cases> {
   const [keyset, localKek] = [await keysetService(), await localKekService()];
   const [keysetHandlers, localKekHandlers] = [handlers(keyset), handlers(localKek)];
@@ -74,7 +74,7 @@ export async function microCases(): Promise<Cases> {
         each('handler Decrypt, keyset', requests, (one) => keysetHandlers.decrypt(one, call)),
         each('handler Decrypt, local KEK', decryptRequests(localKek), (one) => localKekHandlers.decrypt(one, call)),
       ),
-      // Nanoseconds: their share of a call is what counts, not how many times as long as a bare Map they take.
+      // These take nanoseconds. Only their share of a call matters, not their ratio to a bare Map.
       ...against(
         'bare open',
         ...lookUpsInMemory,
@@ -90,7 +90,7 @@ export async function microCases(): Promise<Cases> {
   };
 }
 
-/** A key that is in memory, found by each of the ways there are. */
+/** Creates cases for each way to look up a key in memory. */
 async function lookUpCases(): Promise<readonly Case[]> {
   const cache = new KekCache({ clock: systemClock, maxEntries: 10_000, softAgeMs: 3_600_000, hardAgeMs: 86_400_000 });
   const map = new Map<string, object>();

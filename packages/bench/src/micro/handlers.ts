@@ -8,7 +8,7 @@ const UID = '6a7c1f0e-2f4a-4b0e-9a57-2b8f0c1d2e3f';
 
 export const call: Call = { signal: patient.signal, connection: {} };
 
-/** The server's side of a call without its transport: codec, service, metrics and log, put together as an instance does it. */
+/** Creates the handlers of an instance: codec, service, metrics and log, without the transport. */
 export function handlers({ service }: ReadyService): { readonly encrypt: Handler; readonly decrypt: Handler } {
   const metrics = new Metrics(() => []);
   const callLog = new CallLog(createLogger('info').child({ instance: 'bench' }));

@@ -2,24 +2,24 @@ import { Bench } from 'tinybench';
 import type { Task } from 'tinybench';
 import { threadCpuMs } from '../cpu-time.ts';
 
-/** Something short whose time is compared with another's in the same process. */
+/** Short work, compared with other work in the same process. */
 export interface Case {
   readonly name: string;
-  /** Calls that one `run` makes: enough for a clock of microseconds. */
+  /** Number of calls in one `run`. It must be large enough for a clock of microseconds. */
   readonly calls: number;
   readonly run: () => void;
 }
 
 export interface InterleaveOptions {
-  /** Times that all of them take their turn. */
+  /** Number of rounds. Each round runs every case. */
   readonly rounds: number;
-  /** ms for each case and round. */
+  /** Duration of each case in a round, in ms. */
   readonly timeMs: number;
 }
 
 /**
- * Runs all cases in turns, every second round in reverse order, so that what disturbs one disturbs the others as well.
- * @returns for each case by name µs of CPU per call, the median of each round. A round that raised a timer warning is left out
+ * Runs all cases in turn, in reverse order in every second round, so that a disturbance affects all of them alike.
+ * @returns the median µs of CPU per call in each round, by the name of the case. Rounds with a timer warning are left out
  */
 export function interleave(cases: readonly Case[], { rounds, timeMs }: InterleaveOptions): Map<string, number[]> {
   const samples = new Map<string, number[]>(cases.map(({ name }) => [name, []]));
@@ -40,7 +40,7 @@ function medianMs({ name, result }: Task): number {
   return result.latency.p50;
 }
 
-/** Of the same rounds each. */
+/** Divides the samples of a case by those of its base, round by round. */
 export function ratios(samples: readonly number[], base: readonly number[]): number[] {
   return samples.map((sample, round) => sample / base[round]!);
 }

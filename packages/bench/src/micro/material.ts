@@ -12,17 +12,17 @@ import type { CallContext, Envelope, KmsService, MaybePromise } from '@teapot-km
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** What one run of a case goes through: many different ones, as in a storm. */
+/** Number of distinct messages in one run of a case, as in a storm. */
 export const MESSAGES = 256;
-/** What kube-apiserver sends: a DEK or a DEK seed. */
+/** Size of a DEK or a DEK seed of kube-apiserver. */
 const SEED_BYTES = 32;
 
-/** A call that nobody gives up. */
+/** The context of a call that is never cancelled. */
 export const patient: CallContext = { signal: new AbortController().signal };
 
-/** A call's result where nothing has to be waited for. */
+/** Returns the result of a call that completes synchronously. @throws Error if the call is asynchronous */
 export function atOnce<T>(value: MaybePromise<T>): T {
-  if (value instanceof Promise) throw new Error('this was not answered at once');
+  if (value instanceof Promise) throw new Error('the call did not complete synchronously');
   return value;
 }
 
@@ -50,18 +50,18 @@ export async function keysetService(): Promise<ReadyService> {
   return ready(new KeysetService({ source: new FaultInjectingSource(store) }));
 }
 
-/** A service over a token in memory that has the local KEK of all messages in its cache. */
+/** A service with a fake token. Its cache holds the local KEK of all messages. */
 export async function localKekService(): Promise<ReadyService> {
   return ready(new LocalKekService({ remote: new FaultInjectingRemoteKek() }));
 }
 
-/** Until the key store has answered. */
+/** Waits until the service has loaded its key. */
 export async function untilOk(service: KmsService): Promise<void> {
   for (;;) {
     try {
       if ((await service.status()).healthz === 'ok') return;
     } catch {
-      // Not yet.
+      // The service is still starting.
     }
     await sleep(1);
   }

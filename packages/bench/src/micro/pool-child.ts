@@ -1,4 +1,4 @@
-// A process of its own for each processor that is measured, as OpenSSL looks at its instructions once: prints the crossover as JSON.
+// Prints the crossover as JSON. Each kind of processor needs a process of its own, because OpenSSL detects instructions only once.
 import { crossover } from './pool-grid.ts';
 
 const [threads, rounds] = process.argv.slice(2).map(Number);

@@ -5,11 +5,11 @@ import { threadCpuMs } from '../cpu-time.ts';
 import { median } from '../statistics.ts';
 import { newEnvelopeKey, patient } from './material.ts';
 
-/** Bytes of a message. kube-apiserver sends the first; nothing longer than the last fits into an envelope. */
+/** Lengths of a message in bytes. kube-apiserver sends the first; the last is close to the limit of an envelope. */
 export const PAYLOADS = [32, 1_024, 4_096, 16_384, 64_000] as const;
-/** Messages that come in one turn of the event loop. */
+/** Numbers of messages that arrive in one turn of the event loop. */
 export const BATCHES = [1, 4, 16, 64, 256] as const;
-/** Messages that are timed together: some ms of work. */
+/** Number of messages that are timed together. They take some ms. */
 const windowOf = ({ bytes, batch }: Load): number => Math.max(batch, bytes > 10_000 ? 64 : 256);
 
 export interface Load {
@@ -22,8 +22,8 @@ export const LOADS: readonly Load[] = PAYLOADS.flatMap((bytes) => BATCHES.map((b
 const key = newEnvelopeKey();
 
 /**
- * Seals and opens `count` messages each, `batch` at a time. What is answered at once is not waited for.
- * @returns whether there was anything to wait for
+ * Seals `count` messages and opens as many, `batch` at a time.
+ * @returns whether any answer was asynchronous
  */
 async function work(engine: CryptoEngine, { plaintexts, envelopes }: Messages, batch: number, count: number) {
   let waited = false;
@@ -51,9 +51,9 @@ interface Messages {
 }
 
 export interface Cost {
-  /** µs for each message: by the clock, or, where nothing was waited for, of this thread, which no other process disturbs. */
+  /** µs per message: wall time, or the CPU time of this thread if all answers were synchronous. */
   readonly time: number;
-  /** µs of CPU of the thread that takes requests, for each message. */
+  /** CPU of the main thread per message, in µs. */
   readonly mainCpu: number;
 }
 
@@ -66,7 +66,7 @@ async function costOf(engine: CryptoEngine, messages: Messages, load: Load): Pro
   return { time: waited ? (performance.now() - before.wall) * each : mainCpu, mainCpu };
 }
 
-/** Two engines side by side under one load, A B then B A. Returns the costs of each round. */
+/** Measures two engines under one load, in the order A B, B A. Returns the costs of each round. */
 export async function sideBySide(a: CryptoEngine, b: CryptoEngine, load: Load, rounds: number) {
   const plaintexts = Array.from({ length: 8 }, () => randomBytes(load.bytes));
   const messages = { plaintexts, envelopes: plaintexts.map((plaintext) => decodeEnvelope(key.seal(plaintext))) };
@@ -74,7 +74,7 @@ export async function sideBySide(a: CryptoEngine, b: CryptoEngine, load: Load, r
   for (let round = -1; round < rounds; round++) {
     for (const which of round % 2 === 0 ? (['a', 'b'] as const) : (['b', 'a'] as const)) {
       const cost = await costOf(which === 'a' ? a : b, messages, load);
-      // The first is for warming up.
+      // The first round is the warm-up.
       if (round >= 0) costs[which].push(cost);
     }
   }
@@ -87,7 +87,7 @@ export interface Crossover extends Load {
   readonly pool: Cost;
 }
 
-/** Inline against the pool that takes everything, for each load. */
+/** Compares inline with a pool that takes every message, for each load. */
 export async function crossover(threads: number, rounds: number): Promise<Crossover[]> {
   const inline = new CryptoEngine('inline');
   const host = { cores: threads + 1, aesInstructions: true };

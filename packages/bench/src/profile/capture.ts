@@ -10,25 +10,25 @@ import type { ProfiledLoad } from './loads.ts';
 
 const WARM_UP_S = 3;
 const CAPTURE_S = 10;
-/** µs between two looks: about 100,000 samples. */
+/** Sampling interval in µs, for about 100,000 samples. */
 const INTERVAL_US = 100;
 const PROFILE = 'plugin.cpuprofile';
 
 export interface Capture {
-  /** The call tree's nodes, the root first. */
+  /** Nodes of the call tree, the root first. */
   readonly nodes: readonly CallNode[];
   readonly calls: number;
 }
 
-/** Has a plugin write down what its main thread does. */
+/** Records a CPU profile of the main thread of a plugin. */
 export class Profiler {
   readonly #directory: string;
-  /** For Node. A token host gets them too; its profile has the same name and is written earlier. */
+  /** Arguments of Node. A token host gets them too. It writes a profile of the same name, which the plugin overwrites later. */
   readonly nodeArgs: readonly string[];
 
   /**
-   * @param directory - which is there
-   * @param intervalUs - between two looks; each costs the threads of a token host too
+   * @param directory - an existing directory
+   * @param intervalUs - sampling interval. Sampling also costs the threads of a token host
    */
   constructor(directory: string, intervalUs = INTERVAL_US) {
     this.#directory = directory;
@@ -40,13 +40,13 @@ export class Profiler {
     ];
   }
 
-  /** Once the plugin has ended. */
+  /** Reads the profile. The plugin must have exited. */
   read(window: Window): CallNode[] {
     return callTree(readProfile(join(this.#directory, PROFILE)), window);
   }
 }
 
-/** Runs the built plugin under a load; what it does before the load and in its first seconds is left out. */
+/** Profiles the built plugin under a load. The start and the warm-up are left out. */
 export async function capture(load: ProfiledLoad): Promise<Capture> {
   const directory = mkdtempSync(join(tmpdir(), 'teapot-profile-'));
   const profiler = new Profiler(directory);

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 
-/** A place in the code, as V8 names it. */
+/** A position in the code, as V8 names it. */
 export interface Frame {
   readonly functionName: string;
   /** Empty for native functions. */
@@ -8,29 +8,30 @@ export interface Frame {
   readonly lineNumber: number;
 }
 
-/** A node of the call tree with the time that was spent in it, and not in those below it. */
+/** A node of the call tree. */
 export interface CallNode {
   readonly frame: Frame;
   readonly parent: CallNode | undefined;
   readonly children: CallNode[];
-  /** µs */
+  /** Time in this node without its children, in µs. */
   self: number;
 }
 
-/** What `node --cpu-prof` writes, in so far as it is used here. */
+/** The parts of the output of `node --cpu-prof` that are used here. */
 export interface CpuProfile {
   readonly nodes: readonly { readonly id: number; readonly callFrame: Frame; readonly children?: readonly number[] }[];
-  /** µs of the machine's monotonic clock, the same in all processes. */
+  /** Time of the monotonic clock in µs. All processes share this clock. */
   readonly startTime: number;
-  /** Node on top of the stack at each sample, and µs since the sample before it. */
+  /** Id of the node on top of the stack at each sample. */
   readonly samples: readonly number[];
+  /** µs between each sample and the one before it. */
   readonly timeDeltas: readonly number[];
 }
 
-/** From and to, in µs of the monotonic clock. */
+/** Start and end in µs of the monotonic clock. */
 export type Window = readonly [from: number, to: number];
 
-/** Now, on the clock that profiles have their times of. */
+/** Returns the time of the clock that profiles use. */
 export function monotonicMicroseconds(): number {
   return Number(process.hrtime.bigint() / 1_000n);
 }
@@ -39,7 +40,7 @@ export function readProfile(file: string): CpuProfile {
   return JSON.parse(readFileSync(file, 'utf8')) as CpuProfile;
 }
 
-/** The call tree's nodes, the root first, with the time of the samples within `window`. */
+/** Builds the call tree from the samples within `window`. Returns its nodes, the root first. */
 export function callTree(profile: CpuProfile, window: Window = [0, Infinity]): CallNode[] {
   const parents = new Map<number, number>();
   for (const { id, children = [] } of profile.nodes) for (const child of children) parents.set(child, id);

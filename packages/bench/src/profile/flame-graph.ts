@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { CallNode } from './cpu-profile.ts';
 import { IDLE, ownerOf, whereIs } from './owner.ts';
 
-/** A box of the flame graph: what it is called, whose it is, its µs with all above it, and those. */
+/** A box of the flame graph. `value` is its time in µs, including the boxes above it (`children`). */
 interface Box {
   readonly name: string;
   readonly owner: string;
@@ -11,14 +11,14 @@ interface Box {
   readonly children: Box[];
 }
 
-/** Boxes of less than this share of the whole are left out: nobody sees them. */
+/** Boxes with a smaller share of the total time are too narrow to see and are left out. */
 const VISIBLE = 0.0005;
 
-/** A page of its own, without anything from elsewhere: boxes as wide as their time, a click looks closer. */
+/** Renders a self-contained page. The width of a box is its time. A click zooms in. */
 export function flameGraph(title: string, nodes: readonly CallNode[]): string {
   const root = boxOf(nodes[0]!);
   prune(root, root.value * VISIBLE);
-  // In a script element only `<` could end it.
+  // Only `<` could end the script element.
   const data = JSON.stringify({ title, root }).replaceAll('<', '\\u003c');
   return readFileSync(join(import.meta.dirname, 'flame-graph.html'), 'utf8').replace('"DATA"', () => data);
 }
@@ -39,7 +39,7 @@ function boxOf(node: CallNode): Box {
   return box;
 }
 
-/** The same function may be called from several lines of its caller. */
+/** Merges boxes of the same function, which its caller may call from several lines. */
 function absorb(into: Box, other: Box): void {
   into.value += other.value;
   for (const child of other.children) {

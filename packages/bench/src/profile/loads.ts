@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileKeys, tokenKeys } from '../load/key-stores.ts';
 import type { KeyStore } from '../load/key-stores.ts';
 
-/** What the plugin is looked at under. */
+/** A load to profile the plugin under. */
 export interface ProfiledLoad {
   readonly name: string;
   readonly about: string;
@@ -12,7 +12,7 @@ export interface ProfiledLoad {
   keyStore(directory: string): Promise<KeyStore>;
 }
 
-/** The first one is what is meant where none is named. */
+/** The first one is the default. */
 export const profiledLoads: readonly [ProfiledLoad, ...ProfiledLoad[]] = [
   {
     name: 'decrypt-storm',

@@ -1,10 +1,10 @@
 /**
- * Profiles the built plugin under a load: prints whose code the time goes to and the functions that take most, and writes a flame
- * graph, a page to open in a browser.
+ * Profiles the built plugin under a load. Prints the shares of time by owner of the code and the hottest functions. Writes a flame
+ * graph as an HTML page.
  *
  * usage: npm run profile [-- [--list] [--output DIR] [LOAD]]
- *   --output  where the flame graph goes; default: packages/bench/profiles
- *   --list    name the loads
+ *   --output  directory of the flame graph; default: packages/bench/profiles
+ *   --list    list the loads
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -30,7 +30,7 @@ if (values.list) {
 } else {
   const [name = profiledLoads[0].name] = positionals;
   const load = profiledLoads.find((one) => one.name === name);
-  if (!load) throw new Error(`no load ${name}; --list names them`);
+  if (!load) throw new Error(`unknown load ${name}. --list shows all loads`);
   const missing = missingTeapotBench() ?? load.missing?.();
   if (missing === undefined) await profile(load);
   else console.log(`SKIPPED ${name}: ${missing}`);

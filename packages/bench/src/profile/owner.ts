@@ -7,7 +7,7 @@ export const IDLE = 'idle';
 const BY_NAME = new Map([
   ['(idle)', IDLE],
   ['(garbage collector)', 'garbage collection'],
-  // What V8 sees of a thread that runs, but no JavaScript: the loop itself, nghttp2 at work, system calls.
+  // V8 reports this for a thread that runs no JavaScript: the event loop itself, nghttp2, system calls.
   ['(program)', 'native code outside of JavaScript'],
   ['(root)', 'native code outside of JavaScript'],
 ]);
@@ -20,21 +20,21 @@ const BY_URL: readonly (readonly [RegExp, string])[] = [
   [/^node:/, 'node: the rest'],
 ];
 
-/** Native functions have no URL, or a text that is none. */
+/** Native functions have no URL, or a text that is not a URL. */
 const IS_URL = /^(file:|node:|\/)/;
 
-/** Whose code a node's own time was spent in; that of native functions is their caller's. */
+/** Returns the owner of the code in which a node spent its own time. Time in native functions belongs to their caller. */
 export function ownerOf(node: CallNode): string {
   const { functionName, url } = node.frame;
   const named = BY_NAME.get(functionName);
   if (named !== undefined) return named;
   if (!IS_URL.test(url)) return node.parent ? ownerOf(node.parent) : 'native code outside of JavaScript';
   for (const [pattern, owner] of BY_URL) if (pattern.test(url)) return owner;
-  // The innermost one, where packages lie within each other.
+  // The innermost package, if packages are nested.
   return [...url.matchAll(/\/node_modules\/((?:@[^/]+\/)?[^/]+)/g)].at(-1)?.[1] ?? 'other';
 }
 
-/** Where a frame is, in short: `core/envelope/xaes.js:40`, `grpc-js/server.js:12`, `http2/core:2200`. */
+/** Returns a short position, such as `core/envelope/xaes.js:40`, `grpc-js/server.js:12` or `node:http2/core:2200`. */
 export function whereIs({ url, lineNumber }: CallNode['frame']): string {
   if (!IS_URL.test(url)) return 'native';
   const path = url

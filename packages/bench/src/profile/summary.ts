@@ -3,7 +3,7 @@ import { IDLE, ownerOf, whereIs } from './owner.ts';
 
 export interface Share {
   readonly owner: string;
-  /** Of the time in which the process was not idle. */
+  /** Share of the busy time. */
   readonly share: number;
 }
 
@@ -13,13 +13,13 @@ export interface HotFunction extends Share {
 }
 
 export interface Summary {
-  /** µs in which the main thread did something. */
+  /** Busy time of the main thread in µs. */
   readonly busy: number;
-  /** Share of the whole time. */
+  /** Share of the total time. */
   readonly busyShare: number;
-  /** The largest first. */
+  /** The largest share first. */
   readonly owners: readonly Share[];
-  /** By self time, the largest first. */
+  /** By self time, the largest share first. */
   readonly functions: readonly HotFunction[];
 }
 

@@ -5,7 +5,7 @@ import { summarise } from './summary.ts';
 
 const TOP = 10;
 
-/** Tables of a capture: whose code its time was spent in, and the functions that took most themselves. */
+/** Renders a capture as two tables: the time by owner of the code, and the functions with the most self time. */
 export function profileTables({ nodes, calls }: Capture): Omit<Table, 'scenario'>[] {
   const { busy, busyShare, owners, functions } = summarise(nodes);
   const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;

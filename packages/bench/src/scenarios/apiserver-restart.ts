@@ -65,7 +65,7 @@ interface Restart {
 interface Filled {
   readonly provider: EncryptionProvider;
   readonly cluster: Cluster;
-  /** What is in each, by its name. */
+  /** Contents of each Secret, by name. */
   readonly contents: ReadonlyMap<string, string>;
   readonly restarts: Restart[];
 }
@@ -115,7 +115,7 @@ async function restart({ provider, cluster, contents, restarts }: Filled): Promi
   await apiserver.stop();
 }
 
-/** kube-apiserver counts it when all that was in etcd has been read and decrypted. */
+/** kube-apiserver increments this counter when it has read and decrypted all Secrets in etcd. */
 async function untilCacheFull(client: ApiClient): Promise<void> {
   const isFull = async (): Promise<boolean> =>
     (await client.metrics()).sum('apiserver_watch_cache_initializations_total', { resource: 'secrets' }) > 0;
@@ -123,20 +123,21 @@ async function untilCacheFull(client: ApiClient): Promise<void> {
 }
 
 function checkAll({ items }: KubeList, contents: ReadonlyMap<string, string>): void {
-  if (items.length !== COUNT) throw new Error(`${items.length} Secrets are listed, not ${COUNT}`);
+  if (items.length !== COUNT) throw new Error(`expected ${COUNT} Secrets in the list, found ${items.length}`);
   for (const { metadata, data } of items) {
-    if (data?.['value'] !== contents.get(metadata.name)) throw new Error(`${metadata.name} has changed`);
+    if (data?.['value'] !== contents.get(metadata.name)) throw new Error(`Secret ${metadata.name} has changed`);
   }
 }
 
-/** That what is measured is what its name says. */
+/** Checks that the Secrets are encrypted by `provider`. */
 async function checkEncrypted({ etcd }: Cluster, provider: EncryptionProvider): Promise<void> {
   const stored = await etcd.get('/registry/secrets/default/secret-0');
   const prefix = provider === 'secretbox' ? 'k8s:enc:secretbox:v1:local:' : `k8s:enc:kms:${provider}:`;
-  if (stored?.toString('latin1').startsWith(prefix) !== true) throw new Error(`no ${prefix} in etcd`);
+  if (stored?.toString('latin1').startsWith(prefix) !== true)
+    throw new Error(`etcd holds no value with the prefix ${prefix}`);
 }
 
-/** That the plugin has done so far. */
+/** Returns the number of Decrypts by the plugin so far. */
 async function decrypts({ plugin }: Cluster, provider: EncryptionProvider): Promise<number> {
   return provider === 'secretbox' ? 0 : plugin.calls(provider === 'v1' ? 'v1beta1' : 'v2', 'Decrypt');
 }

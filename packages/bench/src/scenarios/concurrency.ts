@@ -11,7 +11,7 @@ import type { Scenario } from '../scenario.ts';
 
 const IN_FLIGHT = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
-/** How what is answered grows with what is asked at the same time. */
+/** Measures throughput against the number of concurrent calls. */
 export const concurrency: Scenario = {
   name: 'concurrency',
   about:
@@ -26,7 +26,7 @@ export const concurrency: Scenario = {
     }
     const sides: Side[] = [];
     for (const server of servers) sides.push({ server, requests: await decryptRequests(server.socket) });
-    // Else one in flight, which comes first, would meet code that is not compiled yet.
+    // Otherwise the first point, one call in flight, would run code that is not compiled yet.
     for (const side of sides) await sample(side, { inFlight: 100 });
     const points = sides.map((): [number, number][] => []);
     const load = { seconds: durations.pointSeconds, warmUpSeconds: durations.pointSeconds / 2 };

@@ -13,13 +13,13 @@ import type { Scenario } from '../scenario.ts';
 
 const ROUNDS = 10;
 const CALLS_PER_ROUND = 100_000;
-/** Until what is compiled is compiled. */
+/** Calls until the code is compiled. */
 const WARM_UP_CALLS = 50_000;
 const IN_FLIGHT = 100;
 
 /**
- * Bytes a call that may be kept: the smallest object that leaks once a call is 16 of them in V8. Of resident memory more, as an
- * allocator gives back late and in pieces; a native cipher that is not let go of is several hundred.
+ * Limits of growth in bytes per call. The smallest object in V8 takes 16 bytes. The limit of resident memory is higher, because an
+ * allocator returns memory late and in pieces. A leaked native cipher takes several hundred bytes.
  */
 const HEAP_LIMIT = 1;
 const RESIDENT_LIMIT = 50;
@@ -66,7 +66,7 @@ async function sampleMemory({ socket, pid }: PluginServer, probe: MemoryProbe): 
   return samples;
 }
 
-/** @throws Error where memory grows steadily */
+/** @throws Error if memory grows steadily */
 function judge(record: Recorder, { heap, resident }: Samples): void {
   const megabytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(2);
   const rows = heap.map((bytes, index) => [

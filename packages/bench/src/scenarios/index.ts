@@ -14,7 +14,7 @@ import { vsBarbican } from './vs-barbican.ts';
 import { vsPkcs11 } from './vs-pkcs11.ts';
 import { writes } from './writes.ts';
 
-/** In the order in which they run. */
+/** All scenarios in the order in which they run. */
 export const scenarios: readonly Scenario[] = [
   micro,
   pool,

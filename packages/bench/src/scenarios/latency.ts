@@ -8,15 +8,15 @@ import type { Recorder } from '../recorder.ts';
 import { median } from '../statistics.ts';
 
 const RATES = [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000];
-/** At which both are drawn. */
+/** The chart shows both servers at this rate. */
 const COMMON_RATE = 2_000;
 const ROUNDS = 2;
 const SECONDS = 5;
-/** Calls in a sample below which the slowest in a thousand are too few to speak of. */
+/** A sample needs this many calls for a meaningful p99.9. */
 const ENOUGH_FOR_P999 = 10_000;
-/** Answers that come later than this are too late: the rate is more than a server sustains. */
+/** A higher median means that the server does not sustain the rate. */
 const SUSTAINED_P50_US = 100_000;
-/** May wait at a time; what waits longer has not been sent, but its time counts. */
+/** Limit of concurrent calls. Further calls are sent later, but their latency counts from the intended start. */
 const IN_FLIGHT = 256;
 
 const PERCENTILES = [
@@ -26,7 +26,7 @@ const PERCENTILES = [
   ['p999', 99.9],
 ] as const;
 
-/** At fixed rates, so that queueing shows: a call's time counts from when it should have started. */
+/** Measures at fixed rates, so that queueing shows. Latency counts from the intended start of a call. */
 export const latency: Scenario = {
   name: 'latency',
   about: 'percentiles of a Decrypt at fixed rates, beside the Go reference',

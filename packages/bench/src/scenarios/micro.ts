@@ -6,7 +6,7 @@ import { median, spread } from '../statistics.ts';
 
 const OPTIONS = { rounds: 15, timeMs: 60 };
 
-/** Each layer of a call in CPU time, side by side with the least that could do the same. */
+/** Measures the CPU time of each layer of a call, side by side with the cheapest code that could do the same. */
 export const micro: Scenario = {
   name: 'micro',
   about: 'what sealing, opening, codec, look-ups and the handler cost, against bare node:crypto and a bare Map',

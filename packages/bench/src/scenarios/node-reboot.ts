@@ -20,12 +20,12 @@ const INSTANCES = 500;
 const SEEDS = 40;
 const IN_FLIGHT = 4;
 const ROUNDS = 3;
-/** ms in which a process that has just started comes to rest: what is cold here is the cache. */
+/** ms for a started process to settle. Only the cache must be cold. */
 const SETTLE_MS = 1_000;
 
 interface Case {
   readonly name: string;
-  /** Wrapped keys over which the seeds of an instance are spread. */
+  /** Number of wrapped keys of an instance. Its seeds are spread evenly over them. */
   readonly keys: number;
 }
 
@@ -52,7 +52,7 @@ export const nodeReboot: Scenario = {
         }
       }
       report(record, reboots);
-      // Apart from the rounds: it takes its share of the time.
+      // The profile is a run of its own, because profiling takes time.
       const profiler = new Profiler(directory, 500);
       const [{ name, keys }] = CASES;
       const { window } = await reboot({ directory, token, tenants, seeds: seeds[0]!, keys, profiler });
@@ -71,7 +71,7 @@ interface Tenant {
   readonly contextId: Buffer;
 }
 
-/** A keyset of its own each, over one key of the token. */
+/** Creates a keyset for each tenant. All of them use one key of the token. */
 async function makeTenants(token: BenchToken): Promise<Tenant[]> {
   const tenants: Tenant[] = [];
   const names = Array.from({ length: INSTANCES }, (_, index) => `tenant-${index}`);
@@ -81,23 +81,23 @@ async function makeTenants(token: BenchToken): Promise<Tenant[]> {
   return tenants;
 }
 
-/** What each tenant's cluster holds, in the order of `tenants`. */
+/** Seals the seeds of each tenant's cluster, in the order of `tenants`. */
 function sealSeeds(token: BenchToken, tenants: readonly Tenant[], { keys }: Case): Promise<Sealed[][]> {
   return Promise.all(tenants.map(({ contextId }) => token.seal(contextId, SEEDS, SEEDS / keys)));
 }
 
 interface Reboot {
-  /** Until all instances give a good Status. */
+  /** Time until all instances report Status ok. */
   readonly startMs: number;
-  /** Then, until all seeds are there. */
+  /** Time from then until all seeds are decrypted. */
   readonly ms: number;
-  /** By what the token needs for it at least. */
+  /** `ms` ÷ the least time that the token needs. */
   readonly ratio: number;
-  /** Of the plugin and its token host. */
+  /** CPU of the plugin and its token host. */
   readonly cpuMs: number;
-  /** ms until the median tenant had all its seeds. */
+  /** Time until the median tenant has all its seeds. */
   readonly medianTenantMs: number;
-  /** When the seeds were asked for. */
+  /** The time in which the seeds were decrypted. */
   readonly window: Window;
 }
 
@@ -111,7 +111,7 @@ interface RebootOptions {
 }
 
 async function reboot({ directory, token, tenants, seeds, keys, profiler }: RebootOptions): Promise<Reboot> {
-  // A probe asks the token too, and what is counted here are unwraps.
+  // Health probes would add unwraps to those that are counted here.
   const instances = tenants.map(({ name, keys }) => ({ name, keys, probeInterval: '1h' }));
   const started = performance.now();
   const plugin = await PluginServer.start({ directory, instances, ...(profiler && { nodeArgs: profiler.nodeArgs }) });

@@ -10,13 +10,13 @@ import type { Scenario } from '../scenario.ts';
 import { median } from '../statistics.ts';
 
 const ROUNDS = 5;
-/** For the figure, where the worst of all loads counts. */
+/** Rounds for the figure, which is the worst of all loads. */
 const FIGURE_ROUNDS = 31;
 const FIGURE_SAMPLES = 5;
-/** Takes AES-NI, VAES and PCLMULQDQ out of OpenSSL's sight (OPENSSL_ia32cap(3)): how a small ARM core is, but for its speed. */
+/** Hides AES-NI, VAES and PCLMULQDQ from OpenSSL (OPENSSL_ia32cap(3)). This simulates a small ARM core, except for its speed. */
 const NO_AES = { OPENSSL_ia32cap: '~0x200000200000000:~0x60000000000' };
 
-/** Where threads would pay, on this processor and on one without AES instructions; what sets `crypto.engine: auto`. */
+/** Finds the loads for which threads pay, with and without AES instructions. `crypto.engine: auto` is set from the results. */
 export const pool: Scenario = {
   name: 'pool',
   about: 'sealing and opening inline against a pool of threads, by length, batch and threads: sets crypto.engine: auto',
@@ -54,7 +54,7 @@ function report(record: Recorder, processor: string, found: readonly Crossover[]
   }
 }
 
-/** This engine's time ÷ inline, some samples of the load for which it came out highest. */
+/** Returns samples of the engine's time ÷ inline, for the load with the highest median. */
 async function worstLoad(name: 'auto' | 'inline'): Promise<readonly number[]> {
   const [engine, inline] = [new CryptoEngine(name), new CryptoEngine('inline')];
   let worst: readonly number[] = [0];

@@ -4,7 +4,7 @@ import { profiledLoads } from '../profile/loads.ts';
 import { profileTables } from '../profile/tables.ts';
 import type { Scenario } from '../scenario.ts';
 
-/** Those that figures are about; the token's is for `npm run profile`. */
+/** The loads of the figures. The token load is for `npm run profile` only. */
 const loads = profiledLoads.slice(0, 2);
 
 export const profile: Scenario = {

@@ -15,7 +15,7 @@ import type { Scenario } from '../scenario.ts';
 const STARTS = 11;
 const MEMORY_SAMPLES = 3;
 const FURTHER_INSTANCES = 200;
-/** What a start has left behind is collected within seconds. */
+/** ms until V8 has collected the garbage of the start. */
 const SETTLE_MS = 8_000;
 
 export const start: Scenario = {
@@ -33,7 +33,7 @@ export const start: Scenario = {
   },
 };
 
-/** Instances with a file keyset each. */
+/** Creates instances, each with a file keyset. */
 async function makeInstances(directory: string, count: number): Promise<PluginInstance[]> {
   const names = Array.from({ length: count }, (_, index) => `tenant-${index}`);
   return Promise.all(
@@ -48,7 +48,7 @@ async function makeInstances(directory: string, count: number): Promise<PluginIn
   );
 }
 
-/** Beside `node -e 0`, which no program on Node can beat. */
+/** Measures starts next to `node -e 0`, which no program on Node can beat. */
 async function startTimes(record: Recorder, directory: string, instances: readonly PluginInstance[]): Promise<void> {
   const ours: number[] = [];
   const bare: number[] = [];
@@ -61,12 +61,12 @@ async function startTimes(record: Recorder, directory: string, instances: readon
     ours.push(performance.now() - started);
     await plugin.stop();
   }
-  // The first of each fills the page cache, and warms up the client that asks.
+  // The first start fills the page cache and warms up the client, so it does not count.
   record.figure('start-ms', ours.slice(1));
   record.measured('node -e 0, start to end', 'ms', bare.slice(1));
 }
 
-/** A client that finds no socket would wait for a second before it looks again. */
+/** Waits for the socket. A client that finds none would retry only after a second. */
 async function untilListening({ socket, daemon }: PluginServer): Promise<void> {
   const listens = (): boolean => {
     daemon.checkRunning();
@@ -99,7 +99,7 @@ async function memory(record: Recorder, directory: string, instances: readonly P
   record.figure('rss-kb-per-instance', each);
 }
 
-/** Of a process that has answered and then is left alone. */
+/** Returns the resident memory of an idle process that has served a Status. */
 async function residentKb(directory: string, instances: readonly PluginInstance[]): Promise<number> {
   const plugin = await PluginServer.start({ directory, instances });
   try {

@@ -6,7 +6,7 @@ import type { Server } from '../load/server.ts';
 import { missingTeapotBench } from '../load/teapot-bench.ts';
 import type { Scenario } from '../scenario.ts';
 
-/** Against the least that a plugin can do, written in Go. */
+/** Compares the plugin with the Go reference, which does the least that a plugin can do. */
 export const throughput: Scenario = {
   name: 'throughput',
   about: 'Decrypts after a restart, one after the other (KMS v1) and 100 in flight (v2), beside the Go reference',
@@ -18,7 +18,7 @@ export const throughput: Scenario = {
       requests: await decryptRequests(server.socket),
     });
     const sides = [await decrypts(await rig.plugin()), await decrypts(await rig.reference())] as const;
-    // First, so that what one call in flight needs has been compiled by the time that it is alone.
+    // This load comes first, so that all code is compiled before the load with one call in flight.
     const [manyPlugin, manyReference] = await compare(record, 'Decrypt, 100 in flight', sides, { inFlight: 100 });
     record.figure(
       'cpu-ratio-100',

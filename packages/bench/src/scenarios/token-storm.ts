@@ -15,14 +15,14 @@ import type { Scenario } from '../scenario.ts';
 
 const DECRYPTS = 10_000;
 const KEYS = 500;
-/** What 500 calls of 5 ms take 8 sessions at least. */
+/** The least time for all unwraps: 8 sessions share 500 calls of 5 ms. */
 const IDEAL_MS = (KEYS * LATENCY_MS) / SESSIONS;
-/** Calls in flight through the socket: kube-apiserver opens no more streams at a time than it has decryptions to do. */
+/** Calls in flight through the socket. kube-apiserver opens at most one stream for each pending decryption. */
 const IN_FLIGHT = 1_000;
 const ROUNDS = 3;
-/** More, as one is short: the first is also the process's first work, which the others are not. */
+/** These rounds are short, so there are more of them. The first one is also the first work of the process. */
 const ROUNDS_IN_PROCESS = 7;
-/** ms after the start in which the token host gets its threads: what is cold here is the cache. */
+/** ms in which the token host starts its threads. Only the cache must be cold. */
 const WARM_UP_MS = 2_000;
 
 export const tokenStorm: Scenario = {
@@ -104,7 +104,7 @@ async function throughSocket(
       cold.push(await runLoad(plan));
       unwraps.push(token.unwraps);
       warm.push(await runLoad(plan));
-      if (token.unwraps !== unwraps.at(-1)) throw new Error('a warm cache asked the token');
+      if (token.unwraps !== unwraps.at(-1)) throw new Error('the token got calls although the cache was warm');
     } finally {
       await plugin.stop();
     }
@@ -117,14 +117,14 @@ async function throughSocket(
   return unwraps;
 }
 
-/** @throws Error for a wrong answer: a figure of wrong answers is worth nothing */
+/** @throws Error if an answer is wrong, because a figure counts correct answers only */
 async function storm(service: LocalKekService, sealed: readonly Sealed[]): Promise<void> {
   const asked = Array.from({ length: DECRYPTS }, (_, index) => sealed[index % sealed.length]!);
-  // Nothing of our own around a call: 10,000 async functions would be a tenth of what is measured.
+  // No async wrapper around a call: 10,000 async functions would be a tenth of the measured time.
   const decrypt = (one: Sealed) => Promise.resolve(service.decrypt(one, { signal: new AbortController().signal }));
   const answers = await Promise.all(asked.map(decrypt));
   if (!answers.every((answer, index) => answer.equals(asked[index]!.plaintext))) {
-    throw new Error('a Decrypt gave a wrong plaintext');
+    throw new Error('a Decrypt returned a wrong plaintext');
   }
 }
 

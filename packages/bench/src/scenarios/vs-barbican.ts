@@ -11,14 +11,14 @@ import type { Scenario } from '../scenario.ts';
 
 const IN_FLIGHT = 16;
 
-/** Against what barbican-kms-plugin does, on the same Barbican. */
+/** Compares the plugin with a peer that works like barbican-kms-plugin, on the same Barbican. */
 export const vsBarbican: Scenario = {
   name: 'vs-barbican',
   about: 'Decrypts with the keys in Barbican, beside one GET of the key and AES-CBC for each call, 16 in flight',
   missing: () => missingTeapotBench() ?? missingOpenStack(),
   async run(record) {
     await using rig = new Rig();
-    // As a site runs it: Barbican keeps what it knows of a token, and has more than one worker.
+    // As in production, Barbican caches validated tokens and has more than one worker.
     const openStack = await OpenStack.start(rig.path(), { tokenCache: 300, barbicanWorkers: 2 });
     rig.ends(openStack);
     const peer = await rig.peer({
@@ -40,7 +40,7 @@ export const vsBarbican: Scenario = {
   },
 };
 
-/** A 256-bit key in Barbican, and how to get at it. */
+/** Stores a 256-bit key in Barbican. Returns the arguments with which the peer finds it. */
 async function peerArgs(rig: Rig, { admin, state, keystoneUrl, barbicanUrl }: OpenStack): Promise<string[]> {
   const credentialFile = rig.path();
   writeFileSync(credentialFile, JSON.stringify(state.application_credential), { mode: 0o600 });

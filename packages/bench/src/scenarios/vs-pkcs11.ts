@@ -10,10 +10,10 @@ import type { Recorder } from '../recorder.ts';
 import type { Scenario } from '../scenario.ts';
 
 const IN_FLIGHT = 16;
-/** What a network HSM takes for an operation. */
+/** Duration of an operation of a network HSM. */
 const LATENCY_MS = 5;
 
-/** Against what the PKCS#11 plugins do, on the same token. */
+/** Compares the plugin with a peer that works like other PKCS#11 plugins, on the same token. */
 export const vsPkcs11: Scenario = {
   name: 'vs-pkcs11',
   about: 'Decrypts with the key in SoftHSM2, beside two look-ups and AES-GCM in the token for each call, 16 in flight',

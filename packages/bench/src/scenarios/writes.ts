@@ -4,7 +4,7 @@ import { Rig } from '../load/rig.ts';
 import { missingTeapotBench } from '../load/teapot-bench.ts';
 import type { Scenario } from '../scenario.ts';
 
-/** What KMS v1 does on each write; v2 does it at a start and when the key changes. */
+/** Measures Encrypt. KMS v1 calls it on each write, v2 at a start and when the key changes. */
 export const writes: Scenario = {
   name: 'writes',
   about: 'Encrypt of v2 beside the Go reference, Encrypt and Decrypt of v1beta1, 1 and 100 in flight',

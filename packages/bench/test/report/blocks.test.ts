@@ -4,7 +4,7 @@ import { blockNames, fillBlocks, markdownTable } from '../../src/report/blocks.t
 
 const TEXT = 'by hand\n<!-- a -->\nold\n<!-- /a -->\nmore\n<!-- chart b -->\n<!-- /chart b -->\nend\n';
 
-test('what is between markers is replaced, the rest stays', () => {
+test('the text between markers is replaced, and other text stays', () => {
   const filled = fillBlocks(TEXT, (name) => `new ${name}`);
   assert.is(
     filled,
@@ -20,15 +20,15 @@ test('filling twice changes nothing', () => {
   );
 });
 
-test('blocks are known by name', () => assert.equal(blockNames(TEXT), ['a', 'chart b']));
+test('blockNames lists all blocks', () => assert.equal(blockNames(TEXT), ['a', 'chart b']));
 
-test('a marker without its partner is an error', () => {
+test('an unpaired marker is an error', () => {
   for (const text of ['<!-- a -->', '<!-- /a -->', '<!-- a -->\n<!-- b -->\n<!-- /b -->\n<!-- /a -->']) {
     assert.throws(() => fillBlocks(text, () => ''), /closes nothing|not closed|begins within/);
   }
 });
 
-test('a table cell cannot break its row, and numbers stand to the right', () =>
+test('a table cell cannot break its row, and numbers are aligned to the right', () =>
   assert.is(markdownTable(['what', 'n'], [['a|b\nc', 12]]), '| what | n |\n|---|---:|\n| a\\|b c | 12 |'));
 
 test.run();

@@ -12,27 +12,29 @@ const line = (name: string, ...points: [number, number][]): Series => ({
   points,
 });
 
-test('nothing to show is no chart', () => {
+test('data without a drawable point gives no chart', () => {
   assert.is(renderChart(style, []), undefined);
   assert.is(renderChart(style, [line('empty')]), undefined);
   assert.is(renderChart(style, [line('not numbers', [1, Number.NaN])]), undefined);
   assert.is(renderChart(style, [line('without a place', [0, 5])]), undefined);
 });
 
-test('each line has its name, its dots and a colour of its own', () => {
+test('each line has its own name, dots and colour', () => {
   const svg = renderChart(style, [line('a', [1, 10], [2, 20]), line('b', [1, 5], [2, 6])])!;
   assert.match(svg, /<g class="s0">\n<path class="line d0".*\n(<path class="dot".*\n){2}<text .*>a<\/text>/);
   assert.match(svg, /<g class="s1">[^]*>b<\/text>/);
 });
 
-test('lines of one family have one colour and dashes of their own', () => {
+test('lines of one family share a colour and differ in dashes', () => {
   const names = ['plugin', 'plugin, pkcs11:', 'reference'];
   const svg = renderChart(
     style,
     names.map((name) => line(name, [1, 1], [2, 2])),
   )!;
-  const looks = [...svg.matchAll(/<g class="(s\d)">\n<path class="line (d\d)"/g)].map(([, ...look]) => look.join(' '));
-  assert.equal(looks, ['s0 d0', 's0 d1', 's1 d0']);
+  const styles = [...svg.matchAll(/<g class="(s\d)">\n<path class="line (d\d)"/g)].map(([, ...classes]) =>
+    classes.join(' '),
+  );
+  assert.equal(styles, ['s0 d0', 's0 d1', 's1 d0']);
 });
 
 test('a single point is a dot', () => {
@@ -41,7 +43,7 @@ test('a single point is a dot', () => {
   assert.not.match(svg, 'class="line');
 });
 
-test('every number of a chart of odd data is finite', () => {
+test('every number in a chart of extreme data is finite', () => {
   for (const points of [
     [
       [1, 0],
@@ -57,10 +59,9 @@ test('every number of a chart of odd data is finite', () => {
   }
 });
 
-test('names cannot break the file', () =>
-  assert.match(renderChart(style, [line('<a & b>', [1, 1])])!, '&lt;a &amp; b&gt;'));
+test('names are escaped', () => assert.match(renderChart(style, [line('<a & b>', [1, 1])])!, '&lt;a &amp; b&gt;'));
 
-test('it is for light and for dark pages, and has no background of its own', () => {
+test('a chart supports light and dark pages and has no background', () => {
   const svg = renderChart(style, [line('a', [1, 1])])!;
   assert.match(svg, 'prefers-color-scheme:dark');
   assert.not.match(svg, '<rect');

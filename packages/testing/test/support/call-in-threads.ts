@@ -1,4 +1,4 @@
-/** A worker thread that calls C_GenerateRandom, and says how many calls failed. */
+/** A worker thread that calls C_GenerateRandom `count` times and posts the number of failed calls. */
 import { parentPort, workerData } from 'node:worker_threads';
 import pkcs11js from 'pkcs11js';
 import { ckr, openSession, slotOf } from './session.ts';

@@ -1,4 +1,4 @@
-/** Calls C_GenerateRandom as often as it is told, and prints each return code. usage: call-token.ts COUNT < TOKEN */
+/** Calls C_GenerateRandom COUNT times and prints each return code. usage: call-token.ts COUNT < TOKEN */
 import { text } from 'node:stream/consumers';
 import type { Token } from '../../src/daemons/index.ts';
 import { ckr, load, openSession } from './session.ts';

@@ -3,16 +3,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pkcs11js from 'pkcs11js';
 import type { Handle, PKCS11, Template } from 'pkcs11js';
+import * as assert from 'uvu/assert';
 import type { Token } from '../../src/daemons/index.ts';
 
-/** An empty directory, with a path short enough for a Unix socket, that goes with the process. */
+/** Creates a directory whose path is short enough for a Unix socket. It is removed when the process exits. */
 export function newDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'teapot-rig-'));
   process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
   return directory;
 }
 
-/** A module that is loaded and initialised in this process. */
+/** A module, loaded and initialised in this process, and the slot of its token. */
 export interface Loaded {
   readonly p11: PKCS11;
   readonly slot: Handle;
@@ -28,7 +29,7 @@ export function load(token: Pick<Token, 'env' | 'module' | 'label'>): Loaded {
 
 export function slotOf(p11: PKCS11, label: string): Handle {
   const slot = p11.C_GetSlotList(true).find((candidate) => p11.C_GetTokenInfo(candidate).label.trimEnd() === label);
-  if (!slot) throw new Error(`no token ${label}`);
+  if (!slot) throw new Error(`no slot has a token with the label ${label}`);
   return slot;
 }
 
@@ -36,7 +37,7 @@ export function openSession({ p11, slot }: Loaded): Handle {
   return p11.C_OpenSession(slot, pkcs11js.CKF_SERIAL_SESSION | pkcs11js.CKF_RW_SESSION);
 }
 
-/** Runs it with a session of its own. */
+/** Runs `use` with a new session and closes the session. */
 export function inSession<T>(loaded: Loaded, use: (session: Handle) => T): T {
   const session = openSession(loaded);
   try {
@@ -46,7 +47,7 @@ export function inSession<T>(loaded: Loaded, use: (session: Handle) => T): T {
   }
 }
 
-/** The return code of a call: 0 is CKR_OK. */
+/** Returns the PKCS#11 return code of a call. */
 export function ckr(call: () => unknown): number {
   try {
     call();
@@ -55,6 +56,11 @@ export function ckr(call: () => unknown): number {
     if (error instanceof pkcs11js.Pkcs11Error) return error.code;
     throw error;
   }
+}
+
+/** @throws Assertion if the return code of `call` is not `code` */
+export function assertReturns(code: number, call: () => unknown): void {
+  assert.is(ckr(call), code);
 }
 
 export function find({ p11 }: Loaded, session: Handle, template: Template): Handle[] {
