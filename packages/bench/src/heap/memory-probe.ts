@@ -8,9 +8,10 @@ export class MemoryProbe {
   readonly env: Readonly<Record<string, string>>;
   readonly #file: string;
 
-  constructor(directory: string) {
-    this.#file = join(directory, 'memory.jsonl');
-    this.env = { TEAPOT_HEAP_PROBE: this.#file };
+  /** @param file - the plugin appends its memory usage to this file */
+  constructor(file: string) {
+    this.#file = file;
+    this.env = { TEAPOT_HEAP_PROBE: file };
   }
 
   /** Collects all garbage and returns the bytes held by V8 and Buffers, and the resident bytes. */

@@ -6,6 +6,7 @@ import type { KeyStore } from './key-stores.ts';
 import { startPeer } from './peer.ts';
 import type { PeerOptions } from './peer.ts';
 import { PluginServer } from './plugin.ts';
+import type { PluginOptions } from './plugin.ts';
 import type { Server } from './server.ts';
 
 /** The directory and the servers of a scenario. Disposal stops the servers and removes the directory. */
@@ -40,8 +41,12 @@ export class Rig implements AsyncDisposable {
   /** Starts the plugin with one instance. The default key store is a keyset directory. */
   async plugin(name = 'plugin (file)', store?: KeyStore): Promise<Server> {
     const { keys, env } = store ?? (await fileKeys(this.path()));
-    const instances = [{ name: 'main', keys }];
-    const plugin = await PluginServer.start({ directory: this.path(), instances, name, ...(env && { env }) });
+    return this.start({ instances: [{ name: 'main', keys }], name, ...(env && { env }) });
+  }
+
+  /** Starts the plugin and waits until every instance is ready. */
+  async start(options: Omit<PluginOptions, 'directory'>): Promise<PluginServer> {
+    const plugin = await PluginServer.start({ directory: this.path(), ...options });
     this.ends(plugin);
     return plugin;
   }

@@ -1,4 +1,4 @@
-import { FakeKeysetStore, FaultInjectingRemoteKek, FaultInjectingSource } from '@teapot-kms/testing';
+import { FakeKeysetStore, FaultInjectingRemoteKek, FaultInjectingSource, until } from '@teapot-kms/testing';
 import {
   decodeEnvelope,
   EnvelopeKey,
@@ -10,7 +10,6 @@ import {
 } from '@teapot-kms/core';
 import type { CallContext, Envelope, KmsService, MaybePromise } from '@teapot-kms/core';
 import { randomBytes } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Number of distinct messages in one run of a case, as in a storm. */
 export const MESSAGES = 256;
@@ -57,14 +56,7 @@ export async function localKekService(): Promise<ReadyService> {
 
 /** Waits until the service has loaded its key. */
 export async function untilOk(service: KmsService): Promise<void> {
-  for (;;) {
-    try {
-      if ((await service.status()).healthz === 'ok') return;
-    } catch {
-      // The service is still starting.
-    }
-    await sleep(1);
-  }
+  await until('the service is ready', async () => (await service.status()).healthz === 'ok', { everyMs: 1 });
 }
 
 async function ready(service: KmsService): Promise<ReadyService> {

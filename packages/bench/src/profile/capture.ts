@@ -1,9 +1,7 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runLoad } from '../load/load.ts';
-import { PluginServer } from '../load/plugin.ts';
 import { decryptRequests } from '../load/requests.ts';
+import { Rig } from '../load/rig.ts';
 import { callTree, monotonicMicroseconds, readProfile } from './cpu-profile.ts';
 import type { CallNode, Window } from './cpu-profile.ts';
 import type { ProfiledLoad } from './loads.ts';
@@ -27,7 +25,7 @@ export class Profiler {
   readonly nodeArgs: readonly string[];
 
   /**
-   * @param directory - an existing directory
+   * @param directory - for the profile; created if missing
    * @param intervalUs - sampling interval. Sampling also costs the threads of a token host
    */
   constructor(directory: string, intervalUs = INTERVAL_US) {
@@ -48,26 +46,18 @@ export class Profiler {
 
 /** Profiles the built plugin under a load. The start and the warm-up are left out. */
 export async function capture(load: ProfiledLoad): Promise<Capture> {
-  const directory = mkdtempSync(join(tmpdir(), 'teapot-profile-'));
-  const profiler = new Profiler(directory);
+  await using rig = new Rig();
+  const profiler = new Profiler(rig.path());
   const { nodeArgs } = profiler;
-  try {
-    const { keys, env = {} } = await load.keyStore(directory);
-    const plugin = await PluginServer.start({ directory, instances: [{ name: 'main', keys }], nodeArgs, env });
-    try {
-      const { socket } = plugin;
-      const { method, ...calls } = await decryptRequests(socket);
-      const targets = [{ socket, inFlight: load.inFlight, ...calls }];
-      await runLoad({ method, targets, seconds: WARM_UP_S });
-      const from = monotonicMicroseconds();
-      const { ok } = await runLoad({ method, targets, seconds: CAPTURE_S });
-      const window = [from, monotonicMicroseconds()] as const;
-      await plugin.stop();
-      return { nodes: profiler.read(window), calls: ok };
-    } finally {
-      await plugin.stop();
-    }
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
+  const { keys, env = {} } = await load.keyStore(rig.path());
+  const plugin = await rig.start({ instances: [{ name: 'main', keys }], nodeArgs, env });
+  const { socket } = plugin;
+  const { method, ...calls } = await decryptRequests(socket);
+  const targets = [{ socket, inFlight: load.inFlight, ...calls }];
+  await runLoad({ method, targets, seconds: WARM_UP_S });
+  const from = monotonicMicroseconds();
+  const { ok } = await runLoad({ method, targets, seconds: CAPTURE_S });
+  const window = [from, monotonicMicroseconds()] as const;
+  await plugin.stop();
+  return { nodes: profiler.read(window), calls: ok };
 }

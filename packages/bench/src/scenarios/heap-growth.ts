@@ -1,12 +1,10 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { growsSteadily, growthOf } from '../heap/growth.ts';
 import { MemoryProbe } from '../heap/memory-probe.ts';
 import { fileKeys } from '../load/key-stores.ts';
 import { runLoad } from '../load/load.ts';
-import { PluginServer } from '../load/plugin.ts';
+import type { PluginServer } from '../load/plugin.ts';
 import { decryptRequests, encryptRequests } from '../load/requests.ts';
+import { Rig } from '../load/rig.ts';
 import { missingTeapotBench } from '../load/teapot-bench.ts';
 import type { Recorder } from '../recorder.ts';
 import type { Scenario } from '../scenario.ts';
@@ -27,22 +25,14 @@ const RESIDENT_LIMIT = 50;
 export const heapGrowth: Scenario = {
   name: 'heap-growth',
   about: `memory of the plugin after each ${CALLS_PER_ROUND.toLocaleString('en-US')} of a million calls, half of them Encrypts`,
-  missing: () => missingTeapotBench(),
+  missing: missingTeapotBench,
   async run(record) {
-    const directory = mkdtempSync(join(tmpdir(), 'teapot-heap-'));
-    const probe = new MemoryProbe(directory);
+    await using rig = new Rig();
+    const probe = new MemoryProbe(rig.path());
     const { nodeArgs, env } = probe;
-    try {
-      const { keys } = await fileKeys(directory);
-      const plugin = await PluginServer.start({ directory, instances: [{ name: 'main', keys }], nodeArgs, env });
-      try {
-        judge(record, await sampleMemory(plugin, probe));
-      } finally {
-        await plugin.stop();
-      }
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
-    }
+    const { keys } = await fileKeys(rig.path());
+    const plugin = await rig.start({ instances: [{ name: 'main', keys }], nodeArgs, env });
+    judge(record, await sampleMemory(plugin, probe));
   },
 };
 

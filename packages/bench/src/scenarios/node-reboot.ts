@@ -1,12 +1,9 @@
 import { inParallel } from '@teapot-kms/e2e';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BenchToken, DECRYPT, decryptsOf, LATENCY_MS, SESSIONS } from '../bench-token.ts';
 import type { Keys, Sealed } from '../bench-token.ts';
 import { runLoad } from '../load/load.ts';
-import { PluginServer } from '../load/plugin.ts';
+import { Rig } from '../load/rig.ts';
 import { missingTeapotBench } from '../load/teapot-bench.ts';
 import { Profiler } from '../profile/capture.ts';
 import { monotonicMicroseconds } from '../profile/cpu-profile.ts';
@@ -39,28 +36,24 @@ export const nodeReboot: Scenario = {
   about: `a management node reboots: ${INSTANCES} kube-apiservers come back at once, with ${SEEDS} seeds each`,
   missing: () => BenchToken.missing() ?? missingTeapotBench(),
   async run(record) {
-    const directory = mkdtempSync(join(tmpdir(), 'teapot-bench-'));
-    try {
-      const token = await BenchToken.create(directory);
-      const tenants = await makeTenants(token);
-      const seeds = await Promise.all(CASES.map((one) => sealSeeds(token, tenants, one)));
-      await token.close();
-      const reboots = CASES.map((): Reboot[] => []);
-      for (let round = 0; round < ROUNDS; round++) {
-        for (const [index, one] of CASES.entries()) {
-          reboots[index]!.push(await reboot({ directory, token, tenants, seeds: seeds[index]!, keys: one.keys }));
-        }
+    await using rig = new Rig();
+    const token = await BenchToken.create(rig.path());
+    const tenants = await makeTenants(token);
+    const seeds = await Promise.all(CASES.map((one) => sealSeeds(token, tenants, one)));
+    await token.close();
+    const reboots = CASES.map((): Reboot[] => []);
+    for (let round = 0; round < ROUNDS; round++) {
+      for (const [index, { keys }] of CASES.entries()) {
+        reboots[index]!.push(await reboot(rig, { token, tenants, seeds: seeds[index]!, keys }));
       }
-      report(record, reboots);
-      // The profile is a run of its own, because profiling takes time.
-      const profiler = new Profiler(directory, 500);
-      const [{ name, keys }] = CASES;
-      const { window } = await reboot({ directory, token, tenants, seeds: seeds[0]!, keys, profiler });
-      for (const table of profileTables({ nodes: profiler.read(window), calls: INSTANCES * SEEDS })) {
-        record.table(`${name}. ${table.name}`, table.columns, table.rows);
-      }
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
+    }
+    report(record, reboots);
+    // The profile is a run of its own, because profiling takes time.
+    const profiler = new Profiler(rig.path(), 500);
+    const [{ name, keys }] = CASES;
+    const { window } = await reboot(rig, { token, tenants, seeds: seeds[0]!, keys, profiler });
+    for (const table of profileTables({ nodes: profiler.read(window), calls: INSTANCES * SEEDS })) {
+      record.table(`${name}. ${table.name}`, table.columns, table.rows);
     }
   },
 };
@@ -102,7 +95,6 @@ interface Reboot {
 }
 
 interface RebootOptions {
-  readonly directory: string;
   readonly token: BenchToken;
   readonly tenants: readonly Tenant[];
   readonly seeds: readonly (readonly Sealed[])[];
@@ -110,36 +102,34 @@ interface RebootOptions {
   readonly profiler?: Profiler;
 }
 
-async function reboot({ directory, token, tenants, seeds, keys, profiler }: RebootOptions): Promise<Reboot> {
+async function reboot(rig: Rig, { token, tenants, seeds, keys, profiler }: RebootOptions): Promise<Reboot> {
   // Health probes would add unwraps to those that are counted here.
   const instances = tenants.map(({ name, keys }) => ({ name, keys, probeInterval: '1h' }));
   const started = performance.now();
-  const plugin = await PluginServer.start({ directory, instances, ...(profiler && { nodeArgs: profiler.nodeArgs }) });
+  const plugin = await rig.start({ instances, ...(profiler && { nodeArgs: profiler.nodeArgs }) });
   const startMs = performance.now() - started;
-  try {
-    await sleep(SETTLE_MS);
-    token.slowFromNow();
-    const cpuBefore = plugin.cpuSeconds();
-    const from = monotonicMicroseconds();
-    const { seconds, targetsDoneAtMs } = await runLoad({
-      method: DECRYPT,
-      once: true,
-      targets: plugin.sockets.map((socket, index) => ({ socket, inFlight: IN_FLIGHT, ...decryptsOf(seeds[index]!) })),
-    });
-    const window = [from, monotonicMicroseconds()] as const;
-    const distinct = INSTANCES * keys;
-    if (token.unwraps !== distinct) throw new Error(`${token.unwraps} unwraps of ${distinct} wrapped keys`);
-    return {
-      startMs,
-      ms: seconds * 1_000,
-      ratio: (seconds * 1_000) / ((distinct * LATENCY_MS) / SESSIONS),
-      cpuMs: (plugin.cpuSeconds() - cpuBefore) * 1_000,
-      medianTenantMs: median(targetsDoneAtMs!),
-      window,
-    };
-  } finally {
-    await plugin.stop();
-  }
+  await sleep(SETTLE_MS);
+  token.slowFromNow();
+  const cpuBefore = plugin.cpuSeconds();
+  const from = monotonicMicroseconds();
+  const { seconds, targetsDoneAtMs } = await runLoad({
+    method: DECRYPT,
+    once: true,
+    targets: plugin.sockets.map((socket, index) => ({ socket, inFlight: IN_FLIGHT, ...decryptsOf(seeds[index]!) })),
+  });
+  const window = [from, monotonicMicroseconds()] as const;
+  const cpuMs = (plugin.cpuSeconds() - cpuBefore) * 1_000;
+  const distinct = INSTANCES * keys;
+  if (token.unwraps !== distinct) throw new Error(`${token.unwraps} unwraps of ${distinct} wrapped keys`);
+  await plugin.stop();
+  return {
+    startMs,
+    ms: seconds * 1_000,
+    ratio: (seconds * 1_000) / ((distinct * LATENCY_MS) / SESSIONS),
+    cpuMs,
+    medianTenantMs: median(targetsDoneAtMs!),
+    window,
+  };
 }
 
 function report(record: Recorder, reboots: readonly (readonly Reboot[])[]): void {

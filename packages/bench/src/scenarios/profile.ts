@@ -10,7 +10,7 @@ const loads = profiledLoads.slice(0, 2);
 export const profile: Scenario = {
   name: 'profile',
   about: "whose code the plugin's time is spent in",
-  missing: () => missingTeapotBench(),
+  missing: missingTeapotBench,
   async run(record) {
     for (const load of loads) {
       for (const { name, columns, rows } of profileTables(await capture(load))) {

@@ -2,13 +2,13 @@ import { Daemon } from '@teapot-kms/testing/daemons';
 import { until } from '@teapot-kms/testing';
 import { generateKey, providerFor, SharedResources } from '@teapot-kms/core';
 import type { KeysetSource } from '@teapot-kms/core';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PluginServer, untilReady } from '../load/plugin.ts';
 import type { PluginInstance } from '../load/plugin.ts';
 import { memoryKb } from '../load/process-usage.ts';
+import { Rig } from '../load/rig.ts';
 import type { Recorder } from '../recorder.ts';
 import type { Scenario } from '../scenario.ts';
 
@@ -22,14 +22,10 @@ export const start: Scenario = {
   name: 'start',
   about: 'a static pod starts: time to the first good Status; memory of one instance and of each further one',
   async run(record) {
-    const directory = mkdtempSync(join(tmpdir(), 'teapot-bench-'));
-    try {
-      const instances = await makeInstances(directory, 2 + FURTHER_INSTANCES);
-      await startTimes(record, directory, instances.slice(0, 1));
-      await memory(record, directory, instances);
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
-    }
+    await using rig = new Rig();
+    const instances = await makeInstances(rig.path(), 2 + FURTHER_INSTANCES);
+    await startTimes(record, rig, instances.slice(0, 1));
+    await memory(record, rig, instances);
   },
 };
 
@@ -38,7 +34,7 @@ async function makeInstances(directory: string, count: number): Promise<PluginIn
   const names = Array.from({ length: count }, (_, index) => `tenant-${index}`);
   return Promise.all(
     names.map(async (name) => {
-      const uri = `file:${join(directory, 'keys', name)}`;
+      const uri = `file:${join(directory, name)}`;
       const provider = providerFor(uri);
       const source = provider.open(uri, provider.settings.parse({}), new SharedResources()) as KeysetSource;
       await generateKey(source.admin!);
@@ -49,13 +45,15 @@ async function makeInstances(directory: string, count: number): Promise<PluginIn
 }
 
 /** Measures starts next to `node -e 0`, which no program on Node can beat. */
-async function startTimes(record: Recorder, directory: string, instances: readonly PluginInstance[]): Promise<void> {
+async function startTimes(record: Recorder, rig: Rig, instances: readonly PluginInstance[]): Promise<void> {
   const ours: number[] = [];
   const bare: number[] = [];
   for (let round = 0; round < STARTS; round++) {
-    bare.push(await bareNode(directory));
+    bare.push(await bareNode(rig.path()));
+    const directory = rig.path();
     const started = performance.now();
     const plugin = new PluginServer({ directory, instances });
+    rig.ends(plugin);
     await untilListening(plugin);
     await untilReady(plugin);
     ours.push(performance.now() - started);
@@ -75,22 +73,22 @@ async function untilListening({ socket, daemon }: PluginServer): Promise<void> {
   await until('the plugin listens', listens, { everyMs: 1 });
 }
 
-async function bareNode(directory: string): Promise<number> {
+async function bareNode(logFile: string): Promise<number> {
   const started = performance.now();
   const args = ['--disable-sigusr1', '-e', '0'];
-  const options = { name: 'node', command: process.execPath, args, logFile: join(directory, 'node.log') };
+  const options = { name: 'node', command: process.execPath, args, logFile };
   const { code } = await new Daemon(options).exited;
   if (code !== 0) throw new Error('node -e 0 failed');
   return performance.now() - started;
 }
 
-async function memory(record: Recorder, directory: string, instances: readonly PluginInstance[]): Promise<void> {
+async function memory(record: Recorder, rig: Rig, instances: readonly PluginInstance[]): Promise<void> {
   const one: number[] = [];
   const each: number[] = [];
   for (let round = 0; round < MEMORY_SAMPLES; round++) {
     const [alone, many] = await Promise.all([
-      residentKb(join(directory, 'one'), instances.slice(0, 1)),
-      residentKb(join(directory, 'many'), instances.slice(1)),
+      residentKb(rig, instances.slice(0, 1)),
+      residentKb(rig, instances.slice(1)),
     ]);
     one.push(alone / 1024);
     each.push((many - alone) / FURTHER_INSTANCES);
@@ -100,12 +98,10 @@ async function memory(record: Recorder, directory: string, instances: readonly P
 }
 
 /** Returns the resident memory of an idle process that has served a Status. */
-async function residentKb(directory: string, instances: readonly PluginInstance[]): Promise<number> {
-  const plugin = await PluginServer.start({ directory, instances });
-  try {
-    await sleep(SETTLE_MS);
-    return memoryKb(plugin.pid).rss;
-  } finally {
-    await plugin.stop();
-  }
+async function residentKb(rig: Rig, instances: readonly PluginInstance[]): Promise<number> {
+  const plugin = await rig.start({ instances });
+  await sleep(SETTLE_MS);
+  const { rss } = memoryKb(plugin.pid);
+  await plugin.stop();
+  return rss;
 }

@@ -1,15 +1,13 @@
-import { timed, until } from '@teapot-kms/testing';
+import { timed } from '@teapot-kms/testing';
 import { LocalKekService } from '@teapot-kms/core';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BenchToken, DECRYPT, decryptsOf, LATENCY_MS, openKek, SESSIONS } from '../bench-token.ts';
 import type { Keys, Sealed } from '../bench-token.ts';
 import { runLoad } from '../load/load.ts';
 import type { LoadResult } from '../load/load.ts';
-import { PluginServer } from '../load/plugin.ts';
+import { Rig } from '../load/rig.ts';
 import { missingTeapotBench } from '../load/teapot-bench.ts';
+import { untilOk } from '../micro/material.ts';
 import type { Recorder } from '../recorder.ts';
 import type { Scenario } from '../scenario.ts';
 
@@ -30,29 +28,24 @@ export const tokenStorm: Scenario = {
   about: `a restart with a cold cache: ${DECRYPTS} Decrypts over ${KEYS} wrapped keys, ${LATENCY_MS} ms a token call`,
   missing: () => BenchToken.missing() ?? missingTeapotBench(),
   async run(record) {
-    const directory = mkdtempSync(join(tmpdir(), 'teapot-bench-'));
-    try {
-      const token = await BenchToken.create(directory);
-      const { keys, contextId } = await token.addKeyset('main');
-      const sealed = await token.seal(contextId, KEYS);
-      await token.close();
-      const unwraps = [
-        ...(await inProcess(record, token, keys, sealed)),
-        ...(await throughSocket(record, token, { directory, keys, sealed })),
-      ];
-      record.figure('unwraps-per-key', [Math.max(...unwraps) / KEYS]);
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
-    }
+    await using rig = new Rig();
+    const token = await BenchToken.create(rig.path());
+    const { keys, contextId } = await token.addKeyset('main');
+    const sealed = await token.seal(contextId, KEYS);
+    await token.close();
+    const storm = { token, keys, sealed };
+    const unwraps = [...(await inProcess(record, storm)), ...(await throughSocket(record, rig, storm))];
+    record.figure('unwraps-per-key', [Math.max(...unwraps) / KEYS]);
   },
 };
 
-async function inProcess(
-  record: Recorder,
-  token: BenchToken,
-  keys: Keys,
-  sealed: readonly Sealed[],
-): Promise<number[]> {
+interface Storm {
+  readonly token: BenchToken;
+  readonly keys: Keys;
+  readonly sealed: readonly Sealed[];
+}
+
+async function inProcess(record: Recorder, { token, keys, sealed }: Storm): Promise<number[]> {
   const ms: number[] = [];
   const unwraps: number[] = [];
   const callsPerMessage: number[] = [];
@@ -60,12 +53,12 @@ async function inProcess(
     const service = new LocalKekService({ remote: openKek(keys), maxPending: KEYS });
     try {
       service.start();
-      await until('a key is known', async () => (await service.status()).healthz === 'ok');
+      await untilOk(service);
       await sleep(WARM_UP_MS);
       const counter = (name: string): number => service.describe().counters[name] ?? 0;
       const messages = counter('token_host_messages');
       token.slowFromNow();
-      ms.push((await timed(() => storm(service, sealed))) * 1_000);
+      ms.push((await timed(() => decryptAll(service, sealed))) * 1_000);
       unwraps.push(token.unwraps);
       callsPerMessage.push(KEYS / (counter('token_host_messages') - messages));
     } finally {
@@ -77,37 +70,24 @@ async function inProcess(
   return unwraps;
 }
 
-interface Plugged {
-  readonly directory: string;
-  readonly keys: Keys;
-  readonly sealed: readonly Sealed[];
-}
-
-async function throughSocket(
-  record: Recorder,
-  token: BenchToken,
-  { directory, keys, sealed }: Plugged,
-): Promise<number[]> {
+async function throughSocket(record: Recorder, rig: Rig, { token, keys, sealed }: Storm): Promise<number[]> {
   const cold: LoadResult[] = [];
   const warm: LoadResult[] = [];
   const unwraps: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
-    const plugin = await PluginServer.start({ directory, instances: [{ name: 'main', keys }] });
+    const plugin = await rig.start({ instances: [{ name: 'main', keys }] });
     const plan = {
       method: DECRYPT,
       callsPerTarget: DECRYPTS,
       targets: [{ socket: plugin.socket, inFlight: IN_FLIGHT, ...decryptsOf(sealed) }],
     };
-    try {
-      await sleep(WARM_UP_MS);
-      token.slowFromNow();
-      cold.push(await runLoad(plan));
-      unwraps.push(token.unwraps);
-      warm.push(await runLoad(plan));
-      if (token.unwraps !== unwraps.at(-1)) throw new Error('the token got calls although the cache was warm');
-    } finally {
-      await plugin.stop();
-    }
+    await sleep(WARM_UP_MS);
+    token.slowFromNow();
+    cold.push(await runLoad(plan));
+    unwraps.push(token.unwraps);
+    warm.push(await runLoad(plan));
+    if (token.unwraps !== unwraps.at(-1)) throw new Error('the token got calls although the cache was warm');
+    await plugin.stop();
   }
   const ms = (results: readonly LoadResult[]): number[] => results.map(({ seconds }) => seconds * 1_000);
   report(record, 'through the socket', ms(cold));
@@ -118,12 +98,12 @@ async function throughSocket(
 }
 
 /** @throws Error if an answer is wrong, because a figure counts correct answers only */
-async function storm(service: LocalKekService, sealed: readonly Sealed[]): Promise<void> {
-  const asked = Array.from({ length: DECRYPTS }, (_, index) => sealed[index % sealed.length]!);
+async function decryptAll(service: LocalKekService, sealed: readonly Sealed[]): Promise<void> {
+  const messages = Array.from({ length: DECRYPTS }, (_, index) => sealed[index % sealed.length]!);
   // No async wrapper around a call: 10,000 async functions would be a tenth of the measured time.
   const decrypt = (one: Sealed) => Promise.resolve(service.decrypt(one, { signal: new AbortController().signal }));
-  const answers = await Promise.all(asked.map(decrypt));
-  if (!answers.every((answer, index) => answer.equals(asked[index]!.plaintext))) {
+  const answers = await Promise.all(messages.map(decrypt));
+  if (!answers.every((answer, index) => answer.equals(messages[index]!.plaintext))) {
     throw new Error('a Decrypt returned a wrong plaintext');
   }
 }

@@ -1,5 +1,6 @@
 import { Shim, SoftHsm } from '@teapot-kms/testing/daemons';
 import type { Token } from '@teapot-kms/testing/daemons';
+import { LATENCY_MS } from '../bench-token.ts';
 import { compare, ratios } from '../load/compare.ts';
 import type { Samples } from '../load/compare.ts';
 import { tokenKeys } from '../load/key-stores.ts';
@@ -10,8 +11,6 @@ import type { Recorder } from '../recorder.ts';
 import type { Scenario } from '../scenario.ts';
 
 const IN_FLIGHT = 16;
-/** Duration of an operation of a network HSM. */
-const LATENCY_MS = 5;
 
 /** Compares the plugin with a peer that works like other PKCS#11 plugins, on the same token. */
 export const vsPkcs11: Scenario = {
