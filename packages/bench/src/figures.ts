@@ -1,4 +1,4 @@
-/** A figure that the project promises. Its bounds apply to one run on one machine, whatever the machine. */
+/** A figure that the project promises. Its bounds apply to a single run on any machine. */
 export interface FigureTarget {
   readonly unit: string;
   readonly about: string;

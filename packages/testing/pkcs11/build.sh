@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compiles shim.c, if that has not been done for this very source, and prints the path of the module.
+# Compiles shim.c if the cache has no module of this source. Prints the path of the module.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/teapot-kms/pkcs11-shim
@@ -7,7 +7,8 @@ hash=$(cat shim.c build.sh | sha256sum)
 module=$cache/shim-${hash:0:16}.so
 if [ ! -e "$module" ]; then
   mkdir -p "$cache"
-  # Never unloaded (nodelete): a thread may be in it for ever, as it was told. Renamed, since others may build too.
+  # nodelete: the module is never unloaded, because a hang order keeps a thread in it forever. The build is renamed at the end,
+  # because other processes may build at the same time.
   gcc -std=c11 -Wall -Wextra -Werror -O2 -shared -fPIC -fvisibility=hidden -pthread -Wl,-z,nodelete \
     -o "$module.$$" shim.c -ldl
   mv "$module.$$" "$module"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests with PKCS#11 tokens need (Debian packages, as root or with sudo) and compiles the shim.
-# Nothing is started: the service of tpm2-abrmd needs a TPM and systemd, and its start is forbidden here anyway.
+# Installs the Debian packages that the tests with PKCS#11 tokens need, as root or with sudo, and compiles the shim.
+# No service is started: that of tpm2-abrmd needs a TPM and systemd, and a policy forbids its start.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -10,7 +10,7 @@ as_root() {
 
 library=/usr/lib/$(uname -m)-linux-gnu
 missing=()
-# needs FILE PACKAGE...: the packages are missing where the file is
+# needs FILE PACKAGE...: the packages are missing if the file is missing
 needs() {
   [ -e "$1" ] || missing+=("${@:2}")
 }
@@ -27,11 +27,11 @@ needs /usr/bin/tpm2_ptool libtpm2-pkcs11-tools
 
 if [ ${#missing[@]} -gt 0 ]; then
   if ! command -v apt-get >/dev/null; then
-    echo "no apt-get to install with: ${missing[*]}" >&2
+    echo "There is no apt-get. Install these packages: ${missing[*]}" >&2
     exit 1
   fi
   echo "installing ${missing[*]} ..."
-  # What forbids the start of services is the administrator's where there is one; ours is taken away again.
+  # This policy forbids the start of services during the installation. A policy of the administrator is kept.
   policy=/usr/sbin/policy-rc.d
   if [ ! -e "$policy" ]; then
     trap 'as_root rm -f "$policy"' EXIT
