@@ -1,6 +1,6 @@
 /**
- * Checks the packages as they would be published. It packs them, installs them into an empty directory outside of this workspace,
- * imports them there and runs the CLI.
+ * Checks what would be published: the packages are packed, installed into an empty directory without this workspace,
+ * imported there, and the CLI is run.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';

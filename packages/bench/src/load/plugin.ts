@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Server } from './server.ts';
 
-/** The built CLI, as operators run it. `npm run bench` builds it. */
+/** As it is installed, built: what operators run, not what tests run. `npm run bench` builds it. */
 export const MAIN = join(import.meta.dirname, '../../../server/dist/cli/main.js');
 
 export interface PluginInstance {
@@ -62,10 +62,10 @@ export class PluginServer extends Server {
   }
 }
 
-/** Returns the arguments of Node from the first line of the CLI. Unit files and manifests use the same ones. */
+/** What its first line, and with it unit files and manifests, has Node run with. */
 function ownNodeArgs(): string[] {
   const [, args] = /^#!.* node (.*)$/m.exec(readFileSync(MAIN, 'utf8')) ?? [];
-  if (args === undefined) throw new Error(`The first line of ${MAIN} does not name its interpreter.`);
+  if (args === undefined) throw new Error(`${MAIN} does not begin with the command that runs it`);
   return args.split(' ');
 }
 

@@ -55,50 +55,50 @@ const rowOf = (id: string): string =>
     .split('\n')
     .find((line) => line.startsWith(`| \`${id}\``))!;
 
-test('a figure has its noise, bounds, baseline, verdict and scenario', () => {
+test('a figure stands with its noise, bounds, what it was before, its verdict and what reruns it', () => {
   const cells = rowOf('start-ms').replaceAll('\u00a0', ' ').split(' | ').slice(2);
   assert.equal(cells, ['**310 ms**', '±3.2 % (3)', '≤ 400 ms', '≤ 100 ms', '390 ms', 'floor met', '`load` |']);
 });
 
-test('a figure below its floor is marked', () => assert.match(rowOf('rps-ratio-100'), '**BELOW THE FLOOR**'));
+test('a figure below its floor is loud', () => assert.match(rowOf('rps-ratio-100'), '**BELOW THE FLOOR**'));
 
-test('every promised figure has a row, and an unmeasured one is marked', () => {
+test('every promised figure has a row, and one that was not measured says so', () => {
   for (const id of Object.keys(FIGURES)) assert.ok(rowOf(id), id);
   assert.match(rowOf('node-reboot'), '**NOT MEASURED**');
 });
 
-test('a skipped scenario is listed with its reason', () =>
+test('what did not run is named with its reason', () =>
   assert.match(markdown(), '**SKIPPED** `barbican`: no OpenStack'));
 
-test('measurements and tables appear once, in their scenario', () => {
+test('measurements and tables stand in their scenario, once', () => {
   const [apart, rest] = markdown().split('<!-- scenarios -->') as [string, string];
   assert.match(apart, '| calls | MB |');
   assert.match(rest, '| CPU of a call | 90 | µs | ±2.2 % | 3 |');
   assert.not.match(rest, '| calls | MB |');
 });
 
-test('the report names machine and commits', () =>
+test('numbers stand beside their machine and commits', () =>
   assert.match(markdown(), /2026-11-25 at commit `abcdef` on: EPYC, 2 cores, 24 GB.*Node 26\.10\.0.*`012345`/));
 
-test('each chart is a file, and a chart without data is marked', () => {
+test('a chart is a file of its own, and one without data says that it is missing', () => {
   assert.match(report().get(CHART)!, '<svg ');
   assert.match(markdown(), `](${CHART})`);
   assert.match(markdown(), '**NOT MEASURED: How long a Decrypt takes at a fixed rate.**');
   assert.is(report().size, 2);
 });
 
-test('a report without results says that nothing was measured', () => {
+test('without any results everything says so', () => {
   assert.match(renderReport(TEXT, undefined, SCENARIOS).get('BENCHMARKS.md')!, 'Nothing has been measured yet');
 });
 
-test('rendering twice changes nothing', () => assert.equal(report(RESULTS, markdown()), report()));
+test('rendering the rendered text changes nothing', () => assert.equal(report(RESULTS, markdown()), report()));
 
-test('an unknown block is an error, and so is a chart without a block', () => {
+test('a block that nothing fills is an error, and so is a chart without a place', () => {
   assert.throws(() => report(RESULTS, `${TEXT}<!-- scenario gone -->\n<!-- /scenario gone -->\n`), /nothing fills/);
   assert.throws(() => report(RESULTS, TEXT.replaceAll('chart pool-crossover', 'chart x')), /has no <!-- chart/);
 });
 
-test('changed, missing and superfluous files are differences', () => {
+test('a changed, a missing and a superfluous file differ', () => {
   const found = new Map(report());
   assert.equal(differences(report(), found), []);
   found.set('BENCHMARKS.md', markdown().replace('**310', '**301'));
