@@ -54,19 +54,19 @@ const rowOf = (id: string): string =>
     .split('\n')
     .find((line) => line.startsWith(`| \`${id}\``))!;
 
-test('a figure has its noise, bounds, former value, verdict and the scenario that reruns it', () => {
+test('a figure has its noise, bounds, baseline, verdict and scenario', () => {
   const cells = rowOf('start-ms').replaceAll('\u00a0', ' ').split(' | ').slice(2);
   assert.equal(cells, ['**310 ms**', '±3.2 % (3)', '≤ 400 ms', '≤ 100 ms', '390 ms', 'floor met', '`load` |']);
 });
 
-test('a figure below its floor is loud', () => assert.match(rowOf('rps-ratio-100'), '**BELOW THE FLOOR**'));
+test('a figure below its floor is marked', () => assert.match(rowOf('rps-ratio-100'), '**BELOW THE FLOOR**'));
 
-test('every promised figure has a row, and one that was not measured says so', () => {
+test('every promised figure has a row, and an unmeasured one is marked', () => {
   for (const id of Object.keys(FIGURES)) assert.ok(rowOf(id), id);
   assert.match(rowOf('node-reboot'), '**NOT MEASURED**');
 });
 
-test('what did not run is named with its reason', () =>
+test('a skipped scenario is listed with its reason', () =>
   assert.match(markdown(), '**SKIPPED** `barbican`: no OpenStack'));
 
 test('measurements and tables are in the section of their scenario, and not in the report', () => {
@@ -77,32 +77,32 @@ test('measurements and tables are in the section of their scenario, and not in t
   assert.not.match(markdown(), 'CPU of a call');
 });
 
-test('both files name the machine and the commits', () => {
+test('both files name machine and commits', () => {
   for (const text of [markdown(), tables()]) {
     assert.match(text, /2026-11-25 at commit `abcdef` on: EPYC, 2 cores, 24 GB.*Node 26\.10\.0.*`012345`/);
   }
 });
 
-test('a chart is a file of its own, and a chart without data is named', () => {
+test('each chart is a file, and a chart without data is marked', () => {
   assert.match(report().get(CHART)!, '<svg ');
   assert.match(tables(), '](storm-timeline.svg)');
   assert.match(tables(), '**NOT MEASURED: How long a Decrypt takes at a fixed rate.**');
   assert.equal([...report().keys()], [REPORT, TABLES, CHART]);
 });
 
-test('without any results both files say so', () => {
+test('without results both files say that nothing was measured', () => {
   const files = renderReport(TEXT, undefined, SCENARIOS);
   for (const path of [REPORT, TABLES]) assert.match(files.get(path)!, 'Nothing has been measured yet');
 });
 
-test('rendering the rendered text changes nothing', () => assert.equal(report(RESULTS, markdown()), report()));
+test('rendering twice changes nothing', () => assert.equal(report(RESULTS, markdown()), report()));
 
 test('an unknown block and a missing block are errors', () => {
   assert.throws(() => report(RESULTS, `${TEXT}<!-- gone -->\n<!-- /gone -->\n`), /unknown block/);
   assert.throws(() => report(RESULTS, TEXT.replaceAll('figures', 'machine')), /has no block <!-- figures/);
 });
 
-test('a changed, a missing and a superfluous file differ', () => {
+test('changed, missing and superfluous files are differences', () => {
   const found = new Map(report());
   assert.equal(differences(report(), found), []);
   found.set(REPORT, markdown().replace('**310', '**301'));
