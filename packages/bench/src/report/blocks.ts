@@ -1,11 +1,11 @@
-/** A line `<!-- name -->` begins what is rendered, `<!-- /name -->` ends it. */
+/** A line `<!-- name -->` begins a block, a line `<!-- /name -->` ends it. */
 const MARKER = /^<!-- (\/?)([a-z][a-z0-9 -]*?) -->$/;
 
 /**
- * Fills the blocks of a text that are between markers; the rest stays as it was written.
+ * Replaces the content of each block of `text`. Everything else stays as it is.
  *
- * @param render - a block's content by its name
- * @throws Error for a marker without its partner
+ * @param render - returns the content of the block with this name
+ * @throws Error if a marker has no partner
  */
 export function fillBlocks(text: string, render: (name: string) => string): string {
   const lines: string[] = [];
@@ -28,7 +28,7 @@ export function fillBlocks(text: string, render: (name: string) => string): stri
   return lines.join('\n');
 }
 
-/** The names of the blocks that `text` has a place for. */
+/** Returns the names of the blocks in `text`. */
 export function blockNames(text: string): string[] {
   return text.split('\n').flatMap((line) => {
     const [, closing, name] = MARKER.exec(line) ?? [];
@@ -47,7 +47,7 @@ export function markdownTable(columns: readonly string[], rows: readonly (readon
   );
 }
 
-/** Numbers stand under each other by their last digit. */
+/** Columns of numbers are aligned to the right. */
 function isNumeric(cell: Cell | undefined): boolean {
   return typeof cell === 'number' || /^(–|(\*\*)?[±<≤≥]?\s?[\d.,]+(\s\S{1,3})?(\*\*)?)$/.test(cell ?? '');
 }

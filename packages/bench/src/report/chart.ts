@@ -8,12 +8,12 @@ const WIDTH = 800;
 const HEIGHT = 400;
 const TOP = 62;
 const BOTTOM = 52;
-/** About what a character of 13 px takes. */
+/** Approximate width of a character at 13 px. */
 const CHARACTER = 6.9;
 const LINE_HEIGHT = 17;
-/** A line of more points than this is drawn without dots. */
+/** A line with more points than this has no dots. */
 const MANY_POINTS = 40;
-/** Circle, square, triangle, diamond: colour alone should not tell lines apart. */
+/** Circle, square, triangle, diamond: lines differ in shape as well as in colour. */
 const DOTS = [
   'M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z',
   'M-3.6-3.6h7.2v7.2h-7.2z',
@@ -26,7 +26,7 @@ interface Line {
   readonly points: readonly (readonly [x: number, y: number])[];
 }
 
-/** An SVG of these lines; undefined where there is nothing that it could show. */
+/** Renders the lines as an SVG. Returns undefined if no point can be drawn. */
 export function renderChart(style: ChartStyle, series: readonly Series[]): string | undefined {
   const finite = series.map(({ name, points }) => ({
     name,
@@ -63,7 +63,7 @@ export function renderChart(style: ChartStyle, series: readonly Series[]): strin
   }
 
   const level = style.reference && py(y.at(style.reference.y) ?? 0);
-  // Of names that want the same place, that of the line that ends first stands above: what leads to it crosses no other line.
+  // Among labels at the same height, the line that ends first gets the highest, so that no leader crosses another line.
   const wantedBy = ([x, y]: readonly [number, number]): number => y - (right - x) / 1000;
   const wanted = [...lines.map(({ points }) => wantedBy(points.at(-1)!)), ...(level === undefined ? [] : [level])];
   const looks = looksOf(lines.map(({ name }) => name));
@@ -102,7 +102,7 @@ interface Look {
   readonly dash: number;
 }
 
-/** Lines whose names begin alike, up to a comma, have one colour and differ in their dashes. */
+/** Lines with the same name up to the first comma share a colour and differ in their dashes. */
 function looksOf(names: readonly string[]): Look[] {
   const families = new Map<string, number>();
   const colours = new Map<string, number>();
@@ -124,7 +124,7 @@ function drawLine({ name, points }: Line, { colour, dash }: Look, right: number,
     const dot = DOTS[colour % DOTS.length]!;
     for (const [x, y] of points) group.push(`<path class="dot" d="${dot}" transform="translate(${x} ${y})"/>`);
   }
-  // From where the line ends to its name, where the two are apart.
+  // A leader connects the end of the line with its label if they are apart.
   if (Math.abs(label - endY) > 3 || right - endX > 12) {
     group.push(`<path class="lead" d="M${endX + 6} ${endY}L${round(right + 9)} ${label}"/>`);
   }
@@ -132,7 +132,7 @@ function drawLine({ name, points }: Line, { colour, dash }: Look, right: number,
   return group;
 }
 
-/** Leaves out ticks whose labels would touch one that is kept before them. */
+/** Drops each tick whose label would overlap the previous one. */
 function withRoom<T>(ticks: readonly T[], at: (tick: T) => number, room: (tick: T) => number): T[] {
   const kept: T[] = [];
   for (const tick of ticks) {

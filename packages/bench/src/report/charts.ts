@@ -2,7 +2,7 @@ import type { ChartName } from '../results.ts';
 import type { ScaleKind } from './scale.ts';
 
 interface Axis {
-  /** With its unit; the values that scenarios record are in it. */
+  /** Names the unit in which scenarios record values. */
   readonly caption: string;
   readonly scale: ScaleKind;
 }
@@ -11,11 +11,11 @@ export interface ChartStyle {
   readonly title: string;
   readonly x: Axis;
   readonly y: Axis;
-  /** A level that lines are to be compared with. */
+  /** A horizontal line to compare with. */
   readonly reference?: { readonly y: number; readonly name: string };
 }
 
-/** What the charts' axes mean: scenarios record points in these units. */
+/** Titles and axes of the charts. Scenarios record points in these units. */
 export const CHART_STYLES: Readonly<Record<ChartName, ChartStyle>> = {
   'throughput-by-concurrency': {
     title: 'Throughput by calls in flight',

@@ -1,6 +1,6 @@
 /**
- * Where labels that should stand at `wanted` can stand without touching: as near as they can, `apart` from each other,
- * in the same order. Neighbours that would touch are put around the middle of what they want.
+ * Places labels near the positions `wanted`, at least `apart` from each other and in the same order. Labels that would
+ * overlap are centred on the mean of their wanted positions.
  */
 export function placeLabels(wanted: readonly number[], apart: number, top: number, bottom: number): number[] {
   const order = wanted.map((_, index) => index).toSorted((a, b) => wanted[a]! - wanted[b]!);

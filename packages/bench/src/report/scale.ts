@@ -1,6 +1,6 @@
-/** From what was measured to a place on an axis. */
+/** Maps measured values to positions on an axis. */
 export interface Scale {
-  /** 0 at the axis' start, 1 at its end; undefined for what this axis cannot show, such as 0 on a logarithmic one. */
+  /** Returns 0 at the start of the axis, 1 at its end, and undefined for a value without a position, such as 0 on a logarithmic axis. */
   at(value: number): number | undefined;
   readonly ticks: readonly { readonly at: number; readonly label: string }[];
   readonly logarithmic?: true;
@@ -8,10 +8,10 @@ export interface Scale {
 
 export type ScaleKind = 'linear' | 'log' | 'auto' | 'percentile';
 
-/** From this ratio of largest to smallest on, small values would lie on the ground of a linear axis. */
+/** Above this ratio of largest to smallest value, `auto` is logarithmic: small values would be indistinguishable from 0. */
 const WIDE = 30;
 
-/** @param roundedEnds - whether the axis begins and ends at a tick, as an upright one should; else at the data's ends */
+/** @param roundedEnds - true: the axis begins and ends at a tick; false: at the smallest and largest value */
 export function scaleFor(kind: ScaleKind, values: readonly number[], roundedEnds: boolean): Scale {
   if (kind === 'percentile') return percentileScale(values);
   const smallest = Math.min(...values);
@@ -19,7 +19,7 @@ export function scaleFor(kind: ScaleKind, values: readonly number[], roundedEnds
   return wide ? logScale(values, roundedEnds) : linearScale(values, roundedEnds);
 }
 
-/** From 0, as the length of a bar or the height of a line should tell a ratio truly. */
+/** Starts at 0, so that heights are in proportion to values. */
 function linearScale(values: readonly number[], roundedEnds: boolean): Scale {
   const largest = Math.max(...values);
   const end = largest > 0 ? largest : 1;
@@ -30,7 +30,7 @@ function linearScale(values: readonly number[], roundedEnds: boolean): Scale {
   return withTicks((value) => (value < 0 ? undefined : value / top), ticks, format);
 }
 
-/** The next of 1, 2, 2.5 and 5 times a power of ten. */
+/** Rounds up to 1, 2, 2.5 or 5 times a power of ten. */
 function roundStep(least: number): number {
   const power = 10 ** Math.floor(Math.log10(least));
   return power * ([1, 2, 2.5, 5].find((factor) => factor * power >= least * (1 - 1e-9)) ?? 10);
@@ -53,7 +53,7 @@ function logScale(values: readonly number[], roundedEnds: boolean): Scale {
   return { ...withTicks(at, ticks, format), logarithmic: true };
 }
 
-/** 1, 2 and 5 times each power of ten in between. */
+/** Returns 1, 2 and 5 times each power of ten in this range. */
 function roundValues(start: number, end: number): number[] {
   const found = [];
   for (let power = Math.floor(Math.log10(start)); power <= Math.ceil(Math.log10(end)); power++) {
@@ -64,9 +64,9 @@ function roundValues(start: number, end: number): number[] {
 
 const PERCENTILES = [0, 50, 90, 99, 99.9, 99.99, 99.999, 99.9999];
 
-/** Each further nine takes as much room as the one before, for the slowest calls are what is looked for. */
+/** Each further nine takes the same width, so that the slowest calls are visible. */
 function percentileScale(values: readonly number[]): Scale {
-  // The maximum has no place: it would lie infinitely far to the right.
+  // The 100th percentile has no finite position on this scale.
   const shown = values.filter((value) => value >= 0 && value < 100);
   const nines = (value: number): number => -Math.log10(1 - value / 100);
   const [start, last] = shown.length > 0 ? [Math.min(...shown), Math.max(...shown)] : [0, 99];

@@ -16,7 +16,7 @@ export function machineText(results: Results | undefined): string {
   return `Measured on ${date.slice(0, 10)} at commit \`${commit.replace('+', '')}\`${dirty} on: ${describeMachine(machine)}.${before}`;
 }
 
-/** Every figure that is promised, whether it was measured or not. */
+/** A row for each promised figure, measured or not, and a line for each scenario that did not finish. */
 export function figuresTable(results: Results | undefined): string {
   const rows = (Object.keys(FIGURES) as FigureId[]).map((id) => figureRow(id, FIGURES[id], results));
   const columns = [
@@ -54,7 +54,7 @@ function figureRow(id: FigureId, target: FigureTarget, results: Results | undefi
   ];
 }
 
-/** For narrow columns. */
+/** Replaces blanks so that a narrow column does not break the text. */
 function unbroken(text: string): string {
   return text.replaceAll(' ', '\u00a0');
 }
@@ -65,14 +65,10 @@ function unfinishedText(results: Results | undefined): string {
     .join('\n');
 }
 
-/** What a scenario measured besides figures and charts. */
-export function scenarioText(
-  { name, about }: Pick<Scenario, 'name' | 'about'>,
-  results: Results | undefined,
-  heading?: string,
-): string {
-  const parts = heading === undefined ? [] : [`${heading} ${name}`];
-  parts.push(`${about[0]?.toUpperCase() ?? ''}${about.slice(1)}. Again: \`npm run bench -- --write ${name}\``);
+/** A section with what a scenario measured besides figures and charts. */
+export function scenarioText({ name, about }: Pick<Scenario, 'name' | 'about'>, results: Results | undefined): string {
+  const summary = `${about[0]?.toUpperCase() ?? ''}${about.slice(1)}. Again: \`npm run bench -- --write ${name}\``;
+  const parts = [`## ${name}`, summary];
   const measurements = (results?.measurements ?? []).filter(({ scenario }) => scenario === name);
   if (measurements.length > 0) {
     const rows = measurements.map((one) => [

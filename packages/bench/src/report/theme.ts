@@ -1,15 +1,15 @@
-/** Colours of lines in the order of their use, told apart by the colour-blind too (after Okabe and Ito), dark enough for text. */
+/** Colours of lines in order of use: after Okabe and Ito, safe for colour-blind readers, dark enough for text. */
 const LIGHT = ['#0072b2', '#c2410c', '#00795c', '#9d3f86', '#8a6100', '#1f7f9c', '#57606a', '#4338ca'];
 const DARK = ['#6cb6f5', '#ff9a5c', '#3fcf9f', '#e8a4d0', '#f0c04a', '#8fdcf0', '#b6bec7', '#aab4ff'];
 
 export const COLOURS = LIGHT.length;
-/** For lines of one colour: of one family, such as `plugin` and `plugin, pkcs11:`. */
+/** Dashes of lines that share a colour, such as `plugin` and `plugin, pkcs11:`. */
 export const DASHES = ['none', '7 3', '2 3', '10 3 2 3'];
 
 const rules = (colours: readonly string[]): string =>
   colours.map((colour, index) => `.s${index}{color:${colour}}`).join('');
 
-/** No background: a chart lies on its reader's page, light or dark. */
+/** Charts have no background, so that they fit light and dark pages. */
 export const CHART_CSS = `text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,'Liberation Sans',sans-serif;fill:#57606a}
 .title{font-weight:600;font-size:15px;fill:#24292f}.grid{stroke:#d0d7de}.axis{stroke:#8c959f}.reference{stroke:#57606a;stroke-dasharray:2 4}
 ${rules(LIGHT)}

@@ -1,17 +1,15 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FIGURES } from '../../src/figures.ts';
-import { CHART_DIRECTORY, differences, renderReport } from '../../src/report/report.ts';
-import { CHARTS } from '../../src/results.ts';
+import { differences, GENERATED_DIRECTORY, renderReport, REPORT, TABLES } from '../../src/report/report.ts';
 import type { Results } from '../../src/results.ts';
 
 const SCENARIOS = [
   { name: 'load', about: 'a storm' },
   { name: 'memory', about: 'what it holds' },
 ];
-const BLOCKS = ['machine', 'figures', ...CHARTS.map((name) => `chart ${name}`), 'scenario memory', 'scenarios'];
-const TEXT = BLOCKS.map((name) => `By hand: ${name}.\n<!-- ${name} -->\n<!-- /${name} -->\n`).join('');
-const CHART = `${CHART_DIRECTORY}/storm-timeline.svg`;
+const TEXT = 'By hand.\n<!-- machine -->\n<!-- /machine -->\n<!-- figures -->\n<!-- /figures -->\n';
+const CHART = `${GENERATED_DIRECTORY}/storm-timeline.svg`;
 
 const RESULTS: Results = {
   date: '2026-11-25T19:00:00Z',
@@ -49,62 +47,68 @@ const RESULTS: Results = {
 
 const report = (results: Results | undefined = RESULTS, text = TEXT): Map<string, string> =>
   renderReport(text, results, SCENARIOS);
-const markdown = (results?: Results): string => report(results).get('BENCHMARKS.md')!;
+const markdown = (results?: Results): string => report(results).get(REPORT)!;
+const tables = (results?: Results): string => report(results).get(TABLES)!;
 const rowOf = (id: string): string =>
   markdown()
     .split('\n')
     .find((line) => line.startsWith(`| \`${id}\``))!;
 
-test('a figure stands with its noise, bounds, what it was before, its verdict and what reruns it', () => {
+test('a figure has its noise, bounds, baseline, verdict and scenario', () => {
   const cells = rowOf('start-ms').replaceAll('\u00a0', ' ').split(' | ').slice(2);
   assert.equal(cells, ['**310 ms**', '±3.2 % (3)', '≤ 400 ms', '≤ 100 ms', '390 ms', 'floor met', '`load` |']);
 });
 
-test('a figure below its floor is loud', () => assert.match(rowOf('rps-ratio-100'), '**BELOW THE FLOOR**'));
+test('a figure below its floor is marked', () => assert.match(rowOf('rps-ratio-100'), '**BELOW THE FLOOR**'));
 
-test('every promised figure has a row, and one that was not measured says so', () => {
+test('every promised figure has a row, and an unmeasured one is marked', () => {
   for (const id of Object.keys(FIGURES)) assert.ok(rowOf(id), id);
   assert.match(rowOf('node-reboot'), '**NOT MEASURED**');
 });
 
-test('what did not run is named with its reason', () =>
+test('a skipped scenario is listed with its reason', () =>
   assert.match(markdown(), '**SKIPPED** `barbican`: no OpenStack'));
 
-test('measurements and tables stand in their scenario, once', () => {
-  const [apart, rest] = markdown().split('<!-- scenarios -->') as [string, string];
-  assert.match(apart, '| calls | MB |');
-  assert.match(rest, '| CPU of a call | 90 | µs | ±2.2 % | 3 |');
-  assert.not.match(rest, '| calls | MB |');
+test('measurements and tables are in the section of their scenario, and not in the report', () => {
+  const [load, memory] = tables().split('## memory') as [string, string];
+  assert.match(load, '| CPU of a call | 90 | µs | ±2.2 % | 3 |');
+  assert.match(memory, '| calls | MB |');
+  assert.not.match(load, '| calls | MB |');
+  assert.not.match(markdown(), 'CPU of a call');
 });
 
-test('numbers stand beside their machine and commits', () =>
-  assert.match(markdown(), /2026-11-25 at commit `abcdef` on: EPYC, 2 cores, 24 GB.*Node 26\.10\.0.*`012345`/));
+test('both files name machine and commits', () => {
+  for (const text of [markdown(), tables()]) {
+    assert.match(text, /2026-11-25 at commit `abcdef` on: EPYC, 2 cores, 24 GB.*Node 26\.10\.0.*`012345`/);
+  }
+});
 
-test('a chart is a file of its own, and one without data says that it is missing', () => {
+test('each chart is a file, and a chart without data is marked', () => {
   assert.match(report().get(CHART)!, '<svg ');
-  assert.match(markdown(), `](${CHART})`);
-  assert.match(markdown(), '**NOT MEASURED: How long a Decrypt takes at a fixed rate.**');
-  assert.is(report().size, 2);
+  assert.match(tables(), '](storm-timeline.svg)');
+  assert.match(tables(), '**NOT MEASURED: How long a Decrypt takes at a fixed rate.**');
+  assert.equal([...report().keys()], [REPORT, TABLES, CHART]);
 });
 
-test('without any results everything says so', () => {
-  assert.match(renderReport(TEXT, undefined, SCENARIOS).get('BENCHMARKS.md')!, 'Nothing has been measured yet');
+test('without results both files say that nothing was measured', () => {
+  const files = renderReport(TEXT, undefined, SCENARIOS);
+  for (const path of [REPORT, TABLES]) assert.match(files.get(path)!, 'Nothing has been measured yet');
 });
 
-test('rendering the rendered text changes nothing', () => assert.equal(report(RESULTS, markdown()), report()));
+test('rendering twice changes nothing', () => assert.equal(report(RESULTS, markdown()), report()));
 
-test('a block that nothing fills is an error, and so is a chart without a place', () => {
-  assert.throws(() => report(RESULTS, `${TEXT}<!-- scenario gone -->\n<!-- /scenario gone -->\n`), /nothing fills/);
-  assert.throws(() => report(RESULTS, TEXT.replaceAll('chart pool-crossover', 'chart x')), /has no <!-- chart/);
+test('an unknown block and a missing block are errors', () => {
+  assert.throws(() => report(RESULTS, `${TEXT}<!-- gone -->\n<!-- /gone -->\n`), /unknown block/);
+  assert.throws(() => report(RESULTS, TEXT.replaceAll('figures', 'machine')), /has no block <!-- figures/);
 });
 
-test('a changed, a missing and a superfluous file differ', () => {
+test('changed, missing and superfluous files are differences', () => {
   const found = new Map(report());
   assert.equal(differences(report(), found), []);
-  found.set('BENCHMARKS.md', markdown().replace('**310', '**301'));
+  found.set(REPORT, markdown().replace('**310', '**301'));
   found.delete(CHART);
-  found.set(`${CHART_DIRECTORY}/old.svg`, '<svg/>');
-  assert.equal(differences(report(), found), ['BENCHMARKS.md', `${CHART_DIRECTORY}/old.svg`, CHART]);
+  found.set(`${GENERATED_DIRECTORY}/old.svg`, '<svg/>');
+  assert.equal(differences(report(), found), [REPORT, `${GENERATED_DIRECTORY}/old.svg`, CHART]);
 });
 
 test.run();
