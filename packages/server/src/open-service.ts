@@ -18,9 +18,7 @@ export function openService(config: InstanceConfig, { shared, crypto }: InCommon
     const localKeks = localKekOptions(settings as LocalKekSettings);
     return new LocalKekService({ ...common, ...localKeks, remote: provider.open(uri, settings, shared) });
   }
-  return new KeysetService({
-    ...common,
-    source: provider.open(uri, settings, shared),
-    goneGraceMs: config.goneGrace,
-  });
+  const source = provider.open(uri, settings, shared);
+  const service = new KeysetService({ ...common, source, goneGraceMs: config.goneGrace });
+  return provider.decorate?.(service) ?? service;
 }

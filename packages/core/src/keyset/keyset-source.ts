@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import { KmsError } from '../errors.ts';
+import type { KmsService, MaybePromise } from '../kms-service.ts';
 import type { Keyset } from './keyset.ts';
 import type { Finding } from '../finding.ts';
 import type { SharedResources } from '../util/shared-resources.ts';
@@ -71,6 +72,17 @@ export function keysetConflict(): KmsError {
   return new KmsError('ERR_KMS_KEYSET_CONFLICT', text);
 }
 
+/** A running service as a {@link KeysetProvider.decorate} sees it. */
+export interface KeysetHolder {
+  /** The keyset in memory, `undefined` if there is none. */
+  readonly keyset: Keyset | undefined;
+  /**
+   * The keyset that calls may use now. A promise only while the first load is under way.
+   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` while no key is loaded, `ERR_KMS_KEY_GONE`, `ERR_KMS_CLOSED`
+   */
+  usableKeyset(): MaybePromise<Keyset>;
+}
+
 /** One kind of key store: an exported constant in `providers/`, listed in its index. */
 export interface KeysetProvider<Settings extends z.ZodObject = z.ZodObject> {
   readonly kind: 'keyset';
@@ -83,6 +95,8 @@ export interface KeysetProvider<Settings extends z.ZodObject = z.ZodObject> {
    * @throws {@link KmsError} `ERR_KMS_INVALID_URI`
    */
   open(uri: string, settings: z.output<Settings>, shared: SharedResources): KeysetSource;
+  /** Wraps the service of each instance, for a store that needs more of it than others do, such as {@link LegacyService}. */
+  decorate?(service: KmsService & KeysetHolder): KmsService;
 }
 
 /** The scheme of a key URI: `file` of `file:/etc/teapot-kms/keys`. */

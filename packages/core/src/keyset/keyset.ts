@@ -1,7 +1,7 @@
 import { EnvelopeKey } from '../envelope/envelope.ts';
 import { KmsError } from '../errors.ts';
 import type { SecretBytes } from '../util/secret-bytes.ts';
-import type { LegacyOpener } from '../service/legacy-opener.ts';
+import type { LegacyOpener } from './legacy-opener.ts';
 import type { Manifest, ManifestEntry } from './manifest.ts';
 
 /** A store that answers slowly is asked for some keys at a time. */

@@ -25,7 +25,7 @@ import { Starting } from './starting.ts';
 import { StoreHealth } from './store-health.ts';
 import { timed } from '../util/timed.ts';
 import type { Keyset } from '../keyset/keyset.ts';
-import type { KeysetSource } from '../keyset/keyset-source.ts';
+import type { KeysetHolder, KeysetSource } from '../keyset/keyset-source.ts';
 
 export interface KeysetServiceOptions {
   readonly source: KeysetSource;
@@ -49,7 +49,7 @@ const UNKNOWN_KEY_TTL_MS = 5_000;
 const UNKNOWN_KEY_INTERVAL_MS = 1_000;
 
 /** The service over keys in our memory, whichever store delivers them. Sealing and opening never wait for the store. */
-export class KeysetService implements KmsService {
+export class KeysetService implements KmsService, KeysetHolder {
   readonly #source: KeysetSource;
   readonly #onEvent: EventListener;
   readonly #goneGraceMs: number;
@@ -98,8 +98,7 @@ export class KeysetService implements KmsService {
 
   decrypt(request: DecryptRequest, context: CallContext): MaybePromise<Buffer> {
     if (this.#starting.pending) return this.#starting.pending.then(() => this.decrypt(request, context));
-    const legacy = this.#openLegacy(request);
-    if (legacy) return legacy;
+    const keyset = this.#usableKeyset();
     const envelope = decodeEnvelope(request.ciphertext);
     checkKeyId(envelope, request.keyId);
     // An instance has no local KEKs of its own here, so an envelope that carries one is another kind of instance's.
@@ -110,7 +109,7 @@ export class KeysetService implements KmsService {
       );
     }
     try {
-      return this.#open(this.#usableKeyset(), envelope, context);
+      return this.#open(keyset, envelope, context);
     } catch (error) {
       if (error instanceof KmsError && error.code === 'ERR_KMS_UNKNOWN_KEY')
         return this.#refreshAndOpen(envelope, context);
@@ -131,11 +130,10 @@ export class KeysetService implements KmsService {
   describe(): ServiceDescription {
     const manifest = this.#keyset?.manifest;
     const error = this.#health.lastError;
-    const legacyKeys = (this.#keyset?.legacy?.keyIds ?? []).map((id) => ({ id, state: 'legacy' }));
     return {
       uri: this.#source.uri,
       primary: manifest?.primary,
-      keys: [...(manifest?.keys ?? []), ...legacyKeys].map(({ id, state }) => ({
+      keys: (manifest?.keys ?? []).map(({ id, state }) => ({
         id,
         state,
         decrypts: this.#decrypts.of(id),
@@ -144,6 +142,15 @@ export class KeysetService implements KmsService {
       warnings: [...(error ? [`${error.code}: ${error.message}`] : []), ...(this.#keyset?.warnings ?? [])],
       counters: this.#counters,
     };
+  }
+
+  get keyset(): Keyset | undefined {
+    return this.#keyset;
+  }
+
+  usableKeyset(): MaybePromise<Keyset> {
+    if (this.#starting.pending) return this.#starting.pending.then(() => this.usableKeyset());
+    return this.#usableKeyset();
   }
 
   async close(): Promise<void> {
@@ -176,24 +183,6 @@ export class KeysetService implements KmsService {
       this.#keyset = undefined;
     }
     return this.#keyset;
-  }
-
-  /**
-   * What another plugin has written: a request that names one of its keys, or, in KMS v1, which names none, bytes of its length that are not
-   * an envelope.
-   * @returns `undefined` where it is none
-   * @throws {@link KmsError} `ERR_KMS_AUTHENTICATION_FAILED`
-   */
-  #openLegacy({ ciphertext, keyId }: DecryptRequest): Buffer | undefined {
-    // Before the first load nobody knows whose it is.
-    const legacy = this.#usableKeyset().legacy;
-    if (!legacy) return undefined;
-    if (keyId === undefined ? isEnvelope(ciphertext) : !legacy.keyIds.includes(keyId)) return undefined;
-    const opened = legacy.open(ciphertext, keyId);
-    if (!opened)
-      throw new KmsError('ERR_KMS_AUTHENTICATION_FAILED', 'not a ciphertext of a legacy key, or a damaged one');
-    this.#decrypts.add(opened.keyId);
-    return opened.plaintext;
   }
 
   #open(keyset: Keyset, envelope: Envelope, context: CallContext): MaybePromise<Buffer> {
@@ -277,14 +266,5 @@ export class KeysetService implements KmsService {
     const cause = this.#health.lastError;
     const reason = cause?.message ?? 'the key store has not answered yet';
     return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `no key is loaded: ${reason}`, { cause });
-  }
-}
-
-function isEnvelope(ciphertext: Buffer): boolean {
-  try {
-    decodeEnvelope(ciphertext);
-    return true;
-  } catch {
-    return false;
   }
 }

@@ -1,4 +1,5 @@
 import type { KeysetProvider } from '../../keyset/keyset-source.ts';
+import { LegacyService } from '../../service/legacy-service.ts';
 import { CloudConfiguration } from './keystone/configuration.ts';
 import { KeystoneSession } from './keystone/session.ts';
 import { BarbicanSource } from './source.ts';
@@ -18,4 +19,5 @@ export const barbicanProvider: KeysetProvider<typeof barbicanSettings> = {
     const lease = shared.acquire(`keystone ${configuration.key}`, () => new KeystoneSession(configuration));
     return new BarbicanSource(uri, settings, lease);
   },
+  decorate: (service) => new LegacyService(service),
 };

@@ -1,6 +1,6 @@
 import { createDecipheriv, timingSafeEqual } from 'node:crypto';
 import { KmsError } from '../../errors.ts';
-import type { LegacyOpener } from '../../service/legacy-opener.ts';
+import type { LegacyOpener } from '../../keyset/legacy-opener.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 
 /** IV, the two blocks of kube-apiserver's 32 bytes, and one of padding: all that was ever stored. */

@@ -2,7 +2,7 @@ import { KEY_BYTES } from '../../envelope/limits.ts';
 import { KmsError } from '../../errors.ts';
 import { Keyset } from '../../keyset/keyset.ts';
 import type { KeysetSource, LoadContext } from '../../keyset/keyset-source.ts';
-import type { LegacyOpener } from '../../service/legacy-opener.ts';
+import type { LegacyOpener } from '../../keyset/legacy-opener.ts';
 import type { ManifestEntry } from '../../keyset/manifest.ts';
 import { legacyKeyOfCloudConf, parseIni } from './keystone/cloud-conf.ts';
 import { readText } from './keystone/configuration.ts';

@@ -1,9 +1,11 @@
-import { legacyCiphertext, rejectsWithCode, settle } from '@teapot-kms/testing';
+import { FakeClock, legacyCiphertext, rejectsWithCode, settle } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Keyset } from '../../src/keyset/keyset.ts';
+import type { KeysetServiceOptions } from '../../src/service/keyset-service.ts';
 import { KeysetService } from '../../src/service/keyset-service.ts';
+import { LegacyService } from '../../src/service/legacy-service.ts';
 import { LegacyKeys } from '../../src/stores/barbican/legacy.ts';
 import { SecretBytes } from '../../src/util/secret-bytes.ts';
 import { patient } from '../support/context.ts';
@@ -13,10 +15,11 @@ import { manifestOf } from '../support/manifests.ts';
 const OLD = '72a66c8e-1f5c-4b1a-9a3c-0f7d1f2b9c11';
 const OLDER = '00000000-1f5c-4b1a-9a3c-0f7d1f2b9c11';
 
-/** A service with a new primary, and two legacy keys. */
-async function withLegacy() {
+/** A service with a new primary and two legacy keys, not started yet. */
+function makeWithLegacy(options: Partial<KeysetServiceOptions> = {}) {
   const legacyKeys = { [OLD]: randomBytes(32), [OLDER]: randomBytes(16) };
   const key = newKeyBytes();
+  const openers: LegacyKeys[] = [];
   const load = () =>
     Keyset.load(
       manifestOf('promoted'),
@@ -25,13 +28,22 @@ async function withLegacy() {
         const copies = Object.entries(legacyKeys).map(
           ([id, bytes]) => [id, new SecretBytes(Buffer.from(bytes))] as const,
         );
-        return Promise.resolve(new LegacyKeys(new Map(copies), ['a warning']));
+        const opener = new LegacyKeys(new Map(copies), ['a warning']);
+        openers.push(opener);
+        return Promise.resolve(opener);
       },
     );
-  const service = new KeysetService({ source: { uri: 'test:', load, watch: () => () => undefined } });
-  service.start();
+  const clock = new FakeClock();
+  const source = { uri: 'test:', load, watch: () => () => undefined };
+  const service = new LegacyService(new KeysetService({ source, clock, ...options }));
+  return { service, legacyKeys, openers, clock };
+}
+
+async function withLegacy() {
+  const made = makeWithLegacy();
+  made.service.start();
   await settle();
-  return { service, legacyKeys };
+  return made;
 }
 
 test('KMS v2 names the legacy key, and only that one is tried', async () => {
@@ -103,6 +115,26 @@ test('what is wrong with a legacy key is a warning, and Status stays ok', async 
   assert.equal(service.describe().warnings, ['a warning']);
   assert.is((await service.status()).healthz, 'ok');
   await service.close();
+});
+
+test('a legacy ciphertext waits for the first load', async () => {
+  const { service, legacyKeys } = makeWithLegacy();
+  service.start();
+  const plaintext = randomBytes(32);
+  const ciphertext = legacyCiphertext(legacyKeys[OLD], plaintext);
+  assert.equal(await service.decrypt({ ciphertext, keyId: OLD }, patient), plaintext);
+  await service.close();
+});
+
+test('a refresh replaces the legacy keys, and close wipes them', async () => {
+  const { service, legacyKeys, openers, clock } = makeWithLegacy({ probeIntervalMs: 1_000 });
+  service.start();
+  await clock.advance(2_000);
+  assert.ok(openers.length >= 2);
+  await service.close();
+  const ciphertext = legacyCiphertext(legacyKeys[OLD], randomBytes(32));
+  for (const opener of openers) assert.is(opener.open(ciphertext, OLD), undefined);
+  await rejectsWithCode(() => service.decrypt({ ciphertext, keyId: OLD }, patient), 'ERR_KMS_CLOSED');
 });
 
 test.run();
