@@ -17,4 +17,11 @@ test('no two key stores have the same scheme', () => {
   assert.is(new Set(providers.map(({ scheme }) => scheme)).size, providers.length);
 });
 
+for (const provider of providers) {
+  test(`a ${provider.scheme}: URI that names nothing fails the check`, async () => {
+    const settings = provider.settings.partial().parse({});
+    await rejectsWithCode(() => provider.check(`${provider.scheme}:`, settings), 'ERR_KMS_INVALID_URI');
+  });
+}
+
 test.run();

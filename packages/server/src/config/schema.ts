@@ -1,4 +1,4 @@
-import { cryptoEngines, duration, providerFor, providers, SharedResources } from '@teapot-kms/core';
+import { cryptoEngines, duration, providerFor, providers } from '@teapot-kms/core';
 import { isAbsolute, normalize } from 'node:path';
 import { z } from 'zod';
 import { checkSocketPath } from '../transport/socket.ts';
@@ -25,7 +25,7 @@ const keysSchema = z.looseObject({ uri: uriSchema }).transform((keys, context): 
     const parsed = provider.settings.extend({ uri: uriSchema }).safeParse(keys);
     if (parsed.success) {
       const { uri, ...settings } = parsed.data as KeysConfig;
-      provider.open(uri, settings, new SharedResources());
+      provider.check(uri, settings);
       return parsed.data as KeysConfig;
     }
     const found = (path: readonly PropertyKey[]) =>

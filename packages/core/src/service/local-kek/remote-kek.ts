@@ -70,7 +70,12 @@ export interface RemoteKekProvider<Settings extends z.ZodObject = z.ZodObject> {
   /** What a user may set beside the URI, {@link localKekSettings} among it; becomes part of the configuration's schema. */
   readonly settings: Settings;
   /**
-   * Touches neither disk nor token: also called to check a configuration.
+   * Checks what the schema of the settings cannot: the URI, and settings that contradict each other. Touches neither disk nor token.
+   * @throws {@link KmsError} `ERR_KMS_INVALID_URI`
+   */
+  check(uri: string, settings: z.output<Settings>): void;
+  /**
+   * Opens the key store that a URI and its settings name. Connects to nothing yet.
    * @throws {@link KmsError} `ERR_KMS_INVALID_URI`
    */
   open(uri: string, settings: z.output<Settings>, shared: SharedResources): RemoteKek;

@@ -13,6 +13,10 @@ export const barbicanProvider: KeysetProvider<typeof barbicanSettings> = {
   kind: 'keyset',
   scheme: 'barbican',
   settings: barbicanSettings,
+  check(uri, settings) {
+    manifestPlaceOf(uri);
+    new CloudConfiguration(settings, process.env);
+  },
   open(uri, settings, shared) {
     manifestPlaceOf(uri);
     const configuration = new CloudConfiguration(settings, process.env);

@@ -20,8 +20,18 @@ export const fileProvider: KeysetProvider<typeof settings> = {
   kind: 'keyset',
   scheme: 'file',
   settings,
+  check: (uri) => void directoryOf(uri),
   open: (uri, options) => openKeysetDirectory(uri, options),
 };
+
+/** @throws {@link KmsError} `ERR_KMS_INVALID_URI` */
+function directoryOf(uri: string): string {
+  const directory = uri.replace(/^file:(\/\/(?=\/))?/, '');
+  if (!isAbsolute(directory) || directory.startsWith('//') || directory.includes('\0') || directory.includes('?')) {
+    throw new KmsError('ERR_KMS_INVALID_URI', `expected file:/absolute/directory, found ${JSON.stringify(uri)}`);
+  }
+  return directory;
+}
 
 /** @param fs - the file system, for tests that kill the writer between two steps */
 export function openKeysetDirectory(
@@ -29,10 +39,7 @@ export function openKeysetDirectory(
   { allowGroupRead }: z.output<typeof settings>,
   fs: typeof nodeFs = nodeFs,
 ): KeysetSource {
-  const directory = uri.replace(/^file:(\/\/(?=\/))?/, '');
-  if (!isAbsolute(directory) || directory.startsWith('//') || directory.includes('\0') || directory.includes('?')) {
-    throw new KmsError('ERR_KMS_INVALID_URI', `expected file:/absolute/directory, found ${JSON.stringify(uri)}`);
-  }
+  const directory = directoryOf(uri);
   return {
     uri: `file:${directory}`,
     load: () => loadKeysetDirectory(directory, { allowGroupRead }),

@@ -29,6 +29,7 @@ export const k8sSecretProvider: KeysetProvider<typeof settings> = {
   kind: 'keyset',
   scheme: 'k8s-secret',
   settings,
+  check: (uri) => void parseSecretUri(uri),
   open(uri, { kubeconfig, context, serves }, shared) {
     return new SecretSource(parseSecretUri(uri), serves, ApiServer.acquire(shared, { kubeconfig, context }));
   },

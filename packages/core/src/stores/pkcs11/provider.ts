@@ -11,8 +11,11 @@ export const pkcs11Provider = {
   kind: 'remote-kek',
   scheme: 'pkcs11',
   settings: pkcs11Settings,
-  open(uri: string, settings: Pkcs11Settings, shared: SharedResources): Pkcs11Kek {
+  check(uri: string, settings: Pkcs11Settings): void {
+    parsePkcs11Uri(uri);
     localKekOptions(settings);
+  },
+  open(uri: string, settings: Pkcs11Settings, shared: SharedResources): Pkcs11Kek {
     return new Pkcs11Kek(parsePkcs11Uri(uri), settings, shared);
   },
 } satisfies RemoteKekProvider<typeof pkcs11Settings>;

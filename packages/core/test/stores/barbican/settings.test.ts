@@ -29,10 +29,7 @@ for (const uri of [
 
 test('two ways to log in at once are refused', async () => {
   const settings = barbicanProvider.settings.parse({ cloudConfig: '/etc/cloud.conf', cloud: { name: 'x' } });
-  await rejectsWithCode(
-    () => barbicanProvider.open('barbican:x', settings, new SharedResources()),
-    'ERR_KMS_INVALID_URI',
-  );
+  await rejectsWithCode(() => barbicanProvider.check('barbican:x', settings), 'ERR_KMS_INVALID_URI');
 });
 
 test('instances that log in in the same way share one session, and the last one closes it', async () => {

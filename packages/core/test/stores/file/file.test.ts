@@ -160,6 +160,7 @@ for (const [uri, shown] of [
 
 for (const uri of ['file:', 'file:keys', 'file:./keys', 'file://host/keys', 'file:/keys?mode=0644', 'file:/ke\0ys']) {
   test(`${JSON.stringify(uri)} is refused`, async () => {
+    await rejectsWithCode(() => fileProvider.check(uri, { allowGroupRead: false }), 'ERR_KMS_INVALID_URI');
     await rejectsWithCode(() => openKeysetDirectory(uri, { allowGroupRead: false }), 'ERR_KMS_INVALID_URI');
   });
 }

@@ -26,11 +26,13 @@ test('opening a store touches neither disk nor token, and shares nothing yet', (
   assert.is(kek.uri, 'pkcs11:token=t;object=kek');
 });
 
-test('a URI that cannot be understood, and ages that cannot be meant, are refused at once', async () => {
-  const directory = newDirectory();
-  await rejectsWithCode(() => openIn(directory, { uri: 'pkcs11:token=t' }), 'ERR_KMS_INVALID_URI');
+test('a URI that cannot be understood, and ages that contradict each other, are refused by the check', async () => {
+  const settings = { keyset: '/keyset', stateDirectory: '/state' };
+  const parse = (more = {}) => pkcs11Provider.settings.parse({ ...settings, ...more });
+  pkcs11Provider.check(URI, parse());
+  await rejectsWithCode(() => pkcs11Provider.check('pkcs11:token=t', parse()), 'ERR_KMS_INVALID_URI');
   const localKeks = { softAge: '2h', hardAge: '1h' };
-  await rejectsWithCode(() => openIn(directory, { localKeks }), 'ERR_KMS_INVALID_URI');
+  await rejectsWithCode(() => pkcs11Provider.check(URI, parse({ localKeks })), 'ERR_KMS_INVALID_URI');
 });
 
 test('without a manifest the store says which file it lacks, before it looks for a module', async () => {
