@@ -205,7 +205,7 @@ function registerAll(): void {
       await site.management.apiserver.stop();
       await site.restartPlugin();
       const { healthz, keyId } = await site.status('tenant-a');
-      assert.match(healthz, /no key is loaded: .*ECONNREFUSED/);
+      assert.match(healthz, /No key is loaded: .*ECONNREFUSED/);
       assert.is(keyId, '');
       // Seeds that a kube-apiserver has opened stay with it, for reads and, for three minutes, for writes.
       await tenantsWork(site, 'plugin-without-keys');

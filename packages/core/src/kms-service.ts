@@ -88,7 +88,7 @@ export type ServiceEvent =
     }
   | { readonly type: 'key-switched'; readonly from: string | undefined; readonly to: string }
   | { readonly type: 'store-ok' }
-  | { readonly type: 'store-failed'; readonly error: Error }
+  | { readonly type: 'store-failed'; readonly error: Error; readonly keyLoaded: boolean }
   | { readonly type: 'unknown-key'; readonly keyId: string };
 
 export type EventListener = (event: ServiceEvent) => void;

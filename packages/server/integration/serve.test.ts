@@ -146,7 +146,7 @@ test('health and metrics over HTTP', async ({ site }) => {
   const readyz = await get('/readyz?verbose');
   assert.is(readyz.status, 503);
   assert.match(readyz.body, '[+]good ok');
-  assert.match(readyz.body, '[-]bad failed: no key is loaded');
+  assert.match(readyz.body, '[-]bad failed: No key is loaded');
   await withClient(site.socket('good'), (client) => client.status());
   const { body } = await get('/metrics');
   assert.match(body, 'teapot_kms_requests_total{instance="good",api="v2",method="Status",code="OK"} 1');

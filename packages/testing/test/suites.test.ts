@@ -37,7 +37,11 @@ remoteKekSuite(test, 'the fake token', () => {
   return Promise.resolve({
     remote: new FaultInjectingRemoteKek(token),
     reopen: () => Promise.resolve(new FaultInjectingRemoteKek(token)),
-    addVersion: () => Promise.resolve(token.add()),
+    addVersion: () => {
+      const keyId = token.add();
+      token.hint();
+      return Promise.resolve(keyId);
+    },
   });
 });
 

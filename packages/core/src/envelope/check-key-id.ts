@@ -10,9 +10,3 @@ export function checkKeyId(envelope: Envelope, keyId: string | undefined): void 
     throw new KmsError('ERR_KMS_KEY_ID_MISMATCH', 'the request names another key than the ciphertext');
   }
 }
-
-/** A key that is not in memory, while the store cannot be asked: it may well be there, so it is not called unknown. */
-export function cannotLook(keyId: string, cause: KmsError | undefined): KmsError {
-  const message = `key ${keyId} is not in memory, and the key store cannot be asked: ${cause?.message ?? 'no answer'}`;
-  return new KmsError('ERR_KMS_STORE_UNAVAILABLE', message, { cause });
-}

@@ -76,6 +76,16 @@ export class Keyset {
 
   /** @throws {@link KmsError} `ERR_KMS_UNKNOWN_KEY`, `ERR_KMS_KEY_RETIRED`, `ERR_KMS_KEY_GONE` */
   find(keyId: string): EnvelopeKey {
+    const key = this.get(keyId);
+    if (key) return key;
+    throw new KmsError('ERR_KMS_UNKNOWN_KEY', `key ${keyId} is not in this keyset`);
+  }
+
+  /**
+   * @returns `undefined` for a key that is not in this keyset
+   * @throws {@link KmsError} `ERR_KMS_KEY_RETIRED`, `ERR_KMS_KEY_GONE`
+   */
+  get(keyId: string): EnvelopeKey | undefined {
     const key = this.#keys.get(keyId);
     if (key) return key;
     const gone = this.missing.get(keyId);
@@ -83,7 +93,7 @@ export class Keyset {
     if (this.manifest.keys.some((entry) => entry.id === keyId)) {
       throw new KmsError('ERR_KMS_KEY_RETIRED', `key ${keyId} was retired`);
     }
-    throw new KmsError('ERR_KMS_UNKNOWN_KEY', `key ${keyId} is not in this keyset`);
+    return undefined;
   }
 
   /**

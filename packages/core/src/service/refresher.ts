@@ -1,28 +1,34 @@
+import { backOffMs, jittered } from '../util/back-off.ts';
+import { sleep } from '../util/clock.ts';
 import type { Clock } from '../util/clock.ts';
-import { KmsError } from '../errors.ts';
+import { withTimeout } from '../util/timeout.ts';
 
 export interface RefresherOptions {
   readonly clock: Clock;
-  /** ms between two runs that went well. */
+  /** Time in ms between two successful runs. */
   readonly intervalMs: number;
-  /** ms after which a run is aborted, so that a hanging store does not end the loop. */
+  /** Time in ms after which a run is aborted, so that a store that hangs does not end the loop. */
   readonly timeoutMs: number;
-  /** Does the work; must not throw. Returns whether it went well. */
+  /** Does the work and returns whether it succeeded. Must not throw. */
   readonly run: (signal: AbortSignal) => Promise<boolean>;
 }
 
-/** First wait after a failure in ms; doubled up to the interval at each further one. */
+/** Wait in ms after the first failure. It doubles with each further one, up to the interval. */
 const FIRST_BACKOFF_MS = 500;
+/** Least time in ms between two runs that requests have asked for. */
+const ON_DEMAND_INTERVAL_MS = 1_000;
 
 /**
- * Runs one task in the background: at intervals, sooner when asked to, never twice at a time, and with jittered
- * back-off while it fails, so that hundreds of instances do not knock at a store in step.
+ * Runs one task in the background: at jittered intervals, earlier on request, and with back-off after failures. No two runs are under way
+ * at the same time.
  */
 export class Refresher {
   readonly #options: RefresherOptions;
   readonly #stopped = new AbortController();
   #running: Promise<boolean> | undefined;
   #next: Promise<boolean> | undefined;
+  #onDemand: Promise<boolean> | undefined;
+  #onDemandAt = -Infinity;
   #cancelTimer: (() => void) | undefined;
   #failures = 0;
 
@@ -30,19 +36,35 @@ export class Refresher {
     this.#options = options;
   }
 
-  /** Runs now, or joins a run that has not begun to read yet; a run already under way is followed by another one. */
+  /**
+   * Runs now, or joins a run that has not begun yet. A run that is under way is followed by another one.
+   * @returns whether the run succeeded
+   */
   refresh(): Promise<boolean> {
     return (this.#next ??= this.#startNext());
   }
 
-  /** As {@link Refresher.refresh}, for callers that do not wait. */
-  trigger(): void {
-    void this.refresh();
+  /** Like {@link Refresher.refresh}, for requests: concurrent callers share one run, at most one per second. */
+  refreshOnDemand(): Promise<boolean> {
+    this.#onDemand ??= this.#untilNextOnDemand().then(() => {
+      // A caller that comes from now on must get a run that begins later.
+      this.#onDemand = undefined;
+      this.#onDemandAt = this.#options.clock.now();
+      return this.refresh();
+    });
+    return this.#onDemand;
   }
 
   stop(): void {
     this.#stopped.abort();
     this.#cancelTimer?.();
+  }
+
+  async #untilNextOnDemand(): Promise<void> {
+    const { clock } = this.#options;
+    const waitMs = this.#onDemandAt + ON_DEMAND_INTERVAL_MS - clock.now();
+    // The end of the wait at stop() is not an error: the run that follows is refused.
+    if (waitMs > 0) await sleep(clock, waitMs, this.#stopped.signal).catch(() => undefined);
   }
 
   async #startNext(): Promise<boolean> {
@@ -63,24 +85,20 @@ export class Refresher {
     return this.#running;
   }
 
-  async #runOnce(): Promise<boolean> {
-    const timeout = new AbortController();
-    const { clock, timeoutMs } = this.#options;
-    const cancel = clock.after(timeoutMs, () =>
-      timeout.abort(new KmsError('ERR_KMS_STORE_UNAVAILABLE', `the key store did not answer within ${timeoutMs} ms`)),
+  #runOnce(): Promise<boolean> {
+    const { clock, timeoutMs, run } = this.#options;
+    const stopped = this.#stopped.signal;
+    return withTimeout({ clock, timeoutMs, what: 'the key store' }, (timeout) =>
+      run(AbortSignal.any([timeout, stopped])),
     );
-    try {
-      return await this.#options.run(AbortSignal.any([timeout.signal, this.#stopped.signal]));
-    } finally {
-      cancel();
-    }
   }
 
   #schedule(): void {
     if (this.#stopped.signal.aborted) return;
     const { clock, intervalMs } = this.#options;
-    const wait = this.#failures === 0 ? intervalMs : Math.min(intervalMs, FIRST_BACKOFF_MS * 2 ** (this.#failures - 1));
+    const backOff = { firstMs: FIRST_BACKOFF_MS, longestMs: intervalMs };
+    const wait = this.#failures === 0 ? jittered(intervalMs) : backOffMs(this.#failures, backOff);
     this.#cancelTimer?.();
-    this.#cancelTimer = clock.after(wait * (0.75 + 0.5 * Math.random()), () => this.trigger());
+    this.#cancelTimer = clock.after(wait, () => void this.refresh());
   }
 }

@@ -14,6 +14,10 @@ export interface BackOff {
  */
 export function backOffMs(failures: number, { firstMs, longestMs }: BackOff, random = Math.random): number {
   if (failures <= 0) return 0;
-  const wait = Math.min(longestMs, firstMs * 2 ** (failures - 1));
-  return wait * (0.75 + 0.5 * random());
+  return jittered(Math.min(longestMs, firstMs * 2 ** (failures - 1)), random);
+}
+
+/** Returns `ms` with a jitter of 25 % each way. */
+export function jittered(ms: number, random = Math.random): number {
+  return ms * (0.75 + 0.5 * random());
 }

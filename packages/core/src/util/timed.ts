@@ -1,18 +1,22 @@
 import type { EventListener, ServiceEvent } from '../kms-service.ts';
+import type { Clock } from './clock.ts';
 
 type Operation = Extract<ServiceEvent, { type: 'store-operation' }>['operation'];
 
-/** Runs an operation of a key store and tells how long it took and whether it went well. */
-export async function timed<T>(operation: Operation, run: () => Promise<T>, onEvent: EventListener): Promise<T> {
-  const started = performance.now();
-  const told = (ok: boolean) =>
-    onEvent({ type: 'store-operation', operation, durationMs: performance.now() - started, ok });
+/** Runs one operation of a key store and reports how long it took and whether it succeeded. */
+export async function timed<T>(
+  clock: Clock,
+  operation: Operation,
+  run: () => Promise<T>,
+  onEvent: EventListener,
+): Promise<T> {
+  const started = clock.now();
+  let ok = false;
   try {
     const result = await run();
-    told(true);
+    ok = true;
     return result;
-  } catch (error) {
-    told(false);
-    throw error;
+  } finally {
+    onEvent({ type: 'store-operation', operation, durationMs: clock.now() - started, ok });
   }
 }

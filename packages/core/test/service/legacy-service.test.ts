@@ -13,6 +13,8 @@ import { newKeyBytes } from '../support/keys.ts';
 import { manifestOf } from '../support/manifests.ts';
 
 const OLD = '72a66c8e-1f5c-4b1a-9a3c-0f7d1f2b9c11';
+const UNAVAILABLE = 'ERR_KMS_STORE_UNAVAILABLE';
+const hangs = () => new Promise<never>(() => undefined);
 const OLDER = '00000000-1f5c-4b1a-9a3c-0f7d1f2b9c11';
 
 /** A service with a new primary and two legacy keys, not started yet. */
@@ -123,6 +125,15 @@ test('a legacy ciphertext waits for the first load', async () => {
   const plaintext = randomBytes(32);
   const ciphertext = legacyCiphertext(legacyKeys[OLD], plaintext);
   assert.equal(await service.decrypt({ ciphertext, keyId: OLD }, patient), plaintext);
+  await service.close();
+});
+
+test('before the first load no ciphertext is called malformed: it may be a legacy one', async () => {
+  const { service, clock } = makeWithLegacy({ source: { uri: 'test:', load: hangs, watch: () => () => undefined } });
+  service.start();
+  const failed = rejectsWithCode(async () => service.decrypt({ ciphertext: Buffer.from('x') }, patient), UNAVAILABLE);
+  await clock.advance(1_000);
+  await failed;
   await service.close();
 });
 

@@ -60,6 +60,27 @@ test('those who ask while a run is under way share one more: theirs must begin a
   assert.is(runs.length, 2);
 });
 
+test('requests share one run per second, and the first does not wait', async () => {
+  const { refresher, clock, runs } = make({ run: good });
+  await Promise.all(Array.from({ length: 100 }, () => refresher.refreshOnDemand()));
+  assert.is(runs.length, 1);
+  const later = Promise.all(Array.from({ length: 100 }, () => refresher.refreshOnDemand()));
+  await clock.advance(999);
+  assert.is(runs.length, 1);
+  await clock.advance(1);
+  assert.ok((await later).every(Boolean));
+  assert.is(runs.length, 2);
+});
+
+test('stop ends the wait for the next run on demand', async () => {
+  const { refresher, clock } = make({ run: good });
+  await refresher.refreshOnDemand();
+  const waiting = refresher.refreshOnDemand();
+  refresher.stop();
+  assert.is(await waiting, false);
+  assert.is(clock.pending, 0);
+});
+
 test('no two runs are under way at a time', async () => {
   let [underWay, most] = [0, 0];
   const { refresher, clock } = make({
@@ -72,7 +93,7 @@ test('no two runs are under way at a time', async () => {
     },
   });
   for (let i = 0; i < 20; i++) {
-    refresher.trigger();
+    void refresher.refresh();
     await clock.advance(i);
   }
   await refresher.refresh();

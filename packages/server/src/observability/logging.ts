@@ -38,7 +38,10 @@ export function logEvent(log: Logger, event: LoggedEvent): void {
   } else if (event.type === 'store-ok') {
     log.info('the key store answers');
   } else if (event.type === 'store-failed') {
-    log.error({ error: describeError(event.error) }, 'the key store failed; keys in memory go on');
+    const consequence = event.keyLoaded
+      ? 'the key store failed; keys in memory stay in use'
+      : `No key is loaded: ${event.error.message}. All calls are refused.`;
+    log.error({ error: describeError(event.error) }, consequence);
   } else {
     log.warn(
       { keyId: event.keyId, keyIdHash: keyIdHash(event.keyId) },

@@ -14,6 +14,7 @@ interface Version {
 /** A token in memory: what all handles to it, on all replicas, have in common. */
 export class FakeToken {
   readonly contextId = randomBytes(16);
+  readonly watchers = new Set<() => void>();
   readonly #versions = new Map<string, Version>();
   primary: string;
 
@@ -37,6 +38,11 @@ export class FakeToken {
   remove(id: string): void {
     this.#version(id).key.fill(0);
     this.#versions.delete(id);
+  }
+
+  /** Tells the watchers that the keys may have changed. */
+  hint(): void {
+    for (const onChange of this.watchers) onChange();
   }
 
   describe(): RemoteKekDescription {
@@ -100,6 +106,11 @@ export class FaultInjectingRemoteKek implements RemoteKek {
       this.givenOut.push(bytes);
       return bytes;
     });
+  }
+
+  watch(onChange: () => void): () => void {
+    this.token.watchers.add(onChange);
+    return () => this.token.watchers.delete(onChange);
   }
 
   close(): Promise<void> {

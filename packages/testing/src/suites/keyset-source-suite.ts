@@ -1,5 +1,13 @@
 import { formatManifest, withPendingKey } from '@teapot-kms/core/internal';
-import { decodeEnvelope, destroyRetiredKey, generateKey, promoteKey, restoreKey, retireKey } from '@teapot-kms/core';
+import {
+  decodeEnvelope,
+  destroyRetiredKey,
+  generateKey,
+  KeysetService,
+  promoteKey,
+  restoreKey,
+  retireKey,
+} from '@teapot-kms/core';
 import type { Keyset, KeysetAdmin, KeysetSource } from '@teapot-kms/core';
 import { skipped } from '../assert/skipped.ts';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,6 +16,7 @@ import { randomBytes } from 'node:crypto';
 import { rejectsWithCode } from '../assert/rejects-with-code.ts';
 import { rememberSecret } from '../assert/remember-secret.ts';
 import { assertNoSecret } from '../assert/secret-search.ts';
+import { PROBE_INTERVAL_MS, readsOncePerSecond, StoreTap, strangeCiphertext, watchesAnew } from './service-rules.ts';
 import type { TestFunction } from './test-function.ts';
 
 /** One keyset in one key store, and what a test may do to it behind the source's back. */
@@ -59,6 +68,7 @@ export function keysetSourceSuite(
   registerLifeOfKeys(behaviour);
   registerReplicas(behaviour);
   registerDamage(behaviour);
+  registerServiceRules(behaviour);
 }
 
 type Behaviour = (what: string, run: (fixture: KeysetSourceFixture, admin: KeysetAdmin) => Promise<void>) => void;
@@ -312,6 +322,36 @@ function registerDamage(behaviour: Behaviour): void {
     if (replaceManifest)
       assertNoSecret(await rejectsWithCode(() => source.load(context()), 'ERR_KMS_KEYSET_INVALID'), key);
   });
+}
+
+function registerServiceRules(behaviour: Behaviour): void {
+  behaviour('requests for unknown keys read the store at most once per second', async ({ source }, admin) => {
+    await generateKey(admin);
+    const tap = new StoreTap();
+    const unwatched = { ...tapped(source, tap), watch: () => () => undefined };
+    const service = new KeysetService({ source: unwatched, clock: tap.clock, probeIntervalMs: PROBE_INTERVAL_MS });
+    await readsOncePerSecond(service, tap, strangeCiphertext);
+    await service.close();
+  });
+
+  behaviour('after an outage the service watches the store anew', async (fixture, admin) => {
+    await generateKey(admin);
+    const tap = new StoreTap();
+    const source = tapped(fixture.source, tap);
+    const service = new KeysetService({ source, clock: tap.clock, probeIntervalMs: PROBE_INTERVAL_MS });
+    const change = async () => (await generateKey(fixture.reopen().admin!)).keyId;
+    await watchesAnew(service, tap, strangeCiphertext, fixture.withoutHints ? undefined : change);
+    await service.close();
+  });
+}
+
+/** The fixture closes the source itself. */
+function tapped(source: KeysetSource, tap: StoreTap): KeysetSource {
+  return {
+    uri: source.uri,
+    load: (context) => tap.probe(() => source.load(context)),
+    watch: (onChange) => tap.watch(onChange, (hint) => source.watch(hint)),
+  };
 }
 
 function roundTrip(sealer: Keyset, opener: Keyset): void {

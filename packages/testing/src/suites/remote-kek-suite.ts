@@ -1,11 +1,12 @@
 import { CONTEXT_ID_BYTES, KEY_BYTES, MAX_WRAPPED_BYTES } from '@teapot-kms/core/internal';
-import { isKeyId, KmsError, SecretBytes } from '@teapot-kms/core';
+import { isKeyId, KmsError, LocalKekService, SecretBytes } from '@teapot-kms/core';
 import type { RemoteKek } from '@teapot-kms/core';
 import { skipped } from '../assert/skipped.ts';
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { rejectsWithCode } from '../assert/rejects-with-code.ts';
 import { assertNoSecret } from '../assert/secret-search.ts';
+import { PROBE_INTERVAL_MS, readsOncePerSecond, StoreTap, strangeCiphertext, watchesAnew } from './service-rules.ts';
 import type { TestFunction } from './test-function.ts';
 
 /** One key in one token. */
@@ -37,6 +38,7 @@ export function remoteKekSuite(test: TestFunction, name: string, makeFixture: ()
 
   registerRoundTrips(behaviour);
   registerRefusals(behaviour);
+  registerServiceRules(behaviour);
 }
 
 type Behaviour = (what: string, run: (fixture: RemoteKekFixture, primary: string) => Promise<void>) => void;
@@ -140,6 +142,41 @@ function registerRefusals(behaviour: Behaviour): void {
       await assert.rejects(operation, KmsError);
     }
   });
+}
+
+function registerServiceRules(behaviour: Behaviour): void {
+  behaviour('requests for unknown keys read the token at most once per second', async ({ remote }) => {
+    const tap = new StoreTap();
+    const unwatched = { ...tapped(remote, tap), watch: () => () => undefined };
+    const service = new LocalKekService({ remote: unwatched, clock: tap.clock, probeIntervalMs: PROBE_INTERVAL_MS });
+    await readsOncePerSecond(service, tap, strangeWithWrapped);
+    await service.close();
+  });
+
+  behaviour('after an outage the service watches the store anew', async (fixture) => {
+    const { remote, addVersion } = fixture;
+    if (!remote.watch) return;
+    const tap = new StoreTap();
+    const options = { remote: tapped(remote, tap), clock: tap.clock, probeIntervalMs: PROBE_INTERVAL_MS };
+    const service = new LocalKekService(options);
+    if (!addVersion) skipped('addVersion');
+    await watchesAnew(service, tap, strangeWithWrapped, addVersion);
+    await service.close();
+  });
+}
+
+const strangeWithWrapped = (): Buffer => strangeCiphertext(randomBytes(KEY_BYTES));
+
+/** The fixture closes the remote KEK itself. */
+function tapped(remote: RemoteKek, tap: StoreTap): RemoteKek {
+  return {
+    uri: remote.uri,
+    describe: (context) => tap.probe(() => remote.describe(context)),
+    wrap: (keyId, key, context) => remote.wrap(keyId, key, context),
+    unwrap: (keyId, wrapped, context) => remote.unwrap(keyId, wrapped, context),
+    watch: (onChange) => tap.watch(onChange, (hint) => remote.watch!(hint)),
+    close: () => Promise.resolve(),
+  };
 }
 
 async function wrapNew(remote: RemoteKek, keyId: string): Promise<{ wrapped: Buffer; bytes: Buffer }> {

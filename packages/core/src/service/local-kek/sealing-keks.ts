@@ -66,8 +66,8 @@ export class SealingKeks {
 
   make(keyId: string, contextId: Buffer, signal: AbortSignal): Promise<LocalKek> {
     this.wraps++;
-    const { remote, onEvent } = this.#options;
-    return timed('wrap', () => newLocalKek(remote, keyId, contextId, { signal }), onEvent);
+    const { remote, clock, onEvent } = this.#options;
+    return timed(clock, 'wrap', () => newLocalKek(remote, keyId, contextId, { signal }), onEvent);
   }
 
   destroy(): void {

@@ -1,0 +1,237 @@
+import { inlineEngine } from '../crypto/engine.ts';
+import type { CryptoEngine } from '../crypto/engine.ts';
+import { checkKeyId } from '../envelope/check-key-id.ts';
+import { decodeEnvelope } from '../envelope/codec.ts';
+import type { Envelope } from '../envelope/codec.ts';
+import type { OpeningKey } from '../envelope/envelope.ts';
+import { KmsError, unavailable } from '../errors.ts';
+import type {
+  CallContext,
+  DecryptRequest,
+  EncryptContext,
+  EncryptResult,
+  EventListener,
+  KmsService,
+  MaybePromise,
+  ServiceDescription,
+  StatusResult,
+} from '../kms-service.ts';
+import { unlessAborted } from '../util/abort.ts';
+import { systemClock } from '../util/clock.ts';
+import type { Clock } from '../util/clock.ts';
+import { DecryptCounts } from './decrypt-counts.ts';
+import { NegativeCache } from './negative-cache.ts';
+import { Refresher } from './refresher.ts';
+import { StoreHealth } from './store-health.ts';
+
+export interface ServiceOptions {
+  readonly onEvent?: EventListener;
+  readonly clock?: Clock;
+  /** Seals and opens. Its creator closes it. Default: inline, in this thread. */
+  readonly crypto?: CryptoEngine;
+  /** Time in ms between two probes of the key store. Default 30 s. */
+  readonly probeIntervalMs?: number;
+  /** Time in ms after the last good probe in which Status stays ok. Default 2 min (design D3). */
+  readonly statusGraceMs?: number;
+}
+
+/** What both kinds of key store have. */
+interface Store {
+  readonly uri: string;
+  watch?(onChange: () => void): () => void;
+  close?(): Promise<void>;
+}
+
+/** Longest time in ms that calls wait for the first answer of the store: well below kube-apiserver's 3 s. */
+const FIRST_ANSWER_MS = 1_000;
+/** Time in ms for which an unknown key id is not looked up again. */
+const UNKNOWN_KEY_TTL_MS = 5_000;
+
+/**
+ * What does not depend on where the key is: the background probe and what Status makes of it, the start, unknown keys, the watch, and the
+ * end. A subclass holds the keys.
+ */
+export abstract class BaseService implements KmsService {
+  protected readonly clock: Clock;
+  protected readonly crypto: CryptoEngine;
+  protected readonly onEvent: EventListener;
+  protected readonly health: StoreHealth;
+  protected readonly counters = { key_switches: 0, unknown_keys: 0 };
+  protected closed = false;
+  /** Probes that failed or found damage. */
+  protected probeFailures = 0;
+  readonly #store: Store;
+  readonly #refresher: Refresher;
+  readonly #unknown: NegativeCache;
+  readonly #decrypts = new DecryptCounts();
+  #stopWatch: (() => void) | undefined;
+
+  /**
+   * Pending from the start until the store has answered or a second is over. Calls wait for it, so that a restart of the plugin does not
+   * cost its kube-apiserver a failed request.
+   */
+  protected starting: Promise<void> | undefined;
+
+  /** @param timeoutMs - time that one probe may take */
+  constructor(store: Store, timeoutMs: number, options: ServiceOptions) {
+    const { clock = systemClock, probeIntervalMs: intervalMs = 30_000 } = options;
+    this.clock = clock;
+    this.crypto = options.crypto ?? inlineEngine;
+    this.onEvent = options.onEvent ?? (() => undefined);
+    this.health = new StoreHealth(clock, options.statusGraceMs ?? 2 * 60_000);
+    this.#store = store;
+    this.#unknown = new NegativeCache(clock, UNKNOWN_KEY_TTL_MS);
+    this.#refresher = new Refresher({ clock, intervalMs, timeoutMs, run: (signal) => this.#probe(signal) });
+  }
+
+  /**
+   * Reads the store and takes over what it holds.
+   * @returns damage that takes nothing away: the store answers, and the keys in memory stay in use
+   */
+  protected abstract readStore(signal: AbortSignal): Promise<KmsError | undefined>;
+  /** The key id that Status announces, if there is one. */
+  protected abstract announcedKeyId(): string | undefined;
+  protected abstract seal(plaintext: Uint8Array, context: EncryptContext): MaybePromise<EncryptResult>;
+  protected abstract open(envelope: Envelope, context: CallContext): MaybePromise<Buffer>;
+  protected abstract describeKeys(): Pick<ServiceDescription, 'primary' | 'warnings' | 'cacheEntries' | 'counters'> & {
+    readonly keys: readonly { readonly id: string; readonly state: string }[];
+  };
+  protected abstract destroyKeys(): void;
+
+  start(): void {
+    this.#watch();
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const goOn = (): void => {
+      cancel();
+      this.starting = undefined;
+      resolve(undefined);
+    };
+    const cancel = this.clock.after(FIRST_ANSWER_MS, goOn);
+    this.starting = promise;
+    void this.#refresher.refresh().then(goOn);
+  }
+
+  encrypt(plaintext: Uint8Array, context: EncryptContext): MaybePromise<EncryptResult> {
+    if (this.starting) return this.starting.then(() => this.encrypt(plaintext, context));
+    if (this.closed) throw this.refusal();
+    return this.seal(plaintext, context);
+  }
+
+  decrypt(request: DecryptRequest, context: CallContext): MaybePromise<Buffer> {
+    if (this.starting) return this.starting.then(() => this.decrypt(request, context));
+    if (this.closed) throw this.refusal();
+    const envelope = decodeEnvelope(request.ciphertext);
+    checkKeyId(envelope, request.keyId);
+    return this.open(envelope, context);
+  }
+
+  status(): MaybePromise<StatusResult> {
+    if (this.starting) return this.starting.then(() => this.status());
+    const keyId = this.closed ? undefined : this.announcedKeyId();
+    if (keyId === undefined) throw this.refusal();
+    return { healthz: this.health.healthz(), keyId };
+  }
+
+  describe(): ServiceDescription {
+    const { keys, warnings, counters, ...more } = this.describeKeys();
+    const error = this.health.lastError;
+    return {
+      uri: this.#store.uri,
+      ...more,
+      keys: keys.map(({ id, state }) => ({ id, state, decrypts: this.#decrypts.of(id) })),
+      lastGoodProbeAgeMs: this.health.lastGoodAgeMs,
+      warnings: [...(error ? [`${error.code}: ${error.message}`] : []), ...warnings],
+      counters: { ...this.counters, ...counters },
+    };
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    this.#stopWatch?.();
+    this.#refresher.stop();
+    this.destroyKeys();
+    await this.#store.close?.();
+  }
+
+  /** Opens the envelope and counts the Decrypt for its key. */
+  protected openWith(key: OpeningKey, envelope: Envelope, context: CallContext): MaybePromise<Buffer> {
+    return this.#decrypts.addWith(envelope.keyId, this.crypto.open(key, envelope, context));
+  }
+
+  /**
+   * Reads the store for a call that cannot go on without it. Concurrent callers share one refresh, at most one per second, whatever they
+   * ask for: the store may be shared by hundreds of instances.
+   * @returns whether the store answered
+   */
+  protected refresh({ signal }: CallContext): Promise<boolean> {
+    return unlessAborted(this.#refresher.refreshOnDemand(), signal);
+  }
+
+  /**
+   * Looks for a key that is not in memory: another replica may have rotated first, so the store is read before the key counts as unknown
+   * (design D4).
+   * @param find - returns `undefined` while the key is not in memory
+   * @throws {@link KmsError} `ERR_KMS_UNKNOWN_KEY`; `ERR_KMS_STORE_UNAVAILABLE` if the store did not answer
+   */
+  protected async findAfterRefresh<T>(
+    keyId: string,
+    find: () => MaybePromise<T> | undefined,
+    context: CallContext,
+  ): Promise<T> {
+    const answered = this.#unknown.has(keyId) || (await this.refresh(context));
+    if (this.closed) throw this.refusal();
+    const found = find();
+    if (found !== undefined) return found;
+    if (!answered) throw this.#unavailable(`Key ${keyId} is not in memory, and the key store cannot be read`);
+    if (this.#unknown.add(keyId)) {
+      this.counters.unknown_keys++;
+      this.onEvent({ type: 'unknown-key', keyId });
+    }
+    throw new KmsError('ERR_KMS_UNKNOWN_KEY', `key ${keyId} is not in ${this.#store.uri}`);
+  }
+
+  /**
+   * The error for a call that no key can serve.
+   * @throws {@link KmsError} `ERR_KMS_KEY_GONE` if the key is gone for certain
+   */
+  protected refusal(): KmsError {
+    if (this.closed) return new KmsError('ERR_KMS_CLOSED', 'the instance is shutting down');
+    this.health.healthz();
+    return this.#unavailable('No key is loaded', 'All calls are refused.');
+  }
+
+  #unavailable(what: string, consequence = ''): KmsError {
+    const cause = this.health.lastError;
+    const message = `${what}: ${cause?.message ?? 'the key store has not answered yet'}. ${consequence}`;
+    return unavailable(message.trimEnd(), { cause, remedy: cause?.remedy });
+  }
+
+  async #probe(signal: AbortSignal): Promise<boolean> {
+    try {
+      const damage = await this.readStore(signal);
+      if (damage) return this.#failed(damage, true);
+      const recovered = this.health.lastError !== undefined;
+      if (this.health.good()) this.onEvent({ type: 'store-ok' });
+      // The watch may have ended with what it watched, for example with a directory that was replaced.
+      if (recovered) this.#watch();
+      return true;
+    } catch (error) {
+      return this.#failed(KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', 'the key store failed'), false);
+    }
+  }
+
+  #failed(error: KmsError, answered: boolean): false {
+    if (this.closed) return false;
+    this.probeFailures++;
+    const news = this.health.lastError?.message !== error.message;
+    if (answered) this.health.damaged(error);
+    else this.health.failed(error);
+    if (news) this.onEvent({ type: 'store-failed', error, keyLoaded: this.announcedKeyId() !== undefined });
+    return false;
+  }
+
+  #watch(): void {
+    this.#stopWatch?.();
+    this.#stopWatch = this.closed ? undefined : this.#store.watch?.(() => void this.#refresher.refresh());
+  }
+}
