@@ -4,21 +4,25 @@ export interface Clock {
   now(): number;
   /** Time since the Unix epoch. It jumps when somebody sets the system's clock. */
   wall(): number;
-  /** Calls `fn` once after `ms`, without keeping the process alive. Returns a function that cancels the call. */
-  after(ms: number, fn: () => void): () => void;
+  /**
+   * Calls `fn` once after `ms`. Returns a function that cancels the call.
+   * @param keepAlive - whether the process must not end before, because somebody waits for the call
+   */
+  after(ms: number, fn: () => void, keepAlive?: boolean): () => void;
 }
 
 export const systemClock: Clock = {
   now: () => performance.now(),
   wall: () => Date.now(),
-  after(ms, fn) {
-    const timer = setTimeout(fn, ms).unref();
+  after(ms, fn, keepAlive = false) {
+    const timer = setTimeout(fn, ms);
+    if (!keepAlive) timer.unref();
     return () => clearTimeout(timer);
   },
 };
 
 /**
- * Resolves after `ms`.
+ * Resolves after `ms`. The process stays alive until then.
  * @throws the signal's reason, as soon as `signal` aborts
  */
 export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
@@ -28,10 +32,11 @@ export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
       cancel();
       reject(signal?.reason as Error);
     };
-    const cancel = clock.after(ms, () => {
+    const done = (): void => {
       signal?.removeEventListener('abort', aborted);
       resolve();
-    });
+    };
+    const cancel = clock.after(ms, done, true);
     signal?.addEventListener('abort', aborted, { once: true });
   });
 }

@@ -1,4 +1,5 @@
 import { FakeClock } from '@teapot-kms/testing';
+import { execFileSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -13,6 +14,17 @@ test('the system’s clock goes on and calls after the time, unless cancelled', 
   assert.ok(systemClock.now() - started >= 40);
   assert.equal(calls, ['kept']);
 });
+
+for (const [what, code, printed] of [
+  ['a sleep keeps the process alive', "await sleep(systemClock, 20); console.log('slept');", 'slept\n'],
+  ['a call that nobody waits for does not', "systemClock.after(60_000, () => console.log('late'));", ''],
+] as const) {
+  test(what, () => {
+    const clock = import.meta.resolve('../../src/util/clock.ts');
+    const script = `import { sleep, systemClock } from ${JSON.stringify(clock)}; ${code}`;
+    assert.is(execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' }), printed);
+  });
+}
 
 test('the fake clock runs what is due in order, each at its time, and what that sets off', async () => {
   const clock = new FakeClock();
