@@ -1,0 +1,49 @@
+import fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { safeText } from '../../src/util/safe-text.ts';
+
+const anyText = fc.oneof(
+  fc.string({ unit: 'binary', maxLength: 300 }),
+  // Code units in any order: surrogates without their other half.
+  fc.array(fc.integer({ min: 0, max: 0xffff }), { maxLength: 300 }).map((units) => String.fromCharCode(...units)),
+  fc
+    .array(fc.constantFrom('😀', 'a', '\n', '\0', '\ud83d', '\u202e', ' '), { maxLength: 300 })
+    .map((all) => all.join('')),
+);
+const anyBound = fc.integer({ min: 1, max: 100 });
+const holds = (property: (safe: string, text: string, maxChars: number) => void) =>
+  fc.assert(
+    fc.property(anyText, anyBound, (text, maxChars) => property(safeText(text, maxChars), text, maxChars)),
+    { numRuns: 2_000 },
+  );
+
+test('any text becomes well-formed', () => holds((safe) => assert.ok(safe.isWellFormed())));
+
+test('any text becomes one printable line', () => holds((safe) => assert.not.match(safe, /[\p{C}\p{Zl}\p{Zp}]/u)));
+
+test('no result is longer than its bound', () => holds((safe, _text, maxChars) => assert.ok(safe.length <= maxChars)));
+
+test('a safe text stays as it is', () => holds((safe, _text, maxChars) => assert.is(safeText(safe, maxChars), safe)));
+
+test('what was cut is the beginning of the whole, and an ellipsis', () =>
+  holds((safe, text) => {
+    const whole = safeText(text, Infinity);
+    assert.ok(safe === whole || (safe.endsWith('…') && whole.startsWith(safe.slice(0, -1))));
+  }));
+
+test('printable text is kept, in any script', () => {
+  const text = 'Secret „Schlüssel“ 密钥 😀 was not found.';
+  assert.is(safeText(text, 100), text);
+});
+
+test('control characters, line breaks and changes of direction become one space', () => {
+  assert.is(safeText('\u001b[31mno\r\n\u202esuch\u0000\u0007 secret\n', 100), '[31mno such secret');
+});
+
+test('a character of two code units is not cut in two', () => {
+  assert.is(safeText('ab😀cd', 4), 'ab…');
+  assert.is(safeText('ab😀cd', 5), 'ab😀…');
+});
+
+test.run();
