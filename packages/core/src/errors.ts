@@ -1,6 +1,6 @@
 /**
- * What went wrong, as a stable name that code, tests, logs and documentation can rely on. The texts may change, the
- * codes may not. The server maps each to a gRPC status (`packages/server/src/kms/status-codes.ts`).
+ * Stable error codes for code, tests, logs and documentation. Message texts may change, codes do not. The server maps each code to a gRPC
+ * status (`packages/server/src/kms/status-codes.ts`).
  *
  * | code | meaning |
  * |---|---|
@@ -13,13 +13,13 @@
  * | `ERR_KMS_KEY_RETIRED` | the envelope names a key that was retired |
  * | `ERR_KMS_AUTHENTICATION_FAILED` | the AEAD tag is wrong: changed bytes, another key or another context |
  * | `ERR_KMS_UNWRAP_FAILED` | the token refused to unwrap: changed bytes or another key |
- * | `ERR_KMS_STORE_UNAVAILABLE` | the key store cannot be reached now; trying again may help |
+ * | `ERR_KMS_STORE_UNAVAILABLE` | the key store cannot be reached now; a retry may help |
  * | `ERR_KMS_KEY_GONE` | the key store says for certain that the key is gone, disabled or forbidden |
  * | `ERR_KMS_KEYSET_INVALID` | a manifest or key blob is damaged |
- * | `ERR_KMS_KEYSET_PERMISSIONS` | a key blob can be read by somebody who should not |
- * | `ERR_KMS_KEYSET_CONFLICT` | somebody else changed the keyset at the same time |
- * | `ERR_KMS_KEYSET_RULE` | the change would break a rule of rotation, e.g. promote a former primary |
- * | `ERR_KMS_INVALID_URI` | a key URI or its settings cannot be understood |
+ * | `ERR_KMS_KEYSET_PERMISSIONS` | users who must not can read a key blob |
+ * | `ERR_KMS_KEYSET_CONFLICT` | another process changed the keyset at the same time |
+ * | `ERR_KMS_KEYSET_RULE` | the change would break a rule of rotation, for example, promote a former primary |
+ * | `ERR_KMS_INVALID_URI` | a key URI or its settings are not valid |
  * | `ERR_KMS_OVERLOADED` | too many operations wait for the key store |
  * | `ERR_KMS_DEADLINE_EXCEEDED` | the caller's deadline passed |
  * | `ERR_KMS_CANCELLED` | the caller gave up |

@@ -1,16 +1,16 @@
-/** A value, or a promise of it where a key store must be asked first. Callers on the hot path test for the promise. */
+/** A value, or a promise if the key store must be read first. Callers on the hot path test for the promise. */
 export type MaybePromise<T> = T | Promise<T>;
 
-/** What every operation carries along. */
+/** What every operation carries. */
 export interface CallContext {
-  /** Aborted when the caller gave up or its deadline passed. The operation may go on for others, but not for this caller. */
+  /** Aborted when the caller gives up or its deadline passes. The operation may continue for other callers. */
   readonly signal: AbortSignal;
 }
 
 export interface EncryptContext extends CallContext {
   /**
-   * The key_id that a Status on the same connection announced a moment ago (design D1). While that key may still seal,
-   * it does, so that kube-apiserver, which compares the two, does not throw the answer away.
+   * The key_id that Status has just announced on the same connection (design D1). It is used while that key may still seal, because
+   * kube-apiserver compares the two and rejects a different one.
    */
   readonly announcedKeyId?: string | undefined;
 }
@@ -24,19 +24,19 @@ export interface EncryptResult {
 
 export interface DecryptRequest {
   readonly ciphertext: Buffer;
-  /** KMS v2 sends the id that Encrypt gave; KMS v1 has none. */
+  /** KMS v2 sends the id that Encrypt returned. KMS v1 sends none. */
   readonly keyId?: string | undefined;
 }
 
 export interface StatusResult {
-  /** `ok`, or the reason why not, without secrets: kube-apiserver shows it in /healthz. */
+  /** `ok`, or the reason why not, without secrets. kube-apiserver shows it in /healthz. */
   readonly healthz: string;
   readonly keyId: string;
 }
 
 /**
- * One instance's service, whatever holds its key: the same three calls that kube-apiserver makes
- * (k8s.io/kms/pkg/service/interface.go).
+ * The service of one instance, whichever store holds its key: the three calls of kube-apiserver (k8s.io/kms/pkg/service/interface.go), and
+ * what the plugin needs to run it.
  */
 export interface KmsService {
   /**
@@ -46,21 +46,21 @@ export interface KmsService {
    */
   encrypt(plaintext: Uint8Array, context: EncryptContext): MaybePromise<EncryptResult>;
   /**
-   * Opens what {@link KmsService.encrypt} of this keyset, on any replica, has sealed. The caller owns and wipes the
-   * result; it is never wrong or empty.
-   * @throws {@link KmsError} as encrypt, and all of the envelope's rejects (`docs/spec/envelope-v1.md` §9)
+   * Opens what {@link KmsService.encrypt} sealed with this keyset on any replica. The caller owns and wipes the result, which is never wrong
+   * or empty.
+   * @throws {@link KmsError} as encrypt, and the errors of `docs/spec/envelope-v1.md` §9
    */
   decrypt(request: DecryptRequest, context: CallContext): MaybePromise<Buffer>;
   /**
-   * The health as last probed in the background: never asks the store (design D1).
-   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` while no key is known, `ERR_KMS_KEY_GONE` when it is lost for certain
+   * The result of the last probe in the background. Never reads the store (design D1).
+   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` while no key is known, `ERR_KMS_KEY_GONE` if it is lost for certain
    */
   status(): MaybePromise<StatusResult>;
-  /** What an operator should see of this service: no secrets, plain JSON. */
+  /** What an operator should see of this service: plain JSON without secrets. */
   describe(): ServiceDescription;
-  /** Starts the background work. Returns at once: a store that is away must not delay the start of the plugin. */
+  /** Starts the background work and returns at once, so that an unavailable store does not delay the start of the plugin. */
   start(): void;
-  /** Ends the background work and wipes the keys. Calls fail with `ERR_KMS_CLOSED` from then on. */
+  /** Ends the background work and wipes the keys. Later calls fail with `ERR_KMS_CLOSED`. */
   close(): Promise<void>;
 }
 
@@ -68,17 +68,17 @@ export interface ServiceDescription {
   readonly uri: string;
   readonly primary: string | undefined;
   readonly keys: readonly { readonly id: string; readonly state: string; readonly decrypts: number }[];
-  /** ms since the key store last answered well; `undefined` before the first time. */
+  /** Time in ms since the last good probe; `undefined` before the first one. */
   readonly lastGoodProbeAgeMs: number | undefined;
-  /** Trouble that an operator should know although the service still works, e.g. a damaged manifest. */
+  /** Problems that an operator should know about although the service works, for example a damaged manifest. */
   readonly warnings: readonly string[];
-  /** Local KEKs that are held open now, where there are such. */
+  /** Unwrapped local KEKs in memory, for stores that have local KEKs. */
   readonly cacheEntries?: number;
   /** Monotonic counters, for metrics: name (snake_case, without prefix) to value. */
   readonly counters: Readonly<Record<string, number>>;
 }
 
-/** What happens rarely enough to be told one by one. */
+/** Events that are rare enough to be reported one by one. */
 export type ServiceEvent =
   | {
       readonly type: 'store-operation';
@@ -88,6 +88,7 @@ export type ServiceEvent =
     }
   | { readonly type: 'key-switched'; readonly from: string | undefined; readonly to: string }
   | { readonly type: 'store-ok' }
+  /** The probe failed with another error than before. `keyLoaded`: the keys in memory stay in use; without any, calls are refused. */
   | { readonly type: 'store-failed'; readonly error: Error; readonly keyLoaded: boolean }
   | { readonly type: 'unknown-key'; readonly keyId: string };
 

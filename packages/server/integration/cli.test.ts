@@ -39,7 +39,7 @@ test('an unknown command and a missing option exit with 2', () => {
 test('an unknown key store exits with 2 and names those that there are', () => {
   const { code, stderr } = teapot('keys', 'list', '--uri', 'ftp:/x');
   assert.is(code, 2);
-  assert.match(stderr, 'there are: file:');
+  assert.match(stderr, 'known schemes: file:');
 });
 
 test('a key store that needs more than a URI exits with 2 and says what, and how to give it', () => {

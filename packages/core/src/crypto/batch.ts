@@ -3,23 +3,23 @@ import type { GcmJob } from '../envelope/gcm.ts';
 import { KEY_BYTES, TAG_BYTES } from '../envelope/limits.ts';
 
 /*
- * Jobs on their way to another thread and back, in memory that both see: nothing is copied between threads, and each
- * side can wipe what the other has left. A job takes
+ * Jobs on their way to another thread and back, in shared memory: nothing is copied between threads, and each side can wipe what the other
+ * side wrote. The layout of a job:
  *
  *   outcome 1 | associated data's length 2 | input's length 4 | key 32 | nonce 12 | associated data | data
  *
- * where `data` is the input and, in its place, the result; it has room for the longer of the two.
+ * `data` is the input and is overwritten with the result. It has room for the longer of the two.
  */
 const NONCE_AT = 7 + KEY_BYTES;
 const ASSOCIATED_DATA_AT = NONCE_AT + 12;
 
-/** The first byte of a job: what it asks for, then what became of it. */
+/** The first byte of a job: the request, and later the outcome. */
 const SEAL = 1;
 const OPEN = 2;
 const DONE = 3;
 const REFUSED = 4;
 
-/** Writes jobs into memory of their own, and wipes their keys. */
+/** Writes jobs into new shared memory, and wipes their keys. */
 export function packBatch(jobs: readonly GcmJob[]): SharedArrayBuffer {
   const memory = new SharedArrayBuffer(jobs.reduce((size, job) => size + sizeOf(job), 0));
   const bytes = Buffer.from(memory);
@@ -39,7 +39,7 @@ export function packBatch(jobs: readonly GcmJob[]): SharedArrayBuffer {
   return memory;
 }
 
-/** Does every job of a batch in place: what a worker runs. */
+/** Does every job of a batch in place. Workers run this. */
 export function workBatch(memory: SharedArrayBuffer): void {
   const bytes = Buffer.from(memory);
   for (let at = 0; at < bytes.length;) {
@@ -62,7 +62,7 @@ export function workBatch(memory: SharedArrayBuffer): void {
   }
 }
 
-/** Copies the results out of the memory: `undefined` for a job that has none. */
+/** Copies the results out of the shared memory: `undefined` for a wrong tag. */
 export function unpackBatch(memory: SharedArrayBuffer, jobs: readonly GcmJob[]): (Buffer | undefined)[] {
   const bytes = Buffer.from(memory);
   let at = 0;

@@ -6,13 +6,13 @@ import { GcmPool } from './gcm-pool.ts';
 import { thisHost } from './host.ts';
 import type { Host } from './host.ts';
 
-/** `crypto.engine`: where messages are sealed and opened. */
+/** The setting `crypto.engine`: where messages are sealed and opened. */
 export const cryptoEngines = ['auto', 'inline', 'pool'] as const;
 export type CryptoEngineName = (typeof cryptoEngines)[number];
 
-/** With fewer, the threads take their time from the one that they should relieve, or from kube-apiserver. */
+/** With fewer cores, the pool takes time from the main thread or from kube-apiserver. */
 const MIN_CORES = 4;
-/** Longest message that is always done at once; ADR 0016 has the measurement. */
+/** Longest message that is always processed inline, in bytes. ADR 0016 has the measurement. */
 const INLINE_BYTES = 32 * 1024;
 
 export interface CryptoEngineOptions {
@@ -21,8 +21,8 @@ export interface CryptoEngineOptions {
 }
 
 /**
- * Seals and opens: in this thread, at once, or, where that is faster, long messages in other threads (design D7). One for
- * all instances of a process.
+ * Seals and opens messages inline, in this thread, or long messages in other threads where that is faster (design D7). All instances of a
+ * process share one engine.
  */
 export class CryptoEngine {
   readonly #inlineBytes: number;
@@ -35,7 +35,7 @@ export class CryptoEngine {
     this.#pool = new GcmPool(Math.max(1, host.cores - 1));
   }
 
-  /** @throws {@link KmsError} as {@link EnvelopeKey.seal} */
+  /** @throws {@link KmsError} the errors of {@link EnvelopeKey.seal} */
   seal(key: EnvelopeKey, plaintext: Uint8Array, context: CallContext): MaybePromise<EncryptResult> {
     const { keyId } = key;
     if (plaintext.length <= this.#inlineBytes) return { ciphertext: key.seal(plaintext), keyId };
@@ -43,17 +43,20 @@ export class CryptoEngine {
     return unlessAborted(sealing, context.signal);
   }
 
-  /** The caller owns the result. @throws {@link KmsError} as {@link EnvelopeKey.open} */
+  /**
+   * @returns the plaintext, which the caller owns
+   * @throws {@link KmsError} the errors of {@link EnvelopeKey.open}
+   */
   open(key: OpeningKey, envelope: Envelope, context: CallContext): MaybePromise<Buffer> {
     if (envelope.sealed.length <= this.#inlineBytes) return key.open(envelope);
     return unlessAborted(key.openBy(this.#pool, envelope), context.signal, (late) => late.fill(0));
   }
 
-  /** Waits for what is under way, and ends the threads. */
+  /** Waits for messages that are in progress, then ends the threads. */
   close(): Promise<void> {
     return this.#pool.close();
   }
 }
 
-/** What services use that are not given another. */
+/** The default engine of a service. */
 export const inlineEngine = new CryptoEngine('inline', { host: { cores: 1, aesInstructions: true } });

@@ -6,11 +6,11 @@ import { KmsError } from '../errors.ts';
 import { packBatch, unpackBatch } from './batch.ts';
 
 const WORKER = new URL(`./worker${extname(import.meta.url)}`, import.meta.url).href;
-/** Most jobs that a thread is given at a time. */
+/** Most jobs in a batch for one thread. */
 const MAX_BATCH = 256;
-/** Fewer than these are done here in the time that threads would take to wake up. */
+/** Fewer jobs than this are done in this thread: waking other threads takes as long. */
 const MIN_JOBS = 4;
-/** ms after which a thread without work ends: one takes some 10 MB. */
+/** Time in ms after which an idle thread ends. A thread takes about 10 MB. */
 const IDLE_MS = 60_000;
 
 interface Waiting {
@@ -20,8 +20,8 @@ interface Waiting {
 }
 
 /**
- * Does AES-GCM in other threads. The jobs of one turn of the event loop go together, as a message to a thread costs as
- * much as sealing some kilobytes. Piscina is loaded and threads are started by the first job.
+ * Does AES-GCM in other threads. The jobs of one turn of the event loop form batches, because a message to a thread costs as much as sealing
+ * a few kilobytes. The first job loads Piscina and starts threads.
  */
 export class GcmPool implements GcmRunner {
   readonly #maxThreads: number;
@@ -38,7 +38,7 @@ export class GcmPool implements GcmRunner {
   run(job: GcmJob): Promise<Buffer | undefined> {
     if (this.#closed) {
       job.messageKey.fill(0);
-      return Promise.reject(new KmsError('ERR_KMS_CLOSED', 'the threads were ended'));
+      return Promise.reject(new KmsError('ERR_KMS_CLOSED', 'the crypto pool is closed'));
     }
     return new Promise((resolve, reject) => {
       this.#waiting.push({ job, resolve, reject });
@@ -46,7 +46,7 @@ export class GcmPool implements GcmRunner {
     });
   }
 
-  /** Ends the threads when the work that they were given is done. */
+  /** Ends the threads after they have finished their jobs. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#flush();
@@ -78,7 +78,7 @@ export class GcmPool implements GcmRunner {
     }
   }
 
-  /** A start that failed is tried again. */
+  /** Starts Piscina. The next job retries a failed start. */
   async #started(): Promise<Piscina<SharedArrayBuffer, undefined>> {
     this.#piscina ??= start(this.#maxThreads);
     try {

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 
-/** What decides where cryptography is fast. */
+/** Properties of the host that decide where cryptography is fast. */
 export interface Host {
   readonly cores: number;
-  /** Whether the processor does AES itself, as all but a few small ARM ones do. */
+  /** Whether the processor has AES instructions. All but a few small ARM processors have. */
   readonly aesInstructions: boolean;
 }
 
@@ -12,7 +12,7 @@ export function thisHost(): Host {
   return { cores: availableParallelism(), aesInstructions: hasAes(cpuInfo()) };
 }
 
-/** @param cpuInfo - /proc/cpuinfo of x86 or ARM; other processors name no such feature and have it */
+/** @param cpuInfo - the text of /proc/cpuinfo. Processors other than x86 and ARM list no such feature, and count as having it */
 export function hasAes(cpuInfo: string): boolean {
   const [features] = /^(?:flags|Features)\s*:.*$/m.exec(cpuInfo) ?? [];
   return features === undefined || /\saes(?:\s|$)/.test(features);

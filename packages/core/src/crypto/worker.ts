@@ -1,2 +1,2 @@
-// A thread of the pool: it sees one batch of messages at a time, each with a key of its own, and no other key.
+// A thread of the pool. It sees message keys only, one batch at a time.
 export { workBatch as default } from './batch.ts';

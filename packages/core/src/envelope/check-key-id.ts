@@ -2,7 +2,7 @@ import { KmsError } from '../errors.ts';
 import type { Envelope } from './codec.ts';
 
 /**
- * The key_id of a KMS v2 request must be the envelope's own (spec §7.2); KMS v1 sends none.
+ * Checks that the key_id of a KMS v2 request is the one in the envelope (spec §7.2). KMS v1 sends none.
  * @throws {@link KmsError} `ERR_KMS_KEY_ID_MISMATCH`
  */
 export function checkKeyId(envelope: Envelope, keyId: string | undefined): void {

@@ -16,12 +16,12 @@ const VERSION = 1;
 /** Algorithms by number (spec §6). */
 export const SUITE_XAES_256_GCM = 1;
 
-/** An envelope taken apart (spec §5). The buffers are views of the ciphertext. Holds neither key nor plaintext. */
+/** The parts of an envelope (spec §5). The buffers are views of the ciphertext. Contains neither key nor plaintext. */
 export interface Envelope {
-  /** All bytes before the nonce; they are authenticated as they stand. */
+  /** All bytes before the nonce. They are authenticated unchanged. */
   readonly header: Buffer;
   readonly keyId: string;
-  /** The wrapped local KEK, empty where the KEK itself seals. */
+  /** The wrapped local KEK; empty if the KEK itself seals. */
   readonly wrapped: Buffer;
   /** 24 bytes. */
   readonly nonce: Buffer;
@@ -29,11 +29,14 @@ export interface Envelope {
   readonly sealed: Buffer;
 }
 
-/** The header of every envelope sealed under one key (spec §5.1). */
+/**
+ * The header of every envelope sealed under one key (spec §5.1).
+ * @throws {@link KmsError} `ERR_KMS_LIMIT_EXCEEDED`
+ */
 export function encodeHeader(keyId: string, wrapped: Buffer): Buffer {
   if (!isKeyId(keyId)) throw new KmsError('ERR_KMS_LIMIT_EXCEEDED', 'the key id is empty, too long or not printable');
   if (wrapped.length > MAX_WRAPPED_BYTES) {
-    const message = `the wrapped local KEK is ${wrapped.length} bytes, at most ${MAX_WRAPPED_BYTES} are allowed`;
+    const message = `the wrapped local KEK has ${wrapped.length} bytes; at most ${MAX_WRAPPED_BYTES} are allowed`;
     throw new KmsError('ERR_KMS_LIMIT_EXCEEDED', message);
   }
   const header = Buffer.alloc(FIXED_HEADER_BYTES + keyId.length + wrapped.length);
@@ -45,7 +48,7 @@ export function encodeHeader(keyId: string, wrapped: Buffer): Buffer {
 }
 
 /**
- * Takes a ciphertext apart, checking each length before it is used (spec §7.2, steps 1–6).
+ * Decodes a ciphertext. Checks each length before it is used (spec §7.2, steps 1–6).
  * @throws {@link KmsError} `ERR_KMS_LIMIT_EXCEEDED`, `ERR_KMS_ENVELOPE_MALFORMED`, `ERR_KMS_ENVELOPE_VERSION`
  */
 export function decodeEnvelope(bytes: Buffer): Envelope {
@@ -69,7 +72,7 @@ export function decodeEnvelope(bytes: Buffer): Envelope {
   if (bytes.length < sealedAt + TAG_BYTES) throw malformed('truncated');
   if (bytes.length === sealedAt + TAG_BYTES) throw new KmsError('ERR_KMS_LIMIT_EXCEEDED', 'empty plaintext');
   const keyId = bytes.toString('latin1', 5, 5 + keyIdLength);
-  if (!isKeyId(keyId)) throw malformed('a character in the key id that is not allowed');
+  if (!isKeyId(keyId)) throw malformed('invalid character in the key id');
   return {
     header: bytes.subarray(0, nonceAt),
     keyId,

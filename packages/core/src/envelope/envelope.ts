@@ -10,22 +10,22 @@ import { takeNonce } from './nonces.ts';
 import { XaesKey } from './xaes.ts';
 
 export interface EnvelopeKeyOptions {
-  /** 32 bytes; taken over and wiped. */
+  /** 32 bytes. The new object takes them over and wipes them. */
   readonly key: SecretBytes;
-  /** Public id of the KEK: of `key` itself, or of the KEK in the token that wraps it. */
+  /** Public id of the KEK: of `key` itself, or of the KEK in the token that wrapped it. */
   readonly keyId: string;
   /** 16 bytes: the keyset's random context id. */
   readonly contextId: Buffer;
-  /** `key` as the token wrapped it, for a local KEK; empty where `key` is the KEK. */
+  /** For a local KEK: `key` as the token wrapped it. Empty if `key` is the KEK. */
   readonly wrapped?: Buffer;
 }
 
-/** The opening half of a key, which is all that a cache of others' keys may hold. */
+/** The half of a key that opens: all that a cache of other replicas' keys needs. */
 export type OpeningKey = Pick<EnvelopeKey, 'open' | 'openBy' | 'destroy'>;
 
 /**
- * One key that seals and opens envelopes (`docs/spec/envelope-v1.md` §7). Header and associated data depend only on
- * the key, so they are made once.
+ * One key that seals and opens envelopes (`docs/spec/envelope-v1.md` §7). Header and associated data depend only on the key, so they are
+ * computed once.
  */
 export class EnvelopeKey {
   readonly keyId: string;
@@ -54,14 +54,14 @@ export class EnvelopeKey {
   }
 
   /**
-   * Seals with a nonce of the caller's choice.
-   * @deprecated For test vectors only: a nonce used twice gives the plaintexts away.
+   * Seals with a given nonce.
+   * @deprecated For test vectors only. A nonce that is used twice reveals the plaintexts.
    */
   sealWithNonce(plaintext: Uint8Array, nonce: Buffer): Buffer {
     return this.#seal(plaintext, nonce);
   }
 
-  /** As {@link EnvelopeKey.seal}, but for AES-GCM, which `runner` does with the message's key: ours does not leave this thread. */
+  /** Like {@link EnvelopeKey.seal}, with AES-GCM by `runner`. Only the message key leaves this thread. */
   async sealBy(runner: GcmRunner, plaintext: Uint8Array): Promise<Buffer> {
     const envelope = this.#begin(plaintext);
     const sealedAt = this.#header.length + NONCE_BYTES;
@@ -84,12 +84,12 @@ export class EnvelopeKey {
     return envelope;
   }
 
-  /** An envelope for `plaintext` with its header and nonce. */
+  /** Allocates an envelope for `plaintext` and writes header and nonce. */
   #begin(plaintext: Uint8Array, fixedNonce?: Buffer): Buffer {
     const header = this.#header;
-    if (plaintext.length === 0) throw new KmsError('ERR_KMS_LIMIT_EXCEEDED', 'an empty plaintext is not encrypted');
+    if (plaintext.length === 0) throw new KmsError('ERR_KMS_LIMIT_EXCEEDED', 'the plaintext is empty');
     if (plaintext.length > MAX_PLAINTEXT_BYTES) {
-      const message = `the plaintext is ${plaintext.length} bytes, at most ${MAX_PLAINTEXT_BYTES} are allowed`;
+      const message = `the plaintext has ${plaintext.length} bytes; at most ${MAX_PLAINTEXT_BYTES} are allowed`;
       throw new KmsError('ERR_KMS_LIMIT_EXCEEDED', message);
     }
     const envelope = Buffer.allocUnsafe(header.length + NONCE_BYTES + plaintext.length + TAG_BYTES);
@@ -104,8 +104,7 @@ export class EnvelopeKey {
    * @throws {@link KmsError} `ERR_KMS_AUTHENTICATION_FAILED`, `ERR_KMS_CLOSED`
    */
   open(envelope: Envelope): Buffer {
-    // Our associated data holds the header as this key seals it: an envelope with any other header cannot have a
-    // matching tag, so it is not worth the AEAD.
+    // The associated data contains this key's header. The tag of an envelope with another header cannot match, so the AEAD is skipped.
     const plaintext = envelope.header.equals(this.#header)
       ? this.#xaes.open(envelope.nonce, envelope.sealed, this.#associatedData)
       : undefined;
@@ -113,7 +112,7 @@ export class EnvelopeKey {
     return plaintext;
   }
 
-  /** As {@link EnvelopeKey.open}, with AES-GCM by `runner`. */
+  /** Like {@link EnvelopeKey.open}, with AES-GCM by `runner`. */
   async openBy(runner: GcmRunner, { header, nonce, sealed }: Envelope): Promise<Buffer> {
     if (!header.equals(this.#header)) throw wrongTag();
     const plaintext = await runner.run({

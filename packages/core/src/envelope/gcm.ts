@@ -1,12 +1,12 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { TAG_BYTES } from './limits.ts';
 
-/** What the GCM half of XAES uses of the 24-byte nonce; the first half derives the message's key. */
+/** Half of the 24-byte nonce, in bytes: the first half derives the message key, the second half is AES-GCM's nonce. */
 export const HALF_NONCE = 12;
 
 /**
  * Seals one message: writes ciphertext ‖ tag (`plaintext.length` + 16 bytes) to `out` at `offset`.
- * @param messageKey - 32 bytes for this message only, which are wiped
+ * @param messageKey - 32 bytes for this message only. They are wiped
  * @param nonce - 12 bytes
  */
 export function sealMessage(
@@ -27,8 +27,10 @@ export function sealMessage(
 }
 
 /**
- * The plaintext of `sealed` (ciphertext ‖ tag), which the caller owns, or `undefined` when the tag is wrong.
- * @param messageKey - as of {@link sealMessage}
+ * Opens one message.
+ * @param messageKey - as for {@link sealMessage}
+ * @param sealed - ciphertext ‖ tag
+ * @returns the plaintext, which the caller owns; `undefined` if the tag is wrong
  */
 export function openMessage(
   messageKey: Buffer,
@@ -50,27 +52,27 @@ export function openMessage(
   return plaintext;
 }
 
-/** AES-GCM of one message that may be done by another thread than its key's. */
+/** AES-GCM of one message, which another thread may do. */
 export interface GcmJob {
-  /** 32 bytes for this message only; whoever takes the job wipes them. */
+  /** 32 bytes for this message only. The runner of the job wipes them. */
   readonly messageKey: Buffer;
   /** 12 bytes. */
   readonly nonce: Buffer;
   readonly associatedData: Buffer;
   /** The plaintext, or ciphertext ‖ tag. */
   readonly input: Uint8Array;
-  /** To seal: where ciphertext ‖ tag go. To open: left out, and the plaintext gets a buffer of its own. */
+  /** To seal: the buffer for ciphertext ‖ tag. Absent to open: the plaintext gets a new buffer. */
   readonly sealTo?: Buffer;
 }
 
-/** Does a job here and now. Returns what was sealed or opened; `undefined` where the tag is wrong. */
+/** Does a job in this thread. Returns the sealed or opened bytes; `undefined` if the tag is wrong. */
 export function doJob({ messageKey, nonce, associatedData, input, sealTo }: GcmJob): Buffer | undefined {
   if (!sealTo) return openMessage(messageKey, nonce, input, associatedData);
   sealMessage(messageKey, nonce, input, associatedData, sealTo, 0);
   return sealTo;
 }
 
-/** Does jobs in its own time, perhaps in another thread. Resolves to what {@link doJob} returns. */
+/** Does jobs asynchronously, perhaps in another thread. Resolves to the result of {@link doJob}. */
 export interface GcmRunner {
   run(job: GcmJob): Promise<Buffer | undefined>;
 }

@@ -4,7 +4,7 @@ import { MAX_KEY_ID_BYTES } from './limits.ts';
 const KEY_ID = new RegExp(`^[a-z0-9](?:[a-z0-9.-]{0,${MAX_KEY_ID_BYTES - 2}}[a-z0-9])?$`);
 const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567';
 
-/** Whether `id` is 1–64 of a–z, 0–9, '.' and '-', neither first nor last a sign: safe in a file name, a label, a log. */
+/** Whether `id` is 1–64 of a–z, 0–9, '.' and '-', with a letter or digit at both ends: safe in file names, labels and logs. */
 export function isKeyId(id: string): boolean {
   return KEY_ID.test(id);
 }

@@ -1,11 +1,11 @@
 import { randomFillSync } from 'node:crypto';
 import { NONCE_BYTES } from './limits.ts';
 
-/** Random bytes fetched for 256 nonces at a time: a call to the CSPRNG for each would double the cost of a seal. */
+/** Random bytes for 256 nonces. One call to the CSPRNG per nonce would double the cost of a seal. */
 const pool = Buffer.alloc(256 * NONCE_BYTES);
 let next = pool.length;
 
-/** Copies 24 fresh random bytes to `out` at `offset`. No nonce is ever given twice. */
+/** Copies 24 fresh random bytes to `out` at `offset`. No nonce is used twice. */
 export function takeNonce(out: Buffer, offset: number): void {
   if (next === pool.length) {
     randomFillSync(pool);

@@ -6,10 +6,10 @@ import { HALF_NONCE, openMessage, sealMessage } from './gcm.ts';
 import { KEY_BYTES, NONCE_BYTES } from './limits.ts';
 
 /**
- * XAES-256-GCM (C2SP/XAES-256-GCM.md): AES-256-GCM with a key derived for each message from the first 12 bytes of a
- * 24-byte random nonce (NIST SP 800-108r1 in counter mode with CMAC), so random nonces are safe for 2^80 messages.
+ * XAES-256-GCM (C2SP/XAES-256-GCM.md): AES-256-GCM with a key per message, derived from the first 12 bytes of a 24-byte random nonce
+ * (NIST SP 800-108r1 in counter mode with CMAC). Random nonces are safe for 2^80 messages.
  *
- * The 32-byte key lives on only inside one AES-ECB cipher context, which is ended by {@link XaesKey.destroy}.
+ * After construction, the 32-byte key exists only inside one AES-ECB cipher context, which {@link XaesKey.destroy} ends.
  */
 export class XaesKey {
   readonly #cmac: Cipheriv;
@@ -17,11 +17,14 @@ export class XaesKey {
   readonly #blocks = Buffer.alloc(2 * 16);
   #destroyed = false;
 
-  /** Takes `key` (32 bytes) over and wipes it. */
+  /**
+   * Takes over `key` (32 bytes) and wipes it.
+   * @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` for another length
+   */
   constructor(key: SecretBytes) {
     if (key.length !== KEY_BYTES) {
       key.wipe();
-      throw new KmsError('ERR_KMS_KEYSET_INVALID', `a key must be ${KEY_BYTES} bytes, found ${key.length}`);
+      throw new KmsError('ERR_KMS_KEYSET_INVALID', `expected a key of ${KEY_BYTES} bytes, found ${key.length}`);
     }
     this.#cmac = createCipheriv('aes-256-ecb', key.expose(), null).setAutoPadding(false);
     key.wipe();
@@ -39,13 +42,13 @@ export class XaesKey {
   }
 
   /**
-   * Returns the plaintext of `sealed` (ciphertext ‖ tag), which the caller owns, or `undefined` when the tag is wrong.
+   * Returns the plaintext of `sealed` (ciphertext ‖ tag), which the caller owns; `undefined` if the tag is wrong.
    */
   open(nonce: Buffer, sealed: Buffer, associatedData: Buffer): Buffer | undefined {
     return openMessage(this.messageKey(nonce), nonce.subarray(HALF_NONCE, NONCE_BYTES), sealed, associatedData);
   }
 
-  /** The key of the one message that has `nonce` (24 bytes), which the caller wipes. */
+  /** The message key for `nonce` (24 bytes). The caller wipes it. */
   messageKey(nonce: Buffer): Buffer {
     if (this.#destroyed) throw new KmsError('ERR_KMS_CLOSED', 'this key was destroyed');
     const blocks = this.#blocks;
@@ -62,18 +65,17 @@ export class XaesKey {
     return this.#cmac.update(blocks);
   }
 
-  /** Ends the cipher context, which makes OpenSSL wipe its copy of the key; just dropping it would not. */
+  /** Ends the cipher context, so that OpenSSL wipes its copy of the key. Garbage collection alone would not. */
   destroy(): void {
     if (this.#destroyed) return;
     this.#destroyed = true;
     this.#cmac.final();
     this.#k1.fill(0);
     this.#blocks.fill(0);
-    this.#blocks.fill(0);
   }
 }
 
-/** Doubling in GF(2^128) as CMAC's subkey K1 needs it (NIST SP 800-38B §6.1), without a branch on the key. */
+/** Doubling in GF(2^128) for CMAC's subkey K1 (NIST SP 800-38B §6.1), without a branch on key bits. */
 function doubleInGf128(block: Buffer): void {
   const carry = block[0]! >> 7;
   for (let i = 0; i < 15; i++) block[i] = (block[i]! << 1) | (block[i + 1]! >> 7);

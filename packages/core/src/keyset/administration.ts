@@ -1,13 +1,15 @@
 import { newKeyId } from '../envelope/key-id.ts';
 import { KmsError } from '../errors.ts';
+import { systemClock } from '../util/clock.ts';
+import type { Clock } from '../util/clock.ts';
 import type { KeysetAdmin } from './keyset-source.ts';
-import type { KeyPlace, Manifest } from './manifest.ts';
+import type { KeyLocation, Manifest } from './manifest.ts';
 import { newManifest, withoutKey, withPendingKey, withPromoted, withRestored, withRetired } from './rotation.ts';
 
 export interface ChangeOptions {
-  /** Say what would be done, and check that it may be done, without doing it. */
+  /** Checks that the change is allowed, and returns what it would do, without doing it. */
   readonly dryRun?: boolean;
-  readonly now?: Date;
+  readonly clock?: Clock;
 }
 
 export interface Change {
@@ -16,20 +18,22 @@ export interface Change {
   readonly keyId: string;
 }
 
-/** Makes a key: the primary of a new keyset, or a pending one in a keyset that exists. */
+const MAKE_A_KEYSET = 'make one with "teapot-kms keys generate"';
+
+/** Creates a key: the primary of a new keyset, or a pending key of an existing one. */
 export async function generateKey(admin: KeysetAdmin, options: ChangeOptions = {}): Promise<Change> {
   const keyId = newKeyId();
-  const now = options.now ?? new Date();
+  const now = today(options);
   const current = await admin.readManifest();
-  const made = (place: KeyPlace): Manifest =>
-    current ? withPendingKey(current.manifest, now, keyId, place) : newManifest(now, keyId, place);
+  const made = (location: KeyLocation): Manifest =>
+    current ? withPendingKey(current.manifest, now, keyId, location) : newManifest(now, keyId, location);
   if (options.dryRun) return { before: current?.manifest, after: made({}), keyId };
   const after = made(await admin.createKey(keyId));
   await admin.writeManifest(after, current?.revision);
   return { before: current?.manifest, after, keyId };
 }
 
-/** Makes a pending key the primary; see {@link withPromoted} for its rules. */
+/** Makes a pending key the primary. {@link withPromoted} has the rules. */
 export function promoteKey(
   admin: KeysetAdmin,
   keyId: string,
@@ -38,7 +42,7 @@ export function promoteKey(
   return change(admin, keyId, options, (manifest, now) => withPromoted(manifest, keyId, now, options.minPendingMs));
 }
 
-/** Ends the use of a key; its blob is kept until {@link destroyRetiredKey}. */
+/** Ends the use of a key. Its blob is kept until {@link destroyRetiredKey}. */
 export function retireKey(admin: KeysetAdmin, keyId: string, options: ChangeOptions = {}): Promise<Change> {
   return change(admin, keyId, options, (manifest, now) => withRetired(manifest, keyId, now));
 }
@@ -48,7 +52,7 @@ export function restoreKey(admin: KeysetAdmin, keyId: string, options: ChangeOpt
   return change(admin, keyId, options, (manifest, now) => withRestored(manifest, keyId, now));
 }
 
-/** Destroys a retired key for good: what is sealed under it can never be opened again. */
+/** Destroys a retired key. Data that is sealed under it can never be opened again. */
 export async function destroyRetiredKey(
   admin: KeysetAdmin,
   keyId: string,
@@ -60,15 +64,19 @@ export async function destroyRetiredKey(
   return made;
 }
 
+const today = ({ clock = systemClock }: ChangeOptions): Date => new Date(clock.wall());
+
 async function change(
   admin: KeysetAdmin,
   keyId: string,
-  { dryRun, now = new Date() }: ChangeOptions,
+  options: ChangeOptions,
   transition: (manifest: Manifest, now: Date) => Manifest,
 ): Promise<Change> {
   const current = await admin.readManifest();
-  if (!current) throw new KmsError('ERR_KMS_KEYSET_RULE', 'there is no keyset yet; make one with "keys generate"');
-  const after = transition(current.manifest, now);
-  if (!dryRun) await admin.writeManifest(after, current.revision);
+  if (!current) {
+    throw new KmsError('ERR_KMS_KEYSET_RULE', 'there is no keyset yet', { remedy: MAKE_A_KEYSET });
+  }
+  const after = transition(current.manifest, today(options));
+  if (!options.dryRun) await admin.writeManifest(after, current.revision);
   return { before: current.manifest, after, keyId };
 }

@@ -1,10 +1,13 @@
 import { KEY_BYTES } from '../envelope/limits.ts';
 import { KmsError } from '../errors.ts';
 
-/** The error for a key's blob that is not one. @param where - what to name */
+/**
+ * The error for a key's blob of a wrong size.
+ * @param where - what the message names
+ */
 export function wrongBlobSize(where: string, size: number): KmsError {
   const text = `${where}: expected exactly ${KEY_BYTES} raw bytes, found ${size}${hint(size)}`;
-  return new KmsError('ERR_KMS_KEYSET_INVALID', text);
+  return new KmsError('ERR_KMS_KEYSET_INVALID', text, { remedy: 'restore the key from the backup, as raw bytes' });
 }
 
 function hint(size: number): string {

@@ -4,72 +4,71 @@ import type { KmsService, MaybePromise } from '../kms-service.ts';
 import type { Keyset } from './keyset.ts';
 import type { Finding } from '../finding.ts';
 import type { SharedResources } from '../util/shared-resources.ts';
-import type { KeyPlace, Manifest } from './manifest.ts';
+import type { KeyLocation, Manifest } from './manifest.ts';
 
 export interface LoadContext {
-  /** Aborted when the instance closes or the time for one load is over. */
+  /** Aborted when the instance closes or the load takes too long. */
   readonly signal: AbortSignal;
 }
 
 /**
- * The seam for key stores that deliver keys (design §2): file, Kubernetes Secret, Barbican. All else about them is
- * {@link KeysetService}'s, and the suite in `testing/keyset-source-suite.ts` says what is expected of each.
+ * The seam for key stores that deliver keys (design §2): file, Kubernetes Secret, Barbican. {@link KeysetService} does everything else.
+ * `keysetSourceSuite` of `@teapot-kms/testing` is the contract.
  */
 export interface KeysetSource {
   /** The key URI, without anything secret. */
   readonly uri: string;
   /**
-   * Reads the whole keyset as it is now: never half of a change. Where the store says for certain that a key other than the primary is
-   * gone, the keyset comes without it ({@link Keyset.missing}).
-   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`; `ERR_KMS_KEY_GONE` only when the store itself says so for
-   * certain; `ERR_KMS_KEYSET_INVALID`, `ERR_KMS_KEYSET_PERMISSIONS`
+   * Reads the whole keyset, never half of a change. If the store says for certain that a key other than the primary is gone, the keyset
+   * comes without it ({@link Keyset.missing}).
+   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`; `ERR_KMS_KEY_GONE` only if the store itself says so for certain;
+   * `ERR_KMS_KEYSET_INVALID`, `ERR_KMS_KEYSET_PERMISSIONS`
    */
   load(context: LoadContext): Promise<Keyset>;
   /**
-   * Calls `onChange` soon after the store may have changed. Only a hint: calls may be missing (the service loads at
-   * intervals anyway) or too many. Never throws.
-   * @returns what ends the watch
+   * Calls `onChange` soon after the store may have changed. This is only a hint: calls may be missing, because the service loads at
+   * intervals anyway, or superfluous. Never throws. The service begins a new watch after each outage.
+   * @returns a function that ends the watch
    */
   watch(onChange: () => void): () => void;
-  /** ms that one load may take, where 10 s are not enough. */
+  /** Time in ms that one load may take. Default 10 s. */
   readonly loadTimeoutMs?: number;
-  /** ms after which keys that the store has not confirmed again must not be used any more. Without it there is no end. */
+  /** Time in ms after which keys that the store has not confirmed are wiped. Default: never. */
   readonly maxUnconfirmedMs?: number;
-  /** What this kind of store can check beyond what a load shows, for `doctor`. Never throws for what it finds. */
+  /** Checks what a load does not show, for `doctor`. Returns problems and does not throw them. */
   examine?(context: LoadContext): Promise<readonly Finding[]>;
-  /** Where keys can be managed through us: what `teapot-kms keys` works on. */
+  /** Manages the keys, for `teapot-kms keys`. Absent if the plugin cannot manage them. */
   readonly admin?: KeysetAdmin;
-  /** Lets go of connections, watches and what it shares with others. May come twice. */
+  /** Releases connections, watches and shared resources. May be called twice. */
   close?(): Promise<void>;
 }
 
-/** The store as seen by who manages keys. The order of calls makes a change atomic: keys first, manifest last. */
+/** Manages the keys of a store. The order of calls makes a change atomic: keys first, manifest last. */
 export interface KeysetAdmin {
-  /** The manifest with the revision it was read at, or `undefined` where there is no keyset yet. */
+  /** The manifest and its revision, or `undefined` if there is no keyset yet. */
   readManifest(): Promise<{ manifest: Manifest; revision: string } | undefined>;
   /**
-   * Makes a new random key under `keyId`, durable at the latest with the manifest that names it. It is in no keyset until
-   * then.
-   * @returns what its entry in the manifest must say
+   * Creates a random key under `keyId`. It is durable at the latest when the manifest names it, and belongs to no keyset until then.
+   * @returns what its entry in the manifest must contain
    */
-  createKey(keyId: string): Promise<KeyPlace>;
+  createKey(keyId: string): Promise<KeyLocation>;
   /**
    * The commit point.
-   * @param revision - of the manifest that this one was derived from; `undefined` for the first
-   * @throws {@link KmsError} `ERR_KMS_KEYSET_CONFLICT` when somebody else changed it meanwhile
+   * @param revision - revision of the manifest that this one replaces; `undefined` for the first
+   * @throws {@link KmsError} `ERR_KMS_KEYSET_CONFLICT` if it was changed in between
    */
   writeManifest(manifest: Manifest, revision: string | undefined): Promise<void>;
   /**
-   * Destroys a key that is in no manifest. Succeeds where it is gone already.
-   * @param place - what its entry said
+   * Destroys a key that no manifest lists. Succeeds if the key is already gone.
+   * @param location - what its entry contained
    */
-  destroyKey(keyId: string, place: KeyPlace): Promise<void>;
+  destroyKey(keyId: string, location: KeyLocation): Promise<void>;
 }
 
-/** What {@link KeysetAdmin.writeManifest} throws for who comes too late. */
+/** The error of {@link KeysetAdmin.writeManifest} for a change that comes too late. */
 export function keysetConflict(): KmsError {
-  const text = 'somebody else changed the keyset meanwhile; look at it and try again';
-  return new KmsError('ERR_KMS_KEYSET_CONFLICT', text);
+  const remedy = 'run "teapot-kms keys list", and try again if the change is still wanted';
+  return new KmsError('ERR_KMS_KEYSET_CONFLICT', 'another process changed the keyset at the same time', { remedy });
 }
 
 /** A running service as a {@link KeysetProvider.decorate} sees it. */
@@ -83,12 +82,12 @@ export interface KeysetHolder {
   usableKeyset(): MaybePromise<Keyset>;
 }
 
-/** One kind of key store: an exported constant in `providers/`, listed in its index. */
+/** One kind of key store: an exported constant in `stores/`, listed in its index. */
 export interface KeysetProvider<Settings extends z.ZodObject = z.ZodObject> {
   readonly kind: 'keyset';
-  /** What stands before the colon of a key URI. */
+  /** The scheme of its key URIs, without the colon. */
   readonly scheme: string;
-  /** What a user may set beside the URI; becomes part of the configuration's schema. */
+  /** Settings beside the URI. They become part of the configuration's schema. */
   readonly settings: Settings;
   /**
    * Checks what the schema of the settings cannot: the URI, and settings that contradict each other. Touches neither disk nor network.
@@ -100,7 +99,7 @@ export interface KeysetProvider<Settings extends z.ZodObject = z.ZodObject> {
    * @throws {@link KmsError} `ERR_KMS_INVALID_URI`
    */
   open(uri: string, settings: z.output<Settings>, shared: SharedResources): KeysetSource;
-  /** Wraps the service of each instance, for a store that needs more of it than others do, such as {@link LegacyService}. */
+  /** Wraps the service of an instance in another one, such as {@link LegacyService}. */
   decorate?(service: KmsService & KeysetHolder): KmsService;
 }
 

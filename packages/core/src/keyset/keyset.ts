@@ -4,18 +4,18 @@ import type { SecretBytes } from '../util/secret-bytes.ts';
 import type { LegacyOpener } from './legacy-opener.ts';
 import type { Manifest, ManifestEntry } from './manifest.ts';
 
-/** A store that answers slowly is asked for some keys at a time. */
+/** Keys that are fetched from the store at the same time. */
 const FETCHES_AT_A_TIME = 4;
 
 /**
- * The keys of one instance in memory: one primary that seals, others that only open. Immutable; a change makes a new
- * one and destroys the old.
+ * The keys of one instance in memory: the primary seals, the others only open. Immutable: a change makes a new keyset and destroys the old
+ * one.
  */
 export class Keyset {
   readonly manifest: Manifest;
-  /** Keys that the manifest lists and that their store says are gone for certain, with what it said. Never the primary. */
+  /** Keys that the manifest lists and that are gone for certain, with the store's error. Never the primary. */
   readonly missing: ReadonlyMap<string, KmsError>;
-  /** Opens what another plugin has written; never seals. */
+  /** Opens what another plugin wrote. Never seals. {@link LegacyService} uses it. */
   readonly legacy: LegacyOpener | undefined;
   readonly #keys: ReadonlyMap<string, EnvelopeKey>;
 
@@ -31,10 +31,10 @@ export class Keyset {
   }
 
   /**
-   * Fetches the blob of every key that is not retired, some at a time.
-   * @param fetchKey - gives the 32 raw bytes of a key. What it throws is passed on and nothing is kept, but for `ERR_KMS_KEY_GONE` of a
-   * key other than the primary: the keyset goes on without it
-   * @param loadLegacy - makes the opener of what another plugin has written
+   * Fetches the blob of every key that is not retired, a few at a time.
+   * @param fetchKey - returns the 32 raw bytes of a key. If it throws, the load fails and keeps nothing. Exception: `ERR_KMS_KEY_GONE` for
+   * a key other than the primary leaves that key out
+   * @param loadLegacy - loads the opener of what another plugin wrote
    * @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` for a blob of another size
    */
   static async load(
@@ -68,7 +68,7 @@ export class Keyset {
     return this.#keys.get(this.manifest.primary)!;
   }
 
-  /** What an operator should know: keys that are gone, legacy keys that cannot be used. */
+  /** What an operator should know: keys that are gone, legacy keys that cannot be used. One line each. */
   get warnings(): readonly string[] {
     const gone = [...this.missing.values()].map(({ code, message }) => `${code}: ${message}`);
     return [...gone, ...(this.legacy?.warnings ?? [])];
@@ -97,7 +97,7 @@ export class Keyset {
   }
 
   /**
-   * The key to seal with: the one that Status announced, if it is or was the primary, else the primary (design D1).
+   * The key to seal with: the key that Status announced, if it is or was the primary; otherwise the primary (design D1).
    */
   sealingKey(announcedKeyId: string | undefined): EnvelopeKey {
     if (announcedKeyId === undefined || announcedKeyId === this.manifest.primary) return this.primary;
@@ -112,7 +112,7 @@ export class Keyset {
   }
 }
 
-/** Does `work` for each item, `width` at a time. Settles when all have; the first failure stops the rest and is thrown. */
+/** Runs `work` for each item, `width` at a time. Settles when all have settled. The first failure stops the rest and is thrown. */
 async function inTurns<T>(items: readonly T[], width: number, work: (item: T) => Promise<void>): Promise<void> {
   const queue = items.values();
   const failures: unknown[] = [];

@@ -8,17 +8,17 @@ import { formatProblems, parseYaml } from '../util/yaml-document.ts';
 /** The manifest's name in a keyset directory and in a Secret's data (design D11). */
 export const MANIFEST_NAME = 'keyset.yaml';
 
-/** Longest manifest that is read, in bytes: far beyond any real one, far below what hurts. */
+/** Longest manifest that is read, in bytes. A manifest of 1,000 keys takes about 150 KiB. */
 export const MAX_MANIFEST_BYTES = 256 * 1024;
 
 /** The name of a key's blob, 32 raw bytes, beside the manifest. */
 export const blobName = (keyId: string): string => `${keyId}.key`;
 
 /**
- * A key's way through life, always in this direction:
- * - `pending`: opens on every replica, has never sealed; may be promoted
- * - `promoted`: is the primary, or was it and now only opens
- * - `retired`: not used at all; its blob is still there until it is destroyed
+ * The states of a key, in this order:
+ * - `pending`: opens on every replica and has never sealed. It can be promoted
+ * - `promoted`: is the primary, or was the primary and now only opens
+ * - `retired`: not in use. Its blob exists until the key is destroyed
  */
 export type KeyState = 'pending' | 'promoted' | 'retired';
 
@@ -42,7 +42,7 @@ const manifestSchema = z
           created: timeSchema,
           state: z.enum(['pending', 'promoted', 'retired']),
           since: timeSchema,
-          /** Where the key is in Barbican; other key stores find it by its id. */
+          /** The key's secret in Barbican. Other stores find a key by its id. */
           secret: secretSchema.optional(),
         }),
       )
@@ -62,18 +62,22 @@ const manifestSchema = z
     }
   });
 
-/** What a keyset consists of, without any key: the same on every replica. */
+/** What a keyset consists of, without key material. It is the same on every replica. */
 export type Manifest = Readonly<z.infer<typeof manifestSchema>>;
 export type ManifestEntry = Readonly<Manifest['keys'][number]>;
-/** What an entry says of where its key is, for stores that give keys names of their own. */
-export type KeyPlace = Pick<ManifestEntry, 'secret'>;
+/** Where a key is, for stores that name keys themselves. */
+export type KeyLocation = Pick<ManifestEntry, 'secret'>;
 
 /**
- * @param where - what to name in an error: a path, a Secret
- * @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` with line, path, expected and found
+ * @param where - what an error names: a path, a Secret
+ * @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` with line, path, and what was expected and found
  */
 export function parseManifest(text: string, where: string): Manifest {
-  if (text.length > MAX_MANIFEST_BYTES) throw new KmsError('ERR_KMS_KEYSET_INVALID', `${where}: too long`);
+  if (text.length > MAX_MANIFEST_BYTES)
+    throw new KmsError(
+      'ERR_KMS_KEYSET_INVALID',
+      `${where}: more than ${MAX_MANIFEST_BYTES} bytes, too long for a manifest`,
+    );
   const { value, problems } = parseYaml(text, manifestSchema);
   if (problems) throw new KmsError('ERR_KMS_KEYSET_INVALID', formatProblems(where, problems));
   return value;

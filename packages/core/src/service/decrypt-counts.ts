@@ -1,6 +1,6 @@
 import type { MaybePromise } from '../kms-service.ts';
 
-/** How many Decrypts each key has answered: when those of an old key stand still it may be retired. */
+/** Decrypts per key. An old key whose count no longer grows may be ready to be retired. */
 export class DecryptCounts {
   readonly #counts = new Map<string, number>();
 
@@ -12,7 +12,7 @@ export class DecryptCounts {
     this.#counts.set(keyId, this.of(keyId) + 1);
   }
 
-  /** Adds one for `keyId` when there is a plaintext, and passes it on. */
+  /** Counts one for `keyId` once there is a plaintext, and returns the plaintext. */
   addWith(keyId: string, plaintext: MaybePromise<Buffer>): MaybePromise<Buffer> {
     if (plaintext instanceof Promise) {
       return plaintext.then((bytes) => {

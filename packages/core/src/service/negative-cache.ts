@@ -1,9 +1,9 @@
 import type { Clock } from '../util/clock.ts';
 
-/** Most ids that are remembered: they come from requests, so they must not fill the memory. */
+/** Most ids in the cache. They come from requests, so they must not fill the memory. */
 const MAX_ENTRIES = 1_000;
 
-/** Remembers for a while what was looked for in vain. */
+/** Remembers for a while which ids were not found. */
 export class NegativeCache {
   readonly #clock: Clock;
   readonly #ttlMs: number;
@@ -19,7 +19,7 @@ export class NegativeCache {
     return until !== undefined && until > this.#clock.now();
   }
 
-  /** Returns false when it was there already. */
+  /** @returns false if the id was already in the cache */
   add(id: string): boolean {
     if (this.has(id)) return false;
     this.#until.delete(id);

@@ -1,12 +1,12 @@
 import type { Clock } from '../util/clock.ts';
 import { KmsError } from '../errors.ts';
 
-/** Refusals that make a loss certain: one alone may be a slip of the store (design D3). */
+/** Refusals in a row that make a loss certain. A single one may be a mistake of the store (design D3). */
 const CERTAIN_AFTER = 2;
 
 /**
- * Turns the outcomes of background probes into what Status says (design D3): transient trouble is in-band and only
- * after a grace time, a key that is gone for certain is an error.
+ * Turns the results of background probes into what Status reports (design D3). A transient failure shows in `healthz` after a grace time. A
+ * key that is gone for certain is an error.
  */
 export class StoreHealth {
   readonly #clock: Clock;
@@ -16,13 +16,13 @@ export class StoreHealth {
   #goneCount = 0;
   #lastError: KmsError | undefined;
 
-  /** @param graceMs - how long after the last good probe Status still says ok */
+  /** @param graceMs - time after the last good probe in which Status stays ok */
   constructor(clock: Clock, graceMs: number) {
     this.#clock = clock;
     this.#graceMs = graceMs;
   }
 
-  /** The store answered well. Returns whether that is news. */
+  /** A probe succeeded. Returns whether the one before did not. */
   good(): boolean {
     const news = this.#lastError !== undefined || this.#lastGood === undefined;
     this.#lastGood = this.#clock.now();
@@ -40,8 +40,8 @@ export class StoreHealth {
   }
 
   /**
-   * Trouble that does not take anything away: the store can be reached, but holds something damaged, and the keys in
-   * memory go on. It is shown, and Status stays ok.
+   * The store can be reached but holds something damaged. The keys in memory stay in use, Status stays ok, and the error is shown to
+   * operators.
    */
   damaged(error: KmsError): void {
     this.good();
@@ -52,22 +52,24 @@ export class StoreHealth {
     return this.#lastError;
   }
 
-  /** ms for which the key has been gone for certain, or `undefined`. */
+  /** Time in ms since the key is gone for certain; `undefined` if it is not. */
   get goneForMs(): number | undefined {
     return this.#goneSince === undefined ? undefined : this.#clock.now() - this.#goneSince;
   }
 
+  /** Time in ms since the last good probe; `undefined` before the first one. */
   get lastGoodAgeMs(): number | undefined {
     return this.#lastGood === undefined ? undefined : this.#clock.now() - this.#lastGood;
   }
 
   /**
-   * @returns `ok`, or what is wrong
-   * @throws {@link KmsError} `ERR_KMS_KEY_GONE` once the loss is certain
+   * @returns `ok`, or the reason why not
+   * @throws {@link KmsError} `ERR_KMS_KEY_GONE` if the loss is certain
    */
   healthz(): string {
     if (this.#goneSince !== undefined) {
-      throw new KmsError('ERR_KMS_KEY_GONE', this.#lastError?.message ?? 'the key is gone', { cause: this.#lastError });
+      const cause = this.#lastError;
+      throw new KmsError('ERR_KMS_KEY_GONE', cause?.message ?? 'the key is gone', { cause, remedy: cause?.remedy });
     }
     const age = this.lastGoodAgeMs;
     if (age !== undefined && age <= this.#graceMs) return 'ok';

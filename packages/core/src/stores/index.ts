@@ -9,14 +9,14 @@ import { pkcs11Provider } from './pkcs11/provider.ts';
 
 export type Provider = KeysetProvider | RemoteKekProvider;
 
-/** Every key store there is. A new one is a file or folder here, a line in this list, and a call of its shared suite. */
+/** All key stores. A new one is a file or folder here, a line in this list, and a call of its shared suite. */
 export const providers: readonly Provider[] = [fileProvider, barbicanProvider, k8sSecretProvider, pkcs11Provider];
 
-/** @throws {@link KmsError} `ERR_KMS_INVALID_URI` for a scheme that no provider has */
+/** @throws {@link KmsError} `ERR_KMS_INVALID_URI` for an unknown scheme */
 export function providerFor(uri: string): Provider {
   const scheme = schemeOf(uri);
   const provider = providers.find((candidate) => candidate.scheme === scheme);
   if (provider) return provider;
   const known = providers.map((candidate) => `${candidate.scheme}:`).join(', ');
-  throw new KmsError('ERR_KMS_INVALID_URI', `no key store for ${scheme}: URIs; there are: ${known}`);
+  throw new KmsError('ERR_KMS_INVALID_URI', `no key store for ${scheme}: URIs; known schemes: ${known}`);
 }

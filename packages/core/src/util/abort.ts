@@ -1,6 +1,6 @@
 import { KmsError } from '../errors.ts';
 
-/** What an aborted signal means for its caller: a deadline that passed, or a caller that gave up. */
+/** The error for an aborted signal: the deadline passed, or the caller gave up. */
 export function abortError(signal: AbortSignal): KmsError {
   const reason: unknown = signal.reason;
   if (reason instanceof KmsError) return reason;
@@ -11,8 +11,8 @@ export function abortError(signal: AbortSignal): KmsError {
 }
 
 /**
- * `promise`, or an error as soon as `signal` is aborted. The work behind the promise goes on: others may wait for it.
- * @param discard - gets what arrives after the abort, for results that must be wiped
+ * Settles as `promise` does, or rejects as soon as `signal` aborts. The work behind the promise continues: others may wait for it.
+ * @param discard - receives a result that arrives after the abort, to wipe it
  */
 export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal, discard?: (late: T) => void): Promise<T> {
   const outcome = Promise.withResolvers<T>();
@@ -26,7 +26,7 @@ export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal, disca
       if (signal.aborted) discard?.(value);
       else outcome.resolve(value);
     },
-    // Also where nobody waits any more, or a late failure would be an unhandled rejection and end the process.
+    // Also handles a failure after the abort. As an unhandled rejection it would end the process.
     (error: unknown) => {
       settled();
       outcome.reject(error);

@@ -1,12 +1,12 @@
-/** Time as the plugin sees it, so that tests can move it. All values are in milliseconds. */
+/** The source of time. Tests inject one that they can move. All values are in milliseconds. */
 export interface Clock {
   /** Monotonic time: it never jumps and has no relation to the calendar. */
   now(): number;
-  /** Time since the Unix epoch. It jumps when somebody sets the system's clock. */
+  /** Time since the Unix epoch. It jumps when the system's clock is set. */
   wall(): number;
   /**
    * Calls `fn` once after `ms`. Returns a function that cancels the call.
-   * @param keepAlive - whether the process must not end before, because somebody waits for the call
+   * @param keepAlive - keeps the process running until the call
    */
   after(ms: number, fn: () => void, keepAlive?: boolean): () => void;
 }

@@ -3,20 +3,20 @@ import type * as nodeFs from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 /**
- * A directory whose files a crash at any point leaves as they were or as they should be: each goes to a temporary name, is
- * synced, renamed, and its directory synced. Throws what the file system throws.
+ * A directory whose files survive a crash at any point in their old or their new state. Each file is written under a temporary name, synced
+ * and renamed, then the directory is synced. Errors of the file system are passed on.
  */
 export class DurableDirectory {
   readonly #path: string;
   readonly #fs: typeof nodeFs;
 
-  /** @param fs - the file system, for tests that kill the writer between two steps */
+  /** @param fs - the file system. Tests kill the writer between two steps */
   constructor(path: string, fs: typeof nodeFs) {
     this.#path = path;
     this.#fs = fs;
   }
 
-  /** Makes it, for its owner only, where it is missing. It is only there after a crash when the one that it stands in was synced. */
+  /** Creates the directory with mode 0700 if it is missing. Its parents are synced, so that it still exists after a crash. */
   async make(): Promise<void> {
     const first = await this.#fs.mkdir(this.#path, { recursive: true, mode: 0o700 });
     if (first === undefined) return;
@@ -25,7 +25,7 @@ export class DurableDirectory {
     await this.#sync(dirname(made));
   }
 
-  /** The text of a file, or `undefined` where there is none. */
+  /** The text of a file, or `undefined` if there is none. */
   async read(name: string): Promise<string | undefined> {
     try {
       return await this.#fs.readFile(join(this.#path, name), 'utf8');
@@ -51,7 +51,7 @@ export class DurableDirectory {
     await this.#sync(this.#path);
   }
 
-  /** Succeeds where it is gone already. */
+  /** Succeeds if the file is already gone. */
   async remove(name: string): Promise<void> {
     await this.#fs.rm(join(this.#path, name), { force: true });
     await this.#sync(this.#path);

@@ -1,32 +1,34 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import type * as nodeFs from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { KmsError } from '../errors.ts';
+import { sleep, systemClock } from './clock.ts';
+import type { Clock } from './clock.ts';
 
-/** Takeovers and releases that are waited out before the lock counts as busy. */
+/** Takeovers and releases to wait for before the lock counts as busy. */
 const TAKEOVER_ROUNDS = 5;
 const TAKEOVER_WAIT_MS = 10;
 
-/** Between two looks at the lock of a living owner. */
+/** Time in ms between two checks of a lock whose owner is alive. */
 const OWNER_WAIT_MS = 50;
 
-/** How old a lock must be to count as left behind, where its owner is in another container and cannot be seen from here. */
+/** Age in ms at which a lock counts as stale if its owner is in another container and cannot be seen from here. */
 const UNSEEN_OWNER_MS = 120_000;
 
 export interface FileLockOptions {
   readonly fs: typeof nodeFs;
-  /** How long a living owner is waited for, in milliseconds. */
+  readonly clock?: Clock;
+  /** Time in ms to wait for an owner that is alive. */
   readonly waitMs: number;
-  /** The error for a lock that is not to be had. `pid` is empty where the owner changes too fast to be seen. */
+  /** The error for a lock that cannot be taken. `pid` is empty if the owner changes too fast to be seen. */
   readonly busy: (pid: string) => KmsError;
 }
 
 /**
- * Runs `work` while holding the lock at `path`: one holder at a time on this host, in this process and others. A lock whose
- * owner is dead is taken over.
+ * Runs `work` while holding the lock at `path`: one holder at a time on this host, across processes. A lock whose owner is dead is taken
+ * over.
  *
- * The lock is a symbolic link, the one thing that is made with its content in one step. Its target says who owns it: process id,
- * when the process started, the host's boot, and the PID namespace, since in containers many processes have the id 1, and ids come again.
+ * The lock is a symbolic link, because it is created together with its content. Its target identifies the owner: process id, start time of
+ * the process, boot id of the host, and PID namespace. Process ids are reused, and in containers many processes have the id 1.
  */
 export async function withFileLock<T>(path: string, options: FileLockOptions, work: () => Promise<T>): Promise<T> {
   const lock = new FileLock(path, options);
@@ -42,38 +44,40 @@ class FileLock {
   readonly #path: string;
   readonly #options: FileLockOptions;
   readonly #fs: typeof nodeFs;
+  readonly #clock: Clock;
   readonly #self = describeProcess();
 
   constructor(path: string, options: FileLockOptions) {
     this.#path = path;
     this.#options = options;
     this.#fs = options.fs;
+    this.#clock = options.clock ?? systemClock;
   }
 
   async take(): Promise<void> {
-    const started = performance.now();
+    const started = this.#clock.now();
     for (let rounds = 1; ; rounds++) {
       if (await this.#link(this.#path)) return;
       const owner = await this.#ownerOf(this.#path);
       const alive = owner !== undefined && (await this.#isAlive(owner, this.#path));
       if (alive) rounds = 0;
-      if (alive ? performance.now() - started >= this.#options.waitMs : rounds === TAKEOVER_ROUNDS) {
+      if (alive ? this.#clock.now() - started >= this.#options.waitMs : rounds === TAKEOVER_ROUNDS) {
         throw this.#options.busy(owner?.split(' ')[0] ?? '');
       }
       if (!alive && owner !== undefined) await this.#removeStale(owner);
-      await sleep(alive ? OWNER_WAIT_MS : TAKEOVER_WAIT_MS);
+      await sleep(this.#clock, alive ? OWNER_WAIT_MS : TAKEOVER_WAIT_MS);
     }
   }
 
-  /** Not where it was taken over meanwhile: then it is another's. */
+  /** Removes the lock, unless another process has taken it over. */
   async release(): Promise<void> {
     if ((await this.#ownerOf(this.#path)) === this.#self) await this.#fs.rm(this.#path, { force: true });
   }
 
   /**
-   * Removes a dead owner's lock. Only one may do that at a time, and looks again first: else the second of two could remove
-   * the lock that the first has taken meanwhile. Who dies while doing it is seen the same way. What little is left of the race must
-   * be harmless to what the lock protects.
+   * Removes a dead owner's lock. Only one process at a time may do that, and it reads the lock again first: otherwise the second of two
+   * could remove the lock that the first has just taken. A process that dies in between is detected in the same way. A small race remains;
+   * what the lock protects must tolerate it.
    */
   async #removeStale(owner: string): Promise<void> {
     const breaking = `${this.#path}.breaking`;
@@ -90,7 +94,7 @@ class FileLock {
     }
   }
 
-  /** Returns false where there is such a name already. */
+  /** @returns false if the name exists already */
   async #link(path: string): Promise<boolean> {
     try {
       await this.#fs.symlink(this.#self, path);
@@ -111,7 +115,7 @@ class FileLock {
     if (boot !== undefined && boot !== ownBoot) return false;
     if (namespace !== undefined && namespace !== ownNamespace) {
       const link = await unlessMissing(this.#fs.lstat(path));
-      return link !== undefined && Date.now() - link.mtimeMs < UNSEEN_OWNER_MS;
+      return link !== undefined && this.#clock.wall() - link.mtimeMs < UNSEEN_OWNER_MS;
     }
     if (!isRunning(Number(pid))) return false;
     const running = startTimeOf(pid);
@@ -124,10 +128,10 @@ function describeProcess(): string {
   return [process.pid, startTimeOf('self'), boot, readlinkSync('/proc/self/ns/pid')].join(' ');
 }
 
-/** In clock ticks since the host's boot; `undefined` where we may not see it. */
+/** Start time of a process in clock ticks since boot; `undefined` if it cannot be read. */
 function startTimeOf(pid: string): string | undefined {
   try {
-    // proc_pid_stat(5): field 22, and field 2 is a name in parentheses that may hold anything.
+    // proc_pid_stat(5): field 22. Field 2 is a name in parentheses that may contain anything.
     return readFileSync(`/proc/${pid}/stat`, 'latin1')
       .replace(/^.*\) /s, '')
       .split(' ')[19];

@@ -1,13 +1,13 @@
 import { inspect } from 'node:util';
 
 /**
- * Key material on its way from a store to its cipher: owns the buffer, prints as `[secret n bytes]` however it is
- * logged, and is wiped by {@link SecretBytes.wipe} (design D11, D12).
+ * Key material between a store and its cipher. Owns the buffer, prints as `[secret n bytes]` in every log, and is wiped by
+ * {@link SecretBytes.wipe} (design D11, D12).
  */
 export class SecretBytes {
   readonly #bytes: Buffer;
 
-  /** Takes the buffer over: the caller must not use or keep it. */
+  /** Takes over the buffer. The caller must not use it any more. */
   constructor(bytes: Buffer) {
     this.#bytes = bytes;
   }
@@ -17,7 +17,7 @@ export class SecretBytes {
     return this.#bytes.length;
   }
 
-  /** The bytes themselves, not a copy. Not to be kept. */
+  /** The bytes themselves, not a copy. Callers must not keep them. */
   expose(): Buffer {
     return this.#bytes;
   }

@@ -5,7 +5,7 @@ import type { TokenHostEvent } from '../stores/pkcs11/token-host/token-host.ts';
 
 export type ResourceEvent = TokenHostEvent;
 
-/** Something that costs enough that the instances of one process share it: a token host, a watch, a connection. */
+/** Something that the instances of one process share because of its cost: a token host, a watch, a connection. */
 export interface SharedResource {
   close(): Promise<void> | void;
 }
@@ -16,13 +16,13 @@ interface Entry {
 }
 
 /**
- * What the instances of one process have in common: one of each thing, made by the first who asks for it and closed
- * with the last who lets go of it. The plugin makes one of these and gives it to every key store that it opens.
+ * The resources that the instances of one process share. The first user of a resource creates it, the last one closes it. The plugin has one
+ * of these for all key stores.
  */
 export class SharedResources {
-  /** Told what happens to shared things: that concerns the process rather than one instance. */
+  /** Receives the events of shared resources, which concern the process rather than one instance. */
   readonly report: (event: ResourceEvent) => void;
-  /** Variables of our environment that hold secrets: no process that is started gets any of them. */
+  /** Names of environment variables that hold secrets. No child process gets them. */
   readonly secretVariables = new Set<string>();
   /** The clock of every key store. */
   readonly clock: Clock;
@@ -33,14 +33,14 @@ export class SharedResources {
     this.clock = clock;
   }
 
-  /** Things in use now. */
+  /** Resources in use. */
   get size(): number {
     return this.#entries.size;
   }
 
   /**
-   * @param key - names the thing among all kinds, e.g. `pkcs11 /usr/lib/softhsm/libsofthsm2.so`
-   * @param make - makes it where there is none yet; the same key must always mean the same type
+   * @param key - identifies the resource among all kinds, for example `pkcs11 /usr/lib/softhsm/libsofthsm2.so`
+   * @param make - creates the resource if there is none yet. The same key must always mean the same type
    */
   acquire<T extends SharedResource>(key: string, make: () => T): Lease<T> {
     let entry = this.#entries.get(key);
@@ -58,7 +58,7 @@ export class SharedResources {
   }
 }
 
-/** One user's hold of a shared thing. */
+/** One user's hold on a shared resource. */
 export class Lease<T extends SharedResource> {
   readonly #resource: T;
   readonly #giveBack: () => Promise<void>;
@@ -71,11 +71,11 @@ export class Lease<T extends SharedResource> {
 
   /** @throws {@link KmsError} `ERR_KMS_CLOSED` after {@link Lease.release} */
   get resource(): T {
-    if (this.#released) throw new KmsError('ERR_KMS_CLOSED', 'this key store was closed');
+    if (this.#released) throw new KmsError('ERR_KMS_CLOSED', 'the key store is closed');
     return this.#resource;
   }
 
-  /** May come twice. */
+  /** May be called twice. */
   release(): Promise<void> {
     this.#released ??= this.#giveBack();
     return this.#released;

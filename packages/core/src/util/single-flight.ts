@@ -1,18 +1,18 @@
-/** Runs one operation for all who ask for the same thing at the same time. */
+/** Runs one operation for all concurrent callers with the same key. */
 export class SingleFlight<T> {
   readonly #flights = new Map<string, Promise<T>>();
 
-  /** Operations under way. */
+  /** Operations in progress. */
   get size(): number {
     return this.#flights.size;
   }
 
-  /** The operation under way for `key`, if there is one. */
+  /** The operation in progress for `key`, if there is one. */
   join(key: string): Promise<T> | undefined {
     return this.#flights.get(key);
   }
 
-  /** Starts `fn` for `key`, or joins the one under way. It goes on even when its first caller gives up. */
+  /** Starts `fn` for `key`, or joins the operation in progress. It continues if its first caller gives up. */
   run(key: string, fn: () => Promise<T>): Promise<T> {
     const underWay = this.#flights.get(key);
     if (underWay) return underWay;

@@ -2,11 +2,11 @@ import { LineCounter, parseDocument } from 'yaml';
 import type { Document } from 'yaml';
 import type { z } from 'zod';
 
-/** One thing that is wrong in a YAML text, with the place where to mend it. */
+/** One problem in a YAML text, and where to correct it. */
 export interface YamlProblem {
   /** 1-based. */
   readonly line: number;
-  /** For instance `instances[0].socket`; empty for the document as a whole. */
+  /** For example `instances[0].socket`; empty for the whole document. */
   readonly path: string;
   /** What was expected and what was found. */
   readonly message: string;
@@ -16,12 +16,12 @@ export type YamlResult<T> =
   | { readonly value: T; readonly problems?: undefined }
   | { readonly value?: undefined; readonly problems: readonly YamlProblem[] };
 
-/** Most problems that are reported: of a file that is no YAML at all, every character may be one. */
+/** Most problems that are reported. In a file that is not YAML, every character may be one. */
 const MAX_PROBLEMS = 20;
 
 /**
- * Parses `text` as one YAML 1.2 document and checks it against `schema`. Up to twenty problems are reported, not only
- * the first, each with its line. Aliases are refused (a few of them can expand to gigabytes), and so are duplicate keys.
+ * Parses `text` as one YAML 1.2 document and checks it against `schema`. Reports up to twenty problems, each with its line. Aliases are
+ * refused, because a few of them can expand to gigabytes. Duplicate keys are refused too.
  */
 export function parseYaml<T>(text: string, schema: z.ZodType<T>): YamlResult<T> {
   const lines = new LineCounter();
@@ -30,7 +30,7 @@ export function parseYaml<T>(text: string, schema: z.ZodType<T>): YamlResult<T> 
     uniqueKeys: true,
     stringKeys: true,
     version: '1.2',
-    // They would cost seconds where thousands of lines are wrong.
+    // They take seconds for a file with thousands of errors.
     prettyErrors: false,
   });
   if (document.errors.length > 0) {
@@ -73,7 +73,7 @@ function problemsOf(issue: z.core.$ZodIssue, document: Document, lines: LineCoun
   return [{ line, path: formatPath(issue.path), message: describe(issue) }];
 }
 
-/** Of the alternatives, the one that the value comes closest to: it fails deepest inside, or in the fewest places. */
+/** The problems of the alternative that is closest to the value: it fails at the deepest place, or in the fewest places. */
 function problemsOfUnion(issue: z.core.$ZodIssueInvalidUnion, document: Document, lines: LineCounter): YamlProblem[] {
   const depth = (issues: readonly z.core.$ZodIssue[]) =>
     Math.min(...issues.map((one) => one.path.length + (one.code === 'unrecognized_keys' ? 1 : 0)));
@@ -88,7 +88,7 @@ function problemsOfUnion(issue: z.core.$ZodIssueInvalidUnion, document: Document
   return [{ line: lineOf(document, issue.path, lines), path: formatPath(issue.path), message }];
 }
 
-/** Schemas say what they expect as `expected ...`; what was found is added here, unless they have said that as well. */
+/** Schemas report `expected ...`. This adds what was found, unless the schema already reports it. */
 function describe(issue: z.core.$ZodIssue): string {
   const expected = issue.message
     .replace(/^Invalid input: (?=expected )/, '')
@@ -103,7 +103,7 @@ function shorten(input: unknown): string {
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
-/** The line of the deepest node on `path` that exists: for a missing setting, that of the map that lacks it. */
+/** The line of the deepest node on `path` that exists. For a missing setting, this is the line of its map. */
 function lineOf(document: Document, path: readonly PropertyKey[], lines: LineCounter): number {
   for (let depth = path.length; depth >= 0; depth--) {
     const node = depth === 0 ? document.contents : document.getIn(path.slice(0, depth), true);

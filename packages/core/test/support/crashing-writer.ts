@@ -12,7 +12,7 @@ const fs = watchedFs(async (_operation, _path, halfDone) => {
   process.kill(process.pid, 'SIGKILL');
   await new Promise(() => undefined);
 });
-const { admin } = openKeysetDirectory(`file:${directory}`, { allowGroupRead: false }, fs);
+const { admin } = openKeysetDirectory(`file:${directory}`, { allowGroupRead: false }, { fs });
 if (!admin) throw new Error('no admin');
 if (command === 'generate') await generateKey(admin);
 else if (command === 'promote') await promoteKey(admin, keyId, { minPendingMs: 0 });

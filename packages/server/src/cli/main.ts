@@ -57,7 +57,7 @@ function report(error: unknown): number {
     return ExitCode.USAGE;
   }
   if (error instanceof KmsError) {
-    printError(`${error.message} (${error.code})`);
+    printError(`${error.message} (${error.code})${error.remedy === undefined ? '' : `\nFix: ${error.remedy}`}`);
     return error.code === 'ERR_KMS_INVALID_URI' ? ExitCode.USAGE : ExitCode.FAILED;
   }
   const { code, message } = error as NodeJS.ErrnoException;

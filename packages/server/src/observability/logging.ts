@@ -16,15 +16,16 @@ export function createLogger(level: LogLevel): Logger {
   );
 }
 
-/** An error as it is logged: name, code and message of it and of what caused it. Nothing else, as other fields could hold secrets. */
+/** An error as it is logged: name, code, message and remedy of it and of its causes. Nothing else, as other fields could hold secrets. */
 export function describeError(error: unknown, depth = 3): object {
   if (!(error instanceof Error)) return { message: 'not an Error' };
   const { name, message, cause } = error;
-  const code = (error as { code?: unknown }).code;
+  const { code, remedy } = error as { code?: unknown; remedy?: unknown };
   return {
     name,
     ...(typeof code === 'string' && { code }),
     message,
+    ...(typeof remedy === 'string' && { remedy }),
     ...(cause !== undefined && depth > 0 && { cause: describeError(cause, depth - 1) }),
   };
 }

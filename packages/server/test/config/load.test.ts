@@ -79,7 +79,7 @@ const wrong: [what: string, change: (text: string) => string, expected: string[]
   [
     'a key store that does not exist',
     (t) => t.replace('file:', 'ftp:'),
-    ['c.yaml:5: instances[0].keys.uri: no key store for ftp: URIs; there are: file:'],
+    ['c.yaml:5: instances[0].keys.uri: no key store for ftp: URIs; known schemes: file:'],
   ],
   [
     'a relative key path',

@@ -1,5 +1,5 @@
 import { formatManifest, keysetConflict, parseManifest } from '@teapot-kms/core/internal';
-import type { KeyPlace } from '@teapot-kms/core/internal';
+import type { KeyLocation } from '@teapot-kms/core/internal';
 import { Keyset, KmsError, SecretBytes } from '@teapot-kms/core';
 import type { KeysetAdmin, KeysetSource, LoadContext, Manifest } from '@teapot-kms/core';
 import { randomBytes } from 'node:crypto';
@@ -20,7 +20,7 @@ export class FakeKeysetStore implements KeysetAdmin {
     });
   }
 
-  createKey(keyId: string): Promise<KeyPlace> {
+  createKey(keyId: string): Promise<KeyLocation> {
     return settled(() => {
       this.#blobs.set(keyId, randomBytes(32));
       return {};

@@ -4,11 +4,11 @@ import type { OpeningKey } from '../../envelope/envelope.ts';
 
 export interface KekCacheOptions {
   readonly clock: Clock;
-  /** Most local KEKs held open. */
+  /** Most local KEKs in memory. */
   readonly maxEntries: number;
-  /** ms after which an entry should be unwrapped again in the background. */
+  /** Age in ms at which an entry should be unwrapped again in the background. */
   readonly softAgeMs: number;
-  /** ms after which an entry is not used any more: how long a revoked KEK can still open. */
+  /** Age in ms at which an entry is no longer used: how long a revoked KEK can still open. */
   readonly hardAgeMs: number;
 }
 
@@ -18,10 +18,10 @@ interface Entry {
 }
 
 /**
- * Local KEKs that were unwrapped, by what they were unwrapped from. Holds only the opening half of each.
+ * Unwrapped local KEKs by their wrapped form. Holds only the opening half of each.
  *
- * An entry that falls out is destroyed, but only after the current turn of the event loop: whoever just got it opens
- * with it synchronously or in the microtasks that follow.
+ * An entry that is evicted is destroyed after the current turn of the event loop: the caller that just got it opens with it in this turn or
+ * in its microtasks.
  */
 export class KekCache {
   readonly #options: KekCacheOptions;
@@ -31,7 +31,7 @@ export class KekCache {
   constructor(options: KekCacheOptions) {
     this.#options = options;
     this.#entries = new LRUCache({
-      // Not `max`, which makes room for all of them at once: 250 kB in each of hundreds of instances.
+      // `max` would allocate room for all entries at once: 250 kB in each of hundreds of instances.
       maxSize: options.maxEntries,
       sizeCalculation: () => 1,
       dispose: (entry, _key, reason) => {
@@ -42,8 +42,8 @@ export class KekCache {
   }
 
   /**
-   * What distinguishes one wrapped local KEK from another: the KEK's id and the wrapped form itself, at most 512 bytes.
-   * Hashing it (design D6) would cost more than the look-up does: 1.4 µs against 0.3 with it.
+   * The cache key: the KEK's id and the wrapped form itself, at most 512 bytes. A hash of them (design D6) costs more than it saves:
+   * 1.4 µs against 0.3 µs for the look-up.
    */
   static keyOf(keyId: string, wrapped: Buffer): string {
     return `${keyId}:${wrapped.toString('latin1')}`;
@@ -53,7 +53,7 @@ export class KekCache {
     return this.#entries.size;
   }
 
-  /** The local KEK with whether it should be refreshed, or `undefined` where it is unknown or too old. */
+  /** The local KEK and whether it should be refreshed; `undefined` if it is unknown or too old. */
   get(key: string): { kek: OpeningKey; stale: boolean } | undefined {
     const entry = this.#entries.get(key);
     if (!entry) return undefined;
@@ -69,7 +69,7 @@ export class KekCache {
     this.#entries.set(key, { kek, since: this.#options.clock.now() });
   }
 
-  /** Drops what is too old: lru-cache itself would keep a key in memory until somebody asks for it. */
+  /** Drops entries that are too old. lru-cache would keep them in memory until they are read. */
   sweep(): void {
     const deadline = this.#options.clock.now() - this.#options.hardAgeMs;
     for (const [key, entry] of this.#entries.entries()) if (entry.since <= deadline) this.#entries.delete(key);

@@ -4,7 +4,7 @@ import { KEY_BYTES } from '../../envelope/limits.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
 import type { RemoteContext, RemoteKek } from './remote-kek.ts';
 
-/** A local KEK in both halves: one that seals here, one that the cache may hold to open what was sealed. */
+/** A local KEK: one half seals here, the other one opens and may go to the cache. */
 export interface LocalKek {
   readonly sealing: EnvelopeKey;
   readonly opening: EnvelopeKey;
@@ -16,7 +16,7 @@ export function destroyLocalKek({ sealing, opening }: LocalKek): void {
   opening.destroy();
 }
 
-/** Makes a new random local KEK and has the token wrap it under version `keyId`. */
+/** Creates a random local KEK, which the token wraps under version `keyId`. */
 export async function newLocalKek(
   remote: RemoteKek,
   keyId: string,

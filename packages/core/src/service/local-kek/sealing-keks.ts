@@ -21,7 +21,7 @@ interface Aged {
   readonly since: number;
 }
 
-/** The local KEK that seals, and the one before it for as long as its key_id may still be announced (design D1). */
+/** The local KEK that seals, and its predecessor, whose key_id Status may have announced (design D1). */
 export class SealingKeks {
   readonly #options: SealingKeksOptions;
   #current: Aged | undefined;
@@ -33,27 +33,27 @@ export class SealingKeks {
     this.#options = options;
   }
 
-  /** The id that Status may announce. Stays filled even when the local KEK is too old to seal. */
+  /** The key id for Status. It is known even while the local KEK is too old to seal. */
   get keyId(): string | undefined {
     return this.#current?.key.keyId;
   }
 
-  /** The local KEK to seal with now, or `undefined` where there is none that is young enough. */
+  /** The local KEK to seal with, or `undefined` if none is young enough. */
   usable(announcedKeyId: string | undefined): EnvelopeKey | undefined {
     const { clock, hardAgeMs } = this.#options;
-    // After a renewal by age both have the same id: then the younger one seals.
+    // After a renewal by age both have the same id. Then the newer one seals.
     const current = announcedKeyId === undefined || announcedKeyId === this.#current?.key.keyId;
     const aged = !current && announcedKeyId === this.#previous?.key.keyId ? this.#previous : this.#current;
     return aged && clock.now() - aged.since < hardAgeMs ? aged.key : undefined;
   }
 
-  /** Makes a new local KEK when the primary has changed or the present one has reached its soft age. */
+  /** Makes a new local KEK if the primary has changed or the current one has reached its soft age. */
   async renew(description: RemoteKekDescription, signal: AbortSignal): Promise<void> {
     const { clock, softAgeMs, cache } = this.#options;
     const current = this.#current;
     if (current?.key.keyId === description.primary && clock.now() - current.since < softAgeMs) return;
     const made = await this.make(description.primary, description.contextId, signal);
-    // One that comes after its time could bring back a key that is the primary no more.
+    // A late one could bring back a key that is no longer the primary.
     if (this.#destroyed || signal.aborted) {
       destroyLocalKek(made);
       return;

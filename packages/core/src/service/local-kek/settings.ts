@@ -3,44 +3,39 @@ import { duration } from '../../util/duration.ts';
 import { KmsError } from '../../errors.ts';
 import type { LocalKekServiceOptions } from './local-kek-service.ts';
 
-/** What an operator may set about the local KEKs of any key store whose keys stay in it. */
+/** Settings of every store whose keys stay in it. */
 export const localKekSettings = {
   localKeks: z
     .strictObject({
       softAge: duration(1_000)
         .prefault('1h')
-        .describe('age at which a local KEK is replaced, and an unwrapped one unwrapped again, in the background'),
+        .describe('age at which a local KEK is replaced, and an unwrapped one is unwrapped again, in the background'),
       hardAge: duration(1_000)
         .prefault('24h')
-        .describe('age at which a local KEK is not used any more: how long a revoked key still works'),
-      cacheEntries: z
-        .int()
-        .min(1)
-        .max(1_000_000)
-        .default(10_000)
-        .describe('unwrapped local KEKs held in memory at most'),
+        .describe('age at which a local KEK is no longer used: how long a revoked key still works'),
+      cacheEntries: z.int().min(1).max(1_000_000).default(10_000).describe('most unwrapped local KEKs in memory'),
       maxPending: z
         .int()
         .min(1)
         .max(100_000)
         .default(1_024)
-        .describe('operations that may wait for the token at a time'),
+        .describe('most operations that wait for the token at the same time'),
     })
     .prefault({})
-    .describe('the keys that seal the data, and that the token wraps'),
+    .describe('the keys that seal the data and that the token wraps'),
   direct: z
     .boolean()
     .default(false)
-    .describe('send every call to the token, so that its audit log shows each use; slow, and nothing is cached'),
+    .describe('send every call to the token, so that its audit log shows each use; slow, because nothing is cached'),
 };
 
 export type LocalKekSettings = z.output<z.ZodObject<typeof localKekSettings>>;
 
-/** @throws {@link KmsError} `ERR_KMS_INVALID_URI` for ages that cannot be meant */
+/** @throws {@link KmsError} `ERR_KMS_INVALID_URI` for ages that contradict each other */
 export function localKekOptions({ localKeks, direct }: LocalKekSettings): Omit<LocalKekServiceOptions, 'remote'> {
   const { softAge: softAgeMs, hardAge: hardAgeMs, cacheEntries, maxPending } = localKeks;
   if (softAgeMs > hardAgeMs) {
-    throw new KmsError('ERR_KMS_INVALID_URI', 'expected a localKeks.softAge that is not above localKeks.hardAge');
+    throw new KmsError('ERR_KMS_INVALID_URI', 'expected a localKeks.softAge that is not longer than localKeks.hardAge');
   }
   return { softAgeMs, hardAgeMs, cacheEntries, maxPending, direct };
 }

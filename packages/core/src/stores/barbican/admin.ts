@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { KEY_BYTES } from '../../envelope/limits.ts';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
-import type { KeyPlace, Manifest } from '../../keyset/manifest.ts';
+import type { KeyLocation, Manifest } from '../../keyset/manifest.ts';
 import type { BarbicanClient } from './client.ts';
 import type { ManifestStore, StoredManifest } from './manifest-store.ts';
 
@@ -22,7 +22,7 @@ export class BarbicanAdmin implements KeysetAdmin {
     return this.#manifests.read(AbortSignal.timeout(TIMEOUT_MS));
   }
 
-  async createKey(keyId: string): Promise<KeyPlace> {
+  async createKey(keyId: string): Promise<KeyLocation> {
     const key = randomBytes(KEY_BYTES);
     try {
       return { secret: await this.#client.create(`teapot-kms-${keyId}`, key, AbortSignal.timeout(TIMEOUT_MS)) };
@@ -35,7 +35,7 @@ export class BarbicanAdmin implements KeysetAdmin {
     return this.#manifests.write(manifest, revision, AbortSignal.timeout(TIMEOUT_MS));
   }
 
-  async destroyKey(_keyId: string, { secret }: KeyPlace): Promise<void> {
+  async destroyKey(_keyId: string, { secret }: KeyLocation): Promise<void> {
     if (secret !== undefined) await this.#client.delete(secret, AbortSignal.timeout(TIMEOUT_MS));
   }
 }

@@ -2,6 +2,8 @@ import * as nodeFs from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { KmsError } from '../../errors.ts';
+import { systemClock } from '../../util/clock.ts';
+import type { Clock } from '../../util/clock.ts';
 import type { KeysetProvider, KeysetSource } from '../../keyset/keyset-source.ts';
 import type { Finding } from '../../finding.ts';
 import { KeysetDirectoryAdmin } from './keyset-directory-admin.ts';
@@ -12,7 +14,7 @@ const settings = z.strictObject({
   allowGroupRead: z
     .boolean()
     .default(false)
-    .describe('accept key blobs that their group may read, as a mounted Secret with fsGroup has them'),
+    .describe('accept key files that their group can read, as in a mounted Secret with fsGroup'),
 });
 
 /** `file:/directory`: a keyset on the host, or a Secret mounted as a volume (design D11). */
@@ -21,7 +23,7 @@ export const fileProvider: KeysetProvider<typeof settings> = {
   scheme: 'file',
   settings,
   check: (uri) => void directoryOf(uri),
-  open: (uri, options) => openKeysetDirectory(uri, options),
+  open: (uri, options, { clock }) => openKeysetDirectory(uri, options, { clock }),
 };
 
 /** @throws {@link KmsError} `ERR_KMS_INVALID_URI` */
@@ -33,19 +35,19 @@ function directoryOf(uri: string): string {
   return directory;
 }
 
-/** @param fs - the file system, for tests that kill the writer between two steps */
+/** @param fs - the file system. Tests kill the writer between two steps */
 export function openKeysetDirectory(
   uri: string,
   { allowGroupRead }: z.output<typeof settings>,
-  fs: typeof nodeFs = nodeFs,
+  { fs = nodeFs, clock = systemClock }: { fs?: typeof nodeFs; clock?: Clock } = {},
 ): KeysetSource {
   const directory = directoryOf(uri);
   return {
     uri: `file:${directory}`,
     load: () => loadKeysetDirectory(directory, { allowGroupRead }),
     examine: () => examineDirectory(directory),
-    watch: (onChange) => watchDirectory(directory, onChange),
-    admin: new KeysetDirectoryAdmin(directory, fs),
+    watch: (onChange) => watchDirectory(directory, onChange, clock),
+    admin: new KeysetDirectoryAdmin(directory, fs, clock),
   };
 }
 

@@ -6,24 +6,28 @@ import { KmsError } from '../../errors.ts';
 import { keysetConflict } from '../../keyset/keyset-source.ts';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
 import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
-import type { KeyPlace, Manifest } from '../../keyset/manifest.ts';
+import type { KeyLocation, Manifest } from '../../keyset/manifest.ts';
 import { DurableDirectory } from '../../util/durable-directory.ts';
+import { systemClock } from '../../util/clock.ts';
+import type { Clock } from '../../util/clock.ts';
 import { withFileLock } from '../../util/file-lock.ts';
 
 const LOCK_NAME = '.lock';
 
 /**
- * Writes a keyset directory so that a crash at any point leaves the old or the new keyset: each file durably, blobs first,
- * the manifest last (design D11).
+ * Writes a keyset directory. A crash at any point leaves the old or the new keyset: each file is written durably, blobs first, the manifest
+ * last (design D11).
  */
 export class KeysetDirectoryAdmin implements KeysetAdmin {
   readonly #path: string;
   readonly #fs: typeof nodeFs;
+  readonly #clock: Clock;
   readonly #directory: DurableDirectory;
 
-  constructor(path: string, fs: typeof nodeFs) {
+  constructor(path: string, fs: typeof nodeFs, clock = systemClock) {
     this.#path = path;
     this.#fs = fs;
+    this.#clock = clock;
     this.#directory = new DurableDirectory(path, fs);
   }
 
@@ -33,7 +37,7 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
     return { manifest: parseManifest(text, join(this.#path, MANIFEST_NAME)), revision: revisionOf(text) };
   }
 
-  createKey(keyId: string): Promise<KeyPlace> {
+  createKey(keyId: string): Promise<KeyLocation> {
     return onDisk(async () => {
       await this.#directory.make();
       const key = randomBytes(KEY_BYTES);
@@ -46,7 +50,7 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
     });
   }
 
-  /** For who keeps keys elsewhere and the manifest here: it can be written from then on. */
+  /** Creates the directory, for a store that keeps only the manifest here. */
   makeDirectory(): Promise<void> {
     return onDisk(() => this.#directory.make());
   }
@@ -67,14 +71,14 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
     return onDisk(() => this.#directory.remove(blobName(keyId)));
   }
 
-  /** One writer at a time. What little is left of the race at a takeover is caught by the manifest's revision. */
+  /** Lets one writer in at a time. The manifest's revision catches the small race at the takeover of a lock. */
   #locked<T>(work: () => Promise<T>): Promise<T> {
     const path = join(this.#path, LOCK_NAME);
     const busy = (pid: string) => {
-      const message = `process ${pid} is changing this keyset; if that is not so, remove ${path}*`;
-      return new KmsError('ERR_KMS_KEYSET_CONFLICT', message);
+      const remedy = `wait for it and try again; if there is no such process, remove ${path}*`;
+      return new KmsError('ERR_KMS_KEYSET_CONFLICT', `process ${pid} is changing this keyset`, { remedy });
     };
-    return withFileLock(path, { fs: this.#fs, waitMs: 0, busy }, work);
+    return withFileLock(path, { fs: this.#fs, clock: this.#clock, waitMs: 0, busy }, work);
   }
 }
 

@@ -14,18 +14,17 @@ export interface DirectoryOptions {
   readonly allowGroupRead: boolean;
 }
 
-/** A mounted Secret may be swapped, and its old directory removed, while we read it. */
+/** Most tries of one load. The kubelet may swap a mounted Secret, and remove its old directory, during a load. */
 const ATTEMPTS = 10;
 
-/** A FIFO under a file's name must not hold one of the threads that all instances share. */
+/** Without O_NONBLOCK, opening a FIFO would block one of the threads that all instances share. */
 const READ = constants.O_RDONLY | constants.O_NONBLOCK;
 
 /**
- * Reads manifest and blobs (design D11). In a mounted Secret each name is a symlink through `..data`, which the
- * kubelet swaps as a whole; so the manifest's real directory is looked up once and all is read from there.
+ * Reads manifest and blobs (design D11). In a mounted Secret, each name is a symlink through `..data`, which the kubelet swaps as a whole. So
+ * the real directory of the manifest is resolved once, and all files are read from there.
  *
- * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` where there is no manifest, `ERR_KMS_KEYSET_INVALID`,
- * `ERR_KMS_KEYSET_PERMISSIONS`
+ * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` if there is no manifest, `ERR_KMS_KEYSET_INVALID`, `ERR_KMS_KEYSET_PERMISSIONS`
  */
 export async function loadKeysetDirectory(directory: string, options: DirectoryOptions): Promise<Keyset> {
   for (let attempt = 1; ; attempt++) {
@@ -38,7 +37,7 @@ export async function loadKeysetDirectory(directory: string, options: DirectoryO
       return await Keyset.load(manifest, (keyId) => readBlob(join(realDirectory, blobName(keyId)), options));
     } catch (error) {
       if (error instanceof KmsError) throw error;
-      // Missing because all of it has moved meanwhile, not because it was never there.
+      // The file is missing because the whole directory was swapped, not because it never existed.
       const swapped = isMissing(error) && (await realpath(manifestPath).catch(() => real)) !== real;
       if (swapped && attempt < ATTEMPTS) continue;
       throw fileError(error, manifestPath);
@@ -103,7 +102,7 @@ async function readBounded(path: string, maxBytes: number): Promise<Buffer> {
   }
 }
 
-/** A manifest that is missing may come back with its volume; a blob that it names and that is missing is damage. */
+/** A missing manifest may come back with its volume. A missing blob of a key in the manifest is damage. */
 function fileError(error: unknown, manifestPath: string): KmsError {
   const { code, path } = error as NodeJS.ErrnoException;
   const missingBlob = isMissing(error) && path?.endsWith('.key');

@@ -1,21 +1,25 @@
 import { watch } from 'node:fs';
+import { systemClock } from '../../util/clock.ts';
 
-/** Changes come in bursts: one load some ms after the first of them. */
+/** Changes come in bursts. Time in ms from the first one to the call. */
 const DEBOUNCE_MS = 20;
 
-/** Watches by inotify; where that is not to be had (no directory yet, no watches left) the periodic load must do. */
-export function watchDirectory(directory: string, onChange: () => void): () => void {
-  let timer: NodeJS.Timeout | undefined;
+/**
+ * Watches by inotify. If that is impossible (the directory does not exist, no watches left), nothing is watched.
+ * @returns a function that ends the watch
+ */
+export function watchDirectory(directory: string, onChange: () => void, clock = systemClock): () => void {
+  let cancel: (() => void) | undefined;
   try {
     const watcher = watch(directory, { persistent: false }, () => {
-      timer ??= setTimeout(() => {
-        timer = undefined;
+      cancel ??= clock.after(DEBOUNCE_MS, () => {
+        cancel = undefined;
         onChange();
-      }, DEBOUNCE_MS).unref();
+      });
     });
     watcher.on('error', () => watcher.close());
     return () => {
-      clearTimeout(timer);
+      cancel?.();
       watcher.close();
     };
   } catch {

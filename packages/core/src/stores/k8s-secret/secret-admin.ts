@@ -4,7 +4,7 @@ import { KmsError } from '../../errors.ts';
 import { keysetConflict } from '../../keyset/keyset-source.ts';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
 import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
-import type { KeyPlace, Manifest } from '../../keyset/manifest.ts';
+import type { KeyLocation, Manifest } from '../../keyset/manifest.ts';
 import type { Lease } from '../../util/shared-resources.ts';
 import type { ApiAnswer, ApiRequest, ApiServer } from './api-server.ts';
 import { base64 } from './base64.ts';
@@ -47,7 +47,7 @@ export class SecretAdmin implements KeysetAdmin {
   }
 
   /** It is stored with the manifest that names it. */
-  createKey(keyId: string): Promise<KeyPlace> {
+  createKey(keyId: string): Promise<KeyLocation> {
     this.#made.set(keyId, randomBytes(KEY_BYTES));
     return Promise.resolve({});
   }

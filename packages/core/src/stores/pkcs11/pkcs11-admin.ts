@@ -1,5 +1,5 @@
 import * as nodeFs from 'node:fs/promises';
-import type { KeyPlace } from '../../keyset/manifest.ts';
+import type { KeyLocation } from '../../keyset/manifest.ts';
 import { KeysetDirectoryAdmin } from '../file/keyset-directory-admin.ts';
 
 /** Where the keys are. */
@@ -17,7 +17,7 @@ export class Pkcs11Admin extends KeysetDirectoryAdmin {
     this.#kek = kek;
   }
 
-  override async createKey(keyId: string): Promise<KeyPlace> {
+  override async createKey(keyId: string): Promise<KeyLocation> {
     // Before the key: one that no manifest can ever list would be left in the token.
     await this.makeDirectory();
     await this.#kek.generate(keyId);
