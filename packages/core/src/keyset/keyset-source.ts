@@ -83,8 +83,7 @@ export interface KeysetHolder {
 }
 
 /** One kind of key store: an exported constant in `stores/`, listed in its index. */
-export interface KeysetProvider<Settings extends z.ZodObject = z.ZodObject> {
-  readonly kind: 'keyset';
+export interface StoreProvider<Store, Settings extends z.ZodObject> {
   /** The scheme of its key URIs, without the colon. */
   readonly scheme: string;
   /** Settings beside the URI. They become part of the configuration's schema. */
@@ -98,7 +97,15 @@ export interface KeysetProvider<Settings extends z.ZodObject = z.ZodObject> {
    * Opens the key store that a URI and its settings name. Connects to nothing yet.
    * @throws {@link KmsError} `ERR_KMS_INVALID_URI`
    */
-  open(uri: string, settings: z.output<Settings>, shared: SharedResources): KeysetSource;
+  open(uri: string, settings: z.output<Settings>, shared: SharedResources): Store;
+}
+
+/** A kind of key store that delivers keys. */
+export interface KeysetProvider<Settings extends z.ZodObject = z.ZodObject> extends StoreProvider<
+  KeysetSource,
+  Settings
+> {
+  readonly kind: 'keyset';
   /** Wraps the service of an instance in another one, such as {@link LegacyService}. */
   decorate?(service: KmsService & KeysetHolder): KmsService;
 }

@@ -88,9 +88,7 @@ export class Refresher {
   #runOnce(): Promise<boolean> {
     const { clock, timeoutMs, run } = this.#options;
     const stopped = this.#stopped.signal;
-    return withTimeout({ clock, timeoutMs, what: 'the key store' }, (timeout) =>
-      run(AbortSignal.any([timeout, stopped])),
-    );
+    return withTimeout(clock, timeoutMs, 'the key store', (timeout) => run(AbortSignal.any([timeout, stopped])));
   }
 
   #schedule(): void {

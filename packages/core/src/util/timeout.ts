@@ -1,22 +1,18 @@
 import { unavailable } from '../errors.ts';
 import type { Clock } from './clock.ts';
 
-export interface Timeout {
-  readonly clock: Clock;
-  readonly timeoutMs: number;
-  /** What did not answer, for the error. */
-  readonly what: string;
-}
-
-/** Runs `work` with a signal that aborts after `timeoutMs`, with `ERR_KMS_STORE_UNAVAILABLE` as its reason. */
+/**
+ * Runs `work` with a signal that aborts after `ms`, with `ERR_KMS_STORE_UNAVAILABLE` as its reason.
+ * @param what - names what did not answer
+ */
 export async function withTimeout<T>(
-  { clock, timeoutMs, what }: Timeout,
+  clock: Clock,
+  ms: number,
+  what: string,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const timeout = new AbortController();
-  const cancel = clock.after(timeoutMs, () =>
-    timeout.abort(unavailable(`${what} did not answer within ${timeoutMs} ms`)),
-  );
+  const cancel = clock.after(ms, () => timeout.abort(unavailable(`${what} did not answer within ${ms} ms`)));
   try {
     return await work(timeout.signal);
   } finally {

@@ -1,9 +1,8 @@
 import type { z } from 'zod';
 import type { KmsError } from '../../errors.ts';
-import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
+import type { KeysetAdmin, StoreProvider } from '../../keyset/keyset-source.ts';
 import type { Finding } from '../../finding.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
-import type { SharedResources } from '../../util/shared-resources.ts';
 
 export interface RemoteContext {
   /** Aborted when no caller waits any more. The store should then free what the operation holds. */
@@ -62,21 +61,10 @@ export interface RemoteKek {
   close(): Promise<void>;
 }
 
-/** One kind of key store whose keys stay in it: an exported constant in `stores/`, listed in its index. */
-export interface RemoteKekProvider<Settings extends z.ZodObject = z.ZodObject> {
+/** A kind of key store whose keys stay in it. {@link localKekSettings} are among its settings. */
+export interface RemoteKekProvider<Settings extends z.ZodObject = z.ZodObject> extends StoreProvider<
+  RemoteKek,
+  Settings
+> {
   readonly kind: 'remote-kek';
-  /** The scheme of its key URIs, without the colon. */
-  readonly scheme: string;
-  /** Settings beside the URI, {@link localKekSettings} included. They become part of the configuration's schema. */
-  readonly settings: Settings;
-  /**
-   * Checks what the schema of the settings cannot: the URI, and settings that contradict each other. Touches neither disk nor token.
-   * @throws {@link KmsError} `ERR_KMS_INVALID_URI`
-   */
-  check(uri: string, settings: z.output<Settings>): void;
-  /**
-   * Opens the key store that a URI and its settings name. Connects to nothing yet.
-   * @throws {@link KmsError} `ERR_KMS_INVALID_URI`
-   */
-  open(uri: string, settings: z.output<Settings>, shared: SharedResources): RemoteKek;
 }

@@ -84,7 +84,7 @@ export class Unwrapper {
     // The operation goes on when its caller gives up, and the request's buffer may then be reused or wiped.
     const wrapped = Buffer.from(envelope.wrapped);
     const { remote, cache, clock, timeoutMs, direct, onEvent } = this.#options;
-    const bytes = await withTimeout({ clock, timeoutMs, what: 'the token' }, (signal) => {
+    const bytes = await withTimeout(clock, timeoutMs, 'the token', (signal) => {
       const unwrap = () => unlessAborted(remote.unwrap(keyId, wrapped, { signal }), signal, (late) => late.wipe());
       return timed(clock, 'unwrap', unwrap, onEvent);
     });
