@@ -31,7 +31,7 @@ export const CKR = {
 /** The real clock, which a test can set forward: ages and grace times pass without being waited for. */
 export class ForwardClock implements Clock {
   #skipped = 0;
-  readonly after = (ms: number, fn: () => void): (() => void) => systemClock.after(ms, fn);
+  readonly after: Clock['after'] = (...args) => systemClock.after(...args);
 
   now(): number {
     return systemClock.now() + this.#skipped;
