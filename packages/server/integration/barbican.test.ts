@@ -19,16 +19,10 @@ test.after(async () => {
 const { application_credential: credential, passwords } = cloud.openStack.state;
 const wrongPassword = randomBytes(16).toString('hex');
 const cloudConfig = site.path('cloud.conf');
-const secretFile = site.path('secret');
+const cloudsFile = site.path('clouds.yaml');
 const keysOf: Record<string, object> = {
   password: { cloudConfig },
-  credential: {
-    auth: {
-      authUrl: cloud.keystone.url,
-      applicationCredentialId: credential.id,
-      applicationCredentialSecretFile: secretFile,
-    },
-  },
+  credential: { cloud: { name: 'mine', file: cloudsFile } },
 };
 const names = Object.keys(keysOf);
 const manifestOf = (name: string) => site.path('keys', name, 'keyset.yaml');
@@ -45,7 +39,11 @@ async function teapot(...args: string[]): Promise<string> {
 }
 
 test('no password, token, key or plaintext in the log at level debug, nor in what commands print', async () => {
-  writeFileSync(secretFile, credential.secret, { mode: 0o600 });
+  const auth = { auth_url: cloud.keystone.url, application_credential_id: credential.id };
+  // JSON is YAML.
+  writeFileSync(cloudsFile, JSON.stringify({ clouds: { mine: { auth } } }));
+  const secure = { clouds: { mine: { auth: { application_credential_secret: credential.secret } } } };
+  writeFileSync(site.path('secure.yaml'), JSON.stringify(secure), { mode: 0o600 });
   cloud.writeCloudConf(cloudConfig, cloud.password('kms'));
   const text = Buffer.from(randomBytes(32).toString('base64'));
   const asText = await cloud.client.create('as-text', text, patient().signal);

@@ -1,4 +1,5 @@
 export { FakeClock, settle } from './fakes/fake-clock.ts';
+export { ForwardClock } from './fakes/forward-clock.ts';
 export { Faults } from './fakes/faults.ts';
 export { FakeToken, FaultInjectingRemoteKek } from './fakes/fault-injecting-remote-kek.ts';
 export { FakeKeysetStore, FaultInjectingSource } from './fakes/fault-injecting-source.ts';

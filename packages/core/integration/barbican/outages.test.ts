@@ -35,10 +35,10 @@ test('Keystone hung: calls are answered all along, and it heals', async () => {
   cloud.keystone.fault = () => 'hang';
   // A credential that is new to us needs a login.
   cloud.writeCloudConf(running.cloudConfig, cloud.password('kms'));
+  await until('it logs in', () => cloud.keystone.requests.length > 0);
+  cloud.clock.skip(10_000);
   figure('Keystone hung, Status says', await running.untilStatus(/did not answer within 10 s/));
-  const started = performance.now();
   await running.works();
-  assert.ok(performance.now() - started < 100);
   cloud.heal();
   await running.untilOk();
   await running.close();
@@ -59,8 +59,8 @@ test('Barbican down: keys in memory go on', async () => {
 test('Barbican down for longer than maxUnconfirmed: the keys are not used any more, and come back', async () => {
   const running = await RunningService.start(cloud);
   const { service } = running;
-  Object.assign(running.source, { maxUnconfirmedMs: 1_500 });
   cloud.barbican.fault = () => 'reset';
+  cloud.clock.skip(72 * 3_600_000);
   await running.untilStatus(/^ERR_KMS_STORE_UNAVAILABLE$/);
   await rejectsWithCode(() => running.seal(), 'ERR_KMS_STORE_UNAVAILABLE');
   assert.is(service.describe().primary, undefined);
@@ -156,7 +156,7 @@ test('past goneGrace, a primary that is gone for certain seals nothing any more'
   const { keyId } = await running.seal();
   await cloud.client.delete(running.secretOf(keyId), patient().signal);
   await running.untilStatus(/^ERR_KMS_KEY_GONE$/);
-  await new Promise((resolve) => setTimeout(resolve, 700));
+  cloud.clock.skip(500);
   await rejectsWithCode(() => running.seal(), 'ERR_KMS_KEY_GONE');
   await running.close();
 });
@@ -212,27 +212,24 @@ test('catalog without the service: what there is instead is named', async () => 
   await running.close();
 });
 
-test('clock 5 minutes ahead or behind: nothing changes, and doctor says so', async () => {
-  const real = Date.now.bind(Date);
-  for (const [offset, text] of [
-    [300_000, '300 s ahead of'],
-    [-300_000, '300 s behind'],
-  ] as const) {
-    Date.now = () => real() + offset;
-    try {
-      const running = await RunningService.start(cloud);
-      await running.works();
-      const remarks = await running.source.examine!(patient());
-      const clock = remarks.find((remark) => remark.text.includes("this host's clock"));
-      assert.match(clock?.text ?? '', new RegExp(text.replace(/\d+/, '(299|300|301)')));
-      assert.is(clock?.level, 'hint');
-      figure('clock off, doctor says', clock?.text ?? '');
-      await running.close();
-    } finally {
-      Date.now = real;
-    }
-  }
-});
+for (const [offset, text] of [
+  [300_000, /clock is (\d+) s ahead of/],
+  [-300_000, /clock is (\d+) s behind/],
+] as const) {
+  test(`clock ${String(offset / 60_000)} minutes off: nothing changes, and doctor says so`, async () => {
+    cloud.clock.wallOffsetMs = offset;
+    const running = await RunningService.start(cloud);
+    await running.works();
+    const findings = await running.source.examine!(patient());
+    const clock = findings.find((finding) => text.test(finding.text));
+    assert.is(clock?.level, 'hint');
+    // The time of Keystone's answer is part of it.
+    const seconds = Number(text.exec(clock?.text ?? '')?.[1]);
+    assert.ok(seconds > 240 && seconds < 360, clock?.text);
+    figure('clock off, doctor says', clock?.text ?? '');
+    await running.close();
+  });
+}
 
 test('doctor: catalog, login, roles, clock and the round trip of a secret, which is removed', async () => {
   const source = cloud.open(`barbican:${cloud.newPath('none')}`, { endpoint: undefined });
@@ -267,7 +264,7 @@ test('doctor: a wrong login, a user that may only read, one that may not even th
   };
   const wrong = await examine({ ...cloud.password('kms'), password: 'no' });
   assert.is(wrong[0]?.level, 'problem');
-  assert.match(wrong[0]?.remedy ?? '', 'mend the login');
+  assert.match(wrong[0]?.remedy ?? '', 'check that user kms exists');
   assert.ok((await examine(cloud.password('observer'))).some(({ text }) => text.includes('enough to serve')));
   assert.ok(
     (await examine(cloud.password('audit'))).some(({ level, text }) => level === 'hint' && text.includes('audit')),

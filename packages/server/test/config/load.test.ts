@@ -104,12 +104,14 @@ const wrong: [what: string, change: (text: string) => string, expected: string[]
   [
     'two logins at once',
     (t) => t.replace('file:/var/lib/teapot-kms/keys"', 'barbican:/k", cloudConfig: /c, cloud: { name: x }'),
-    ['c.yaml:5: instances[0].keys.uri: expected only one of cloudConfig, cloud and auth'],
+    ['c.yaml:5: instances[0].keys.uri: expected only one of cloudConfig and cloud'],
   ],
   [
-    'a password in the configuration',
-    (t) => t.replace('file:/var/lib/teapot-kms/keys"', 'barbican:/k", auth: { authUrl: "http://k", password: p }'),
-    ['c.yaml:5: instances[0].keys.auth.password: unknown setting'],
+    'the login that earlier versions had in the configuration',
+    (t) => t.replace('file:/var/lib/teapot-kms/keys"', 'barbican:/k", auth: { authUrl: "http://k", passwordFile: /p }'),
+    [
+      'c.yaml:5: instances[0].keys.auth: was removed; write the login into a clouds.yaml and name it here as cloud: { name: NAME, file: /path/to/clouds.yaml }',
+    ],
   ],
   [
     'an unknown setting of the key store',

@@ -14,6 +14,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { rememberSecret } from '../assert/remember-secret.ts';
+import { ForwardClock } from '../fakes/forward-clock.ts';
 
 export const patient = () => ({ signal: AbortSignal.timeout(60_000) });
 
@@ -31,8 +32,10 @@ export class TestCloud {
   readonly openStack: OpenStack;
   readonly keystone: HttpProxy;
   readonly barbican: HttpProxy;
+  /** The clock of all sources and sessions. */
+  readonly clock = new ForwardClock();
   /** For sources that need no login of their own. */
-  readonly shared = new SharedResources();
+  readonly shared = this.newShared();
   readonly sharedConf: string;
   #made = 0;
   #session: KeystoneSession | undefined;
@@ -90,7 +93,7 @@ export class TestCloud {
   }
 
   /** A source that talks to both through the proxies. */
-  open(uri: string, settings: Readonly<Record<string, unknown>> = {}, shared = new SharedResources()): KeysetSource {
+  open(uri: string, settings: Readonly<Record<string, unknown>> = {}, shared = this.newShared()): KeysetSource {
     const parsed = barbicanProvider.settings.parse({
       endpoint: this.barbican.url,
       cloudConfig: this.cloudConf(),
@@ -104,7 +107,11 @@ export class TestCloud {
     environment: Readonly<Record<string, string>> = {},
   ): KeystoneSession {
     const parsed = cloudSettings.parse({ endpoint: this.barbican.url, ...settings });
-    return new KeystoneSession(new CloudConfiguration(parsed, environment));
+    return new KeystoneSession(new CloudConfiguration(parsed, environment), this.clock);
+  }
+
+  newShared(): SharedResources {
+    return new SharedResources(undefined, this.clock);
   }
 
   /** Over a session of its own, for what a test does behind a source's back. */
@@ -116,6 +123,7 @@ export class TestCloud {
   /** Ends all faults, and forgets what was counted. */
   heal(): void {
     this.#rememberTokens();
+    this.clock.wallOffsetMs = 0;
     for (const proxy of [this.keystone, this.barbican]) {
       proxy.fault = () => undefined;
       proxy.requests.length = 0;

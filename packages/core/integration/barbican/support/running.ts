@@ -59,6 +59,7 @@ export class RunningService {
       },
       probeIntervalMs: PROBE_INTERVAL_MS,
       statusGraceMs: STATUS_GRACE_MS,
+      clock: cloud.clock,
       ...options,
     });
     service.start();
@@ -72,7 +73,14 @@ export class RunningService {
     return running;
   }
 
-  /** What kube-apiserver would be told: healthz, or the code of an error. */
+  /** Waits until it has loaded its keys some more times. */
+  async untilLoadedAgain(times = 3): Promise<void> {
+    const loads = () => this.service.describe().counters['loads'] ?? 0;
+    const before = loads();
+    await until('it has loaded again', () => loads() >= before + times, { everyMs: 20 });
+  }
+
+  /** What kube-apiserver gets: healthz, or the code of an error. */
   async status(): Promise<string> {
     try {
       return (await this.service.status()).healthz;

@@ -1,41 +1,66 @@
 import { randomBytes } from 'node:crypto';
+import * as nodeFs from 'node:fs/promises';
+import { join } from 'node:path';
 import { KEY_BYTES } from '../../envelope/limits.ts';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
+import { MANIFEST_NAME } from '../../keyset/manifest.ts';
 import type { KeyLocation, Manifest } from '../../keyset/manifest.ts';
+import { KeysetDirectoryAdmin } from '../file/keyset-directory-admin.ts';
 import type { BarbicanClient } from './client.ts';
-import type { ManifestStore, StoredManifest } from './manifest-store.ts';
 
-/** ms that one change may take. */
-const TIMEOUT_MS = 60_000;
+export interface StoredManifest {
+  readonly manifest: Manifest;
+  readonly revision: string;
+}
 
-/** Keys as secrets of 32 random bytes, named `teapot-kms-` and the key's id for people; the manifest says which UUID each has. */
-export class BarbicanAdmin implements KeysetAdmin {
-  readonly #client: BarbicanClient;
-  readonly #manifests: ManifestStore;
+/** Ends a change after one minute. */
+export const deadline = (): AbortSignal => AbortSignal.timeout(60_000);
 
-  constructor(client: BarbicanClient, manifests: ManifestStore) {
-    this.#client = client;
-    this.#manifests = manifests;
+/** Keys as secrets of 32 random bytes. The manifest has their UUIDs; their names, `teapot-kms-` and the key's id, are for people. */
+export abstract class BarbicanAdmin implements KeysetAdmin {
+  /** The place of the manifest, for people. */
+  abstract readonly where: string;
+  readonly client: BarbicanClient;
+
+  constructor(client: BarbicanClient) {
+    this.client = client;
   }
 
-  readManifest(): Promise<StoredManifest | undefined> {
-    return this.#manifests.read(AbortSignal.timeout(TIMEOUT_MS));
-  }
+  abstract readManifest(signal?: AbortSignal): Promise<StoredManifest | undefined>;
+
+  abstract writeManifest(manifest: Manifest, revision: string | undefined): Promise<void>;
 
   async createKey(keyId: string): Promise<KeyLocation> {
     const key = randomBytes(KEY_BYTES);
     try {
-      return { secret: await this.#client.create(`teapot-kms-${keyId}`, key, AbortSignal.timeout(TIMEOUT_MS)) };
+      return { secret: await this.client.create(`teapot-kms-${keyId}`, key, deadline()) };
     } finally {
       key.fill(0);
     }
   }
 
-  writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
-    return this.#manifests.write(manifest, revision, AbortSignal.timeout(TIMEOUT_MS));
+  async destroyKey(_keyId: string, { secret }: KeyLocation): Promise<void> {
+    if (secret !== undefined) await this.client.delete(secret, deadline());
+  }
+}
+
+/** The manifest is `keyset.yaml` in a directory of this host, as in a `file:` keyset but without blobs beside it. */
+export class ManifestOnHost extends BarbicanAdmin {
+  readonly where: string;
+  readonly #directory: KeysetDirectoryAdmin;
+
+  constructor(client: BarbicanClient, directory: string) {
+    super(client);
+    this.where = join(directory, MANIFEST_NAME);
+    this.#directory = new KeysetDirectoryAdmin(directory, nodeFs);
   }
 
-  async destroyKey(_keyId: string, { secret }: KeyLocation): Promise<void> {
-    if (secret !== undefined) await this.#client.delete(secret, AbortSignal.timeout(TIMEOUT_MS));
+  readManifest(): Promise<StoredManifest | undefined> {
+    return this.#directory.readManifest();
+  }
+
+  async writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
+    await this.#directory.makeDirectory();
+    await this.#directory.writeManifest(manifest, revision);
   }
 }

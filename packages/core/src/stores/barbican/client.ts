@@ -1,9 +1,7 @@
-import { KmsError } from '../../errors.ts';
-import { errorBody, parseJson } from './keystone/error-body.ts';
-import { JUST_ISSUED_MS } from './keystone/session.ts';
-import type { KeystoneSession, ServiceAnswer, ServiceRequest } from './keystone/session.ts';
-import { parseTime } from './keystone/time.ts';
+import { KmsError, unavailable } from '../../errors.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
+import { errorBody, parseJson, parseTime } from './keystone/answers.ts';
+import type { KeystoneSession, ServiceAnswer, ServiceRequest } from './keystone/session.ts';
 
 /** A secret as Barbican lists it, without its payload. */
 export interface SecretInfo {
@@ -11,72 +9,64 @@ export interface SecretInfo {
   readonly name: string;
   /** User id. */
   readonly creator: string;
-  /** ms since 1970, with fractions. */
+  /** ms since 1970. */
   readonly created: number;
 }
 
 const OCTETS = 'application/octet-stream';
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-/** Most that Barbican gives in one list. */
+/** Longest list that Barbican returns. */
 const PAGE = 100;
 const MAX_PAGES = 50;
 
-/** Barbican's API v1, as much of it as a keyset needs. Microversion 1.0, which every Barbican has. */
+/** The part of Barbican's API v1 that a keyset needs. Microversion 1.0, which every Barbican has. */
 export class BarbicanClient {
   readonly #session: KeystoneSession;
+  /** The place that last delivered each secret. */
+  readonly #servedBy = new Map<string, string>();
 
   constructor(session: KeystoneSession) {
     this.#session = session;
   }
 
   /**
-   * The bytes of a secret, whatever their number; the caller owns them.
-   * @throws {@link KmsError} `ERR_KMS_KEY_GONE` where Barbican itself says 404 or 403 under a token just issued (design D3);
-   * `ERR_KMS_KEYSET_INVALID` for a secret without a payload; `ERR_KMS_STORE_UNAVAILABLE` for everything else
+   * Reads the bytes of a secret, of any length. The caller owns them.
+   * @param owner - the key that the secret is, for errors
+   * @throws {@link KmsError} `ERR_KMS_KEY_GONE` if Barbican itself answers 404 or 403 to a token just issued (design D3), from the same
+   * place that delivered the secret before, if any did (design D18); `ERR_KMS_KEYSET_INVALID` for a secret without a payload;
+   * `ERR_KMS_STORE_UNAVAILABLE` otherwise
    */
-  async payload(id: string, signal: AbortSignal): Promise<SecretBytes> {
-    const request: ServiceRequest = {
-      method: 'GET',
-      path: `/secrets/${id}/payload`,
-      headers: { accept: OCTETS },
-      signal,
-    };
+  async payload(id: string, signal: AbortSignal, owner?: string): Promise<SecretBytes> {
+    const path = `/secrets/${id}/payload`;
+    const request: ServiceRequest = { method: 'GET', path, headers: { accept: OCTETS }, signal };
     let answer = await this.#session.keyManager(request);
-    if (isRefusal(answer) && performance.now() - answer.token.issuedAt > JUST_ISSUED_MS) {
-      answer = await this.#session.keyManager({ ...request, tokenSince: performance.now() });
+    if (isRefusal(answer) && !answer.justIssued) {
+      answer = await this.#session.keyManager({ ...request, justIssued: true });
     }
-    if (answer.status === 200) return new SecretBytes(answer.body);
-    const { text } = errorBody(answer);
-    if (answer.status === 404 && /no payload/.test(text)) {
-      throw new KmsError(
-        'ERR_KMS_KEYSET_INVALID',
-        `secret ${id}: expected exactly 32 bytes, found 0: it has no payload`,
-      );
+    if (answer.status === 200) {
+      this.#servedBy.set(id, answer.place);
+      return new SecretBytes(answer.body);
     }
-    if (isRefusal(answer)) {
-      const what = answer.status === 404 ? 'was deleted, has expired, or never was there' : 'may not be read by us';
-      throw new KmsError('ERR_KMS_KEY_GONE', `secret ${id} ${what}: Barbican answered ${answer.status}: ${text}`);
-    }
-    throw unexpected(answer, `reading secret ${id}`);
+    throw this.#notDelivered(id, answer, `${owner === undefined ? '' : `${owner}, `}secret ${id}`);
   }
 
   /**
-   * Stores bytes as a new secret, in two steps, so that they never become a string: base64 in JSON would.
+   * Stores bytes as a new secret. It does so in two steps, because base64 in JSON would make a string of a key.
    * @returns its UUID
    */
   async create(name: string, bytes: Buffer, signal: AbortSignal): Promise<string> {
-    const attributes = { name, algorithm: 'aes', bit_length: bytes.length * 8, mode: 'gcm', secret_type: 'symmetric' };
+    const aes = { algorithm: 'aes', bit_length: bytes.length * 8, mode: 'gcm', secret_type: 'symmetric' };
+    const attributes = { name, ...(bytes.length === 32 ? aes : { secret_type: 'opaque' }) };
     const answer = await this.#session.keyManager({
       method: 'POST',
       path: '/secrets',
       headers: { 'content-type': 'application/json' },
-      body: Buffer.from(JSON.stringify(bytes.length === 32 ? attributes : { name, secret_type: 'opaque' })),
+      body: Buffer.from(JSON.stringify(attributes)),
       signal,
     });
     if (answer.status !== 201) throw unexpected(answer, 'making a secret');
     const id = idOf((parseJson(answer.body) as { secret_ref?: unknown } | undefined)?.secret_ref);
-    if (id === undefined)
-      throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'Barbican made a secret without saying which');
+    if (id === undefined) throw unavailable('making a secret: the answer of Barbican names no secret');
     try {
       const put = { method: 'PUT', path: `/secrets/${id}`, headers: { 'content-type': OCTETS }, body: bytes } as const;
       const stored = await this.#session.keyManager({ ...put, signal });
@@ -88,62 +78,80 @@ export class BarbicanClient {
     }
   }
 
-  /** Succeeds where it is gone already. */
+  /** Deletes a secret. Succeeds if it does not exist. */
   async delete(id: string, signal: AbortSignal): Promise<void> {
     const answer = await this.#session.keyManager({ method: 'DELETE', path: `/secrets/${id}`, signal });
     if (answer.status !== 204 && answer.status !== 404) throw unexpected(answer, `deleting secret ${id}`);
   }
 
-  /** All secrets of exactly this name, the newest first; without those whose writer has not stored a payload (yet). */
+  /** Lists all secrets of exactly this name that have a payload, the newest first. */
   async list(name: string, signal: AbortSignal): Promise<SecretInfo[]> {
     const found: SecretInfo[] = [];
     for (let page = 0; page < MAX_PAGES; page++) {
-      // Its own "next" links drop every filter.
-      const query = new URLSearchParams({
-        name,
-        sort: 'created:desc',
-        limit: String(PAGE),
-        offset: String(page * PAGE),
-      });
-      const answer = await this.#session.keyManager({ method: 'GET', path: `/secrets?${query.toString()}`, signal });
+      // Barbican's own "next" links lose the filters.
+      const paging = { sort: 'created:desc', limit: String(PAGE), offset: String(page * PAGE) };
+      const query = new URLSearchParams({ name, ...paging }).toString();
+      const answer = await this.#session.keyManager({ method: 'GET', path: `/secrets?${query}`, signal });
       if (answer.status !== 200) throw unexpected(answer, 'listing secrets');
       const { secrets } = (parseJson(answer.body) ?? {}) as { secrets?: unknown };
-      if (!Array.isArray(secrets))
-        throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'Barbican gave a list without secrets');
-      found.push(
-        ...secrets
-          .map(infoOf)
-          .filter((info) => info?.name === name)
-          .filter((info) => info !== undefined),
-      );
+      if (!Array.isArray(secrets)) throw unavailable('listing secrets: the answer of Barbican has no list');
+      found.push(...secrets.flatMap((secret) => infoOf(secret, name) ?? []));
       if (secrets.length < PAGE) break;
     }
     return found.sort((a, b) => b.created - a.created || (a.id < b.id ? 1 : -1));
   }
+
+  #notDelivered(id: string, answer: ServiceAnswer, what: string): KmsError {
+    const { text } = errorBody(answer);
+    // Barbican has no code of its own for this.
+    if (answer.status === 404 && text.includes('no payload')) {
+      return new KmsError('ERR_KMS_KEYSET_INVALID', `${what}: expected exactly 32 bytes, found 0: it has no payload`);
+    }
+    if (!isRefusal(answer)) return unexpected(answer, `reading ${what}`);
+    const said = `Barbican answered ${answer.status}: ${text}`;
+    const servedBy = this.#servedBy.get(id);
+    if (servedBy !== undefined && servedBy !== answer.place) {
+      return unavailable(`${what}: ${said}, but at ${answer.place}; it was read at ${servedBy} before`, {
+        remedy: 'check region, endpoint and login of the key store: they lead to another place than before',
+      });
+    }
+    if (answer.status === 403) {
+      const remedy = "grant observer or creator to the plugin's user, or let it read the secret in the secret's ACL";
+      return new KmsError('ERR_KMS_KEY_GONE', `${what} may not be read by us: ${said}`, { remedy });
+    }
+    return new KmsError('ERR_KMS_KEY_GONE', `${what} was deleted, has expired or never existed: ${said}`, {
+      remedy:
+        'store the same bytes again from a backup, and put the UUID of the new secret into the manifest as the "secret" of this key',
+    });
+  }
 }
 
-/** Barbican's own 404 or 403: of a proxy before it nothing is certain. */
+/** Barbican's own 404 or 403. An answer of a proxy before it says nothing about the key. */
 function isRefusal(answer: ServiceAnswer): boolean {
   return (answer.status === 404 || answer.status === 403) && errorBody(answer).own;
 }
 
 function unexpected(answer: ServiceAnswer, doing: string): KmsError {
   const { text } = errorBody(answer);
-  const forbidden = answer.status === 403 ? ` (roles: ${answer.token.roles.join(', ') || 'none'})` : '';
-  const said = `Barbican answered ${answer.status}${text && `: ${text}`}${forbidden}`;
-  return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${doing}: ${said}`);
+  const roles = `roles: ${answer.token.roles.join(', ') || 'none'}`;
+  const said = `Barbican answered ${answer.status}${text && `: ${text}`}`;
+  if (answer.status !== 403) return unavailable(`${doing}: ${said}`);
+  return unavailable(`${doing}: ${said} (${roles})`, {
+    remedy: "grant creator to the plugin's user, or observer to only read",
+  });
 }
 
-function infoOf(secret: unknown): SecretInfo | undefined {
+function infoOf(secret: unknown, wanted: string): SecretInfo | undefined {
   const { secret_ref, name, creator_id, created, status, content_types } = secret as Record<string, unknown>;
   const id = idOf(secret_ref);
   const time = parseTime(created);
   const complete = status === 'ACTIVE' && Boolean(content_types);
-  if (id === undefined || !complete || Number.isNaN(time)) return undefined;
-  return { id, name: String(name), creator: String(creator_id), created: time };
+  // Barbican's own comparison knows wildcards and, on some databases, no case.
+  if (name !== wanted || id === undefined || !complete || Number.isNaN(time)) return undefined;
+  return { id, name, creator: String(creator_id), created: time };
 }
 
-/** The UUID at the end of a ref. Its host is what Barbican was told to call itself: nothing is ever sent there. */
+/** Returns the UUID at the end of a ref. Nothing is ever sent to the host in it: Barbican's configuration chooses that. */
 function idOf(ref: unknown): string | undefined {
   const id = typeof ref === 'string' ? ref.split('/').at(-1) : undefined;
   return id !== undefined && UUID.test(id) ? id : undefined;

@@ -1,17 +1,18 @@
 import { randomBytes } from 'node:crypto';
-import type { KeystoneSession } from './keystone/session.ts';
-import type { AccessRule, Token } from './keystone/token.ts';
+import { KmsError } from '../../errors.ts';
 import type { Finding } from '../../finding.ts';
 import type { BarbicanClient } from './client.ts';
+import type { KeystoneSession } from './keystone/session.ts';
+import type { AccessRule, Token } from './keystone/token.ts';
 
-/** ms of difference between two clocks that nobody needs to look at. */
+/** Differences between two clocks up to this, in ms, are normal. */
 const CLOCK_TOLERANCE_MS = 30_000;
 
-/** Roles that Barbican's default policy lets create and delete secrets. */
+/** Roles that may create and delete secrets by Barbican's default policy. */
 const WRITERS = ['creator', 'admin', 'key-manager:service-admin'];
 const READERS = [...WRITERS, 'observer'];
 
-/** Login, role, clock, catalog, and a secret made, read and removed: what `doctor` shows of a cloud. */
+/** Checks login, roles, clock and catalog, and makes, reads and removes a test secret, for `doctor`. */
 export async function examineBarbican(
   session: KeystoneSession,
   client: BarbicanClient,
@@ -21,39 +22,33 @@ export async function examineBarbican(
   try {
     token = await session.token(signal);
   } catch (error) {
-    const text = `no token: ${(error as Error).message}`;
-    return [{ level: 'problem', text, remedy: `mend the login to OpenStack: ${(error as Error).message}` }];
+    return [problem('no token', error, 'fix the login to OpenStack')];
   }
-  const remarks = [aboutLogin(token), aboutRoles(token), aboutClock(token)];
+  const findings = [aboutLogin(token), aboutRoles(token), aboutClock(token)];
   try {
-    remarks.push({ level: 'ok', text: `Barbican is at ${await session.keyManagerUrl(signal)}` });
+    findings.push({ level: 'ok', text: `Barbican is at ${await session.keyManagerUrl(signal)}` });
   } catch (error) {
-    const text = (error as Error).message;
-    return [
-      ...remarks,
-      { level: 'problem', text, remedy: `set region, interface or endpoint, or mend the catalog: ${text}` },
-    ];
+    return [...findings, problem('no Barbican', error, 'set region, interface or endpoint, or correct the catalog')];
   }
   const { roles, accessRules } = token;
   if (accessRules) {
     const rules = accessRules.map(({ service, method, path }) => `${method} ${path} of ${service}`);
-    remarks.push({ level: 'ok', text: `access rules allow: ${rules.join(', ')}` });
+    findings.push({ level: 'ok', text: `access rules allow: ${rules.join(', ')}` });
   }
-  if (mayDoAll(accessRules) && roles.some((role) => WRITERS.includes(role)))
-    remarks.push(await roundTrip(client, signal));
-  return remarks;
+  const mayWrite = roles.some((role) => WRITERS.includes(role)) && allowRoundTrip(accessRules);
+  return mayWrite ? [...findings, await roundTrip(client, signal)] : findings;
 }
 
-/** What the round trip takes. Paths are not compared: a rule may have wildcards. */
-function mayDoAll(rules: readonly AccessRule[] | undefined): boolean {
-  const here = rules?.filter(({ service }) => service === 'key-manager').map(({ method }) => method);
-  return here === undefined || ['POST', 'PUT', 'GET', 'DELETE'].every((method) => here.includes(method));
+/** Paths are not compared, as a rule may have wildcards. */
+function allowRoundTrip(rules: readonly AccessRule[] | undefined): boolean {
+  const methods = rules?.filter(({ service }) => service === 'key-manager').map(({ method }) => method);
+  return methods === undefined || ['POST', 'PUT', 'GET', 'DELETE'].every((method) => methods.includes(method));
 }
 
 function aboutLogin({ user, project, expiresAt, issuedAt }: Token): Finding {
   const where = project ? `project ${project.name} (${project.id})` : 'no project';
   const life = Math.round((expiresAt - issuedAt) / 1000);
-  const text = `logged in as ${user.name} (${user.id}) in ${where}; a token lives ${life} s`;
+  const text = `logged in as ${user.name} (${user.id}) in ${where}; a token is valid for ${life} s`;
   if (project) return { level: 'ok', text };
   return {
     level: 'problem',
@@ -65,25 +60,23 @@ function aboutLogin({ user, project, expiresAt, issuedAt }: Token): Finding {
 function aboutRoles({ roles }: Token): Finding {
   const text = `roles: ${roles.join(', ') || 'none'}`;
   if (roles.includes('admin')) {
-    const remedy = 'give the plugin an application credential of its own with the role creator or observer only';
-    return { level: 'hint', text: `${text}: far more than is needed`, remedy };
+    const remedy = 'give the plugin an application credential of its own with only the role creator or observer';
+    return { level: 'hint', text: `${text}: far more than it needs`, remedy };
   }
   if (roles.some((role) => WRITERS.includes(role))) return { level: 'ok', text };
   if (roles.some((role) => READERS.includes(role))) {
     return { level: 'ok', text: `${text}: enough to serve; "keys generate" needs creator` };
   }
-  return {
-    level: 'hint',
-    text: `${text}: Barbican's default policy wants observer or creator`,
-    remedy: 'grant observer or creator',
-  };
+  const missing = `${text}: Barbican's default policy requires observer or creator`;
+  return { level: 'hint', text: missing, remedy: 'grant observer or creator' };
 }
 
 function aboutClock({ clockSkewMs }: Token): Finding {
   const seconds = Math.round(clockSkewMs / 1000);
   const text = `this host's clock is ${Math.abs(seconds)} s ${seconds < 0 ? 'behind' : 'ahead of'} Keystone's`;
   if (Math.abs(clockSkewMs) <= CLOCK_TOLERANCE_MS) return { level: 'ok', text };
-  return { level: 'hint', text, remedy: 'set the clocks (chrony, systemd-timesyncd): certificates are judged by them' };
+  const remedy = 'synchronize the clocks (chrony, systemd-timesyncd): the validity of certificates depends on them';
+  return { level: 'hint', text, remedy };
 }
 
 async function roundTrip(client: BarbicanClient, signal: AbortSignal): Promise<Finding> {
@@ -93,7 +86,7 @@ async function roundTrip(client: BarbicanClient, signal: AbortSignal): Promise<F
     try {
       const read = await client.payload(id, signal);
       if (!read.expose().equals(bytes)) {
-        const remedy = 'look into the log of Barbican: it does not give back what was stored';
+        const remedy = "look into Barbican's log: it does not return what was stored";
         return { level: 'problem', text: 'a test secret came back changed', remedy };
       }
     } finally {
@@ -101,9 +94,14 @@ async function roundTrip(client: BarbicanClient, signal: AbortSignal): Promise<F
     }
     return { level: 'ok', text: 'a test secret was made, read and removed' };
   } catch (error) {
-    const { message } = error as Error;
-    return { level: 'problem', text: `a test secret: ${message}`, remedy: `mend Barbican: ${message}` };
+    return problem('a test secret failed', error, "look into Barbican's log");
   } finally {
     bytes.fill(0);
   }
+}
+
+/** @param fallback - the remedy if the error has none of its own */
+function problem(what: string, error: unknown, fallback: string): Finding {
+  const { message, remedy } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
+  return { level: 'problem', text: `${what}: ${message}`, remedy: remedy ?? fallback };
 }

@@ -2,12 +2,12 @@ import type { KeysetProvider } from '../../keyset/keyset-source.ts';
 import { LegacyService } from '../../service/legacy-service.ts';
 import { CloudConfiguration } from './keystone/configuration.ts';
 import { KeystoneSession } from './keystone/session.ts';
+import { manifestPlaceOf, barbicanSettings } from './settings.ts';
 import { BarbicanSource } from './source.ts';
-import { barbicanSettings, manifestPlaceOf } from './settings.ts';
 
 /**
- * `barbican:/directory` or `barbican:name`: keys are OpenStack Barbican secrets, the manifest is in a directory of this host or, under a
- * name, in Barbican. Instances that log in in the same way share one token.
+ * `barbican:/directory` or `barbican:name`: keys are secrets in OpenStack Barbican. The manifest is in a directory of this host or, under a
+ * name, in Barbican. Instances that log in in the same way share one session.
  */
 export const barbicanProvider: KeysetProvider<typeof barbicanSettings> = {
   kind: 'keyset',
@@ -18,10 +18,11 @@ export const barbicanProvider: KeysetProvider<typeof barbicanSettings> = {
     new CloudConfiguration(settings, process.env);
   },
   open(uri, settings, shared) {
-    manifestPlaceOf(uri);
+    const place = manifestPlaceOf(uri);
     const configuration = new CloudConfiguration(settings, process.env);
-    const lease = shared.acquire(`keystone ${configuration.key}`, () => new KeystoneSession(configuration));
-    return new BarbicanSource(uri, settings, lease);
+    const key = `keystone ${configuration.key}`;
+    const lease = shared.acquire(key, () => new KeystoneSession(configuration, shared.clock));
+    return new BarbicanSource(place, settings, lease);
   },
   decorate: (service) => new LegacyService(service),
 };

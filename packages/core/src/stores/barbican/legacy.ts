@@ -3,7 +3,7 @@ import { KmsError } from '../../errors.ts';
 import type { LegacyOpener } from '../../keyset/legacy-opener.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 
-/** IV, the two blocks of kube-apiserver's 32 bytes, and one of padding: all that was ever stored. */
+/** IV, the two blocks of kube-apiserver's 32 bytes, and one of padding. barbican-kms-plugin never stored anything else. */
 const CIPHERTEXT_BYTES = 64;
 const IV_BYTES = 16;
 const PLAINTEXT_BYTES = 32;
@@ -12,14 +12,14 @@ const PADDING = Buffer.alloc(16, 16);
 const CIPHERS: Readonly<Record<number, string>> = { 16: 'aes-128-cbc', 24: 'aes-192-cbc', 32: 'aes-256-cbc' };
 
 /**
- * What barbican-kms-plugin wrote: IV ‖ AES-CBC(PKCS#7(plaintext)), with the secret's bytes as the key, and the secret's UUID as key_id in
- * KMS v2. There is no MAC: a change in the first 32 bytes gives another plaintext and cannot be seen; one further on spoils the padding.
+ * Opens what barbican-kms-plugin wrote: IV ‖ AES-CBC(PKCS#7(plaintext)). The key is the secret's bytes, the key_id in KMS v2 is the
+ * secret's UUID. There is no MAC: a change in the first 32 bytes gives another plaintext and goes unnoticed, a later one breaks the padding.
  */
 export class LegacyKeys implements LegacyOpener {
   readonly warnings: readonly string[];
   readonly #keys: ReadonlyMap<string, SecretBytes>;
 
-  /** @param keys - by key_id; taken over, each of 16, 24 or 32 bytes ({@link checkLegacyKey}) */
+  /** @param keys - by key_id, each of 16, 24 or 32 bytes ({@link checkLegacyKey}). They now belong to this object */
   constructor(keys: ReadonlyMap<string, SecretBytes>, warnings: readonly string[] = []) {
     this.#keys = keys;
     this.warnings = warnings;
@@ -44,7 +44,35 @@ export class LegacyKeys implements LegacyOpener {
   }
 }
 
-/** @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` for a length that no AES key has; the key is wiped */
+/**
+ * Loads legacy keys. A lost or damaged one becomes a warning: it must not keep the others, and the keyset, from being used.
+ * @param fetch - reads the key of an id, of a valid length
+ * @returns `undefined` without ids
+ * @throws any other error of `fetch`; no key is kept then
+ */
+export async function loadLegacyKeys(
+  ids: ReadonlySet<string>,
+  fetch: (id: string) => Promise<SecretBytes>,
+): Promise<LegacyKeys | undefined> {
+  if (ids.size === 0) return undefined;
+  const keys = new Map<string, SecretBytes>();
+  const warnings: string[] = [];
+  for (const id of ids) {
+    try {
+      keys.set(id, await fetch(id));
+    } catch (error) {
+      if (error instanceof KmsError && (error.code === 'ERR_KMS_KEY_GONE' || error.code === 'ERR_KMS_KEYSET_INVALID')) {
+        warnings.push(`${error.code}: ${error.message}`);
+        continue;
+      }
+      for (const key of keys.values()) key.wipe();
+      throw error;
+    }
+  }
+  return new LegacyKeys(keys, warnings);
+}
+
+/** @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` for a length that no AES key has. The key is wiped */
 export function checkLegacyKey(id: string, key: SecretBytes): SecretBytes {
   if (CIPHERS[key.length] !== undefined) return key;
   key.wipe();

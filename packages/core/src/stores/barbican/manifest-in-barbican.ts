@@ -1,85 +1,80 @@
-import { KmsError } from '../../errors.ts';
+import { KmsError, unavailable } from '../../errors.ts';
 import { keysetConflict } from '../../keyset/keyset-source.ts';
 import { formatManifest, parseManifest } from '../../keyset/manifest.ts';
 import type { Manifest } from '../../keyset/manifest.ts';
-import type { KeystoneSession } from './keystone/session.ts';
+import { BarbicanAdmin, deadline } from './admin.ts';
+import type { StoredManifest } from './admin.ts';
 import type { BarbicanClient, SecretInfo } from './client.ts';
-import type { ManifestStore, StoredManifest } from './manifest-store.ts';
+import type { KeystoneSession } from './keystone/session.ts';
 
-/** Longest payload that Barbican takes by default, in bytes: some 100 keys. */
+/** Longest payload that Barbican takes by default, in bytes: enough for about 100 keys. */
 const MAX_PAYLOAD_BYTES = 20_000;
-/** Earlier revisions that are kept, for whoever wants to see what was. */
+/** Older revisions that are kept, for people who want to see what changed. */
 const KEPT_REVISIONS = 5;
 
 /**
- * The manifest in Barbican itself, for sites that want no file on their nodes. Secrets cannot be changed, so each revision is a secret of
- * its own under one name; the newest one that an allowed user made counts. Others' are as if they were not there: whoever may
- * create secrets in the project could otherwise say which key is primary.
+ * The manifest is in Barbican itself, for sites that want no file on their nodes. Secrets cannot be changed, so each revision is a secret
+ * of its own, all with one name. The newest revision that an allowed user created is the manifest. Revisions of others are ignored:
+ * otherwise anybody who may create secrets in the project could choose the primary.
  */
-export class ManifestInBarbican implements ManifestStore {
-  readonly #client: BarbicanClient;
+export class ManifestInBarbican extends BarbicanAdmin {
+  readonly where: string;
   readonly #session: KeystoneSession;
   readonly #name: string;
   readonly #creators: readonly string[] | undefined;
 
-  /** @param creators - ids of the users whose revisions count; the one that we log in as, where it is left out */
-  constructor(
-    client: BarbicanClient,
-    session: KeystoneSession,
-    options: { name: string; creators: readonly string[] | undefined },
-  ) {
-    this.#client = client;
+  /** @param creators - ids of the allowed users; by default, the user that the plugin logs in as */
+  constructor(client: BarbicanClient, session: KeystoneSession, name: string, creators: readonly string[] | undefined) {
+    super(client);
     this.#session = session;
-    this.#name = `teapot-kms-keyset-${options.name}`;
-    this.#creators = options.creators;
+    this.#name = `teapot-kms-keyset-${name}`;
+    this.#creators = creators;
+    this.where = `Barbican secret ${this.#name}`;
   }
 
-  get where(): string {
-    return `Barbican secret ${this.#name}`;
-  }
-
-  async read(signal: AbortSignal): Promise<StoredManifest | undefined> {
+  async readManifest(signal = deadline()): Promise<StoredManifest | undefined> {
     const [newest] = await this.#revisions(signal);
     if (!newest) return undefined;
-    return { manifest: await this.#manifestOf(newest.id, signal), revision: newest.id };
+    try {
+      const text = (await this.client.payload(newest.id, signal)).expose().toString('utf8');
+      return { manifest: parseManifest(text, `${this.where} (${newest.id})`), revision: newest.id };
+    } catch (error) {
+      // The loss of a manifest says nothing about the keys.
+      if (!(error instanceof KmsError) || error.code !== 'ERR_KMS_KEY_GONE') throw error;
+      throw unavailable(error.message, { remedy: error.remedy, cause: error });
+    }
   }
 
-  /** Two that write at the same time may both be told of a conflict; never do both succeed. */
-  async write(manifest: Manifest, revision: string | undefined, signal: AbortSignal): Promise<void> {
+  /** Of two writers at the same time, one or none succeeds. */
+  async writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
+    const signal = deadline();
     const text = Buffer.from(formatManifest(manifest));
     if (text.length > MAX_PAYLOAD_BYTES) {
-      throw new KmsError('ERR_KMS_KEYSET_RULE', 'too many keys for a manifest in Barbican: destroy retired ones');
+      const message = `the manifest has ${text.length} bytes, and Barbican stores at most ${MAX_PAYLOAD_BYTES}`;
+      throw new KmsError('ERR_KMS_KEYSET_RULE', message, { remedy: 'destroy retired keys' });
     }
     const { user } = await this.#session.token(signal);
     if (this.#creators?.includes(user.id) === false) {
-      const message = `what user ${user.id} (${user.name}) writes does not count here: "creators" does not name it`;
-      throw new KmsError('ERR_KMS_KEYSET_RULE', message);
+      const message = `"creators" does not list user ${user.id} (${user.name}), so a manifest of this user would be ignored`;
+      const remedy = 'add the user to creators, or log in as a listed user';
+      throw new KmsError('ERR_KMS_KEYSET_RULE', message, { remedy });
     }
     if ((await this.#revisions(signal))[0]?.id !== revision) throw keysetConflict();
-    const ours = await this.#client.create(this.#name, text, signal);
+    const ours = await this.client.create(this.#name, text, signal);
     const [newest, before, ...older] = await this.#revisions(signal);
     if (newest?.id !== ours || before?.id !== revision) {
-      await this.#client.delete(ours, signal);
+      await this.client.delete(ours, signal);
       if (newest?.id !== revision) throw keysetConflict();
-      const message = "Barbican says that the new manifest is older than the last one: its hosts' clocks disagree";
-      throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', message);
+      throw unavailable('Barbican dates the new manifest before the last one: the clocks of its hosts disagree', {
+        remedy: "synchronize the clocks of Barbican's hosts, and try again",
+      });
     }
-    // It is written. Old ones that stay (another user's, say) are in nobody's way.
-    for (const { id } of older.slice(KEPT_REVISIONS - 1)) await this.#client.delete(id, signal).catch(() => undefined);
+    // The change is made. Old revisions that cannot be deleted do no harm.
+    for (const { id } of older.slice(KEPT_REVISIONS - 1)) await this.client.delete(id, signal).catch(() => undefined);
   }
 
   async #revisions(signal: AbortSignal): Promise<SecretInfo[]> {
     const creators = this.#creators ?? [(await this.#session.token(signal)).user.id];
-    return (await this.#client.list(this.#name, signal)).filter(({ creator }) => creators.includes(creator));
-  }
-
-  async #manifestOf(id: string, signal: AbortSignal): Promise<Manifest> {
-    try {
-      return parseManifest((await this.#client.payload(id, signal)).expose().toString('utf8'), `${this.where} (${id})`);
-    } catch (error) {
-      // That a manifest is gone says nothing of the keys.
-      if (!(error instanceof KmsError) || error.code !== 'ERR_KMS_KEY_GONE') throw error;
-      throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', error.message, { cause: error });
-    }
+    return (await this.client.list(this.#name, signal)).filter(({ creator }) => creators.includes(creator));
   }
 }

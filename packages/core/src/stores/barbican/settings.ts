@@ -1,28 +1,27 @@
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
-import { duration } from '../../util/duration.ts';
 import { KmsError } from '../../errors.ts';
+import { duration } from '../../util/duration.ts';
 import { cloudSettings } from './keystone/configuration.ts';
 
-const uuid = z
-  .string()
-  .regex(/^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/, 'expected the UUID of a Barbican secret');
+/** Of a Barbican secret. Barbican itself takes any case. */
+export const UUID = /^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/;
 
 export const barbicanSettings = cloudSettings.extend({
   maxUnconfirmed: duration(60_000)
     .prefault('72h')
     .describe('how long keys may be used that Barbican has not confirmed again'),
   legacyKeys: z
-    .array(uuid)
+    .array(z.string().regex(UUID, 'expected the UUID of a Barbican secret'))
     .default([])
     .describe(
-      'secrets with which barbican-kms-plugin wrote what is to be opened; [KeyManager] key-id of cloudConfig is one too',
+      'secrets that barbican-kms-plugin encrypted with; its data can then be decrypted. [KeyManager] key-id of cloudConfig is one too',
     ),
   creators: z
     .array(z.string().min(1))
     .min(1)
     .optional()
-    .describe('ids of the users whose manifests in Barbican count; default: the one that we log in as'),
+    .describe('ids of the users whose manifests in Barbican count; default: the user that the plugin logs in as'),
 });
 
 export type BarbicanSettings = z.output<typeof barbicanSettings>;
@@ -30,7 +29,7 @@ export type BarbicanSettings = z.output<typeof barbicanSettings>;
 export type ManifestPlace = { readonly directory: string } | { readonly name: string };
 
 /**
- * Where the manifest is: `barbican:/directory` on this host, `barbican:name` in Barbican under that name.
+ * Reads from the URI where the manifest is: `barbican:/directory` on this host, `barbican:name` in Barbican under that name.
  * @throws {@link KmsError} `ERR_KMS_INVALID_URI`
  */
 export function manifestPlaceOf(uri: string): ManifestPlace {

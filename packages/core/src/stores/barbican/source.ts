@@ -1,30 +1,29 @@
 import { KEY_BYTES } from '../../envelope/limits.ts';
-import { KmsError } from '../../errors.ts';
+import type { Finding } from '../../finding.ts';
+import { KmsError, unavailable } from '../../errors.ts';
 import { Keyset } from '../../keyset/keyset.ts';
 import type { KeysetSource, LoadContext } from '../../keyset/keyset-source.ts';
-import type { LegacyOpener } from '../../keyset/legacy-opener.ts';
 import type { ManifestEntry } from '../../keyset/manifest.ts';
-import { legacyKeyOfCloudConf, parseIni } from './keystone/cloud-conf.ts';
-import { readText } from './keystone/configuration.ts';
-import type { KeystoneSession } from './keystone/session.ts';
-import type { Finding } from '../../finding.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 import type { Lease } from '../../util/shared-resources.ts';
 import { watchDirectory } from '../file/watch-directory.ts';
-import { BarbicanAdmin } from './admin.ts';
+import { ManifestOnHost } from './admin.ts';
+import type { BarbicanAdmin } from './admin.ts';
 import { BarbicanClient } from './client.ts';
 import { examineBarbican } from './examine.ts';
-import { checkLegacyKey, LegacyKeys } from './legacy.ts';
+import { legacyKeyOfCloudConf, parseIni } from './keystone/cloud-conf.ts';
+import { readText } from './keystone/configuration.ts';
+import type { KeystoneSession } from './keystone/session.ts';
+import { checkLegacyKey, loadLegacyKeys } from './legacy.ts';
+import type { LegacyKeys } from './legacy.ts';
 import { ManifestInBarbican } from './manifest-in-barbican.ts';
-import { ManifestOnHost } from './manifest-store.ts';
-import type { ManifestStore } from './manifest-store.ts';
-import { manifestPlaceOf } from './settings.ts';
-import type { BarbicanSettings } from './settings.ts';
+import { UUID } from './settings.ts';
+import type { BarbicanSettings, ManifestPlace } from './settings.ts';
 
-/** Refusals that make a loss certain: one alone may be a slip of Barbican (design D3). */
+/** A loss is certain after this many refusals in a row: a single one may be a slip of Barbican (design D3). */
 const CERTAIN_AFTER = 2;
 
-/** A keyset whose keys are Barbican secrets, each load one GET for each of them. */
+/** A keyset whose keys are Barbican secrets. Each load reads each of them. */
 export class BarbicanSource implements KeysetSource {
   readonly uri: string;
   readonly admin: BarbicanAdmin;
@@ -33,47 +32,46 @@ export class BarbicanSource implements KeysetSource {
   readonly maxUnconfirmedMs: number;
   readonly #lease: Lease<KeystoneSession>;
   readonly #client: BarbicanClient;
-  readonly #manifests: ManifestStore;
-  readonly #directory: string | undefined;
+  readonly #place: ManifestPlace;
   readonly #settings: BarbicanSettings;
-  /** Times in a row that a secret was refused. */
+  /** Refusals in a row, by key. */
   readonly #refusals = new Map<string, number>();
 
-  /** @throws {@link KmsError} `ERR_KMS_INVALID_URI` */
-  constructor(uri: string, settings: BarbicanSettings, lease: Lease<KeystoneSession>) {
-    const place = manifestPlaceOf(uri);
+  constructor(place: ManifestPlace, settings: BarbicanSettings, lease: Lease<KeystoneSession>) {
     this.uri = `barbican:${'directory' in place ? place.directory : place.name}`;
     this.maxUnconfirmedMs = settings.maxUnconfirmed;
+    this.#place = place;
     this.#settings = settings;
     this.#lease = lease;
     const session = lease.resource;
     this.#client = new BarbicanClient(session);
-    this.#directory = 'directory' in place ? place.directory : undefined;
-    this.#manifests =
+    this.admin =
       'directory' in place
-        ? new ManifestOnHost(place.directory)
-        : new ManifestInBarbican(this.#client, session, { name: place.name, creators: settings.creators });
-    this.admin = new BarbicanAdmin(this.#client, this.#manifests);
+        ? new ManifestOnHost(this.#client, place.directory)
+        : new ManifestInBarbican(this.#client, session, place.name, settings.creators);
   }
 
   async load({ signal }: LoadContext): Promise<Keyset> {
-    const stored = await this.#manifests.read(signal);
+    const stored = await this.admin.readManifest(signal);
     if (!stored) {
-      throw new KmsError(
-        'ERR_KMS_STORE_UNAVAILABLE',
-        `${this.#manifests.where}: no such manifest; make one with "keys generate"`,
-      );
+      throw unavailable(`${this.admin.where}: no such manifest`, {
+        remedy: `restore the manifest if this keyset was in use before; for a new keyset: teapot-kms keys generate --uri ${this.uri}`,
+      });
     }
     const { primary } = stored.manifest;
     return Keyset.load(
       stored.manifest,
-      (keyId, entry) => this.#seenTwice(keyId, keyId === primary, () => this.#fetchKey(entry, signal)),
-      () => this.#loadLegacy(signal),
+      (keyId, entry) => {
+        const fetch = () => this.#fetchKey(entry, signal);
+        // The service counts the refusals of the primary.
+        return keyId === primary ? fetch() : this.#refusedTwice(keyId, fetch);
+      },
+      () => this.#loadLegacyKeys(signal),
     );
   }
 
   watch(onChange: () => void): () => void {
-    return this.#directory === undefined ? () => undefined : watchDirectory(this.#directory, onChange);
+    return 'directory' in this.#place ? watchDirectory(this.#place.directory, onChange) : () => undefined;
   }
 
   examine({ signal }: LoadContext): Promise<Finding[]> {
@@ -86,83 +84,57 @@ export class BarbicanSource implements KeysetSource {
 
   async #fetchKey({ id, secret }: ManifestEntry, signal: AbortSignal): Promise<SecretBytes> {
     if (secret === undefined) {
-      throw new KmsError(
-        'ERR_KMS_KEYSET_INVALID',
-        `${this.#manifests.where}: key ${id} has no "secret", the UUID of its secret`,
-      );
+      const message = `${this.admin.where}: key ${id} has no "secret", the UUID of its Barbican secret`;
+      throw new KmsError('ERR_KMS_KEYSET_INVALID', message);
     }
-    const key = await named(`key ${id}`, this.#client.payload(secret, signal));
+    const key = await this.#client.payload(secret, signal, `key ${id}`);
     if (key.length === KEY_BYTES) return key;
     key.wipe();
-    throw new KmsError(
-      'ERR_KMS_KEYSET_INVALID',
-      `key ${id}, secret ${secret}: expected exactly ${KEY_BYTES} raw bytes, found ${key.length}${reasonFor(key.length)}`,
-    );
+    const found = `expected exactly ${KEY_BYTES} raw bytes, found ${key.length}${likelyReason(key.length)}`;
+    throw new KmsError('ERR_KMS_KEYSET_INVALID', `key ${id}, secret ${secret}: ${found}`, {
+      remedy:
+        'store the bytes themselves (--payload-content-type application/octet-stream --payload-content-encoding base64), and put the UUID of the new secret into the manifest',
+    });
   }
 
-  /**
-   * A key other than the primary is left out of the keyset once it is gone for certain. For the primary, the service counts.
-   * @throws what `fetch` throws, a first `ERR_KMS_KEY_GONE` as `ERR_KMS_STORE_UNAVAILABLE`
-   */
-  async #seenTwice<T>(keyId: string, isPrimary: boolean, fetch: () => Promise<T>): Promise<T> {
+  /** @throws what `fetch` throws, but the first `ERR_KMS_KEY_GONE` of a key as `ERR_KMS_STORE_UNAVAILABLE` */
+  async #refusedTwice<T>(key: string, fetch: () => Promise<T>): Promise<T> {
     try {
       const fetched = await fetch();
-      this.#refusals.delete(keyId);
+      this.#refusals.delete(key);
       return fetched;
     } catch (error) {
-      if (!(error instanceof KmsError) || error.code !== 'ERR_KMS_KEY_GONE' || isPrimary) throw error;
-      const count = (this.#refusals.get(keyId) ?? 0) + 1;
-      this.#refusals.set(keyId, count);
+      if (!(error instanceof KmsError) || error.code !== 'ERR_KMS_KEY_GONE') throw error;
+      const count = (this.#refusals.get(key) ?? 0) + 1;
+      this.#refusals.set(key, count);
       if (count >= CERTAIN_AFTER) throw error;
-      throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', error.message, { cause: error });
+      throw unavailable(error.message, { remedy: error.remedy, cause: error });
     }
   }
 
-  async #loadLegacy(signal: AbortSignal): Promise<LegacyOpener | undefined> {
+  async #loadLegacyKeys(signal: AbortSignal): Promise<LegacyKeys | undefined> {
     const { cloudConfig, legacyKeys } = this.#settings;
-    const ofCloudConf =
-      cloudConfig === undefined ? undefined : legacyKeyOfCloudConf(parseIni(await readText(cloudConfig), cloudConfig));
-    const ids = new Set([...legacyKeys, ...(ofCloudConf === undefined ? [] : [ofCloudConf])]);
-    if (ids.size === 0) return undefined;
-    const keys = new Map<string, SecretBytes>();
-    const warnings: string[] = [];
-    try {
-      for (const id of ids) {
-        const fetch = async () =>
-          checkLegacyKey(id, await named('legacy key', this.#client.payload(id.toLowerCase(), signal)));
-        await this.#seenTwice(`legacy ${id}`, false, fetch).then(
-          (key) => keys.set(id, key),
-          (error: unknown) => {
-            // One that is lost must not keep the others, and the keyset, from being used.
-            if (!(error instanceof KmsError) || !LOST.has(error.code)) throw error;
-            warnings.push(`${error.code}: ${error.message}`);
-          },
-        );
-      }
-    } catch (error) {
-      for (const key of keys.values()) key.wipe();
-      throw error;
+    const ids = new Set(legacyKeys);
+    if (cloudConfig !== undefined) {
+      const id = legacyKeyOfCloudConf(parseIni(await readText(cloudConfig), cloudConfig));
+      if (id !== undefined) ids.add(id);
     }
-    return new LegacyKeys(keys, warnings);
+    return loadLegacyKeys(ids, (id) =>
+      this.#refusedTwice(`legacy ${id}`, async () => {
+        if (!UUID.test(id)) {
+          const message = `${cloudConfig ?? ''}: expected the UUID of a Barbican secret as [KeyManager] key-id`;
+          throw new KmsError('ERR_KMS_KEYSET_INVALID', message, {
+            remedy: 'set key-id to the UUID alone, without a URL',
+          });
+        }
+        return checkLegacyKey(id, await this.#client.payload(id.toLowerCase(), signal, 'legacy key'));
+      }),
+    );
   }
 }
 
-const LOST = new Set(['ERR_KMS_KEY_GONE', 'ERR_KMS_KEYSET_INVALID']);
-
-/** Puts the key's name in front of what is said of its secret; what is said of the cloud is not about one key. */
-async function named<T>(what: string, work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    if (!(error instanceof KmsError) || !LOST.has(error.code)) throw error;
-    throw new KmsError(error.code, `${what}, ${error.message}`, { cause: error.cause });
-  }
-}
-
-function reasonFor(length: number): string {
-  if (length === 44 || length === 45) {
-    return '; it is probably base64 that was uploaded as text: upload the bytes themselves (--payload-content-type application/octet-stream --payload-content-encoding base64)';
-  }
+function likelyReason(length: number): string {
+  if (length === 44 || length === 45) return '; it is probably base64 that was uploaded as text';
   if (length === 64 || length === 65) return '; it is probably hexadecimal that was uploaded as text';
   return '';
 }

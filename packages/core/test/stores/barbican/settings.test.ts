@@ -46,9 +46,11 @@ test('instances that log in in the same way share one session, and the last one 
   assert.is(shared.size, 0);
 });
 
-test('a secret cannot stand in the settings, only the name of its file', () => {
-  const auth = { authUrl: 'http://k', username: 'u', password: 'p' };
-  assert.not.ok(barbicanProvider.settings.safeParse({ auth }).success);
+test('the removed inline login is refused, and the error says what to write instead', () => {
+  const auth = { authUrl: 'http://k', username: 'u', passwordFile: '/p' };
+  const { error } = barbicanProvider.settings.safeParse({ auth });
+  assert.equal(error?.issues[0]?.path, ['auth']);
+  assert.match(error?.issues[0]?.message ?? '', 'cloud: { name: NAME, file: /path/to/clouds.yaml }');
 });
 
 test.run();

@@ -1,33 +1,54 @@
 import { z } from 'zod';
-import { KmsError } from '../../../errors.ts';
+import { unavailable } from '../../../errors.ts';
+import { safeText } from '../../../util/safe-text.ts';
 import type { Interface } from './cloud.ts';
 
+const MAX_LIST = 300;
+
 const endpoint = z.object({ interface: z.string(), region: z.string().nullish(), url: z.string() });
-/** The part of a token that says where the cloud's services are. */
+/** The part of a token that lists the cloud's services. */
 export const catalogSchema = z.array(z.object({ type: z.string(), endpoints: z.array(endpoint) }));
 export type Catalog = z.output<typeof catalogSchema>;
 
+export interface Endpoint {
+  /** Without a slash at its end. */
+  readonly url: string;
+  readonly region: string | undefined;
+}
+
 /**
- * The URL of a service in a token's catalog, without a slash at its end.
- * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` that says what the catalog has instead
+ * Finds a service in a token's catalog.
+ * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` that lists what the catalog has instead, or the regions to choose from
  */
 export function findEndpoint(
   catalog: Catalog,
   type: string,
   { interface: name, region }: { readonly interface: Interface; readonly region: string | undefined },
-): string {
+): Endpoint {
   const services = catalog.filter((service) => service.type === type);
   if (services.length === 0) {
-    const types = [...new Set(catalog.map((service) => service.type))].sort().join(', ') || 'nothing';
-    throw missing(`no ${type} service in the catalog (it has: ${types})`);
+    throw unavailable(`no ${type} service in the catalog (it has: ${list(catalog.map((service) => service.type))})`, {
+      remedy:
+        'set endpoint to the URL of Barbican, or ask the administrator of the cloud to add Barbican to the catalog',
+    });
   }
   const endpoints = services.flatMap((service) => service.endpoints);
-  const found = endpoints.find((one) => one.interface === name && (region === undefined || one.region === region));
-  if (found && URL.canParse(found.url)) return found.url.replace(/\/+$/, '');
-  const there = endpoints.map((one) => `${one.interface} in ${one.region ?? 'no region'}`).join(', ') || 'none';
-  throw missing(
-    `no ${name} endpoint of ${type}${region === undefined ? '' : ` in region ${region}`} (there are: ${there})`,
-  );
+  const found = endpoints.filter((one) => one.interface === name && (region === undefined || one.region === region));
+  const regions = found.map((one) => one.region ?? 'no region');
+  // Each region has a Barbican of its own. In the wrong one every key would seem to be gone.
+  if (new Set(regions).size > 1) {
+    const remedy = `set region: one of ${list(regions)}`;
+    throw unavailable(`the catalog has ${type} in several regions and none is configured; ${remedy}`, { remedy });
+  }
+  const [first] = found;
+  if (first && URL.canParse(first.url)) {
+    return { url: first.url.replace(/\/+$/, ''), region: first.region ?? undefined };
+  }
+  const there = list(endpoints.map((one) => `${one.interface} in ${one.region ?? 'no region'}`));
+  const where = region === undefined ? '' : ` in region ${region}`;
+  throw unavailable(`no ${name} endpoint of ${type}${where} (there are: ${there})`, {
+    remedy: 'set region and interface to an endpoint that the catalog has',
+  });
 }
 
-const missing = (text: string): KmsError => new KmsError('ERR_KMS_STORE_UNAVAILABLE', text);
+const list = (names: readonly string[]): string => safeText([...new Set(names)].sort().join(', ') || 'none', MAX_LIST);

@@ -1,17 +1,18 @@
-import { KmsError } from '../../../errors.ts';
-import { fieldsOf, isTrue, mergeFields } from './fields.ts';
-import type { CloudFields } from './fields.ts';
+import { unavailable } from '../../../errors.ts';
+import type { KmsError } from '../../../errors.ts';
+import { isTrue } from './cloud.ts';
+import type { Fields } from './cloud.ts';
 
-/** `[section]` to its variables, names in lower case; a later one of the same name wins. */
+/** The variables of each `[section]`. Names are in lower case. Of two variables with one name, the later wins. */
 export type IniSections = ReadonlyMap<string, ReadonlyMap<string, string>>;
 
 /**
- * Parses git-config's INI, as gcfg does and with it cloud-provider-openstack (`cloud.conf`): `;` and `#` begin a comment, values may
- * be quoted in whole or in part, `\"`, `\\`, `\n`, `\t` and a backslash at the end of a line mean what they do in git, a name
- * alone is `true`. Names of sections and variables have no case.
+ * Parses a `cloud.conf` of cloud-provider-openstack: the INI format of git-config, as gcfg reads it. `;` and `#` begin a comment. Values
+ * may be quoted, in whole or in part. `\"`, `\\`, `\n`, `\t` and a backslash at the end of a line mean the same as in git. A name without
+ * a value is `true`. Names of sections and variables are case-insensitive.
  *
- * @param where - what errors name
- * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` with the line; never with what stands there, which may be a password
+ * @param where - the file, for errors
+ * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` with the line number, but not the line: it may hold a password
  */
 export function parseIni(text: string, where: string): IniSections {
   const sections = new Map<string, Map<string, string>>();
@@ -48,7 +49,7 @@ const ESCAPES: Record<string, string> = { '"': '"', '\\': '\\', n: '\n', t: '\t'
 
 function parseValue(text: string, where: string, line: number): string {
   let value = '';
-  // Up to here the value stays when blanks at its end are cut off: what was quoted is kept.
+  // Blanks at the end are cut off, but not before this position: quoted text is kept.
   let kept = 0;
   let quoted = false;
   for (let at = 0; at < text.length; at++) {
@@ -72,15 +73,12 @@ function parseValue(text: string, where: string, line: number): string {
   return value.slice(0, kept) + value.slice(kept).trimEnd();
 }
 
-/** `[Global]` of a cloud.conf. Variables that are not about logging in are other programs'. */
-export function fieldsOfCloudConf(sections: IniSections): CloudFields {
-  const get = (name: string) => sections.get('global')?.get(name.replaceAll('_', '-')) || undefined;
-  const trustee = get('trust-id') === undefined ? {} : { userId: get('trustee-id'), password: get('trustee-password') };
-  const insecure = get('tls-insecure');
-  return { ...mergeFields(trustee, fieldsOf(get)), ...(insecure && { insecure: isTrue(insecure) }) };
+/** The login in `[Global]`. Its other variables belong to other programs. */
+export function fieldsOfCloudConf(sections: IniSections): Fields {
+  return (name) => sections.get('global')?.get(name === 'insecure' ? 'tls-insecure' : name.replaceAll('_', '-'));
 }
 
-/** `use-clouds`: what is not in cloud.conf itself comes from a clouds.yaml. */
+/** Reads `use-clouds`: a clouds.yaml then gives what cloud.conf itself does not. */
 export function cloudsOfCloudConf(sections: IniSections): { file?: string; cloud?: string } | undefined {
   const global = sections.get('global');
   if (!isTrue(global?.get('use-clouds') ?? '')) return undefined;
@@ -88,11 +86,11 @@ export function cloudsOfCloudConf(sections: IniSections): { file?: string; cloud
   return { ...(file && { file }), ...(cloud && { cloud }) };
 }
 
-/** `[KeyManager] key-id`: the one key of barbican-kms-plugin. */
+/** Reads `[KeyManager] key-id`, the one key of barbican-kms-plugin. It is not checked. */
 export function legacyKeyOfCloudConf(sections: IniSections): string | undefined {
   return sections.get('keymanager')?.get('key-id') || undefined;
 }
 
 function problem(where: string, line: number, what: string): KmsError {
-  return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${where}:${line}: ${what}`);
+  return unavailable(`${where}:${line}: ${what}`, { remedy: `correct line ${line} of ${where}` });
 }

@@ -1,133 +1,177 @@
-import { KmsError } from '../../../errors.ts';
-import type { CloudFields } from './fields.ts';
+import { homedir } from 'node:os';
+import { unavailable } from '../../../errors.ts';
+import type { KmsError } from '../../../errors.ts';
+import { safeText } from '../../../util/safe-text.ts';
+import type { TlsFiles } from './http.ts';
+
+/**
+ * One place that a login may come from: the settings, a `cloud.conf`, a clouds.yaml, the environment. Returns the value of a field by its
+ * name in a clouds.yaml, such as `auth_url`. An empty value counts as none.
+ */
+export type Fields = (name: string) => string | undefined;
 
 export type Interface = 'public' | 'internal' | 'admin';
 
-/** A cloud that can be logged in to. Holds a secret: never to be printed. */
-export interface Cloud {
+/** A cloud that the plugin can log in to. It holds a secret: never print it. */
+export interface Cloud extends TlsFiles {
   /** Ends with `/v3`. */
   readonly authUrl: string;
   /** The `auth` of `POST /v3/auth/tokens` (Identity API v3, "Authentication and token management"). */
   readonly auth: object;
-  /** For a person, e.g. `application credential 1f..`. */
+  /** For people, such as `application credential 1f...`. */
   readonly credential: string;
   readonly region: string | undefined;
   readonly interface: Interface;
   readonly keyManagerEndpoint: string | undefined;
-  readonly caFile: string | undefined;
-  readonly certFile: string | undefined;
-  readonly keyFile: string | undefined;
-  readonly insecure: boolean;
 }
+
+/** Names of keystoneauth's plugins. All others need a second factor, a browser or a ticket. */
+const METHODS = {
+  password: /^(v[23])?password$/,
+  token: /^(v[23])?token$/,
+  application_credential: /^(v3)?application_?credential$/,
+};
 
 /**
- * @param where - what errors name: a file, the environment
- * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` that says what is missing
+ * @param places - the first that has a field decides
+ * @param where - the file or the environment, for errors
+ * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` that says what is missing or not supported
  */
-export function cloudOf(fields: CloudFields, where: string): Cloud {
-  const { authUrl, region, caFile, certFile, keyFile, insecure = false } = fields;
-  if (!authUrl) throw wrong(where, 'no auth URL');
-  if ((certFile === undefined) !== (keyFile === undefined)) {
-    throw wrong(where, 'a client certificate needs both its certificate and its key file');
-  }
-  return {
-    authUrl: withV3(authUrl, where),
-    ...authOf(fields, where),
-    region,
-    interface: interfaceOf(fields.interface, where),
-    keyManagerEndpoint: fields.keyManagerEndpoint && urlOf(fields.keyManagerEndpoint, where),
-    caFile,
-    certFile,
-    keyFile,
-    insecure,
-  };
+export function cloudOf(places: readonly Fields[], where: string): Cloud {
+  return new CloudReader(places, where).cloud();
 }
 
-function authOf(fields: CloudFields, where: string): Pick<Cloud, 'auth' | 'credential'> {
-  const method = methodOf(fields);
-  if (method === 'application_credential') {
-    const {
-      applicationCredentialId: id,
-      applicationCredentialName: name,
-      applicationCredentialSecret: secret,
-    } = fields;
-    if (!secret) throw wrong(where, 'no secret of the application credential');
-    if (!id && !name) throw wrong(where, 'no id of the application credential');
-    const which = id ? { id } : { name, user: userOf(fields, where) };
-    // Its scope is its own: Keystone refuses one beside it.
-    const identity = { methods: ['application_credential'], application_credential: { ...which, secret } };
-    return { auth: { identity }, credential: `application credential ${id ?? name!}` };
+/** A name may be followed by older names of the same field. */
+class CloudReader {
+  readonly #places: readonly Fields[];
+  readonly #where: string;
+
+  constructor(places: readonly Fields[], where: string) {
+    this.#places = places;
+    this.#where = where;
   }
-  if (method === 'token') {
-    if (!fields.token) throw wrong(where, 'no token');
-    const scope = scopeOf(fields);
+
+  cloud(): Cloud {
+    const authUrl = this.#require('no auth URL', 'auth_url');
+    const [certFile, keyFile] = [this.#path('cert', 'cert_file'), this.#path('key', 'key_file')];
+    if ((certFile === undefined) !== (keyFile === undefined)) {
+      throw this.#wrong('a client certificate needs both its certificate and its key file');
+    }
+    const endpoint = this.#get('key_manager_endpoint_override');
     return {
-      auth: { identity: { methods: ['token'], token: { id: fields.token } }, ...(scope && { scope }) },
-      credential: 'a token',
+      authUrl: `${this.#url(authUrl).replace(/\/(v2\.0|v3)$/, '')}/v3`,
+      ...this.#auth(),
+      region: this.#get('region_name', 'region'),
+      interface: this.#interface(),
+      keyManagerEndpoint: endpoint && this.#url(endpoint),
+      caFile: this.#path('cacert', 'ca_file'),
+      certFile,
+      keyFile,
+      insecure: isTrue(this.#get('insecure') ?? ''),
     };
   }
-  if (!fields.password) throw wrong(where, 'no password, application credential or token');
-  const user = userOf(fields, where);
-  const scope = scopeOf(fields);
-  const identity = { methods: ['password'], password: { user: { ...user, password: fields.password } } };
-  return { auth: { identity, ...(scope && { scope }) }, credential: `user ${fields.userId ?? fields.username!}` };
-}
 
-function methodOf({ authType, ...fields }: CloudFields): 'application_credential' | 'token' | 'password' {
-  if (authType) {
-    if (/application_?credential/.test(authType)) return 'application_credential';
-    return authType.includes('token') ? 'token' : 'password';
+  #auth(): Pick<Cloud, 'auth' | 'credential'> {
+    const method = this.#method();
+    if (method === 'application_credential') {
+      const secret = this.#require('no secret of the application credential', 'application_credential_secret');
+      const id = this.#get('application_credential_id');
+      const name = id ?? this.#require('no id of the application credential', 'application_credential_name');
+      const which = id ? { id } : { name, user: this.#user() };
+      // It has a scope of its own. Keystone refuses a second one.
+      const identity = { methods: [method], application_credential: { ...which, secret } };
+      return { auth: { identity }, credential: `application credential ${name}` };
+    }
+    const scope = this.#scope();
+    if (method === 'token') {
+      const identity = { methods: [method], token: { id: this.#require('no token', 'token', 'auth_token') } };
+      return { auth: { identity, ...(scope && { scope }) }, credential: 'a token' };
+    }
+    const password = this.#require('no password, application credential or token', ...this.#trustee('password'));
+    const user = this.#user();
+    const identity = { methods: [method], password: { user: { ...user, password } } };
+    return { auth: { identity, ...(scope && { scope }) }, credential: `user ${user.id ?? user.name}` };
   }
-  if (fields.applicationCredentialSecret) return 'application_credential';
-  return fields.password === undefined && fields.token ? 'token' : 'password';
-}
 
-function userOf(fields: CloudFields, where: string): object {
-  if (fields.userId) return { id: fields.userId };
-  if (!fields.username) throw wrong(where, 'no user');
-  const id = fields.userDomainId ?? (fields.userDomainName ? undefined : fields.domainId);
-  return { name: fields.username, domain: domainOf(id, fields.userDomainName ?? fields.domainName) };
-}
-
-function scopeOf(fields: CloudFields): object | undefined {
-  if (fields.trustId) return { 'OS-TRUST:trust': { id: fields.trustId } };
-  if (fields.projectId) return { project: { id: fields.projectId } };
-  if (fields.projectName) {
-    const id = fields.projectDomainId ?? (fields.projectDomainName ? undefined : fields.domainId);
-    return {
-      project: { name: fields.projectName, domain: domainOf(id, fields.projectDomainName ?? fields.domainName) },
-    };
+  #method(): keyof typeof METHODS {
+    const type = this.#get('auth_type');
+    if (type === undefined) {
+      if (this.#get('application_credential_secret')) return 'application_credential';
+      return !this.#get(...this.#trustee('password')) && this.#get('token', 'auth_token') ? 'token' : 'password';
+    }
+    const found = (Object.keys(METHODS) as (keyof typeof METHODS)[]).find((name) => METHODS[name].test(type));
+    if (found) return found;
+    const remedy = 'use an application credential (v3applicationcredential), a password or a token';
+    throw this.#wrong(`auth_type ${JSON.stringify(safeText(type, 50))} is not supported`, remedy);
   }
-  if (fields.domainId || fields.domainName) return { domain: domainOf(fields.domainId, fields.domainName) };
-  // Keystone then takes the user's default project, and a token its own scope.
-  return undefined;
-}
 
-function domainOf(id: string | undefined, name: string | undefined): object {
-  if (id) return { id };
-  return name ? { name } : { id: 'default' };
-}
-
-function interfaceOf(text: string | undefined, where: string): Interface {
-  const name = text?.replace(/URL$/, '') ?? 'public';
-  if (name === 'public' || name === 'internal' || name === 'admin' || name === '') return name || 'public';
-  throw wrong(where, `expected public, internal or admin as the interface, found ${JSON.stringify(text)}`);
-}
-
-function withV3(text: string, where: string): string {
-  const url = urlOf(text, where).replace(/\/(v2\.0|v3)$/, '');
-  return `${url}/v3`;
-}
-
-/** @returns without a slash at its end */
-function urlOf(text: string, where: string): string {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
-    throw wrong(where, 'expected an http or https URL without a user in it');
+  #user(): { readonly id?: string; readonly name?: string; readonly domain?: object } {
+    const id = this.#get(...this.#trustee('user_id'));
+    if (id) return { id };
+    return { name: this.#require('no user', 'username', 'user_name'), domain: this.#domain('user') };
   }
-  return `${url.origin}${url.pathname}`.replace(/\/+$/, '');
+
+  #scope(): object | undefined {
+    const trust = this.#get('trust_id');
+    if (trust) return { 'OS-TRUST:trust': { id: trust } };
+    const id = this.#get('project_id', 'tenant_id');
+    if (id) return { project: { id } };
+    const name = this.#get('project_name', 'tenant_name');
+    if (name) return { project: { name, domain: this.#domain('project', 'tenant') } };
+    // Without any, Keystone takes the user's default project, and for a token its own scope.
+    return this.#get('domain_id', 'default_domain', 'domain_name') ? { domain: this.#domain() } : undefined;
+  }
+
+  /** The domain of a user or project: its own, or the one for both, or Keystone's default. */
+  #domain(...owners: readonly string[]): object {
+    const ownId = this.#get(...owners.map((owner) => `${owner}_domain_id`));
+    const ownName = this.#get(...owners.map((owner) => `${owner}_domain_name`));
+    const id = ownId ?? (ownName ? undefined : this.#get('domain_id', 'default_domain'));
+    if (id) return { id };
+    const name = ownName ?? this.#get('domain_name');
+    return name ? { name } : { id: 'default' };
+  }
+
+  /** With a trust, the trustee logs in. */
+  #trustee(field: 'user_id' | 'password'): string[] {
+    return this.#get('trust_id') ? [field === 'user_id' ? 'trustee_id' : 'trustee_password', field] : [field];
+  }
+
+  #interface(): Interface {
+    const name = this.#get('interface', 'endpoint_type', 'os_endpoint_type')?.replace(/URL$/, '') ?? 'public';
+    if (name === 'public' || name === 'internal' || name === 'admin') return name;
+    throw this.#wrong(
+      `expected public, internal or admin as the interface, found ${JSON.stringify(safeText(name, 50))}`,
+    );
+  }
+
+  /** @returns the URL without a slash at its end */
+  #url(text: string): string {
+    const url = URL.canParse(text) ? new URL(text) : undefined;
+    if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
+      throw this.#wrong('expected an http or https URL without a user in it');
+    }
+    return `${url.origin}${url.pathname}`.replace(/\/+$/, '');
+  }
+
+  /** Expands a tilde, as python-openstackclient does. */
+  #path(...names: readonly string[]): string | undefined {
+    return this.#get(...names)?.replace(/^~(?=\/)/, () => homedir());
+  }
+
+  #require(what: string, ...names: readonly string[]): string {
+    const found = this.#get(...names);
+    if (found) return found;
+    throw this.#wrong(what);
+  }
+
+  #get(...names: readonly string[]): string | undefined {
+    return this.#places.flatMap((fields) => names.map(fields)).find(Boolean);
+  }
+
+  #wrong(what: string, remedy = `correct the login in ${this.#where}`): KmsError {
+    return unavailable(`${this.#where}: ${what}`, { remedy });
+  }
 }
 
-function wrong(where: string, what: string): KmsError {
-  return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${where}: ${what}`);
-}
+export const isTrue = (text: string): boolean => /^(true|yes|on|1|t)$/i.test(text);

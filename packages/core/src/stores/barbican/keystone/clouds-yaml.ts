@@ -1,50 +1,52 @@
 import { LineCounter, parseDocument } from 'yaml';
-import { KmsError } from '../../../errors.ts';
-import { fieldsOf } from './fields.ts';
-import type { CloudFields } from './fields.ts';
+import { unavailable } from '../../../errors.ts';
+import type { Fields } from './cloud.ts';
 
 type Tree = { readonly [name: string]: Tree | string | undefined };
 
 /**
- * One cloud of a clouds.yaml, as python-openstackclient reads it, with what secure.yaml adds to it. Scalars are taken as they are
- * written: a password of digits is not a number.
+ * Reads one cloud of a clouds.yaml and secure.yaml, as python-openstackclient does. A scalar is the text in the file: a password of
+ * digits stays a text.
  *
- * @param cloud - its name; may be left out where there is only one
- * @param where - what errors name
- * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`, with the line of a syntax error and never with what stands there
+ * @param cloud - its name. Not needed if the file has only one
+ * @param where - the file, for errors
+ * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` with the line number of a syntax error, but not the line: it may hold a password
  */
 export function fieldsOfCloudsYaml(
   text: string,
   secureText: string | undefined,
   cloud: string | undefined,
   where: string,
-): CloudFields {
+): Fields {
   const clouds = treeOf(parseTree(text, where)['clouds']) ?? {};
   const secure =
     treeOf(secureText === undefined ? {} : parseTree(secureText, `${where} (secure.yaml)`)['clouds']) ?? {};
   const names = Object.keys(clouds);
   const name = cloud ?? (names.length === 1 ? names[0]! : undefined);
-  if (name === undefined) {
-    throw problem(where, `say which cloud; there are: ${names.join(', ') || 'none'}`);
+  const found = name === undefined ? undefined : treeOf(clouds[name]);
+  if (name === undefined || !found) {
+    const what = name === undefined ? 'no cloud is named' : `no cloud ${JSON.stringify(name)}`;
+    throw unavailable(`${where}: ${what}; there are: ${names.join(', ') || 'none'}`, {
+      remedy: 'set cloud: { name: ... } to a cloud of this file',
+    });
   }
-  const found = treeOf(clouds[name]);
-  if (!found) throw problem(where, `no cloud ${JSON.stringify(name)}; there are: ${names.join(', ') || 'none'}`);
   const own = merge(found, treeOf(secure[name]) ?? {});
   const all = { ...own, ...treeOf(own['auth']) };
   const get = (key: string) => (typeof all[key] === 'string' ? all[key] : undefined);
   const verify = get('verify');
-  return { ...fieldsOf(get), ...(verify && { insecure: /^(false|no|off|0)$/i.test(verify) }) };
+  const insecure = verify ? String(/^(false|no|off|0)$/i.test(verify)) : get('insecure');
+  return (key) => (key === 'insecure' ? insecure : get(key));
 }
 
 function parseTree(text: string, where: string): Tree {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, schema: 'failsafe', merge: true, prettyErrors: false });
   const [error] = document.errors;
-  if (error) throw problem(`${where}:${lines.linePos(error.pos[0]).line}`, 'not YAML');
+  if (error) throw unavailable(`${where}:${lines.linePos(error.pos[0]).line}: not YAML`);
   try {
     return treeOf(document.toJS({ maxAliasCount: 100 })) ?? {};
   } catch {
-    throw problem(where, 'too many aliases');
+    throw unavailable(`${where}: too many aliases`);
   }
 }
 
@@ -58,8 +60,4 @@ function merge(under: Tree, over: Tree): Tree {
     return [name, below && above ? merge(below, above) : value] as const;
   });
   return { ...under, ...Object.fromEntries(entries) };
-}
-
-function problem(where: string, what: string): KmsError {
-  return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${where}: ${what}`);
 }

@@ -10,7 +10,6 @@ import {
   legacyKeyOfCloudConf,
   parseIni,
 } from '../../../../src/stores/barbican/keystone/cloud-conf.ts';
-import type { CloudFields } from '../../../../src/stores/barbican/keystone/fields.ts';
 
 const value = (text: string) => parseIni(`[Global]\npassword = ${text}\n`, 'cloud.conf').get('global')?.get('password');
 
@@ -71,7 +70,7 @@ key-id = 72a66c8e-1f5c-4b1a-9a3c-0f7d1f2b9c11
     'cloud.conf',
   );
   assert.is(legacyKeyOfCloudConf(sections), '72a66c8e-1f5c-4b1a-9a3c-0f7d1f2b9c11');
-  const cloud = cloudOf(fieldsOfCloudConf(sections), 'cloud.conf');
+  const cloud = cloudOf([fieldsOfCloudConf(sections)], 'cloud.conf');
   assert.is(cloud.authUrl, 'https://keystone.example:5000/v3');
   assert.is(cloud.interface, 'internal');
   assert.equal(cloud.auth, {
@@ -83,46 +82,61 @@ key-id = 72a66c8e-1f5c-4b1a-9a3c-0f7d1f2b9c11
   });
 });
 
-const documented: readonly (readonly [name: string, field: keyof CloudFields])[] = [
-  ['auth-url', 'authUrl'],
-  ['user-id', 'userId'],
-  ['username', 'username'],
-  ['password', 'password'],
-  ['tenant-id', 'projectId'],
-  ['tenant-name', 'projectName'],
-  ['domain-id', 'domainId'],
-  ['domain-name', 'domainName'],
-  ['tenant-domain-id', 'projectDomainId'],
-  ['tenant-domain-name', 'projectDomainName'],
-  ['user-domain-id', 'userDomainId'],
-  ['user-domain-name', 'userDomainName'],
-  ['trust-id', 'trustId'],
-  ['region', 'region'],
-  ['os-endpoint-type', 'interface'],
-  ['ca-file', 'caFile'],
-  ['cert-file', 'certFile'],
-  ['key-file', 'keyFile'],
-  ['token', 'token'],
-  ['application-credential-id', 'applicationCredentialId'],
-  ['application-credential-name', 'applicationCredentialName'],
-  ['application-credential-secret', 'applicationCredentialSecret'],
+/** Each login that [Global] may hold, and what becomes of it. */
+const documented: readonly (readonly [lines: string, made: object])[] = [
+  ['user-id=U\npassword=x', { credential: 'user U' }],
+  ['username=N\npassword=x', { credential: 'user N' }],
+  ['token=T', { credential: 'a token', auth: { identity: { methods: ['token'], token: { id: 'T' } } } }],
+  ['application-credential-id=I\napplication-credential-secret=S', { credential: 'application credential I' }],
+  [
+    'application-credential-name=A\napplication-credential-secret=S\nuser-id=U',
+    { credential: 'application credential A' },
+  ],
+  ['token=T\nregion=R', { region: 'R' }],
+  ['token=T\nos-endpoint-type=adminURL', { interface: 'admin' }],
+  ['token=T\nca-file=/ca\ncert-file=/c\nkey-file=/k', { caFile: '/ca', certFile: '/c', keyFile: '/k' }],
+  ['token=T\ntls-insecure=true', { insecure: true }],
+  ['token=T\ntls-insecure=false', { insecure: false }],
 ];
-test('each variable of [Global] that is about logging in is taken', () => {
-  for (const [name, field] of documented) {
-    const fields = fieldsOfCloudConf(parseIni(`[Global]\n${name} = x\n`, 'c'));
-    const given = Object.entries(fields).filter(([, found]) => found !== undefined);
-    assert.equal(given, [[field, 'x']], name);
-  }
-  assert.is(fieldsOfCloudConf(parseIni('[Global]\ntls-insecure = true\n', 'c')).insecure, true);
-  assert.is(fieldsOfCloudConf(parseIni('[Global]\ntls-insecure = false\n', 'c')).insecure, false);
-});
+for (const [lines, made] of documented) {
+  test(`[Global] ${lines.replaceAll('\n', ', ')} is understood`, () => {
+    const fields = fieldsOfCloudConf(parseIni(`[Global]\nauth-url=http://k\n${lines}\n`, 'c'));
+    const cloud = cloudOf([fields], 'c');
+    for (const [name, value] of Object.entries(made)) assert.equal(cloud[name as keyof typeof cloud], value, name);
+  });
+}
+
+const domains: readonly (readonly [lines: string, user: object, scope: object])[] = [
+  ['tenant-id=P', { id: 'default' }, { project: { id: 'P' } }],
+  ['tenant-name=P\ndomain-id=D', { id: 'D' }, { project: { name: 'P', domain: { id: 'D' } } }],
+  ['tenant-name=P\ndomain-name=D', { name: 'D' }, { project: { name: 'P', domain: { name: 'D' } } }],
+  [
+    'tenant-name=P\ntenant-domain-id=T\nuser-domain-name=U\ndomain-id=D',
+    { name: 'U' },
+    { project: { name: 'P', domain: { id: 'T' } } },
+  ],
+  [
+    'tenant-name=P\ntenant-domain-name=T\nuser-domain-id=U',
+    { id: 'U' },
+    { project: { name: 'P', domain: { name: 'T' } } },
+  ],
+  ['domain-name=D', { name: 'D' }, { domain: { name: 'D' } }],
+];
+for (const [lines, domain, scope] of domains) {
+  test(`[Global] ${lines.replaceAll('\n', ', ')} gives user and project their domains`, () => {
+    const text = `[Global]\nauth-url=http://k\nusername=N\npassword=x\n${lines}\n`;
+    const { auth } = cloudOf([fieldsOfCloudConf(parseIni(text, 'c'))], 'c');
+    const user = { name: 'N', domain, password: 'x' };
+    assert.equal(auth, { identity: { methods: ['password'], password: { user } }, scope });
+  });
+}
 
 test('a trust: the trustee logs in, with the trust as the scope', () => {
   const sections = parseIni(
     '[Global]\nauth-url=http://k/v3\ntrust-id=T\ntrustee-id=U\ntrustee-password=P\nuser-id=other\npassword=x\n',
     'c',
   );
-  assert.equal(cloudOf(fieldsOfCloudConf(sections), 'c').auth, {
+  assert.equal(cloudOf([fieldsOfCloudConf(sections)], 'c').auth, {
     identity: { methods: ['password'], password: { user: { id: 'U', password: 'P' } } },
     scope: { 'OS-TRUST:trust': { id: 'T' } },
   });

@@ -1,24 +1,28 @@
 import { rejectsWithCode } from '@teapot-kms/testing';
+import { homedir } from 'node:os';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { cloudOf } from '../../../../src/stores/barbican/keystone/cloud.ts';
-import { fieldsOfEnvironment, mergeFields } from '../../../../src/stores/barbican/keystone/fields.ts';
-import type { CloudFields } from '../../../../src/stores/barbican/keystone/fields.ts';
 
-const base = { authUrl: 'http://k:5000' };
+type Login = Readonly<Record<string, string>>;
+const base = { auth_url: 'http://k:5000' };
+/** From several places, the first of which counts. */
+const cloud = (...places: readonly Login[]) =>
+  cloudOf(
+    places.map((place) => (name: string) => place[name]),
+    '/etc/cloud.conf',
+  );
 
-test('OS_* variables of an openrc file are a password login to a project', () => {
-  const fields = fieldsOfEnvironment({
-    OS_AUTH_URL: 'http://k:5000/v3',
-    OS_USERNAME: 'u',
-    OS_PASSWORD: 'p',
-    OS_PROJECT_NAME: 'x',
-    OS_USER_DOMAIN_NAME: 'Default',
-    OS_PROJECT_DOMAIN_ID: 'default',
-    OS_REGION_NAME: '',
-    OS_INTERFACE: 'public',
+test('a password is a login to a project, with a domain for each', () => {
+  const { auth, region, authUrl } = cloud({
+    auth_url: 'http://k:5000/v3',
+    username: 'u',
+    password: 'p',
+    project_name: 'x',
+    user_domain_name: 'Default',
+    project_domain_id: 'default',
+    region_name: '',
   });
-  const { auth, region, authUrl } = cloudOf(fields, 'environment');
   assert.is(region, undefined);
   assert.is(authUrl, 'http://k:5000/v3');
   assert.equal(auth, {
@@ -28,11 +32,8 @@ test('OS_* variables of an openrc file are a password login to a project', () =>
 });
 
 test('an application credential by its name needs the user, and never has a scope', () => {
-  const { auth } = cloudOf(
-    { ...base, applicationCredentialName: 'n', applicationCredentialSecret: 's', userId: 'U', projectId: 'P' },
-    'c',
-  );
-  assert.equal(auth, {
+  const credential = { application_credential_name: 'n', application_credential_secret: 's' };
+  assert.equal(cloud({ ...base, ...credential, user_id: 'U', project_id: 'P' }).auth, {
     identity: {
       methods: ['application_credential'],
       application_credential: { name: 'n', user: { id: 'U' }, secret: 's' },
@@ -42,42 +43,62 @@ test('an application credential by its name needs the user, and never has a scop
 
 test('a token keeps its own scope unless a project is named', () => {
   const identity = { methods: ['token'], token: { id: 't' } };
-  assert.equal(cloudOf({ ...base, token: 't' }, 'c').auth, { identity });
-  assert.equal(cloudOf({ ...base, token: 't', projectId: 'P' }, 'c').auth, {
-    identity,
-    scope: { project: { id: 'P' } },
-  });
+  assert.equal(cloud({ ...base, token: 't' }).auth, { identity });
+  assert.equal(cloud({ ...base, token: 't', project_id: 'P' }).auth, { identity, scope: { project: { id: 'P' } } });
 });
 
-const wrong: [what: string, fields: CloudFields, expected: string][] = [
+for (const type of ['v3totp', 'v3kerberos', 'http_basic', 'v3oidcpassword', 'v3websso', 'none']) {
+  test(`auth_type ${type} does not become a password login: it is refused by name`, async () => {
+    const login = { ...base, auth_type: type, username: 'u', password: 'hunter2' };
+    const { message, remedy } = await rejectsWithCode(() => cloud(login), 'ERR_KMS_STORE_UNAVAILABLE');
+    assert.match(message, `auth_type "${type}" is not supported`);
+    assert.match(remedy ?? '', 'v3applicationcredential');
+  });
+}
+
+for (const type of ['password', 'v3password', 'v2password']) {
+  test(`auth_type ${type} is a password login, also beside a token`, () => {
+    const { credential } = cloud({ ...base, auth_type: type, username: 'u', password: 'p', token: 't' });
+    assert.is(credential, 'user u');
+  });
+}
+
+test('a tilde in a path is the home directory', () => {
+  const { caFile, certFile, keyFile } = cloud({ ...base, token: 't', cacert: '~/ca.pem', cert: '/c~/c', key: '~/k' });
+  assert.equal([caFile, certFile, keyFile], [`${homedir()}/ca.pem`, '/c~/c', `${homedir()}/k`]);
+});
+
+const wrong: [what: string, login: Login, expected: string][] = [
   ['no auth URL', {}, 'no auth URL'],
   ['no credential', base, 'no password, application credential or token'],
   ['a password without a user', { ...base, password: 'hunter2' }, 'no user'],
-  ['an application credential without its id', { ...base, applicationCredentialSecret: 'hunter2' }, 'no id of'],
+  ['an application credential without its id', { ...base, application_credential_secret: 'hunter2' }, 'no id of'],
   [
     'one without its secret',
-    { ...base, authType: 'v3applicationcredential', applicationCredentialId: 'i' },
+    { ...base, auth_type: 'v3applicationcredential', application_credential_id: 'i' },
     'no secret',
   ],
-  ['a URL of another kind', { authUrl: 'file:///etc/passwd' }, 'http or https'],
-  ['a URL with a password in it', { authUrl: 'http://u:hunter2@k' }, 'without a user'],
-  ['a certificate without its key', { ...base, token: 't', certFile: '/c' }, 'both its certificate and its key'],
+  ['a URL of another kind', { auth_url: 'file:///etc/passwd' }, 'http or https'],
+  ['a URL with a password in it', { auth_url: 'http://u:hunter2@k' }, 'without a user'],
+  ['a certificate without its key', { ...base, token: 't', cert: '/c' }, 'both its certificate and its key'],
   ['an unknown interface', { ...base, token: 't', interface: 'side' }, 'public, internal or admin'],
 ];
-for (const [what, fields, expected] of wrong) {
+for (const [what, login, expected] of wrong) {
   test(`${what} is an error that says so and holds no secret`, async () => {
-    const error = await rejectsWithCode(() => cloudOf(fields, '/etc/cloud.conf'), 'ERR_KMS_STORE_UNAVAILABLE');
+    const error = await rejectsWithCode(() => cloud(login), 'ERR_KMS_STORE_UNAVAILABLE');
     assert.match(error.message, `/etc/cloud.conf: `);
     assert.match(error.message, expected);
     assert.not.match(error.message, 'hunter2');
   });
 }
 
-test('what one place leaves open another fills', () => {
-  assert.equal(mergeFields({ region: undefined, userId: 'a', token: '' }, { region: 'r', userId: 'b', token: 't' }), {
-    region: 'r',
-    userId: 'a',
-    token: 't',
+test('one place gives what another leaves open, under older names as well', () => {
+  const over = { ...base, region_name: '', tenant_name: 'over', token: 't' };
+  const { auth, region } = cloud(over, { region_name: 'r', project_name: 'under', auth_url: 'http://other' });
+  assert.is(region, 'r');
+  assert.equal(auth, {
+    identity: { methods: ['token'], token: { id: 't' } },
+    scope: { project: { name: 'over', domain: { id: 'default' } } },
   });
 });
 

@@ -31,8 +31,8 @@ const secure = 'clouds: { mine: { auth: { application_credential_secret: s3cret 
 
 test('secure.yaml adds the secret, and scalars are what is written', () => {
   const fields = fieldsOfCloudsYaml(text, secure, 'mine', 'clouds.yaml');
-  assert.is(fields.insecure, true);
-  const cloud = cloudOf(fields, 'clouds.yaml');
+  const cloud = cloudOf([fields], 'clouds.yaml');
+  assert.is(cloud.insecure, true);
   assert.is(cloud.authUrl, 'https://keystone.example:5000/v3');
   assert.equal(cloud.auth, {
     identity: { methods: ['application_credential'], application_credential: { id: '0123', secret: 's3cret' } },
@@ -40,20 +40,20 @@ test('secure.yaml adds the secret, and scalars are what is written', () => {
 });
 
 test('user and project may be in different domains, and a password of digits keeps its zeros', () => {
-  assert.equal(cloudOf(fieldsOfCloudsYaml(text, undefined, 'other', 'c'), 'c').auth, {
+  assert.equal(cloudOf([fieldsOfCloudsYaml(text, undefined, 'other', 'c')], 'c').auth, {
     identity: { methods: ['password'], password: { user: { name: 'u', domain: { name: 'Users' }, password: '007' } } },
     scope: { project: { name: 'p', domain: { id: 'projects' } } },
   });
 });
 
 test('anchors and merges work', () => {
-  const { username, password } = fieldsOfCloudsYaml(text, undefined, 'third', 'c');
-  assert.equal([username, password], ['u', 'third']);
+  const fields = fieldsOfCloudsYaml(text, undefined, 'third', 'c');
+  assert.equal([fields('username'), fields('password')], ['u', 'third']);
 });
 
 test('without a name the only cloud is meant, and with several the error names them', async () => {
   const one = 'clouds: { a: { auth: { auth_url: http://k } } }';
-  assert.is(fieldsOfCloudsYaml(one, undefined, undefined, 'c').authUrl, 'http://k');
+  assert.is(fieldsOfCloudsYaml(one, undefined, undefined, 'c')('auth_url'), 'http://k');
   const error = await rejectsWithCode(
     () => fieldsOfCloudsYaml(text, undefined, undefined, 'c'),
     'ERR_KMS_STORE_UNAVAILABLE',

@@ -1,0 +1,55 @@
+import { safeText } from '../../../util/safe-text.ts';
+import type { HttpAnswer } from './http.ts';
+
+/** Longest part of a server's answer that goes into an error, in characters. */
+const MAX_TEXT = 200;
+
+/** What an OpenStack service says in an error answer. */
+export interface ErrorBody {
+  /** Safe in an error message: one line of at most 200 characters, without credentials. Empty if there is nothing to read. */
+  readonly text: string;
+  /** Whether the service itself answered and not a proxy before it: JSON in the service's own form, with the status in it. */
+  readonly own: boolean;
+}
+
+/**
+ * Reads Keystone's `{"error":{"code","message","title"}}`, Barbican's `{"code","title","description"}`, and the plain text or HTML of
+ * proxies and middleware.
+ */
+export function errorBody({ status, headers, body }: Pick<HttpAnswer, 'status' | 'headers' | 'body'>): ErrorBody {
+  const json = parseJson(body) as Record<string, unknown> | null | undefined;
+  const inner: unknown = json?.['error'] ?? json;
+  if (typeof inner === 'object' && inner !== null) {
+    const { code, description, message, title, faultstring } = inner as Record<string, unknown>;
+    const words = [description, message, faultstring, title].find((one) => typeof one === 'string' && one !== '');
+    return { text: foreignText(typeof words === 'string' ? words : ''), own: code === status && words !== undefined };
+  }
+  const text = body.subarray(0, 20_000).toString('utf8');
+  const html = String(headers['content-type'] ?? '').includes('html') || text.trimStart().startsWith('<');
+  return { text: foreignText(html ? (/<(?:title|h1)[^>]*>([^<]*)</i.exec(text)?.[1] ?? '') : text), own: false };
+}
+
+/** @returns `undefined` if the body is not JSON */
+export function parseJson(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Parses a time as OpenStack's services write it: in UTC, with or without a fraction and a zone. `Date` takes a time without a zone as
+ * local time.
+ * @returns ms since 1970, or NaN
+ */
+export function parseTime(text: unknown): number {
+  if (typeof text !== 'string') return Number.NaN;
+  const found = /^(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(\.\d{1,9})?(Z|[+-]\d\d:?\d\d)?$/.exec(text);
+  if (!found) return Number.NaN;
+  const [, seconds = '', fraction = '', zone = 'Z'] = found;
+  return Date.parse(`${seconds.replace(' ', 'T')}${fraction.slice(0, 4)}${zone}`);
+}
+
+/** Some servers repeat the token that they refuse, so long words are left out. */
+const foreignText = (text: string): string => safeText(text.replace(/[\w-]{40,}/g, '[...]'), MAX_TEXT);
