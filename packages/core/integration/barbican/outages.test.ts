@@ -1,5 +1,5 @@
 /** What becomes of services, secrets, catalog and clocks: what an operator sees, what goes on, that it heals by itself. */
-import { patient, skipWithoutOpenStack, TestCloud } from '@teapot-kms/testing/daemons';
+import { HttpProxy, patient, skipWithoutOpenStack, TestCloud } from '@teapot-kms/testing/daemons';
 import { rejectsWithCode, rememberSecret, until } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
@@ -210,6 +210,39 @@ test('catalog without the service: what there is instead is named', async () => 
   await enable(true);
   await running.untilOk();
   await running.close();
+});
+
+test('a second region: refused by name until one is set; where the key never was, its 404 is no loss', async () => {
+  const { admin, barbicanUrl } = cloud.openStack;
+  const running = await RunningService.start(cloud, cloud.applicationCredential(), { endpoint: undefined });
+  const second = await HttpProxy.start(barbicanUrl);
+  const body = JSON.stringify({ code: 404, title: 'Not Found', description: 'Secret not found.' });
+  second.fault = () => ({ status: 404, body, headers: { 'content-type': 'application/json' } });
+  const { services } = (await admin.call('GET', '/services?type=key-manager')) as { services: { id: string }[] };
+  await admin.call('POST', '/regions', { region: { id: 'Elsewhere' } });
+  const { endpoint } = (await admin.call('POST', '/endpoints', {
+    endpoint: { service_id: services[0]!.id, interface: 'public', region_id: 'Elsewhere', url: second.url },
+  })) as { endpoint: { id: string } };
+  try {
+    // A login that is new to us brings the new catalog.
+    cloud.writeCloudConf(running.cloudConfig, cloud.password('kms'));
+    figure('two regions, Status says', await running.untilStatus(/set region: one of Elsewhere, RegionOne/));
+    await running.works();
+    const login = cloud.applicationCredential();
+    cloud.writeCloudConf(running.cloudConfig, { ...login, region: 'Elsewhere' });
+    figure('the other region, Status says', await running.untilStatus(/answered 404.*region Elsewhere.* was read at/));
+    const asked = second.requests.length;
+    await until('it was asked some more times', () => second.requests.length > asked + 3);
+    assert.match(await running.status(), 'was read at');
+    await running.works();
+    cloud.writeCloudConf(running.cloudConfig, { ...login, region: 'RegionOne' });
+    await running.untilOk();
+  } finally {
+    await admin.call('DELETE', `/endpoints/${endpoint.id}`);
+    await admin.call('DELETE', '/regions/Elsewhere');
+    await second.close();
+    await running.close();
+  }
 });
 
 for (const [offset, text] of [

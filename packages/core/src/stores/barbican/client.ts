@@ -133,10 +133,9 @@ function isRefusal(answer: ServiceAnswer): boolean {
 
 function unexpected(answer: ServiceAnswer, doing: string): KmsError {
   const { text } = errorBody(answer);
-  const roles = `roles: ${answer.token.roles.join(', ') || 'none'}`;
-  const said = `Barbican answered ${answer.status}${text && `: ${text}`}`;
-  if (answer.status !== 403) return unavailable(`${doing}: ${said}`);
-  return unavailable(`${doing}: ${said} (${roles})`, {
+  const said = `${doing}: Barbican answered ${answer.status}${text && `: ${text}`}`;
+  if (answer.status !== 403) return unavailable(said);
+  return unavailable(`${said} (roles: ${answer.token.roles.join(', ') || 'none'})`, {
     remedy: "grant creator to the plugin's user, or observer to only read",
   });
 }
