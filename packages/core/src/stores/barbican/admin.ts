@@ -5,6 +5,7 @@ import { KEY_BYTES } from '../../envelope/limits.ts';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
 import { MANIFEST_NAME } from '../../keyset/manifest.ts';
 import type { KeyLocation, Manifest } from '../../keyset/manifest.ts';
+import type { Clock } from '../../util/clock.ts';
 import { KeysetDirectoryAdmin } from '../file/keyset-directory-admin.ts';
 import type { BarbicanClient } from './client.ts';
 
@@ -49,10 +50,10 @@ export class ManifestOnHost extends BarbicanAdmin {
   readonly where: string;
   readonly #directory: KeysetDirectoryAdmin;
 
-  constructor(client: BarbicanClient, directory: string) {
+  constructor(client: BarbicanClient, directory: string, clock: Clock) {
     super(client);
     this.where = join(directory, MANIFEST_NAME);
-    this.#directory = new KeysetDirectoryAdmin(directory, nodeFs);
+    this.#directory = new KeysetDirectoryAdmin(directory, nodeFs, clock);
   }
 
   readManifest(): Promise<StoredManifest | undefined> {

@@ -22,7 +22,7 @@ export const barbicanProvider: KeysetProvider<typeof barbicanSettings> = {
     const configuration = new CloudConfiguration(settings, process.env);
     const key = `keystone ${configuration.key}`;
     const lease = shared.acquire(key, () => new KeystoneSession(configuration, shared.clock));
-    return new BarbicanSource(place, settings, lease);
+    return new BarbicanSource(place, settings, lease, shared.clock);
   },
   decorate: (service) => new LegacyService(service),
 };

@@ -4,6 +4,7 @@ import { KmsError, unavailable } from '../../errors.ts';
 import { Keyset } from '../../keyset/keyset.ts';
 import type { KeysetSource, LoadContext } from '../../keyset/keyset-source.ts';
 import type { ManifestEntry } from '../../keyset/manifest.ts';
+import type { Clock } from '../../util/clock.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 import type { Lease } from '../../util/shared-resources.ts';
 import { watchDirectory } from '../file/watch-directory.ts';
@@ -31,23 +32,25 @@ export class BarbicanSource implements KeysetSource {
   readonly loadTimeoutMs = 60_000;
   readonly maxUnconfirmedMs: number;
   readonly #lease: Lease<KeystoneSession>;
+  readonly #clock: Clock;
   readonly #client: BarbicanClient;
   readonly #place: ManifestPlace;
   readonly #settings: BarbicanSettings;
   /** Refusals in a row, by key. */
   readonly #refusals = new Map<string, number>();
 
-  constructor(place: ManifestPlace, settings: BarbicanSettings, lease: Lease<KeystoneSession>) {
+  constructor(place: ManifestPlace, settings: BarbicanSettings, lease: Lease<KeystoneSession>, clock: Clock) {
     this.uri = `barbican:${'directory' in place ? place.directory : place.name}`;
     this.maxUnconfirmedMs = settings.maxUnconfirmed;
     this.#place = place;
     this.#settings = settings;
     this.#lease = lease;
+    this.#clock = clock;
     const session = lease.resource;
     this.#client = new BarbicanClient(session);
     this.admin =
       'directory' in place
-        ? new ManifestOnHost(this.#client, place.directory)
+        ? new ManifestOnHost(this.#client, place.directory, clock)
         : new ManifestInBarbican(this.#client, session, place.name, settings.creators);
   }
 
@@ -55,7 +58,7 @@ export class BarbicanSource implements KeysetSource {
     const stored = await this.admin.readManifest(signal);
     if (!stored) {
       throw unavailable(`${this.admin.where}: no such manifest`, {
-        remedy: `restore the manifest if this keyset was in use before; for a new keyset: teapot-kms keys generate --uri ${this.uri}`,
+        remedy: `if this keyset was in use before, restore the manifest; else make it with teapot-kms keys generate --uri ${this.uri} and the login of this instance`,
       });
     }
     const { primary } = stored.manifest;
@@ -71,7 +74,7 @@ export class BarbicanSource implements KeysetSource {
   }
 
   watch(onChange: () => void): () => void {
-    return 'directory' in this.#place ? watchDirectory(this.#place.directory, onChange) : () => undefined;
+    return 'directory' in this.#place ? watchDirectory(this.#place.directory, onChange, this.#clock) : () => undefined;
   }
 
   examine({ signal }: LoadContext): Promise<Finding[]> {
