@@ -73,9 +73,15 @@ function parseValue(text: string, where: string, line: number): string {
   return value.slice(0, kept) + value.slice(kept).trimEnd();
 }
 
+/** Fields with another name in cloud.conf; with a trust, the trustee logs in. */
+const NAMES: Readonly<Record<string, string>> = { insecure: 'tls-insecure' };
+const TRUSTEE: Readonly<Record<string, string>> = { ...NAMES, user_id: 'trustee-id', password: 'trustee-password' };
+
 /** The login in `[Global]`. Its other variables belong to other programs. */
 export function fieldsOfCloudConf(sections: IniSections): Fields {
-  return (name) => sections.get('global')?.get(name === 'insecure' ? 'tls-insecure' : name.replaceAll('_', '-'));
+  const global = sections.get('global');
+  const names = global?.get('trust-id') ? TRUSTEE : NAMES;
+  return (name) => global?.get(names[name] ?? '') || global?.get(name.replaceAll('_', '-'));
 }
 
 /** Reads `use-clouds`: a clouds.yaml then gives what cloud.conf itself does not. */

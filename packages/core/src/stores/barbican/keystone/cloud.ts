@@ -87,7 +87,7 @@ class CloudReader {
       const identity = { methods: [method], token: { id: this.#require('no token', 'token', 'auth_token') } };
       return { auth: { identity, ...(scope && { scope }) }, credential: 'a token' };
     }
-    const password = this.#require('no password, application credential or token', ...this.#trustee('password'));
+    const password = this.#require('no password, application credential or token', 'password');
     const user = this.#user();
     const identity = { methods: [method], password: { user: { ...user, password } } };
     return { auth: { identity, ...(scope && { scope }) }, credential: `user ${user.id ?? user.name}` };
@@ -97,7 +97,7 @@ class CloudReader {
     const type = this.#get('auth_type');
     if (type === undefined) {
       if (this.#get('application_credential_secret')) return 'application_credential';
-      return !this.#get(...this.#trustee('password')) && this.#get('token', 'auth_token') ? 'token' : 'password';
+      return !this.#get('password') && this.#get('token', 'auth_token') ? 'token' : 'password';
     }
     const found = (Object.keys(METHODS) as (keyof typeof METHODS)[]).find((name) => METHODS[name].test(type));
     if (found) return found;
@@ -106,7 +106,7 @@ class CloudReader {
   }
 
   #user(): { readonly id?: string; readonly name?: string; readonly domain?: object } {
-    const id = this.#get(...this.#trustee('user_id'));
+    const id = this.#get('user_id');
     if (id) return { id };
     return { name: this.#require('no user', 'username', 'user_name'), domain: this.#domain('user') };
   }
@@ -130,11 +130,6 @@ class CloudReader {
     if (id) return { id };
     const name = ownName ?? this.#get('domain_name');
     return name ? { name } : { id: 'default' };
-  }
-
-  /** With a trust, the trustee logs in. */
-  #trustee(field: 'user_id' | 'password'): string[] {
-    return this.#get('trust_id') ? [field === 'user_id' ? 'trustee_id' : 'trustee_password', field] : [field];
   }
 
   #interface(): Interface {
