@@ -2,7 +2,6 @@ import { homedir } from 'node:os';
 import { unavailable } from '../../../errors.ts';
 import type { KmsError } from '../../../errors.ts';
 import { safeText } from '../../../util/safe-text.ts';
-import type { TlsFiles } from './http.ts';
 
 /**
  * One place that a login may come from: the settings, a `cloud.conf`, a clouds.yaml, the environment. Returns the value of a field by its
@@ -11,6 +10,14 @@ import type { TlsFiles } from './http.ts';
 export type Fields = (name: string) => string | undefined;
 
 export type Interface = 'public' | 'internal' | 'admin';
+
+/** Files for TLS. They are read at each request, so that a renewed certificate is picked up. */
+export interface TlsFiles {
+  readonly caFile?: string | undefined;
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
+  readonly insecure?: boolean;
+}
 
 /** A cloud that the plugin can log in to. It holds a secret: never print it. */
 export interface Cloud extends TlsFiles {

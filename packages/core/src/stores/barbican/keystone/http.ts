@@ -5,15 +5,8 @@ import { abortError, unlessAborted } from '../../../util/abort.ts';
 import { backOffMs } from '../../../util/back-off.ts';
 import { sleep, systemClock } from '../../../util/clock.ts';
 import type { Clock } from '../../../util/clock.ts';
+import type { TlsFiles } from './cloud.ts';
 import { readText } from './configuration.ts';
-
-/** Files for TLS. They are read at each request, so that a renewed certificate is picked up. */
-export interface TlsFiles {
-  readonly caFile?: string | undefined;
-  readonly certFile?: string | undefined;
-  readonly keyFile?: string | undefined;
-  readonly insecure?: boolean;
-}
 
 export interface HttpRequest {
   readonly method: Method;
