@@ -111,7 +111,7 @@ export class BarbicanClient {
     const said = `Barbican answered ${answer.status}: ${text}`;
     const servedBy = this.#servedBy.get(id);
     if (servedBy !== undefined && servedBy !== answer.place) {
-      return unavailable(`${what}: ${said}, but at ${answer.place}; it was read at ${servedBy} before`, {
+      return unavailable(`${what} was read at ${servedBy} before, and now ${said} (${answer.place})`, {
         remedy: 'check region, endpoint and login of the key store: they lead to another place than before',
       });
     }

@@ -1,7 +1,9 @@
 import { createDecipheriv, timingSafeEqual } from 'node:crypto';
 import { KmsError } from '../../errors.ts';
 import type { LegacyOpener } from '../../keyset/legacy-opener.ts';
+import { safeText } from '../../util/safe-text.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
+import { UUID } from './settings.ts';
 
 /** IV, the two blocks of kube-apiserver's 32 bytes, and one of padding. barbican-kms-plugin never stored anything else. */
 const CIPHERTEXT_BYTES = 64;
@@ -70,6 +72,13 @@ export async function loadLegacyKeys(
     }
   }
   return new LegacyKeys(keys, warnings);
+}
+
+/** @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` for anything but a UUID, such as a URL: it becomes part of a path */
+export function checkLegacyId(id: string): void {
+  if (UUID.test(id)) return;
+  const message = `[KeyManager] key-id: expected the UUID of a Barbican secret, found ${JSON.stringify(safeText(id, 80))}`;
+  throw new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: 'set key-id in cloud.conf to the UUID alone' });
 }
 
 /** @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` for a length that no AES key has. The key is wiped */

@@ -15,10 +15,9 @@ import { examineBarbican } from './examine.ts';
 import { legacyKeyOfCloudConf, parseIni } from './keystone/cloud-conf.ts';
 import { readText } from './keystone/configuration.ts';
 import type { KeystoneSession } from './keystone/session.ts';
-import { checkLegacyKey, loadLegacyKeys } from './legacy.ts';
+import { checkLegacyId, checkLegacyKey, loadLegacyKeys } from './legacy.ts';
 import type { LegacyKeys } from './legacy.ts';
 import { ManifestInBarbican } from './manifest-in-barbican.ts';
-import { UUID } from './settings.ts';
 import type { BarbicanSettings, ManifestPlace } from './settings.ts';
 
 /** A loss is certain after this many refusals in a row: a single one may be a slip of Barbican (design D3). */
@@ -124,12 +123,7 @@ export class BarbicanSource implements KeysetSource {
     }
     return loadLegacyKeys(ids, (id) =>
       this.#refusedTwice(`legacy ${id}`, async () => {
-        if (!UUID.test(id)) {
-          const message = `${cloudConfig ?? ''}: expected the UUID of a Barbican secret as [KeyManager] key-id`;
-          throw new KmsError('ERR_KMS_KEYSET_INVALID', message, {
-            remedy: 'set key-id to the UUID alone, without a URL',
-          });
-        }
+        checkLegacyId(id);
         return checkLegacyKey(id, await this.#client.payload(id.toLowerCase(), signal, 'legacy key'));
       }),
     );

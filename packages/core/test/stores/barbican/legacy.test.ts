@@ -3,7 +3,8 @@ import fc from 'fast-check';
 import { createCipheriv, randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { checkLegacyKey, LegacyKeys } from '../../../src/stores/barbican/legacy.ts';
+import { checkLegacyId, checkLegacyKey, LegacyKeys, loadLegacyKeys } from '../../../src/stores/barbican/legacy.ts';
+import { KmsError } from '../../../src/errors.ts';
 import { SecretBytes } from '../../../src/util/secret-bytes.ts';
 
 const vector = {
@@ -95,6 +96,36 @@ test('a destroyed opener holds no key', () => {
   const bytes = new SecretBytes(randomBytes(32));
   new LegacyKeys(new Map([['a', bytes]])).destroy();
   assert.ok(bytes.expose().every((byte) => byte === 0));
+});
+
+for (const id of ['http://barbican/v1/secrets/72a66c8e-1f5c-4b1a-9a3c-0f7d1f2b9c11', '../containers', '..', ' ']) {
+  test(`${JSON.stringify(id)} is no key-id`, async () => {
+    await rejectsWithCode(() => checkLegacyId(id), 'ERR_KMS_KEYSET_INVALID');
+  });
+}
+
+test('a lost legacy key is a warning, and the others open', async () => {
+  const key = randomBytes(32);
+  const keys = await loadLegacyKeys(new Set(['lost', 'kept']), (id) =>
+    id === 'kept'
+      ? Promise.resolve(new SecretBytes(Buffer.from(key)))
+      : Promise.reject(new KmsError('ERR_KMS_KEY_GONE', 'it was deleted')),
+  );
+  assert.equal(keys?.keyIds, ['kept']);
+  assert.equal(keys?.warnings, ['ERR_KMS_KEY_GONE: it was deleted']);
+  assert.ok(keys?.open(legacyCiphertext(key, randomBytes(32)), undefined));
+});
+
+test('while Barbican cannot be reached no legacy keys are loaded, and none is kept in memory', async () => {
+  const first = new SecretBytes(randomBytes(32));
+  const load = () =>
+    loadLegacyKeys(new Set(['first', 'second']), (id) =>
+      id === 'first'
+        ? Promise.resolve(first)
+        : Promise.reject(new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'out of reach')),
+    );
+  await rejectsWithCode(load, 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.ok(first.expose().every((byte) => byte === 0));
 });
 
 test.run();
