@@ -65,7 +65,7 @@ export class ManifestInBarbican extends BarbicanAdmin {
     if (newest?.id !== ours || before?.id !== revision) {
       await this.client.delete(ours, signal);
       if (newest?.id !== revision) throw keysetConflict();
-      throw unavailable('Barbican dates the new manifest before the last one: the clocks of its hosts disagree', {
+      throw unavailable("Barbican dates the new manifest before the last one: its hosts' clocks disagree", {
         remedy: "synchronize the clocks of Barbican's hosts, and try again",
       });
     }
