@@ -97,7 +97,7 @@ export class KeystoneSession implements SharedResource {
     for (let attempt = 1; ; attempt++) {
       const { login, endpoint } = await this.#withEndpoint(request.signal, since);
       const { cloud, token } = login;
-      const url = `${endpoint.url.replace(/\/v1$/, '')}/v1${path}`;
+      const url = `${endpoint.url}/v1${path}`;
       const headers = { ...request.headers, 'x-auth-token': token.value };
       const answer = await this.#http.send({ ...request, url, headers, tls: cloud });
       if (answer.status !== 401) {
@@ -192,9 +192,13 @@ export class KeystoneSession implements SharedResource {
   }
 }
 
+/** Some catalogs have the API's version in the URL, most have not. */
 function endpointOf({ cloud, token }: Login): Endpoint {
-  const { keyManagerEndpoint: url, region } = cloud;
-  return url === undefined ? findEndpoint(token.catalog, 'key-manager', cloud) : { url, region };
+  const { keyManagerEndpoint, region } = cloud;
+  const found = keyManagerEndpoint
+    ? { url: keyManagerEndpoint, region }
+    : findEndpoint(token.catalog, 'key-manager', cloud);
+  return { ...found, url: found.url.replace(/\/v1$/, '') };
 }
 
 function placeOf({ url, region }: Endpoint, { project }: Token): string {
