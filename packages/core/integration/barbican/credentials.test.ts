@@ -1,4 +1,4 @@
-/** What becomes of tokens, credentials, roles and projects: what an operator sees, what goes on, that it heals by itself. */
+/** Changes of tokens, credentials, roles and projects: what an operator sees, what keeps working, and that it recovers by itself. */
 import { HttpProxy, patient, skipWithoutOpenStack, TestCloud } from '@teapot-kms/testing/daemons';
 import { until } from '@teapot-kms/testing';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -51,7 +51,7 @@ test('a changed credential is used before the old one ends', async () => {
   await running.close();
 });
 
-test('role taken away: Status says that Keystone refuses, and all is well once it is back', async () => {
+test('role removed: Status says that Keystone refuses, and the service recovers when it is granted again', async () => {
   const tenant = await Tenant.create(cloud);
   const running = await RunningService.start(cloud, tenant.login);
   await tenant.takeRole();

@@ -35,7 +35,7 @@ test('only manifests of allowed users count in Barbican', async () => {
   await Promise.all([owner, planter, both].map((source) => source.close!()));
 });
 
-test('a user whose manifests do not count is told so, and writes none', async () => {
+test('a user whose manifests do not count gets an error, and writes none', async () => {
   const name = newName();
   const source = cloud.open(`barbican:${name}`, { creators: [cloud.openStack.state.users.other] });
   const { message } = await rejectsWithCode(() => generateKey(source.admin!), 'ERR_KMS_KEYSET_RULE');

@@ -1,4 +1,4 @@
-/** What becomes of services, secrets, catalog and clocks: what an operator sees, what goes on, that it heals by itself. */
+/** Changes of services, secrets, catalog and clocks: what an operator sees, what keeps working, and that it recovers by itself. */
 import { HttpProxy, patient, skipWithoutOpenStack, TestCloud } from '@teapot-kms/testing/daemons';
 import { rejectsWithCode, rememberSecret, until } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';

@@ -91,7 +91,7 @@ export class RunningService {
 
   async untilOk(): Promise<void> {
     const ok = async () => (await this.status()) === 'ok' && this.service.describe().warnings.length === 0;
-    await until('the service is well', ok, { everyMs: 20 });
+    await until('Status is ok', ok, { everyMs: 20 });
   }
 
   /** Waits until Status says something that matches. @returns what it says */
@@ -168,16 +168,16 @@ export class RunningService {
     writeFileSync(this.manifest, formatManifest({ ...manifest, keys }));
   }
 
-  /** Nothing that was told on the way, which is what logs are made of, holds a password, a token or a key. */
+  /** Checks that no event, which is what logs are made of, holds a password, a token or a key. */
   async close(): Promise<void> {
     const { tokens, openStack } = this.cloud;
     const { passwords, application_credential: credential } = openStack.state;
-    const told = inspect(this.#events, { depth: Infinity, showHidden: true });
+    const events = inspect(this.#events, { depth: Infinity, showHidden: true });
     const own = [...readFileSync(this.cloudConfig, 'utf8').matchAll(/(?:password|secret)="(.+)"/g)].map(
       ([, text]) => text!,
     );
     for (const secret of [...tokens, ...Object.values(passwords), credential.secret, ...own]) {
-      assert.not.ok(told.includes(secret), 'an event holds a password or token');
+      assert.not.ok(events.includes(secret), 'an event holds a password or token');
     }
     await this.service.close();
   }

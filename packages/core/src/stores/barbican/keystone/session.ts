@@ -104,8 +104,8 @@ export class KeystoneSession implements SharedResource {
         return { ...answer, token, justIssued: this.#isJustIssued(token), place: placeOf(endpoint, token) };
       }
       if (attempt === 3) {
-        const who = `${new URL(url).origin} refuses a token that Keystone has just given to ${cloud.credential}`;
-        throw unavailable(`${who}; its access rules may not allow this request`, {
+        const refused = `${new URL(url).origin} refuses a token that Keystone has just given to ${cloud.credential}`;
+        throw unavailable(`${refused}; its access rules may not allow this request`, {
           remedy: `allow ${request.method} ${path} of key-manager in the access rules of the application credential, or see Barbican's log`,
         });
       }

@@ -37,7 +37,7 @@ test('several regions and none configured: refused, and the regions are named, w
   }
 });
 
-test('several services of one type are one choice: their regions are told apart as well', async () => {
+test('the regions of several services of one type count together', async () => {
   const two = endpoints.slice(0, 2).map((one) => ({ type: 'key-manager', endpoints: [one] }));
   await rejectsWithCode(
     () => findEndpoint(two, 'key-manager', { interface: 'public', region: undefined }),

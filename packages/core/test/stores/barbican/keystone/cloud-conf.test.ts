@@ -82,7 +82,7 @@ key-id = 72a66c8e-1f5c-4b1a-9a3c-0f7d1f2b9c11
   });
 });
 
-/** Each login that [Global] may hold, and what becomes of it. */
+/** Each login that [Global] may hold, and the cloud that it gives. */
 const documented: readonly (readonly [lines: string, made: object])[] = [
   ['user-id=U\npassword=x', { credential: 'user U' }],
   ['username=N\npassword=x', { credential: 'user N' }],
