@@ -44,6 +44,11 @@ export interface KeysetSource {
 
 /** The store as seen by who manages keys. The order of calls makes a change atomic: keys first, manifest last. */
 export interface KeysetAdmin {
+  /**
+   * Where changes go, for whoever makes them: a server, and how it was found. Only where the URI does not say it.
+   * @throws {@link KmsError} as {@link KeysetAdmin.readManifest}
+   */
+  destination?(): Promise<string>;
   /** The manifest with the revision it was read at, or `undefined` where there is no keyset yet. */
   readManifest(): Promise<{ manifest: Manifest; revision: string } | undefined>;
   /**

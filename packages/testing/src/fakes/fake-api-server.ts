@@ -8,15 +8,17 @@ import { newDirectory } from '../util/new-directory.ts';
 type Answer = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
 
 /**
- * An API server for faults that a real one does not make on demand: HTTP/2 without TLS on loopback. What it answers is each
- * test's; the real thing is in e2e/test/k8s-secret.test.ts.
+ * An API server for faults that a real one does not make on demand: HTTP/2 without TLS on loopback. Each test says what it
+ * answers. The real thing is in e2e/test/k8s-secret.test.ts.
  */
 export class FakeApiServer {
   readonly requests: IncomingHttpHeaders[] = [];
   readonly sessions = new Set<ServerHttp2Session>();
   readonly kubeconfig: string;
-  /** Connections made so far. */
+  /** Connections so far. */
   connections = 0;
+  /** Whether it closes each connection at once. */
+  refuses = false;
   answer: Answer;
   readonly #server = createServer({ settings: { maxConcurrentStreams: 4 } });
   readonly #directory = newDirectory();
@@ -28,6 +30,7 @@ export class FakeApiServer {
       this.connections++;
       this.sessions.add(session);
       session.on('close', () => this.sessions.delete(session)).on('error', () => undefined);
+      if (this.refuses) session.destroy();
     });
     this.#server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
       this.requests.push(headers);
@@ -61,7 +64,7 @@ export class FakeApiServer {
     return join(this.#directory, name);
   }
 
-  /** Ends all connections without a word, as a restart does. */
+  /** Ends all connections silently, as a restart does. */
   cut(): void {
     for (const session of this.sessions) session.destroy();
   }
