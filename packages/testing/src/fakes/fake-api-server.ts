@@ -17,8 +17,6 @@ export class FakeApiServer {
   readonly kubeconfig: string;
   /** Connections so far. */
   connections = 0;
-  /** Whether it closes each connection at once. */
-  refuses = false;
   answer: Answer;
   readonly #server = createServer({ settings: { maxConcurrentStreams: 4 } });
   readonly #directory = newDirectory();
@@ -30,8 +28,8 @@ export class FakeApiServer {
       this.connections++;
       this.sessions.add(session);
       session.on('close', () => this.sessions.delete(session)).on('error', () => undefined);
-      if (this.refuses) session.destroy();
     });
+    this.#server.on('drop', () => this.connections++);
     this.#server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
       this.requests.push(headers);
       stream.on('error', () => undefined);
@@ -62,6 +60,11 @@ export class FakeApiServer {
 
   path(name: string): string {
     return join(this.#directory, name);
+  }
+
+  /** Closes each new connection at once. */
+  refuse(): void {
+    this.#server.maxConnections = 0;
   }
 
   /** Ends all connections silently, as a restart does. */

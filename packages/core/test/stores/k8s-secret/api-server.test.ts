@@ -198,7 +198,7 @@ test('watches that do not begin hold up no load', async (site) => {
 
 test('while connections fail, a hundred loads make one, and half a second passes before the next', async (site) => {
   const source = open(site);
-  site.server.refuses = true;
+  site.server.refuse();
   const hundred = () =>
     Promise.all(
       Array.from({ length: 100 }, () => rejectsWithCode(() => source.load(patient), 'ERR_KMS_STORE_UNAVAILABLE')),
@@ -208,6 +208,16 @@ test('while connections fail, a hundred loads make one, and half a second passes
   await site.clock.advance(500);
   await hundred();
   assert.is(site.server.connections, 2);
+});
+
+test('a connection that ends without an answer counts as one that failed', async (site) => {
+  const source = open(site);
+  site.server.answer = (stream) => stream.session?.destroy();
+  for (let round = 0; round < 5; round++) {
+    await rejectsWithCode(() => source.load(patient), 'ERR_KMS_STORE_UNAVAILABLE');
+    await until('it is closed', () => site.server.sessions.size === 0, { everyMs: 5 });
+  }
+  assert.is(site.server.connections, 1);
 });
 
 test('a token that is refused is read anew from its file, and the request sent once more', async (site) => {
@@ -355,7 +365,7 @@ test('an API server that moves is followed: its new address is read when the old
   await load(source);
   const moved = await FakeApiServer.start(replyKeyset);
   site.server.writeKubeconfig({ token: 'a-token' }, { server: moved.url });
-  site.server.refuses = true;
+  site.server.refuse();
   site.server.cut();
   await site.clock.advance(1_000);
   await rejectsWithCode(() => source.load(patient), 'ERR_KMS_STORE_UNAVAILABLE');
