@@ -26,7 +26,8 @@ export async function examineSecret(
 
 async function examineGuard(api: ApiServer, served: string | undefined): Promise<Finding> {
   if (served === UNCHECKED) {
-    const text = 'not checked: whether this Secret is in the cluster that the instance serves ("serves" is "unchecked")';
+    const text =
+      'not checked: whether this Secret is in the cluster that the instance serves ("serves" is "unchecked")';
     return { level: 'hint', text, remedy: 'set "serves" to the sha256 of the served cluster\'s CA' };
   }
   try {
@@ -83,7 +84,8 @@ async function examineData(api: ApiServer, name: SecretName, signal: AbortSignal
 
 function appliedCopy({ hasAppliedCopy }: SecretObject, { namespace, name }: SecretName): Finding[] {
   if (!hasAppliedCopy) return [];
-  const text = '"kubectl apply" has left a copy of the keys in an annotation: anyone who can read its metadata has the keys';
+  const text =
+    '"kubectl apply" has left a copy of the keys in an annotation: anyone who can read its metadata has the keys';
   const command = `kubectl -n ${namespace} annotate secret ${name} kubectl.kubernetes.io/last-applied-configuration-`;
   return [{ level: 'problem', text, remedy: `${command}, and use "kubectl create" or "replace" from now on` }];
 }

@@ -41,7 +41,8 @@ export function parseSecret(body: Buffer, wanted: SecretName): SecretObject {
     const metadata = new Map(fields).get(1) ?? NOTHING;
     const names = new Map(fieldsOf(metadata));
     const [name, namespace] = [textOf(names.get(1)), textOf(names.get(3))];
-    if (name !== wanted.name || namespace !== wanted.namespace) throw new Error('a Secret of another name or namespace');
+    if (name !== wanted.name || namespace !== wanted.namespace)
+      throw new Error('a Secret of another name or namespace');
     const entries = fields.filter(([field]) => field === 2).map(([, entry]) => new Map(fieldsOf(entry)));
     return {
       uid: textOf(names.get(5)),

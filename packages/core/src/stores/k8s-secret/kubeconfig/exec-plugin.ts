@@ -114,15 +114,15 @@ interface ExecCredential {
 }
 
 function clusterInfo(cluster: Cluster, ca: Buffer | undefined): object {
-  const config = cluster.extensions.find(({ name }) => name === `${GROUP}/exec`)?.extension;
+  // JSON leaves out what is undefined.
   return {
     server: cluster.server,
-    ...(cluster['tls-server-name'] !== undefined && { 'tls-server-name': cluster['tls-server-name'] }),
-    ...(cluster['insecure-skip-tls-verify'] && { 'insecure-skip-tls-verify': true }),
-    ...(ca && { 'certificate-authority-data': ca.toString('base64') }),
-    ...(cluster['proxy-url'] !== undefined && { 'proxy-url': cluster['proxy-url'] }),
-    ...(cluster['disable-compression'] && { 'disable-compression': true }),
-    ...(config !== undefined && { config }),
+    'tls-server-name': cluster['tls-server-name'],
+    'insecure-skip-tls-verify': cluster['insecure-skip-tls-verify'] || undefined,
+    'certificate-authority-data': ca?.toString('base64'),
+    'proxy-url': cluster['proxy-url'],
+    'disable-compression': cluster['disable-compression'] || undefined,
+    config: cluster.extensions.find(({ name }) => name === `${GROUP}/exec`)?.extension,
   };
 }
 
@@ -138,33 +138,36 @@ function run(call: PluginCall, about: string, { clock, env, signal }: PluginCont
     });
     const [out, complaints] = [[] as Buffer[], [] as Buffer[]];
     let length = 0;
-    const end = (error?: KmsError): void => {
+    const settle = (error?: KmsError): void => {
       cancel();
       signal.removeEventListener('abort', abort);
-      if (!error) return resolve(Buffer.concat(out).toString('utf8'));
+      if (error) reject(error);
+      else resolve(Buffer.concat(out).toString('utf8'));
+    };
+    const failed = (what: string, remedy = `run ${call.command} by hand`): KmsError =>
+      unavailable(`${about} ${what}`, { remedy });
+    const kill = (error: KmsError): void => {
+      settle(error);
       if (child.pid !== undefined) killGroup(child.pid);
       for (const stream of [child.stdout, child.stderr]) stream.destroy();
-      reject(error);
     };
-    const failed = (what: string, remedy = `run ${call.command} by hand`): void =>
-      end(unavailable(`${about} ${what}`, { remedy }));
     const collect = (into: Buffer[]) => (chunk: Buffer) => {
       into.push(chunk);
       length += chunk.length;
-      if (length > MAX_OUTPUT_BYTES) failed(`printed more than ${MAX_OUTPUT_BYTES} bytes`);
+      if (length > MAX_OUTPUT_BYTES) kill(failed(`printed more than ${MAX_OUTPUT_BYTES} bytes`));
     };
-    const abort = (): void => end(abortError(signal));
-    const cancel = clock.after(TIMEOUT_MS, () => failed(`did not end within ${TIMEOUT_MS / 1000} s, and was killed`));
+    const abort = (): void => kill(abortError(signal));
+    const cancel = clock.after(TIMEOUT_MS, () => kill(failed(`did not end within ${TIMEOUT_MS / 1000} s`)));
     signal.addEventListener('abort', abort);
     child.stdout.on('data', collect(out));
     child.stderr.on('data', collect(complaints));
     child.on('error', ({ code = '' }: NodeJS.ErrnoException) =>
-      failed(`cannot be run (${code})`, safeText(call.installHint ?? `install ${call.command}`)),
+      settle(failed(`cannot be run (${code})`, safeText(call.installHint ?? `install ${call.command}`))),
     );
     child.on('close', (code, killedBy) => {
-      if (code === 0) return end();
+      if (code === 0) return settle();
       const text = withoutSecrets(Buffer.concat(complaints).toString('utf8'), call);
-      failed(`ended with ${code === null ? (killedBy ?? '') : `exit code ${code}`}: ${text}`);
+      settle(failed(`ended with ${code === null ? (killedBy ?? '') : `exit code ${code}`}: ${text}`));
     });
   });
 }

@@ -108,7 +108,11 @@ async function readKubeconfig(path: string, mayBeMissing: boolean): Promise<File
 }
 
 function targetOf(files: readonly File[], context: string, paths: readonly string[]): Target {
-  const find = <T extends { name: string }>(field: string, name: string | undefined, of: (file: File) => readonly T[]) => {
+  const find = <T extends { name: string }>(
+    field: string,
+    name: string | undefined,
+    of: (file: File) => readonly T[],
+  ) => {
     for (const file of files) {
       const found = of(file).find((entry) => entry.name === name);
       if (found) return { found, file };
@@ -125,7 +129,8 @@ function targetOf(files: readonly File[], context: string, paths: readonly strin
   const { found, file } = find('context', context, ({ contexts }) => contexts);
   const { found: cluster, file: clusterFile } = find('cluster', found.context?.cluster, ({ clusters }) => clusters);
   const { found: user, file: userFile } = find('user', found.context?.user, ({ users }) => users);
-  if (!cluster.cluster || !user.user) throw unusable(`${file.path}: context ${quote(context)} is of an empty cluster or user`);
+  if (!cluster.cluster || !user.user)
+    throw unusable(`${file.path}: context ${quote(context)} is of an empty cluster or user`);
   return {
     description: `context ${quote(context)} of ${file.path}`,
     cluster: entry('cluster', clusterFile, cluster.name, cluster.cluster),
