@@ -1,5 +1,5 @@
 /** Characters that would move a terminal's cursor or break a line of a log. */
-// eslint-disable-next-line no-control-regex
+ 
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\ufeff]+/g;
 
 /**

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { resolve } from 'node:path';
-import { KmsError, unavailable } from '../../../errors.ts';
+import type { KmsError} from '../../../errors.ts';
+import { unavailable } from '../../../errors.ts';
 import { abortError } from '../../../util/abort.ts';
 import type { Clock } from '../../../util/clock.ts';
 import { safeText } from '../../../util/safe-text.ts';
@@ -92,7 +93,7 @@ export async function runPlugin(call: PluginCall, context: PluginContext): Promi
   const { token, clientCertificateData, clientKeyData, expirationTimestamp } = answer.status ?? {};
   const [cert, key] = [clientCertificateData, clientKeyData].map((pem) => (pem ? Buffer.from(pem) : undefined));
   if (!token && !cert && !key) throw said('printed neither a token nor a certificate with its key');
-  const expiresAt = expirationTimestamp == null ? undefined : Date.parse(expirationTimestamp);
+  const expiresAt = expirationTimestamp ? Date.parse(expirationTimestamp) : undefined;
   if (Number.isNaN(expiresAt)) throw said('printed an expirationTimestamp that is no time');
   try {
     if (cert ?? key) checkPair(cert ?? Buffer.alloc(0), key, `${about} printed`);

@@ -2,7 +2,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { resolve } from 'node:path';
 import { readNamedFile, unusable } from './load.ts';
 import type { Entry } from './load.ts';
-import type { Cluster, User } from './schema.ts';
+import type { User } from './schema.ts';
 
 /** What shows an API server who is calling: a token, a client certificate with its key, or both. */
 export interface Identity {
