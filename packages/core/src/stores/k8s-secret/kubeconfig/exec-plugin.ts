@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { resolve } from 'node:path';
-import type { KmsError} from '../../../errors.ts';
+import type { KmsError } from '../../../errors.ts';
 import { unavailable } from '../../../errors.ts';
 import { abortError } from '../../../util/abort.ts';
 import type { Clock } from '../../../util/clock.ts';

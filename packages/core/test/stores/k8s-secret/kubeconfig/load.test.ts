@@ -46,7 +46,10 @@ users:
     client-key-data: S0VZ
 `;
 
-const KIND = ADMIN_CONF.replaceAll('kubernetes-admin@kubernetes', 'kind-mgmt').replace('https://10.0.0.1:6443', 'https://127.0.0.1:41235');
+const KIND = ADMIN_CONF.replaceAll('kubernetes-admin@kubernetes', 'kind-mgmt').replace(
+  'https://10.0.0.1:6443',
+  'https://127.0.0.1:41235',
+);
 
 const EKS = `apiVersion: v1
 kind: Config
