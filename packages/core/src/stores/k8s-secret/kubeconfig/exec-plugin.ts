@@ -91,6 +91,10 @@ export async function runPlugin(call: PluginCall, context: PluginContext): Promi
     throw said(`did not print an object of kind ExecCredential and apiVersion ${apiVersion}`);
   }
   const { token, clientCertificateData, clientKeyData, expirationTimestamp } = answer.status ?? {};
+  const fields: unknown[] = [token, clientCertificateData, clientKeyData, expirationTimestamp];
+  if (!fields.every((value) => (value ?? '') === '' || typeof value === 'string')) {
+    throw said('printed a status with a field that is not a string');
+  }
   const [cert, key] = [clientCertificateData, clientKeyData].map((pem) => (pem ? Buffer.from(pem) : undefined));
   if (!token && !cert && !key) throw said('printed neither a token nor a certificate with its key');
   const expiresAt = expirationTimestamp ? Date.parse(expirationTimestamp) : undefined;

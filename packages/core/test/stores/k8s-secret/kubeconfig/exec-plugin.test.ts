@@ -149,6 +149,7 @@ for (const [what, script, message] of [
   ['another version', prints({ token: 'hunter2' }, V1BETA1), `apiVersion ${V1}`],
   ['no status', `echo '{"kind":"ExecCredential","apiVersion":"${V1}"}'`, 'neither a token nor a certificate'],
   ['an empty status', prints({}), 'neither a token nor a certificate'],
+  ['a number as a key', prints({ token: 'hunter2', clientKeyData: 4711 }), 'a field that is not a string'],
   ['a certificate only', prints({ clientCertificateData: 'x' }), 'expected a certificate and its private key'],
   ['a key only', prints({ clientKeyData: 'hunter2' }), 'expected a certificate and its private key'],
   ['a token that is none', prints({ token: 'hunter2 hunter2' }), 'expected a bearer token'],
