@@ -295,7 +295,7 @@ function registerMore(): void {
         assert.is(remark?.level, 'problem');
       }
       const error = await rejectsWithCode(() => reopen({ serves: undefined }).load(context()), 'ERR_KMS_INVALID_URI');
-      assert.match(error.message, /set "serves"/);
+      assert.match(error.remedy!, /set "serves"/);
       (await reopen({ serves: 'unchecked' }).load(context())).destroy();
     }));
 

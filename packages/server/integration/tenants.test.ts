@@ -71,7 +71,7 @@ async function serverOfOneAnswer(): Promise<FakeApiServer> {
     if (answered || path?.includes('watch=1')) return;
     answered = true;
     stream.respond({ ':status': 200 });
-    stream.end(secretObject({ name: 'full', data }));
+    stream.end(secretObject({ name: 'full', namespace: 'tenants', data }));
   });
 }
 

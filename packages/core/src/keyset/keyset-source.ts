@@ -45,6 +45,11 @@ export interface KeysetSource {
 
 /** Manages the keys of a store. The order of calls makes a change atomic: keys first, manifest last. */
 export interface KeysetAdmin {
+  /**
+   * Where changes go, for whoever makes them: a server, and how it was found. Only where the URI does not say it.
+   * @throws {@link KmsError} as {@link KeysetAdmin.readManifest}
+   */
+  destination?(): Promise<string>;
   /** The manifest and its revision, or `undefined` if there is no keyset yet. */
   readManifest(): Promise<{ manifest: Manifest; revision: string } | undefined>;
   /**

@@ -1,4 +1,5 @@
 import { KmsError } from '../errors.ts';
+import type { Clock } from './clock.ts';
 
 /** The error for an aborted signal: the deadline passed, or the caller gave up. */
 export function abortError(signal: AbortSignal): KmsError {
@@ -33,4 +34,11 @@ export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal, disca
     },
   );
   return outcome.promise;
+}
+
+/** A signal that aborts after `ms`, as `AbortSignal.timeout` does, by the given clock. */
+export function timeoutSignal(clock: Clock, ms: number): AbortSignal {
+  const timeout = new AbortController();
+  clock.after(ms, () => timeout.abort(new DOMException('the deadline passed', 'TimeoutError')));
+  return timeout.signal;
 }

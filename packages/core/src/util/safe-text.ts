@@ -4,9 +4,9 @@
  * at either end. The function does not know what a credential is: remove those first.
  *
  * @param text - as it came; of any length
- * @param maxChars - the longest result, in UTF-16 code units, at least 1. A longer text is cut between two characters and ends with `…`
+ * @param maxChars - the longest result, in UTF-16 code units, at least 1. Default 300. A longer text is cut between two characters and ends with `…`
  */
-export function safeText(text: string, maxChars: number): string {
+export function safeText(text: string, maxChars = 300): string {
   const line = text
     .toWellFormed()
     .replace(/[\p{C}\s]+/gu, ' ')

@@ -1,9 +1,9 @@
-import { rejectsWithCode, settle } from '@teapot-kms/testing';
+import { FakeClock, rejectsWithCode, settle } from '@teapot-kms/testing';
 import { getEventListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { abortError, unlessAborted } from '../../src/util/abort.ts';
+import { abortError, unlessAborted, timeoutSignal } from '../../src/util/abort.ts';
 import { KmsError } from '../../src/errors.ts';
 import { impatient, patient } from '../support/context.ts';
 
@@ -75,6 +75,15 @@ test('no listener is left on a signal that lives on', async () => {
   for (let i = 0; i < 5; i++) await unlessAborted(Promise.resolve(i), signal);
   await settle();
   assert.is(getEventListeners(signal, 'abort').length, 0);
+});
+
+test('a timeout signal aborts as a deadline that passed, by the given clock', async () => {
+  const clock = new FakeClock();
+  const signal = timeoutSignal(clock, 100);
+  await clock.advance(99);
+  assert.not.ok(signal.aborted);
+  await clock.advance(1);
+  assert.is(abortError(signal).code, 'ERR_KMS_DEADLINE_EXCEEDED');
 });
 
 test.run();

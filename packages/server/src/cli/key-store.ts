@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
 import type { InstanceConfig } from '../config/schema.ts';
 import { CliError, ExitCode } from './exit-codes.ts';
+import { printError } from './output.ts';
 
 export interface KeyStoreOptions {
   readonly uri?: string;
@@ -50,6 +51,8 @@ export async function withAdmin<T>(options: KeyStoreOptions, work: (admin: Keyse
   try {
     if (!store.admin)
       throw new KmsError('ERR_KMS_INVALID_URI', `keys of ${store.uri} are not managed with this command`);
+    const destination = await store.admin.destination?.();
+    if (destination !== undefined) printError(`${store.uri} at ${destination}`);
     return await work(store.admin);
   } finally {
     await store.close?.();

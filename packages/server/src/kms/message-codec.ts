@@ -1,4 +1,4 @@
-import { bytesTag, fieldSize, Reader, writeFieldHeader } from './protobuf.ts';
+import { bytesTag, fieldSize, Reader, writeFieldHeader } from '@teapot-kms/core/protobuf';
 
 /** What a field of the KMS messages can be: they have no others. */
 export type FieldType = 'string' | 'bytes' | 'map';

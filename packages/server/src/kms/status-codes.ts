@@ -1,8 +1,8 @@
 import { KmsError } from '@teapot-kms/core';
 import type { KmsErrorCode } from '@teapot-kms/core';
+import { MalformedMessage } from '@teapot-kms/core/protobuf';
 import { GrpcStatus, RpcError } from '../transport/seam.ts';
 import type { GrpcStatusCode } from '../transport/seam.ts';
-import { MalformedMessage } from './protobuf.ts';
 
 /** gRPC status by error code (spec §9, design §6). */
 const STATUS: Record<KmsErrorCode, GrpcStatusCode> = {

@@ -6,7 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { inspection, v1beta1, v2 } from '../../src/kms/messages.ts';
 import type { Message, MessageCodec, MessageShape } from '../../src/kms/message-codec.ts';
-import { MalformedMessage } from '../../src/kms/protobuf.ts';
+import { MalformedMessage } from '@teapot-kms/core/protobuf';
 
 /** An independent implementation, on the .proto files that we publish. */
 function independent(file: string, message: string): protobuf.Type {

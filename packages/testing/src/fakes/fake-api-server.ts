@@ -8,14 +8,14 @@ import { newDirectory } from '../util/new-directory.ts';
 type Answer = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
 
 /**
- * An API server for faults that a real one does not make on demand: HTTP/2 without TLS on loopback. What it answers is each
- * test's; the real thing is in e2e/test/k8s-secret.test.ts.
+ * An API server for faults that a real one does not make on demand: HTTP/2 without TLS on loopback. Each test says what it
+ * answers. The real thing is in e2e/test/k8s-secret.test.ts.
  */
 export class FakeApiServer {
   readonly requests: IncomingHttpHeaders[] = [];
   readonly sessions = new Set<ServerHttp2Session>();
   readonly kubeconfig: string;
-  /** Connections made so far. */
+  /** Connections so far. */
   connections = 0;
   answer: Answer;
   readonly #server = createServer({ settings: { maxConcurrentStreams: 4 } });
@@ -29,6 +29,7 @@ export class FakeApiServer {
       this.sessions.add(session);
       session.on('close', () => this.sessions.delete(session)).on('error', () => undefined);
     });
+    this.#server.on('drop', () => this.connections++);
     this.#server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
       this.requests.push(headers);
       stream.on('error', () => undefined);
@@ -61,7 +62,12 @@ export class FakeApiServer {
     return join(this.#directory, name);
   }
 
-  /** Ends all connections without a word, as a restart does. */
+  /** Closes each new connection at once. */
+  refuse(): void {
+    this.#server.maxConnections = 0;
+  }
+
+  /** Ends all connections silently, as a restart does. */
   cut(): void {
     for (const session of this.sessions) session.destroy();
   }

@@ -1,4 +1,4 @@
-/** Kubernetes objects in protobuf, written by hand: what our parser is tried on beside a real kube-apiserver's. */
+/** Kubernetes objects in protobuf, written by hand, for tests of our parser beside a real kube-apiserver's. */
 
 /** A message of length-delimited fields. */
 export function message(...fields: readonly (readonly [field: number, value: string | Buffer])[]): Buffer {
@@ -23,14 +23,17 @@ const object = (kind: string, raw: Buffer): Buffer =>
 
 export interface SecretParts {
   readonly name: string;
+  /** Default: `ns`. */
+  readonly namespace?: string;
   readonly data: Readonly<Record<string, Buffer>>;
   readonly version?: string;
   /** Further fields of the metadata. */
   readonly metadata?: Buffer;
 }
 
-export function secretObject({ name, data, version = '42', metadata = Buffer.alloc(0) }: SecretParts): Buffer {
-  const meta = Buffer.concat([message([1, name], [5, 'uid-1'], [6, version]), metadata]);
+export function secretObject(parts: SecretParts): Buffer {
+  const { name, namespace = 'ns', data, version = '42', metadata = Buffer.alloc(0) } = parts;
+  const meta = Buffer.concat([message([1, name], [3, namespace], [5, 'uid-1'], [6, version]), metadata]);
   const entries = Object.entries(data).map(([key, value]) => [2, message([1, key], [2, value])] as const);
   return object('Secret', message([1, meta], ...entries, [3, 'Opaque']));
 }

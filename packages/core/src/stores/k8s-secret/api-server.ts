@@ -1,18 +1,22 @@
 import type { ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2';
-import { abortError } from '../../util/abort.ts';
-import { KmsError } from '../../errors.ts';
+import { KmsError, unavailable } from '../../errors.ts';
+import { abortError, timeoutSignal, unlessAborted } from '../../util/abort.ts';
+import type { Clock } from '../../util/clock.ts';
 import type { SharedResource, SharedResources, Lease } from '../../util/shared-resources.ts';
 import { CANCEL, Connections, NO_ERROR } from './connections.ts';
 import { KubeCredentials } from './credentials.ts';
-import type { Credentials, CredentialsOptions } from './credentials.ts';
+import type { Credentials } from './credentials.ts';
 import { Gate } from './gate.ts';
+import type { KubeconfigOptions } from './kubeconfig/load.ts';
 
 /** Requests to one API server that run at a time. */
 const MAX_REQUESTS = 16;
-/** Watches that are being begun at a time: apart from the requests, which those that hang must not hold up. */
-const MAX_BEGINNING = 8;
-/** ms for an answer to begin. */
+/** Watches that are starting at a time. They have places of their own, so that those which hang hold up no request. */
+const MAX_STARTING = 8;
+/** ms until an answer begins. */
 const ANSWER_TIMEOUT_MS = 10_000;
+/** ms for a whole request that has no signal of its own. */
+const REQUEST_TIMEOUT_MS = 30_000;
 /** A Secret has at most 1 MiB of data. */
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
@@ -21,120 +25,125 @@ export interface ApiRequest {
   readonly path: string;
   readonly accept: string;
   readonly body?: { readonly type: string; readonly bytes: Buffer };
-  readonly signal: AbortSignal;
+  /** Default: 30 s. */
+  readonly signal?: AbortSignal;
 }
 
 export interface ApiAnswer {
   readonly status: number;
-  /** The caller's to wipe. */
+  /** The caller wipes it. */
   readonly body: Buffer;
+  /** The URL of the server that gave it. */
+  readonly server: string;
+}
+
+interface Begun {
+  readonly status: number;
+  readonly stream: ClientHttp2Stream;
+  readonly credentials: Credentials;
 }
 
 /** One API server under one set of credentials: what all instances that use it share. */
 export class ApiServer implements SharedResource {
+  readonly clock: Clock;
   readonly #credentials: KubeCredentials;
-  readonly #connections = new Connections();
+  readonly #connections: Connections;
   readonly #requests = new Gate(MAX_REQUESTS);
-  readonly #beginning = new Gate(MAX_BEGINNING);
+  readonly #starting = new Gate(MAX_STARTING);
 
-  constructor(options: CredentialsOptions) {
-    this.#credentials = new KubeCredentials(options);
+  constructor(options: KubeconfigOptions, shared: SharedResources) {
+    this.clock = shared.clock;
+    this.#credentials = new KubeCredentials(options, shared);
+    this.#connections = new Connections(shared.clock);
   }
 
-  static acquire(shared: SharedResources, options: CredentialsOptions): Lease<ApiServer> {
+  static acquire(shared: SharedResources, options: KubeconfigOptions): Lease<ApiServer> {
     const key = JSON.stringify(['k8s-secret', options.kubeconfig ?? null, options.context ?? null]);
-    return shared.acquire(key, () => new ApiServer(options));
+    return shared.acquire(key, () => new ApiServer(options, shared));
   }
 
-  get connections(): number {
-    return this.#connections.size;
-  }
-
-  /** @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` */
-  credentials(): Promise<Credentials> {
-    return this.#credentials.current();
+  /** @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`, `ERR_KMS_INVALID_URI` for a kubeconfig that cannot be used */
+  credentials(signal = timeoutSignal(this.clock, REQUEST_TIMEOUT_MS)): Promise<Credentials> {
+    return unlessAborted(this.#credentials.current(), signal);
   }
 
   /**
-   * The whole answer, whatever its status. Credentials that are refused are read anew, and the request is sent once more.
-   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` where there is none
+   * Returns the whole answer, whatever its status. After a 401 the credentials are read again, and if they have changed, the
+   * request is sent once more.
+   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` where there is no answer; see also {@link ApiServer.credentials}
    */
   request(request: ApiRequest): Promise<ApiAnswer> {
-    return this.#requests.run(request.signal, async () => {
-      const first = await this.#send(request);
-      const { status, body } = first.retry ? await this.#send(request) : first;
-      return { status, body };
+    const { signal = timeoutSignal(this.clock, REQUEST_TIMEOUT_MS) } = request;
+    return this.#requests.run(signal, async () => {
+      const first = await this.#begin(request, signal);
+      const answer = await answerOf(first, signal);
+      const retry = first.status === 401 && (await this.credentials(signal)) !== first.credentials;
+      return retry ? answerOf(await this.#begin(request, signal), signal) : answer;
     });
   }
 
   /**
-   * Begins an answer without an end. The stream is open when its status is known; `signal` ends it.
+   * Begins an answer without an end, such as a watch. `signal` ends it.
    * @throws {@link KmsError} as {@link ApiServer.request}
    */
-  open(request: ApiRequest): Promise<{ readonly status: number; readonly stream: ClientHttp2Stream }> {
-    return this.#beginning.run(request.signal, async () => {
-      const { status, stream, credentials } = await this.#begin(request);
-      if (status === 401) this.#credentials.refused(credentials);
-      return { status, stream };
-    });
+  open(request: ApiRequest & { readonly signal: AbortSignal }): Promise<Begun> {
+    return this.#starting.run(request.signal, () => this.#begin(request, request.signal));
   }
 
   close(): void {
+    this.#credentials.close();
     this.#connections.close();
   }
 
-  async #send(request: ApiRequest): Promise<ApiAnswer & { readonly retry: boolean }> {
-    const { status, stream, credentials } = await this.#begin(request);
-    const body = await bodyOf(stream, request.signal);
-    if (status === 401) this.#credentials.refused(credentials);
-    return { status, body, retry: status === 401 && (await this.#credentials.current()) !== credentials };
-  }
-
-  async #begin({ method, path, accept, body, signal }: ApiRequest) {
-    const credentials = await this.#credentials.current();
-    const { server, headers } = credentials;
-    const stream = await this.#connections.request(
-      credentials,
-      {
-        ...lowerCase(headers),
-        ':method': method,
-        ':path': server.pathname.replace(/\/$/, '') + path,
-        accept,
-        'user-agent': 'teapot-kms',
-        ...(body && { 'content-type': body.type }),
-      },
-      body !== undefined,
-    );
-    if (body) stream.end(body.bytes);
-    const answer = await headersOf(stream, signal);
-    return { status: Number(answer[':status']), stream, credentials };
+  async #begin({ method, path, accept, body }: ApiRequest, signal: AbortSignal): Promise<Begun> {
+    const credentials = await this.credentials(signal);
+    const headers = {
+      ...credentials.headers,
+      ':method': method,
+      ':path': credentials.server.pathname.replace(/\/$/, '') + path,
+      accept,
+      'user-agent': 'teapot-kms',
+      ...(body && { 'content-type': body.type }),
+    };
+    try {
+      const stream = await this.#connections.request(credentials, headers, body !== undefined);
+      if (body) stream.end(body.bytes);
+      const status = Number((await headersOf(stream, signal, this.clock))[':status']);
+      if (status === 401) this.#credentials.refused(credentials);
+      return { status, stream, credentials };
+    } catch (error) {
+      this.#credentials.unreachable(credentials);
+      throw error;
+    }
   }
 }
 
-function headersOf(stream: ClientHttp2Stream, signal: AbortSignal): Promise<IncomingHttpHeaders> {
+function headersOf(stream: ClientHttp2Stream, signal: AbortSignal, clock: Clock): Promise<IncomingHttpHeaders> {
   return new Promise((resolve, reject) => {
     endWith(stream, signal);
-    const timer = setTimeout(() => stream.close(CANCEL), ANSWER_TIMEOUT_MS);
-    const fail = () => reject(failure(stream, signal));
-    stream.once('response', resolve).once('response', () => clearTimeout(timer));
-    stream
-      .once('error', fail)
-      .once('close', fail)
-      .once('close', () => clearTimeout(timer));
+    const cancel = clock.after(ANSWER_TIMEOUT_MS, () => {
+      reject(unavailable(`the API server did not answer within ${ANSWER_TIMEOUT_MS / 1000} s`));
+      stream.close(CANCEL);
+    });
+    stream.once('response', resolve).once('response', cancel);
+    stream.once('close', () => {
+      cancel();
+      reject(failure(stream, signal));
+    });
   });
 }
 
-async function bodyOf(stream: ClientHttp2Stream, signal: AbortSignal): Promise<Buffer> {
+async function answerOf({ status, stream, credentials }: Begun, signal: AbortSignal): Promise<ApiAnswer> {
   const chunks: Buffer[] = [];
   try {
     let length = 0;
     for await (const chunk of stream as AsyncIterable<Buffer>) {
       chunks.push(chunk);
       length += chunk.length;
-      if (length > MAX_ANSWER_BYTES) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'the API server answers too much');
+      if (length > MAX_ANSWER_BYTES) throw unavailable(`an answer of the API server exceeds ${MAX_ANSWER_BYTES} bytes`);
     }
     if (signal.aborted || stream.rstCode !== NO_ERROR) throw failure(stream, signal);
-    return Buffer.concat(chunks);
+    return { status, body: Buffer.concat(chunks), server: credentials.server.href };
   } catch (error) {
     throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', failure(stream, signal).message);
   } finally {
@@ -154,9 +163,5 @@ function endWith(stream: ClientHttp2Stream, signal: AbortSignal): void {
 function failure(stream: ClientHttp2Stream, signal: AbortSignal): KmsError {
   if (signal.aborted) return abortError(signal);
   const reason = stream.errored?.message ?? `the stream ended with HTTP/2 code ${stream.rstCode}`;
-  return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `the API server gave no whole answer: ${reason}`);
-}
-
-function lowerCase(headers: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value.trim()]));
+  return unavailable(`the API server gave no whole answer: ${reason}`);
 }

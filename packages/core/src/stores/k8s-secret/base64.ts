@@ -1,7 +1,7 @@
 const DIGITS = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/');
 const PADDING = '='.charCodeAt(0);
 
-/** Base64 (RFC 4648) as bytes. Node's own makes strings, which cannot be wiped. */
+/** Encodes in base64 (RFC 4648) as bytes. Node's own encoder makes strings, which cannot be wiped. */
 export function base64(bytes: Buffer): Buffer {
   const out = Buffer.alloc(4 * Math.ceil(bytes.length / 3), PADDING);
   for (let from = 0, to = 0; from < bytes.length; from += 3, to += 4) {

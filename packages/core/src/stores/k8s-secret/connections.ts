@@ -1,6 +1,9 @@
 import type { ClientHttp2Session, ClientHttp2Stream, OutgoingHttpHeaders } from 'node:http2';
-import { KmsError } from '../../errors.ts';
+import { unavailable } from '../../errors.ts';
+import type { KmsError } from '../../errors.ts';
+import type { Clock } from '../../util/clock.ts';
 import type { Credentials } from './credentials.ts';
+import { connectThrough } from './kubeconfig/proxy.ts';
 
 /** HTTP/2's error codes (RFC 9113 §7) that we need. */
 export const NO_ERROR = 0x0;
@@ -8,28 +11,32 @@ export const CANCEL = 0x8;
 
 /** ms for TCP, TLS and HTTP/2's first exchange. */
 const CONNECT_TIMEOUT_MS = 5_000;
-/** A connection that was cut without a word is found out in twice this time (client-go: 30 s and 15 s). In ms. */
+/** ms between pings. A connection that was cut silently is found after two of them (client-go: 30 s and 15 s). */
 const PING_INTERVAL_MS = 15_000;
-/** ms in which nobody tries again after a connection could not be made: hundreds of instances ask at the same time. */
+/** ms without another try after a connection failed: hundreds of instances ask at the same time. */
 const RETRY_MS = 500;
-/** Some hundred watches fit on one connection (kube-apiserver allows 100 streams); this is for thousands. */
+/** A hundred watches fit on one connection (kube-apiserver allows 100 streams); this is for thousands. */
 const MAX_CONNECTIONS = 64;
 
 interface Connection {
-  /** Of the credentials that it was made with: they last as long as it does. */
-  readonly identity: string;
+  /** Of the credentials that it was made with. */
+  readonly id: string;
   readonly session: ClientHttp2Session;
   readonly streams: Set<ClientHttp2Stream>;
+  /** Whether there was an answer on it. */
+  answered: boolean;
 }
 
-/**
- * HTTP/2 connections to one API server: as few as its limit of streams allows, made one after the other however many
- * ask for one at a time.
- */
+/** HTTP/2 connections to one API server: as few as its limit of streams allows, and only one is opened at a time. */
 export class Connections {
+  readonly #clock: Clock;
   readonly #connections = new Set<Connection>();
   #opening: Promise<void> | undefined;
-  #failure: { error: KmsError; at: number } | undefined;
+  #failure: { readonly id: string; readonly error: KmsError; readonly at: number } | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   /** Connections that are open. */
   get size(): number {
@@ -37,12 +44,12 @@ export class Connections {
   }
 
   /**
-   * Begins a request. Who aborts it or has read its answer frees its place.
+   * Begins a request. Its place is free again when the stream closes.
    * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`
    */
   async request(credentials: Credentials, headers: OutgoingHttpHeaders, hasBody: boolean): Promise<ClientHttp2Stream> {
     for (;;) {
-      this.#retireOthers(credentials.identity);
+      this.#retireOthers(credentials.connectionId);
       const free = [...this.#connections].find(isUsable);
       if (free) return begin(free, headers, hasBody);
       await (this.#opening ??= this.#open(credentials).finally(() => (this.#opening = undefined)));
@@ -55,40 +62,41 @@ export class Connections {
   }
 
   /** After credentials have changed, requests go to new connections; what runs on the old ones ends there. */
-  #retireOthers(identity: string): void {
+  #retireOthers(id: string): void {
     for (const connection of this.#connections) {
-      if (connection.identity === identity) continue;
+      if (connection.id === id) continue;
       this.#connections.delete(connection);
       connection.session.close();
     }
   }
 
   async #open(credentials: Credentials): Promise<void> {
-    if (this.#failure && performance.now() - this.#failure.at < RETRY_MS) throw this.#failure.error;
+    const { connectionId: id } = credentials;
+    if (this.#failure?.id === id && this.#clock.now() - this.#failure.at < RETRY_MS) throw this.#failure.error;
     if (this.#connections.size >= MAX_CONNECTIONS) {
-      throw new KmsError(
-        'ERR_KMS_STORE_UNAVAILABLE',
-        `all ${MAX_CONNECTIONS} connections to the API server are in use`,
-      );
+      throw unavailable(`${credentials.server.origin}: all ${MAX_CONNECTIONS} connections to it are in use`);
     }
+    let session: ClientHttp2Session;
     try {
-      const session = await openSession(credentials);
-      const { identity } = credentials;
-      const connection = { identity, session, streams: new Set<ClientHttp2Stream>() };
-      this.#connections.add(connection);
-      const gone = () => this.#connections.delete(connection);
-      session.on('close', gone).on('goaway', gone);
-      if (session.closed || session.destroyed) gone();
-      this.#failure = undefined;
+      session = await openSession(credentials, this.#clock);
     } catch (error) {
-      const { origin } = credentials.server;
-      const message = `${origin}: ${(error as Error).message}`;
-      this.#failure = {
-        error: new KmsError('ERR_KMS_STORE_UNAVAILABLE', message, { cause: error }),
-        at: performance.now(),
-      };
-      throw this.#failure.error;
+      throw this.#failed(credentials, error as Error);
     }
+    const connection: Connection = { id, session, streams: new Set(), answered: false };
+    this.#connections.add(connection);
+    const gone = () => {
+      this.#connections.delete(connection);
+      if (!connection.answered) this.#failed(credentials, new Error('the connection was closed without an answer'));
+    };
+    session.on('goaway', gone).on('close', gone);
+    if (session.closed || session.destroyed) gone();
+  }
+
+  #failed({ connectionId: id, server }: Credentials, cause: Error): KmsError {
+    const remedy = `check that the API server ${server.origin} runs, and that this host reaches it`;
+    const error = unavailable(`${server.origin}: ${cause.message}`, { cause, remedy });
+    this.#failure = { id, error, at: this.#clock.now() };
+    return error;
   }
 }
 
@@ -96,47 +104,62 @@ function isUsable({ session, streams }: Connection): boolean {
   return !session.closed && !session.destroyed && streams.size < (session.remoteSettings.maxConcurrentStreams ?? 100);
 }
 
-function begin({ session, streams }: Connection, headers: OutgoingHttpHeaders, hasBody: boolean): ClientHttp2Stream {
+function begin(connection: Connection, headers: OutgoingHttpHeaders, hasBody: boolean): ClientHttp2Stream {
+  const { session, streams } = connection;
   const stream = session.request(headers, { endStream: !hasBody });
   streams.add(stream);
-  stream.on('close', () => streams.delete(stream));
+  stream.once('response', () => (connection.answered = true)).on('close', () => streams.delete(stream));
   return stream;
 }
 
-async function openSession({ server, ca, cert, key, servername }: Credentials): Promise<ClientHttp2Session> {
-  // 10 MB of memory with TLS, for those only who use it.
-  const { connect } = await import('node:http2');
-  const tls = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }), ...(servername && { servername }) };
-  const session = connect(server.origin, { ...tls, settings: { enablePush: false } });
-  return new Promise((resolve, reject) => {
-    const fail = (error: Error) => {
-      clearTimeout(timer);
-      session.destroy();
-      reject(error);
-    };
-    const timer = setTimeout(() => fail(new Error('no connection in time')), CONNECT_TIMEOUT_MS);
-    const ended = () => fail(new Error('the connection was closed at once'));
-    session.once('error', fail).once('close', ended);
-    session.once('remoteSettings', () => {
-      clearTimeout(timer);
-      session.off('error', fail).off('close', ended);
-      // The streams get it as well.
-      session.on('error', () => undefined);
-      watchOver(session);
-      resolve(session);
+async function openSession(credentials: Credentials, clock: Clock): Promise<ClientHttp2Session> {
+  const { server, ca, cert, key, servername, proxy } = credentials;
+  const late = new AbortController();
+  const cancel = clock.after(CONNECT_TIMEOUT_MS, () => late.abort(new Error('no connection in time')));
+  try {
+    // Only this store needs it: 10 MB of memory, with TLS.
+    const { connect } = await import('node:http2');
+    const socket = proxy && (await connectThrough(proxy, server, late.signal));
+    const session = connect(server.origin, {
+      ...(ca && { ca }),
+      ...(cert && { cert }),
+      ...(key && { key }),
+      ...(servername !== undefined && { servername }),
+      ...(socket && (server.protocol === 'https:' ? { socket } : { createConnection: () => socket })),
+      // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
+      rejectUnauthorized: true,
+      settings: { enablePush: false },
     });
+    await ready(session, late.signal);
+    watchOver(session, clock);
+    return session;
+  } catch (error) {
+    throw late.signal.aborted ? late.signal.reason : error;
+  } finally {
+    cancel();
+  }
+}
+
+/** Resolves with the server's first SETTINGS. */
+function ready(session: ClientHttp2Session, late: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    // Later errors reach the streams as well.
+    session.on('error', reject).once('close', () => reject(new Error('the connection was closed at once')));
+    session.once('remoteSettings', () => resolve());
+    const giveUp = () => session.destroy(late.reason as Error);
+    if (late.aborted) giveUp();
+    else late.addEventListener('abort', giveUp, { once: true });
   });
 }
 
-function watchOver(session: ClientHttp2Session): void {
+function watchOver(session: ClientHttp2Session, clock: Clock): void {
   let answered = true;
-  const timer = setInterval(() => {
-    if (!answered) {
-      session.destroy(new Error('the API server does not answer pings'), CANCEL);
-      return;
-    }
+  const look = (): void => {
+    if (!answered) return session.destroy(new Error('the API server does not answer pings'), CANCEL);
     answered = false;
     session.ping(() => (answered = true));
-  }, PING_INTERVAL_MS).unref();
-  session.once('close', () => clearInterval(timer));
+    cancel = clock.after(PING_INTERVAL_MS, look);
+  };
+  let cancel = clock.after(PING_INTERVAL_MS, look);
+  session.once('close', () => cancel());
 }

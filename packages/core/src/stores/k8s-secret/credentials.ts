@@ -1,145 +1,178 @@
-import type { KubeConfig } from '@kubernetes/client-node';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import type { RequestOptions } from 'node:https';
-import { dirname, resolve } from 'node:path';
-import { parse } from 'yaml';
 import { KmsError } from '../../errors.ts';
-
-export interface CredentialsOptions {
-  /** A kubeconfig; without one, what kubectl would take: `KUBECONFIG`, `~/.kube/config`, the pod's service account. */
-  readonly kubeconfig?: string | undefined;
-  /** A context of it; its current one where none is named. */
-  readonly context?: string | undefined;
-}
+import { backOffMs } from '../../util/back-off.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { SharedResources } from '../../util/shared-resources.ts';
+import { pluginCall, runPlugin } from './kubeconfig/exec-plugin.ts';
+import { impersonation, readPem, staticIdentity } from './kubeconfig/identity.ts';
+import type { Identity } from './kubeconfig/identity.ts';
+import { loadTarget, unusable } from './kubeconfig/load.ts';
+import type { Entry, KubeconfigOptions, Target } from './kubeconfig/load.ts';
+import type { Cluster } from './kubeconfig/schema.ts';
 
 /** What a request to an API server needs. */
-export interface Credentials {
-  /** Changes with all that a connection is made with. */
-  readonly identity: string;
+export interface Credentials extends Identity {
+  /** Changes with everything that a connection is made with. */
+  readonly connectionId: string;
   readonly server: URL;
-  /** PEM. Undefined where the kubeconfig names no certificate authority. */
+  /** The context, the file, and the server, for whoever must know where something is written. */
+  readonly description: string;
+  /** PEM. `undefined` where the kubeconfig names no certificate authority. */
   readonly ca: Buffer | undefined;
-  readonly cert: Buffer | undefined;
-  readonly key: Buffer | undefined;
   readonly servername: string | undefined;
-  /** `Authorization` and impersonation. */
-  readonly headers: Readonly<Record<string, string>>;
+  readonly proxy: URL | undefined;
+  /** `authorization` and impersonation. */
+  readonly headers: Readonly<Record<string, string | string[]>>;
 }
 
-/** Files that somebody rotates (tokens of service accounts, client certificates) are read again after so many ms. */
+/** All files are read again after so many ms: somebody rotates them. As client-go does with token files. */
 const REREAD_MS = 60_000;
-/** ms between two rereads because of refusals. */
-const REFUSED_MS = 1_000;
+/** Least ms between two readings, whatever goes wrong. */
+const LEAST_MS = 1_000;
+const AFTER_FAILURE = { firstMs: LEAST_MS, longestMs: 10_000 };
 
 const LOOPBACK = ['127.0.0.1', '[::1]', 'localhost'];
 
-/** Credentials for an API server, kept fresh. All that a kubeconfig may say is @kubernetes/client-node's to understand. */
+/** The credentials for one API server, kept fresh. */
 export class KubeCredentials {
-  readonly #options: CredentialsOptions;
-  #config: KubeConfig | undefined;
+  readonly #options: KubeconfigOptions;
+  readonly #clock: Clock;
+  readonly #withheld: ReadonlySet<string>;
+  readonly #closing = new AbortController();
   #current: Credentials | undefined;
+  /** Times are of the monotonic clock, in ms. */
   #readAt = -Infinity;
+  #dueAt = -Infinity;
+  #expiresAt = Infinity;
+  #failures = 0;
+  #error: KmsError | undefined;
   #reading: Promise<Credentials> | undefined;
+  /** What an exec plugin gave for one call of it. */
+  #minted: { readonly call: string; readonly identity: Identity; readonly expiresAt: number } | undefined;
 
-  constructor(options: CredentialsOptions) {
+  constructor(options: KubeconfigOptions, { clock, secretVariables }: SharedResources) {
     this.#options = options;
+    this.#clock = clock;
+    this.#withheld = secretVariables;
   }
 
-  /** @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`, `ERR_KMS_INVALID_URI` for what we refuse to use */
+  /** @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`, `ERR_KMS_INVALID_URI` for what cannot be used */
   async current(): Promise<Credentials> {
-    if (this.#current && performance.now() - this.#readAt < REREAD_MS) return this.#current;
-    this.#reading ??= this.#read().finally(() => (this.#reading = undefined));
-    return this.#reading;
-  }
-
-  /** The API server did not accept them (401): they are read anew, since somebody may have rotated them meanwhile. */
-  refused(credentials: Credentials): void {
-    if (credentials !== this.#current || performance.now() - this.#readAt < REFUSED_MS) return;
-    this.#current = undefined;
-    this.#config = undefined;
-  }
-
-  async #read(): Promise<Credentials> {
-    const before = this.#current;
-    try {
-      this.#current = await this.#load();
-    } catch (error) {
-      // A file that is being replaced.
-      if (!before) throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
-      this.#current = before;
-    }
-    this.#readAt = performance.now();
+    if (this.#clock.now() >= this.#dueAt) this.#reading ??= this.#read().finally(() => (this.#reading = undefined));
+    if (this.#reading) return this.#reading;
+    if (!this.#current) throw this.#error!;
     return this.#current;
   }
 
+  /** The API server refused them (401): somebody may have replaced them. */
+  refused(credentials: Credentials): void {
+    if (!this.#mayReread(credentials)) return;
+    this.#current = undefined;
+    this.#minted = undefined;
+  }
+
+  /** The API server could not be reached: the kubeconfig may name another address by now. */
+  unreachable(credentials: Credentials): void {
+    this.#mayReread(credentials);
+  }
+
+  /** Ends a plugin that is running. */
+  close(): void {
+    this.#closing.abort(new KmsError('ERR_KMS_CLOSED', 'this key store was closed'));
+  }
+
+  #mayReread(credentials: Credentials): boolean {
+    const now = this.#clock.now();
+    if (credentials !== this.#current || now - this.#readAt < LEAST_MS) return false;
+    this.#dueAt = now;
+    return true;
+  }
+
+  async #read(): Promise<Credentials> {
+    try {
+      const current = await this.#load();
+      this.#readAt = this.#clock.now();
+      this.#current = current;
+      this.#failures = 0;
+      this.#expiresAt = this.#whenExpired(current);
+      this.#dueAt = Math.min(this.#readAt + REREAD_MS, this.#expiresAt);
+      return current;
+    } catch (error) {
+      this.#readAt = this.#clock.now();
+      this.#dueAt = this.#readAt + backOffMs(++this.#failures, AFTER_FAILURE);
+      this.#error = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
+      // While a file is being replaced, what was in it is still good.
+      if (this.#readAt >= this.#expiresAt) this.#current = undefined;
+      if (!this.#current) throw this.#error;
+      return this.#current;
+    }
+  }
+
   async #load(): Promise<Credentials> {
-    // An exec plugin's credential says itself how long it lasts; loading anew would run the plugin again.
-    if (!this.#config?.getCurrentUser()?.exec) this.#config = await loadKubeConfig(this.#options);
-    const cluster = this.#config.getCurrentCluster();
-    if (!cluster || !this.#config.getCurrentUser()) {
-      const context = this.#config.getCurrentContext();
-      throw unusable(`context ${JSON.stringify(context)} is not there, or lacks its cluster or user`);
-    }
-    const server = new URL(cluster.server);
-    const plain = server.protocol === 'http:' && LOOPBACK.includes(server.hostname);
-    if (server.protocol !== 'https:' && !plain) throw unusable(`${server.origin} is not https`);
-    if (cluster.skipTLSVerify && !plain) {
-      throw unusable('insecure-skip-tls-verify: whoever answered could hand us a key that is theirs');
-    }
-    if (cluster.proxyUrl) throw unusable('proxy-url is not supported');
-    const options: RequestOptions = {};
-    await this.#config.applyToHTTPSOptions(options);
-    const [ca, cert, key] = [bytesOf(options.ca), bytesOf(options.cert), bytesOf(options.key)];
+    const target = await loadTarget(this.#options, process.env);
+    const { cluster, user, description } = target;
+    const server = serverOf(cluster);
+    const ca = await readPem(cluster, 'certificate-authority');
+    const identity = (await staticIdentity(user)) ?? (await this.#mint(target, ca));
+    const servername = cluster.value['tls-server-name'];
+    const proxy = proxyOf(cluster);
+    const parts = [server.href, ca, identity.cert, identity.key, servername, proxy?.href];
     return {
-      identity: identityOf(server, [ca, cert, key]),
+      ...identity,
+      connectionId: hashOf(parts),
       server,
+      description: `${server.origin}, ${description}`,
       ca,
-      cert,
-      key,
-      servername: options.servername,
-      headers: { ...(options.headers as Record<string, string> | undefined) },
+      servername,
+      proxy,
+      headers: {
+        ...impersonation(user),
+        ...(identity.token !== undefined && { authorization: `Bearer ${identity.token}` }),
+      },
     };
   }
-}
 
-/** It is big (80 MB of memory), so only who uses it loads it. */
-async function loadKubeConfig({ kubeconfig, context }: CredentialsOptions): Promise<KubeConfig> {
-  const { KubeConfig } = await import('@kubernetes/client-node');
-  const config = new KubeConfig();
-  if (kubeconfig === undefined) config.loadFromDefault();
-  else {
-    config.loadFromFile(kubeconfig);
-    useTokenFiles(config, kubeconfig);
+  /** Runs the exec plugin, unless what it gave for the same call has not expired. */
+  async #mint({ user, cluster }: Target, ca: Buffer | undefined): Promise<Identity> {
+    const call = pluginCall(user, user.value.exec!, cluster.value, ca);
+    const key = JSON.stringify(call);
+    if (this.#minted?.call === key && this.#clock.now() < this.#minted.expiresAt) return this.#minted.identity;
+    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !this.#withheld.has(name)));
+    const identity = await runPlugin(call, { clock: this.#clock, env, signal: this.#closing.signal });
+    this.#minted = { call: key, identity, expiresAt: this.#whenExpired(identity) };
+    return identity;
   }
-  if (context !== undefined) config.setCurrentContext(context);
-  return config;
+
+  /** Never at once: clocks differ. */
+  #whenExpired({ expiresAt }: Identity): number {
+    if (expiresAt === undefined) return Infinity;
+    return this.#clock.now() + Math.max(LEAST_MS, expiresAt - this.#clock.wall());
+  }
 }
 
-/** `tokenFile` of a user (client-go's clientcmd/api/v1), which client-node 2.0 does not know. */
-function useTokenFiles(config: KubeConfig, kubeconfig: string): void {
-  const { users } = parse(readFileSync(kubeconfig, 'utf8')) as {
-    users?: { name: string; user?: { tokenFile?: string } }[];
-  };
-  config.users = config.users.map((user) => {
-    const tokenFile = users?.find(({ name }) => name === user.name)?.user?.tokenFile;
-    if (tokenFile === undefined) return user;
-    const file = resolve(dirname(kubeconfig), tokenFile);
-    return { ...user, authProvider: { name: 'tokenFile', config: { tokenFile: file } } };
-  });
+/** Only an API server that proves who it is may hand us keys. */
+function serverOf({ value, where }: Entry<Cluster>): URL {
+  const server = URL.parse(value.server ?? '');
+  const plain = server?.protocol === 'http:' && LOOPBACK.includes(server.hostname);
+  if (!server || (server.protocol !== 'https:' && !plain)) {
+    throw unusable(`${where}: expected a server such as https://10.0.0.1:6443, found one that is not https`);
+  }
+  if (value['insecure-skip-tls-verify'] && !plain) {
+    const why = 'whoever answers could hand out keys that are theirs';
+    throw unusable(`${where}: insecure-skip-tls-verify is refused: ${why}`, 'set certificate-authority-data instead');
+  }
+  return server;
 }
 
-function identityOf(server: URL, parts: readonly (Buffer | undefined)[]): string {
-  const hash = createHash('sha256').update(server.href);
-  for (const part of parts) hash.update(`;${part?.length ?? 0};`).update(part ?? '');
+function proxyOf({ value, where }: Entry<Cluster>): URL | undefined {
+  if (value['proxy-url'] === undefined) return undefined;
+  const proxy = URL.parse(value['proxy-url']);
+  if (proxy?.protocol === 'http:' || proxy?.protocol === 'https:') return proxy;
+  throw unusable(`${where}: expected a proxy-url of http or https, found another`);
+}
+
+function hashOf(parts: readonly (string | Buffer | undefined)[]): string {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(`;${part?.length ?? 'none'};`).update(part ?? '');
   return hash.digest('hex');
-}
-
-function bytesOf(pem: unknown): Buffer | undefined {
-  if (pem === undefined || pem === null) return undefined;
-  return Buffer.isBuffer(pem) ? pem : Buffer.from(pem as string);
-}
-
-function unusable(why: string): KmsError {
-  return new KmsError('ERR_KMS_INVALID_URI', `the kubeconfig cannot be used: ${why}`);
 }

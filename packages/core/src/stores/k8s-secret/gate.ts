@@ -1,16 +1,16 @@
 import { abortError } from '../../util/abort.ts';
 
-/** Lets a bounded number in at a time, the others wait in the order in which they came. */
+/** Limits how many pieces of work run at a time. The others wait in the order in which they came. */
 export class Gate {
   #free: number;
   readonly #waiting = new Set<() => void>();
 
-  /** @param places - how many may be inside */
+  /** @param places - how many may run */
   constructor(places: number) {
     this.#free = places;
   }
 
-  /** @throws KmsError as soon as `signal` is aborted, for who still waits then */
+  /** @throws {@link KmsError} as soon as `signal` aborts, if the work still waits then */
   async run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     await this.#enter(signal);
     try {

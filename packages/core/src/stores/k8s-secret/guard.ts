@@ -1,12 +1,12 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { KmsError } from '../../errors.ts';
 
-/** What `serves` says where nothing is to be compared. */
+/** The value of `serves` that turns the guard off. */
 export const UNCHECKED = 'unchecked';
 
 /**
- * Refuses a Secret of the very cluster whose kube-apiserver is served: it would be encrypted by itself, and lost with
- * the next restart (ADR 0014). Clusters are told apart by the public keys of their certificate authorities.
+ * Refuses a Secret of the cluster whose kube-apiserver is served: it would be encrypted by itself, and lost with the next
+ * restart (ADR 0014). The public keys of their certificate authorities tell clusters apart.
  *
  * @param served - `sha256:HEX` of the served cluster's CA, or {@link UNCHECKED}
  * @param ca - PEM of the authorities that the Secret's API server is trusted by
@@ -14,29 +14,26 @@ export const UNCHECKED = 'unchecked';
  */
 export function refuseOwnCluster(served: string | undefined, ca: Buffer | undefined): void {
   if (served === UNCHECKED) return;
-  const remedy = `set "serves" of its keys to the sha256 of that cluster's CA, or to "${UNCHECKED}"`;
   if (served === undefined) {
-    throw new KmsError('ERR_KMS_INVALID_URI', `which cluster this instance serves is not said: ${remedy}`);
+    const remedy = `set "serves" of its keys to the sha256 of that cluster's CA, or to "${UNCHECKED}"`;
+    throw refusal('the configuration does not say which cluster this instance serves', remedy);
   }
   const holding = ca ? authorityHashes(ca) : [];
   if (holding.length === 0) {
-    const why =
-      "the kubeconfig names no certificate authority, so the Secret's cluster cannot be told from the served one";
-    throw new KmsError(
-      'ERR_KMS_INVALID_URI',
-      `${why}: add certificate-authority to it, or set "serves" to "${UNCHECKED}"`,
+    throw refusal(
+      "the kubeconfig names no certificate authority, so the Secret's cluster cannot be compared with the served one",
+      `add certificate-authority to the kubeconfig, or set "serves" to "${UNCHECKED}"`,
     );
   }
   if (holding.includes(served)) {
-    const why = 'this Secret is in the cluster that the instance serves, and would be encrypted by itself';
-    throw new KmsError(
-      'ERR_KMS_INVALID_URI',
-      `${why} (both have the CA ${served}): keep it in another cluster, or use a file`,
+    throw refusal(
+      `this Secret is in the cluster that the instance serves, and would be encrypted by itself (both have the CA ${served})`,
+      'keep the Secret in another cluster, or use a file: keyset',
     );
   }
 }
 
-/** `sha256:HEX` of the public key of each certificate: the form of kubeadm's `--discovery-token-ca-cert-hash`. */
+/** Returns `sha256:HEX` of the public key of each certificate: the form of kubeadm's `--discovery-token-ca-cert-hash`. */
 export function authorityHashes(pem: Buffer): string[] {
   const certificates = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   return certificates.map((one) => {
@@ -44,3 +41,5 @@ export function authorityHashes(pem: Buffer): string[] {
     return `sha256:${createHash('sha256').update(key).digest('hex')}`;
   });
 }
+
+const refusal = (message: string, remedy: string): KmsError => new KmsError('ERR_KMS_INVALID_URI', message, { remedy });

@@ -11,8 +11,8 @@ const settings = z.strictObject({
     .string()
     .refine(isAbsolute, 'expected an absolute path')
     .optional()
-    .describe('how to reach the API; else what kubectl would take: KUBECONFIG, ~/.kube/config, the service account'),
-  context: z.string().min(1).optional().describe('a context of the kubeconfig, else its current one'),
+    .describe('how to reach the API; default: what kubectl takes (KUBECONFIG, ~/.kube/config, the service account)'),
+  context: z.string().min(1).optional().describe('a context of the kubeconfig; default: its current one'),
   serves: z
     .string()
     .refine(
@@ -24,7 +24,7 @@ const settings = z.strictObject({
     ),
 });
 
-/** `k8s-secret:namespace/name`: a keyset in a Secret of another cluster than the one that is served (ADR 0013). */
+/** `k8s-secret:namespace/name`: a keyset in a Secret of another cluster than the served one (ADR 0013). */
 export const k8sSecretProvider: KeysetProvider<typeof settings> = {
   kind: 'keyset',
   scheme: 'k8s-secret',

@@ -1,14 +1,14 @@
-import { KmsError } from '../../errors.ts';
-
-/** The media type in which these objects are asked for. */
-export const PROTOBUF = 'application/vnd.kubernetes.protobuf';
+import { unavailable } from '../../errors.ts';
+import { Reader } from '../../util/protobuf.ts';
+import { safeText } from '../../util/safe-text.ts';
+import type { SecretName } from './secret-name.ts';
 
 /** What kube-apiserver puts before each protobuf object (k8s.io/apimachinery runtime/serializer/protobuf). */
 const MAGIC = Buffer.from('k8s\0');
 
 /**
- * A Secret as its API gives it in protobuf. In JSON each key would be base64 inside a string, which cannot be wiped; here
- * all of it stays in the one buffer that the answer came in, which {@link SecretObject.wipe} clears.
+ * A Secret as the API gives it in protobuf. In JSON each key would be base64 inside a string, which cannot be wiped. Here
+ * everything stays in the one buffer of the answer, which {@link SecretObject.wipe} clears.
  */
 export interface SecretObject {
   readonly uid: string;
@@ -20,86 +20,74 @@ export interface SecretObject {
   wipe(): void;
 }
 
-/** The error object of Kubernetes' API. */
+/** The error object of the Kubernetes API. */
 export interface ApiStatus {
+  /** One line. */
   readonly message: string;
   /** For instance `NotFound`. */
   readonly reason: string;
 }
 
-/** Takes `body` over. Field numbers: k8s.io/api core/v1 and apimachinery meta/v1 generated.proto. */
-export function parseSecret(body: Buffer): SecretObject {
-  const { kind, raw } = parseObject(body);
-  if (kind !== 'Secret') throw malformed(`a ${kind} instead of a Secret`);
-  let metadata: Buffer = Buffer.alloc(0);
-  const data = new Map<string, Buffer>();
-  for (const [field, value] of fieldsOf(raw)) {
-    if (field === 1) metadata = value;
-    if (field === 2) {
-      const entry = new Map(fieldsOf(value));
-      data.set(textOf(entry.get(1)), entry.get(2) ?? Buffer.alloc(0));
-    }
+/**
+ * Reads a Secret. Field numbers: k8s.io/api core/v1 and apimachinery meta/v1 generated.proto.
+ * @param body - the answer, which the returned object owns from now on
+ * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` for anything but the Secret `wanted`
+ */
+export function parseSecret(body: Buffer, wanted: SecretName): SecretObject {
+  try {
+    const { kind, raw } = parseObject(body);
+    if (kind !== 'Secret') throw new Error(`a ${safeText(kind, 50)} instead of a Secret`);
+    const fields = fieldsOf(raw);
+    const metadata = new Map(fields).get(1) ?? NOTHING;
+    const names = new Map(fieldsOf(metadata));
+    const [name, namespace] = [textOf(names.get(1)), textOf(names.get(3))];
+    if (name !== wanted.name || namespace !== wanted.namespace)
+      throw new Error('a Secret of another name or namespace');
+    const entries = fields.filter(([field]) => field === 2).map(([, entry]) => new Map(fieldsOf(entry)));
+    return {
+      uid: textOf(names.get(5)),
+      resourceVersion: textOf(names.get(6)),
+      data: new Map(entries.map((entry) => [textOf(entry.get(1)), entry.get(2) ?? NOTHING])),
+      hasAppliedCopy: metadata.includes('kubectl.kubernetes.io/last-applied-configuration'),
+      wipe: () => body.fill(0),
+    };
+  } catch (error) {
+    body.fill(0);
+    throw unavailable(`the API server's answer is not the Secret: ${(error as Error).message}`);
   }
-  const names = new Map(fieldsOf(metadata));
-  return {
-    uid: textOf(names.get(5)),
-    resourceVersion: textOf(names.get(6)),
-    data,
-    hasAppliedCopy: metadata.includes('kubectl.kubernetes.io/last-applied-configuration'),
-    wipe: () => body.fill(0),
-  };
 }
 
-/** `undefined` where the body is something else, such as a proxy's page. */
+/** Returns `undefined` for anything but a Status, such as a proxy's page. */
 export function parseStatus(body: Buffer): ApiStatus | undefined {
   try {
     const { kind, raw } = parseObject(body);
     if (kind !== 'Status') return undefined;
     const fields = new Map(fieldsOf(raw));
-    return { message: textOf(fields.get(3)), reason: textOf(fields.get(4)) };
+    return { message: safeText(textOf(fields.get(3))), reason: safeText(textOf(fields.get(4)), 50) };
   } catch {
     return undefined;
   }
 }
 
-/** `runtime.Unknown`: what kind of object it is, and its bytes. */
+/** `runtime.Unknown`: the kind of the object, and its bytes. */
 function parseObject(body: Buffer): { kind: string; raw: Buffer } {
-  if (!body.subarray(0, MAGIC.length).equals(MAGIC)) throw malformed('no protobuf object');
+  if (!body.subarray(0, MAGIC.length).equals(MAGIC)) throw new Error('no protobuf object');
   const unknown = new Map(fieldsOf(body.subarray(MAGIC.length)));
-  const typeMeta = new Map(fieldsOf(unknown.get(1) ?? Buffer.alloc(0)));
-  return { kind: textOf(typeMeta.get(2)), raw: unknown.get(2) ?? Buffer.alloc(0) };
+  const typeMeta = new Map(fieldsOf(unknown.get(1) ?? NOTHING));
+  return { kind: textOf(typeMeta.get(2)), raw: unknown.get(2) ?? NOTHING };
 }
 
-/** The length-delimited fields of a message, as views of it; others are skipped. */
+/** The length-delimited fields of a message, as views of it. Others are skipped. */
 function fieldsOf(message: Buffer): [field: number, value: Buffer][] {
   const fields: [number, Buffer][] = [];
-  let at = 0;
-  const varint = (): number => {
-    let value = 0;
-    for (let scale = 1; scale <= 2 ** 63; scale *= 128) {
-      const byte = message[at++];
-      if (byte === undefined) throw malformed('a message that is cut off');
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return value;
-    }
-    throw malformed('a number without an end');
-  };
-  while (at < message.length) {
-    const tag = varint();
-    const type = tag & 7;
-    if (type === 0) varint();
-    else if (type === 2) {
-      const length = varint();
-      if (length > message.length - at) throw malformed('a field that is cut off');
-      fields.push([Math.floor(tag / 8), message.subarray(at, at + length)]);
-      at += length;
-    } else throw malformed(`wire type ${type}`);
+  const reader = new Reader(message);
+  while (!reader.done) {
+    const tag = reader.tag();
+    if ((tag & 7) === 2) fields.push([tag >>> 3, reader.bytes()]);
+    else reader.skip(tag);
   }
   return fields;
 }
 
-const textOf = (bytes: Buffer | undefined): string => (bytes ?? Buffer.alloc(0)).toString('utf8');
-
-function malformed(what: string): KmsError {
-  return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `the API server's answer cannot be understood: ${what}`);
-}
+const NOTHING: Buffer = Buffer.alloc(0);
+const textOf = (bytes = NOTHING): string => bytes.toString('utf8');

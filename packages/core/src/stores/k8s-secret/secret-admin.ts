@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { KEY_BYTES } from '../../envelope/limits.ts';
-import { KmsError } from '../../errors.ts';
+import { KmsError, unavailable } from '../../errors.ts';
 import { keysetConflict } from '../../keyset/keyset-source.ts';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
 import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
@@ -8,15 +8,14 @@ import type { KeyLocation, Manifest } from '../../keyset/manifest.ts';
 import type { Lease } from '../../util/shared-resources.ts';
 import type { ApiAnswer, ApiRequest, ApiServer } from './api-server.ts';
 import { base64 } from './base64.ts';
-import { parseSecret, parseStatus, PROTOBUF } from './protobuf.ts';
+import { parseSecret, parseStatus } from './protobuf.ts';
 import type { SecretObject } from './protobuf.ts';
-import { getSecret, pathOf, uriOf } from './secret-name.ts';
+import { getSecret, pathOf, PROTOBUF, uriOf } from './secret-name.ts';
 import type { SecretName } from './secret-name.ts';
 
-/** An answer to a change need not carry the keys back; errors come in the second form. */
+/** An answer to a change does not carry the keys back. Errors come in the second form. */
 const METADATA_ONLY = `${PROTOBUF};as=PartialObjectMetadata;g=meta.k8s.io;v=v1, ${PROTOBUF}`;
 const MERGE_PATCH = 'application/merge-patch+json';
-const TIMEOUT_MS = 30_000;
 
 /** A Secret as it was read, without its keys. */
 interface Found {
@@ -27,8 +26,8 @@ interface Found {
 }
 
 /**
- * Manages the keys in a Secret. Keys and manifest are in one object, so each change is one request, which the API server
- * refuses where the Secret is no longer what the change was made of (its resourceVersion).
+ * Manages the keys in a Secret. Keys and manifest are in one object, so each change is one request. The API server refuses
+ * it if the Secret has changed since it was read (its resourceVersion).
  */
 export class SecretAdmin implements KeysetAdmin {
   readonly #secret: SecretName;
@@ -41,12 +40,16 @@ export class SecretAdmin implements KeysetAdmin {
     this.#lease = lease;
   }
 
+  async destination(): Promise<string> {
+    return (await this.#lease.resource.credentials()).description;
+  }
+
   async readManifest(): Promise<{ manifest: Manifest; revision: string } | undefined> {
     const found = await this.#read();
     return found?.manifest && { manifest: found.manifest, revision: revisionOf(found) };
   }
 
-  /** It is stored with the manifest that names it. */
+  /** The key is stored with the manifest that names it. */
   createKey(keyId: string): Promise<KeyLocation> {
     this.#made.set(keyId, randomBytes(KEY_BYTES));
     return Promise.resolve({});
@@ -61,7 +64,7 @@ export class SecretAdmin implements KeysetAdmin {
         throw new KmsError('ERR_KMS_KEYSET_INVALID', `${uriOf(this.#secret)} has no ${blobName(id)}`);
       }
       const answer = await this.#send(found ? this.#change(manifest, found) : this.#creation(manifest));
-      // Gone, or made by somebody else, or changed.
+      // The Secret was deleted, created or changed meanwhile.
       if (answer.status === 404 || answer.status === 409) throw keysetConflict();
       this.#expectSuccess(answer);
     } finally {
@@ -75,17 +78,17 @@ export class SecretAdmin implements KeysetAdmin {
     if (answer.status !== 404) this.#expectSuccess(answer);
   }
 
-  /** Wipes keys that were made and not stored. */
+  /** Wipes keys that were made but not stored. */
   close(): void {
     for (const key of this.#made.values()) key.fill(0);
     this.#made.clear();
   }
 
   async #read(): Promise<Found | undefined> {
-    const answer = await this.#lease.resource.request(getSecret(this.#secret, AbortSignal.timeout(TIMEOUT_MS)));
+    const answer = await this.#lease.resource.request(getSecret(this.#secret));
     if (answer.status === 404) return undefined;
     this.#expectSuccess(answer);
-    const secret = parseSecret(answer.body);
+    const secret = parseSecret(answer.body, this.#secret);
     try {
       const { uid, resourceVersion, data } = secret;
       return { uid, resourceVersion, manifest: this.#manifestOf(secret), names: new Set(data.keys()) };
@@ -106,7 +109,7 @@ export class SecretAdmin implements KeysetAdmin {
     return { method: 'POST', path, type: 'application/json', bytes: this.#body(head, manifest, []) } as const;
   }
 
-  /** Keys that the manifest no longer names go with the same request. */
+  /** The same request removes keys that the manifest no longer names. */
   #change(manifest: Manifest, { uid, resourceVersion, manifest: before }: Found) {
     const head = `"metadata":${JSON.stringify({ uid, resourceVersion })}`;
     const kept = new Set(manifest.keys.map(({ id }) => id));
@@ -115,7 +118,7 @@ export class SecretAdmin implements KeysetAdmin {
     return { method: 'PATCH', path: pathOf(this.#secret), type: MERGE_PATCH, bytes } as const;
   }
 
-  /** JSON as bytes: a string with keys in it could not be wiped. */
+  /** JSON as bytes, because a string with keys in it cannot be wiped. */
   #body(head: string, manifest: Manifest, dropped: readonly string[]): Buffer {
     const keys = [...this.#made].filter(([id]) => manifest.keys.some((entry) => entry.id === id));
     const values: [name: string, value: Buffer][] = [
@@ -135,19 +138,18 @@ export class SecretAdmin implements KeysetAdmin {
 
   async #send(request: Pick<ApiRequest, 'method' | 'path'> & { type: string; bytes: Buffer }): Promise<ApiAnswer> {
     const { method, path, type, bytes } = request;
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
     try {
       const body = { type, bytes };
-      return await this.#lease.resource.request({ method, path, accept: METADATA_ONLY, body, signal });
+      return await this.#lease.resource.request({ method, path, accept: METADATA_ONLY, body });
     } finally {
       bytes.fill(0);
     }
   }
 
-  #expectSuccess({ status, body }: ApiAnswer): void {
+  #expectSuccess({ status, body, server }: ApiAnswer): void {
     if (status >= 200 && status < 300) return;
-    const reason = parseStatus(body)?.message ?? `the API server answers with HTTP status ${status}`;
-    throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${uriOf(this.#secret)}: ${reason}`);
+    const reason = parseStatus(body)?.message ?? `it answers with HTTP status ${status}`;
+    throw unavailable(`${uriOf(this.#secret)} at ${server}: ${reason}`);
   }
 }
 

@@ -1,5 +1,4 @@
 import { KmsError } from '../../errors.ts';
-import { PROTOBUF } from './protobuf.ts';
 import type { ApiRequest } from './api-server.ts';
 
 /** Which Secret. */
@@ -7,6 +6,9 @@ export interface SecretName {
   readonly namespace: string;
   readonly name: string;
 }
+
+/** The media type in which a Secret is asked for. */
+export const PROTOBUF = 'application/vnd.kubernetes.protobuf';
 
 const LABEL = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?';
 const URI = new RegExp(`^k8s-secret:(?<namespace>${LABEL})/(?<name>${LABEL}(?:\\.${LABEL})*)$`);
@@ -25,6 +27,6 @@ export const uriOf = ({ namespace, name }: SecretName): string => `k8s-secret:${
 export const pathOf = ({ namespace, name }: SecretName): string => `/api/v1/namespaces/${namespace}/secrets/${name}`;
 
 /** The request for the Secret with its data. */
-export function getSecret(secret: SecretName, signal: AbortSignal): ApiRequest {
-  return { method: 'GET', path: pathOf(secret), accept: PROTOBUF, signal };
+export function getSecret(secret: SecretName, signal?: AbortSignal): ApiRequest {
+  return { method: 'GET', path: pathOf(secret), accept: PROTOBUF, ...(signal && { signal }) };
 }

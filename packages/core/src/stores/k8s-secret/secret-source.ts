@@ -1,5 +1,5 @@
 import { KEY_BYTES } from '../../envelope/limits.ts';
-import { KmsError } from '../../errors.ts';
+import { KmsError, unavailable } from '../../errors.ts';
 import { wrongBlobSize } from '../../keyset/blob.ts';
 import { Keyset } from '../../keyset/keyset.ts';
 import type { KeysetSource, LoadContext } from '../../keyset/keyset-source.ts';
@@ -25,8 +25,8 @@ export class SecretSource implements KeysetSource {
   readonly #served: string | undefined;
   readonly #lease: Lease<ApiServer>;
   readonly #watches = new Set<() => void>();
-  /** The version that was loaded last; once there was one, a Secret that is not there has been lost. */
-  #loaded: string | undefined;
+  /** What was loaded last, and from where. Once there was something, a Secret that is not there has been lost. */
+  #loaded: { readonly version: string; readonly server: string } | undefined;
 
   /** @param served - which cluster the instance serves, see {@link refuseOwnCluster} */
   constructor(secret: SecretName, served: string | undefined, lease: Lease<ApiServer>) {
@@ -39,13 +39,13 @@ export class SecretSource implements KeysetSource {
 
   async load({ signal }: LoadContext): Promise<Keyset> {
     const api = this.#lease.resource;
-    refuseOwnCluster(this.#served, (await api.credentials()).ca);
+    refuseOwnCluster(this.#served, (await api.credentials(signal)).ca);
     const answer = await api.request(getSecret(this.#secret, signal));
     if (answer.status !== 200) throw await this.#refusal(answer, signal);
-    const secret = parseSecret(answer.body);
+    const secret = parseSecret(answer.body, this.#secret);
     try {
       const keyset = await this.#keysetOf(secret);
-      this.#loaded = secret.resourceVersion;
+      this.#loaded = { version: secret.resourceVersion, server: answer.server };
       return keyset;
     } finally {
       secret.wipe();
@@ -54,7 +54,7 @@ export class SecretSource implements KeysetSource {
 
   watch(onChange: () => void): () => void {
     const stop = watchSecret(this.#lease.resource, this.#secret, (version) => {
-      if (version === undefined || version !== this.#loaded) onChange();
+      if (version === undefined || version !== this.#loaded?.version) onChange();
     });
     this.#watches.add(stop);
     return () => {
@@ -86,24 +86,30 @@ export class SecretSource implements KeysetSource {
     });
   }
 
-  /** Certain is only what an API server says of itself, when it says as well that it is ready (design D3). */
-  async #refusal({ status, body }: ApiAnswer, signal: AbortSignal): Promise<KmsError> {
+  /** A loss is certain only if the API server that the keyset came from says so, and says that it is ready (design D3, D18). */
+  async #refusal({ status, body, server }: ApiAnswer, signal: AbortSignal): Promise<KmsError> {
     const { reason, message } = parseStatus(body) ?? {};
-    const text = `${this.uri}: ${message?.slice(0, 300) ?? `the API server answers with HTTP status ${status}`}`;
+    const text = `${this.uri}: ${message ?? `the API server ${server} answers with HTTP status ${status}`}`;
     const definite = (status === 404 && reason === 'NotFound') || (status === 403 && reason === 'Forbidden');
-    if (!definite) return new KmsError('ERR_KMS_STORE_UNAVAILABLE', text);
-    if (this.#loaded !== undefined && (await this.#isReady(signal))) return new KmsError('ERR_KMS_KEY_GONE', text);
-    return status === 404 ? this.#absent(text) : new KmsError('ERR_KMS_STORE_UNAVAILABLE', text);
+    if (!definite) return unavailable(text);
+    if (this.#loaded && this.#loaded.server !== server) {
+      const remedy = `correct the kubeconfig, or restart the plugin to use the keyset of ${server}`;
+      return unavailable(`${text} (${server}; the keyset came from ${this.#loaded.server})`, { remedy });
+    }
+    if (this.#loaded && (await this.#isReady(signal))) return new KmsError('ERR_KMS_KEY_GONE', text);
+    if (status === 404) return this.#absent(text);
+    const remedy = 'give the plugin a Role with verbs get and watch on this Secret (docs/tenant-control-planes.md)';
+    return unavailable(text, { remedy });
   }
 
-  /** While it starts, an API server knows no roles yet and forbids everything. */
+  /** While an API server starts, it knows no roles yet and forbids everything. */
   async #isReady(signal: AbortSignal): Promise<boolean> {
     const { status } = await this.#lease.resource.request({ method: 'GET', path: '/readyz', accept: '*/*', signal });
     return status === 200;
   }
 
   #absent(text: string): KmsError {
-    if (this.#loaded !== undefined) return new KmsError('ERR_KMS_KEYSET_INVALID', text);
-    return new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${text}; run: teapot-kms keys generate --uri ${this.uri}`);
+    if (this.#loaded) return new KmsError('ERR_KMS_KEYSET_INVALID', text);
+    return unavailable(text, { remedy: `teapot-kms keys generate --uri ${this.uri}` });
   }
 }

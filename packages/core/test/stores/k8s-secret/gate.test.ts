@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { Gate } from '../../../src/stores/k8s-secret/gate.ts';
 import { impatient, patient } from '../../support/context.ts';
 
-/** Work that ends when the test says so. */
+/** Work that the test ends. */
 function work() {
   const { promise, resolve } = Promise.withResolvers<undefined>();
   let begun = false;
@@ -36,7 +36,7 @@ test('a place is free again after work that failed', async () => {
   assert.is(await gate.run(patient.signal, () => Promise.resolve(7)), 7);
 });
 
-test('who gives up while waiting is told at once, and leaves the place to the next', async () => {
+test('a caller that gives up while it waits gets an error at once, and the next one gets the place', async () => {
   const gate = new Gate(1);
   const first = work();
   const running = gate.run(patient.signal, first.run);
@@ -50,7 +50,7 @@ test('who gives up while waiting is told at once, and leaves the place to the ne
   assert.is(await next, 'next');
 });
 
-test('who has given up before does not come in', async () => {
+test('a caller that has given up before does not run', async () => {
   const { signal, giveUp } = impatient();
   giveUp();
   await rejectsWithCode(() => new Gate(1).run(signal, () => Promise.resolve()), 'ERR_KMS_CANCELLED');

@@ -47,13 +47,13 @@ test('the same cluster is refused, also where its CA is one of several', async (
   }
 });
 
-test('where it cannot be told it is refused, and the message says what to do', async () => {
+test('without a certificate authority, or without "serves", it is refused, and the remedy says what to set', async () => {
   for (const pem of [undefined, Buffer.from('no certificate')]) {
     const error = await rejectsWithCode(() => refuseOwnCluster(ours.hash, pem), 'ERR_KMS_INVALID_URI');
-    assert.match(error.message, /certificate-authority/);
+    assert.match(error.remedy!, /certificate-authority/);
   }
   const error = await rejectsWithCode(() => refuseOwnCluster(undefined, ours.pem), 'ERR_KMS_INVALID_URI');
-  assert.match(error.message, /set "serves"/);
+  assert.match(error.remedy!, /set "serves"/);
 });
 
 test('unchecked is not checked', () => {

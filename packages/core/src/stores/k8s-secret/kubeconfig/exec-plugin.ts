@@ -1,0 +1,193 @@
+import { spawn } from 'node:child_process';
+import { resolve } from 'node:path';
+import type { KmsError } from '../../../errors.ts';
+import { unavailable } from '../../../errors.ts';
+import { abortError } from '../../../util/abort.ts';
+import type { Clock } from '../../../util/clock.ts';
+import { safeText } from '../../../util/safe-text.ts';
+import { checkPair, checkToken } from './identity.ts';
+import type { Identity } from './identity.ts';
+import { unusable } from './load.ts';
+import type { Entry } from './load.ts';
+import type { Cluster, ExecConfig, User } from './schema.ts';
+
+/** ms for one run of a plugin. */
+const TIMEOUT_MS = 30_000;
+/** Bytes that a plugin may print. */
+const MAX_OUTPUT_BYTES = 1024 * 1024;
+
+const GROUP = 'client.authentication.k8s.io';
+const VERSIONS = [`${GROUP}/v1`, `${GROUP}/v1beta1`];
+
+/** One run of a plugin. Two that are equal give the same identity. */
+export interface PluginCall {
+  /** For error messages. */
+  readonly where: string;
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env: readonly (readonly [name: string, value: string])[];
+  readonly apiVersion: string;
+  /** `KUBERNETES_EXEC_INFO`. */
+  readonly info: string;
+  readonly installHint: string | undefined;
+}
+
+export interface PluginContext {
+  readonly clock: Clock;
+  /** The environment that the plugin inherits. */
+  readonly env: NodeJS.ProcessEnv;
+  /** Ends a run. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * What client-go would run for a user (plugin/pkg/client/auth/exec).
+ * @param ca - PEM of the cluster's authorities
+ * @throws {@link KmsError} `ERR_KMS_INVALID_URI`
+ */
+export function pluginCall(user: Entry<User>, exec: ExecConfig, cluster: Cluster, ca: Buffer | undefined): PluginCall {
+  const { command, apiVersion = '', interactiveMode = apiVersion === VERSIONS[0] ? undefined : 'IfAvailable' } = exec;
+  const where = `${user.where}: exec`;
+  if (command === undefined) throw unusable(`${where}: expected a command, found none`);
+  if (!VERSIONS.includes(apiVersion)) throw unusable(`${where}: expected apiVersion ${VERSIONS.join(' or ')}`);
+  if (interactiveMode !== 'Never' && interactiveMode !== 'IfAvailable') {
+    const why = interactiveMode === 'Always' ? '; a service has no terminal for Always' : '';
+    throw unusable(`${where}: expected interactiveMode Never or IfAvailable${why}`);
+  }
+  const env = exec.env.map(({ name, value }) => {
+    if (name === undefined) throw unusable(`${where}: expected a name for each variable in env`);
+    return [name, value ?? ''] as const;
+  });
+  const described = exec.provideClusterInfo && { cluster: clusterInfo(cluster, ca) };
+  return {
+    where,
+    command: command.includes('/') ? resolve(user.directory, command) : command,
+    args: exec.args,
+    env,
+    apiVersion,
+    info: JSON.stringify({ kind: 'ExecCredential', apiVersion, spec: { ...described, interactive: false } }),
+    installHint: exec.installHint,
+  };
+}
+
+/**
+ * Runs a plugin, without a terminal and for 30 s at most, and reads what it prints.
+ * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`
+ */
+export async function runPlugin(call: PluginCall, context: PluginContext): Promise<Identity> {
+  const { where, command, apiVersion } = call;
+  const about = `${where}: command ${command}`;
+  const printed = await run(call, about, context);
+  const said = (what: string): KmsError => unavailable(`${about} ${what}`, { remedy: `run ${command} by hand` });
+  let answer: ExecCredential | null;
+  try {
+    answer = JSON.parse(printed) as ExecCredential | null;
+  } catch {
+    // JSON that was cut off holds the token.
+    const shown = /^\s*\{/.test(printed) ? '' : `: ${withoutSecrets(printed, call)}`;
+    throw said(`printed something else than an ExecCredential in JSON${shown}`);
+  }
+  if (answer?.kind !== 'ExecCredential' || answer.apiVersion !== apiVersion) {
+    throw said(`did not print an object of kind ExecCredential and apiVersion ${apiVersion}`);
+  }
+  const { token, clientCertificateData, clientKeyData, expirationTimestamp } = answer.status ?? {};
+  const fields: unknown[] = [token, clientCertificateData, clientKeyData, expirationTimestamp];
+  if (!fields.every((value) => (value ?? '') === '' || typeof value === 'string')) {
+    throw said('printed a status with a field that is not a string');
+  }
+  const [cert, key] = [clientCertificateData, clientKeyData].map((pem) => (pem ? Buffer.from(pem) : undefined));
+  if (!token && !cert && !key) throw said('printed neither a token nor a certificate with its key');
+  const expiresAt = expirationTimestamp ? Date.parse(expirationTimestamp) : undefined;
+  if (Number.isNaN(expiresAt)) throw said('printed an expirationTimestamp that is no time');
+  try {
+    if (cert ?? key) checkPair(cert ?? Buffer.alloc(0), key, `${about} printed`);
+    return { token: token ? checkToken(token, `${about} printed`) : undefined, cert, key, expiresAt };
+  } catch (cause) {
+    throw unavailable((cause as Error).message, { cause, remedy: `run ${command} by hand` });
+  }
+}
+
+interface ExecCredential {
+  readonly kind?: string;
+  readonly apiVersion?: string;
+  readonly status?: {
+    readonly token?: string;
+    readonly clientCertificateData?: string;
+    readonly clientKeyData?: string;
+    readonly expirationTimestamp?: string | null;
+  } | null;
+}
+
+function clusterInfo(cluster: Cluster, ca: Buffer | undefined): object {
+  // JSON leaves out what is undefined.
+  return {
+    server: cluster.server,
+    'tls-server-name': cluster['tls-server-name'],
+    'insecure-skip-tls-verify': cluster['insecure-skip-tls-verify'] || undefined,
+    'certificate-authority-data': ca?.toString('base64'),
+    'proxy-url': cluster['proxy-url'],
+    'disable-compression': cluster['disable-compression'] || undefined,
+    config: cluster.extensions.find(({ name }) => name === `${GROUP}/exec`)?.extension,
+  };
+}
+
+/** @returns what the plugin has printed on its standard output */
+function run(call: PluginCall, about: string, { clock, env, signal }: PluginContext): Promise<string> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(abortError(signal));
+    // In a process group of its own: without a terminal, and its children end with it.
+    const child = spawn(call.command, call.args, {
+      env: { ...env, ...Object.fromEntries(call.env), KUBERNETES_EXEC_INFO: call.info },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    });
+    const [out, complaints] = [[] as Buffer[], [] as Buffer[]];
+    let length = 0;
+    const settle = (error?: KmsError): void => {
+      cancel();
+      signal.removeEventListener('abort', abort);
+      if (error) reject(error);
+      else resolve(Buffer.concat(out).toString('utf8'));
+    };
+    const failed = (what: string, remedy = `run ${call.command} by hand`): KmsError =>
+      unavailable(`${about} ${what}`, { remedy });
+    const kill = (error: KmsError): void => {
+      settle(error);
+      if (child.pid !== undefined) killGroup(child.pid);
+      for (const stream of [child.stdout, child.stderr]) stream.destroy();
+    };
+    const collect = (into: Buffer[]) => (chunk: Buffer) => {
+      into.push(chunk);
+      length += chunk.length;
+      if (length > MAX_OUTPUT_BYTES) kill(failed(`printed more than ${MAX_OUTPUT_BYTES} bytes`));
+    };
+    const abort = (): void => kill(abortError(signal));
+    const cancel = clock.after(TIMEOUT_MS, () => kill(failed(`did not end within ${TIMEOUT_MS / 1000} s`)));
+    signal.addEventListener('abort', abort);
+    child.stdout.on('data', collect(out));
+    child.stderr.on('data', collect(complaints));
+    child.on('error', ({ code = '' }: NodeJS.ErrnoException) =>
+      settle(failed(`cannot be run (${code})`, safeText(call.installHint ?? `install ${call.command}`))),
+    );
+    child.on('close', (code, killedBy) => {
+      if (code === 0) return settle();
+      const text = withoutSecrets(Buffer.concat(complaints).toString('utf8'), call);
+      settle(failed(`ended with ${code === null ? (killedBy ?? '') : `exit code ${code}`}: ${text}`));
+    });
+  });
+}
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // It has ended.
+  }
+}
+
+/** Hides the values of `env`, and words so long that they may be a token. */
+function withoutSecrets(printed: string, { env }: PluginCall): string {
+  let text = printed.slice(-4_000);
+  for (const [, value] of env) if (value.length > 3) text = text.replaceAll(value, '[hidden]');
+  return safeText(text.replace(/[^\s"'<>]{24,}/g, '[hidden]'), 200) || 'nothing';
+}

@@ -1,0 +1,87 @@
+import { z } from 'zod';
+
+/*
+ * The parts of a kubeconfig that matter here (k8s.io/client-go/tools/clientcmd/api/v1). As in Go, null and an empty text mean
+ * that a field is not set, and unknown fields are ignored. No message repeats what it found: it may be a secret.
+ */
+
+const expected = (what: string): string => `expected ${what}, found something else`;
+
+const plain = z.string(expected('a string'));
+const text = plain.nullish().transform((value) => value || undefined);
+const flag = z
+  .boolean(expected('true or false'))
+  .nullish()
+  .transform((value) => value ?? false);
+const list = <T extends z.ZodType>(item: T) =>
+  z
+    .array(item, expected('a list'))
+    .nullish()
+    .transform((value) => value ?? []);
+const data = text.transform((value) => value?.replace(/[\r\n]/g, '')).refine(isBase64, expected('base64'));
+
+function isBase64(value: string | undefined): boolean {
+  return value === undefined || (value.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(value));
+}
+
+const cluster = z.object({
+  server: text,
+  'certificate-authority': text,
+  'certificate-authority-data': data,
+  'insecure-skip-tls-verify': flag,
+  'tls-server-name': text,
+  'proxy-url': text,
+  'disable-compression': flag,
+  extensions: list(z.object({ name: text, extension: z.unknown().optional() })),
+});
+
+const exec = z.object({
+  apiVersion: text,
+  command: text,
+  args: list(plain),
+  env: list(z.object({ name: text, value: text })),
+  installHint: text,
+  interactiveMode: text,
+  provideClusterInfo: flag,
+});
+
+const user = z.object({
+  'client-certificate': text,
+  'client-certificate-data': data,
+  'client-key': text,
+  'client-key-data': data,
+  token: text,
+  tokenFile: text,
+  as: text,
+  'as-uid': text,
+  'as-groups': list(plain),
+  'as-user-extra': z.record(plain, list(plain)).nullish(),
+  username: text,
+  password: text,
+  'auth-provider': z.unknown().optional(),
+  exec: exec.nullish(),
+});
+
+/** One file. Its lists are maps in client-go: a name occurs once. */
+export const kubeconfigSchema = z
+  .object({
+    kind: z.literal('Config', expected('"Config"')).nullish(),
+    apiVersion: z.literal('v1', expected('"v1"')).nullish(),
+    clusters: list(z.object({ name: plain, cluster: cluster.nullish() })),
+    users: list(z.object({ name: plain, user: user.nullish() })),
+    contexts: list(z.object({ name: plain, context: z.object({ cluster: text, user: text }).nullish() })),
+    'current-context': text,
+  })
+  .superRefine((config, context) => {
+    for (const field of ['clusters', 'users', 'contexts'] as const) {
+      const names = config[field].map(({ name }) => name);
+      const index = names.findIndex((name, at) => names.indexOf(name) !== at);
+      if (index < 0) continue;
+      context.addIssue({ code: 'custom', path: [field, index, 'name'], message: expected('each name once') });
+    }
+  });
+
+export type Kubeconfig = z.output<typeof kubeconfigSchema>;
+export type Cluster = z.output<typeof cluster>;
+export type User = z.output<typeof user>;
+export type ExecConfig = z.output<typeof exec>;
