@@ -1,6 +1,7 @@
 import { Client, credentials, status } from '@grpc/grpc-js';
 import type { ServiceError } from '@grpc/grpc-js';
 import type { KmsError } from '@teapot-kms/core';
+import { until } from '@teapot-kms/testing';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -202,6 +203,32 @@ export function transportSuite(test: Test, name: string, factory: TransportFacto
       assert.ok(answers.every((answer, i) => answer.toString() === `n${i}`));
     },
   );
+
+  test(`${name}: more calls than run at a time, all cancelled at once, do not disturb the calls after them`, async () => {
+    let hanging = true;
+    let started = 0;
+    const fixture = await new Fixture(factory, (request, { signal }) => {
+      if (!hanging) return Buffer.from(request);
+      started++;
+      return new Promise((_, reject) => {
+        signal.addEventListener('abort', () => reject(new RpcError(GrpcStatus.CANCELLED, 'aborted')));
+      });
+    }).listen();
+    const call = fixture.client();
+    const many = (): (Promise<Buffer> & { cancel?: () => void })[] =>
+      Array.from({ length: 1_500 }, () => call(Buffer.from('x'), '/test/Call', 60_000));
+    const cancelled = many();
+    const failures = cancelled.map((one) => failure(one));
+    await until('the first calls run', () => started >= 1_000, { timeoutMs: 60_000 });
+    hanging = false;
+    // Both in one packet: the resets, and the calls that take the place of the reset ones.
+    for (const one of cancelled) one.cancel?.();
+    const answers = await Promise.allSettled(many());
+    const ended = await Promise.all(failures);
+    await fixture.close();
+    assert.is(answers.filter((answer) => answer.status === 'rejected').length, 0);
+    assert.ok(ended.every(({ code }) => code === status.CANCELLED));
+  });
 
   check('bytes that are no HTTP/2 end their own connection only', echo, async (fixture) => {
     const call = fixture.client();
