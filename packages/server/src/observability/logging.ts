@@ -43,8 +43,8 @@ export function logEvent(log: Logger, event: LoggedEvent, keyLoaded: boolean): v
     log.info('the key store answers');
   } else if (event.type === 'store-failed') {
     const text = keyLoaded
-      ? 'the key store failed; the keys in memory stay in use'
-      : `no key is loaded, so all calls are refused: ${event.error.message}`;
+      ? 'the key store failed; keys in memory stay in use'
+      : `No key is loaded: ${event.error.message}. All calls are refused.`;
     log.error({ error: describeError(event.error) }, text);
   } else {
     log.warn(

@@ -147,10 +147,7 @@ const wrong: Wrong[] = [
     ...keys('"file:/x"', ': expected a map such as { uri: "file:/var/lib/teapot-kms/keys" }, found "file:/x"'),
   ],
   ['no URI', ...keys('{}', '.uri: expected a key URI such as "file:/var/lib/teapot-kms/keys", found nothing')],
-  [
-    'a key store that does not exist',
-    ...keys('{ uri: "ftp:/x" }', '.uri: no key store for ftp: URIs; there are: file:'),
-  ],
+  ['a key store that does not exist', ...keys('{ uri: "ftp:/x" }', '.uri: no key store for ftp: URIs; ')],
   ['a relative key path', ...keys('{ uri: "file:x" }', '.uri: expected file:/absolute/directory, found "file:x"')],
   ['an unknown setting of the key store', ...keys('{ uri: "file:/k", pin: 1234 }', '.pin: unknown setting')],
   [

@@ -72,7 +72,7 @@ for (const mode of [0o640, 0o440]) {
     const { directory, blob } = await makeKeyset();
     chmodSync(blob, mode);
     const error = await rejectsWithCode(() => open(directory).load(patient), 'ERR_KMS_KEYSET_PERMISSIONS');
-    assert.match(error.message, /chmod 0600 .*allowGroupRead/);
+    assert.match(error.remedy ?? '', /chmod 0600 .*allowGroupRead/);
     (await open(directory, true).load(patient)).destroy();
   });
 }
