@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { parseConfig, readConfigText } from './load.ts';
 import type { Config } from './schema.ts';
 
-/** Time between two looks at the file in ms, for file systems without inotify. */
+/** Time between two checks of the file in ms, for file systems without inotify. */
 const POLL_MS = 10_000;
 
 export interface ConfigWatchOptions {

@@ -21,51 +21,30 @@ type GcEntry = PerformanceEntry & { readonly detail: { readonly kind: number } }
 
 /** Metrics of the process and of Node.js, under the names that other exporters use. */
 export function addProcessMetrics(registry: Registry, clock: Clock): void {
-  const one = (type: 'counter' | 'gauge', name: string, help: string, read: () => number | undefined): void =>
-    registry[type](name, help, (emit) => {
+  const cpu = (name: string, ...kinds: ('user' | 'system')[]): void =>
+    registry.counter(name, `CPU time spent (${kinds.join(' and ')}), in seconds.`, (emit) => {
+      const usage = process.cpuUsage();
+      emit({}, kinds.reduce((sum, kind) => sum + usage[kind], 0) / 1e6);
+    });
+  const gauge = (name: string, help: string, read: () => number | undefined): void =>
+    registry.gauge(name, help, (emit) => {
       const value = read();
       if (value !== undefined) emit({}, value);
     });
+  const memory = (name: string, help: string, field: keyof NodeJS.MemoryUsage): void =>
+    gauge(name, `${help}, in bytes.`, () => process.memoryUsage()[field]);
   const startSeconds = Math.round(clock.wall() / 1000 - process.uptime());
-  one(
-    'counter',
-    'process_cpu_user_seconds_total',
-    'User CPU time spent, in seconds.',
-    () => process.cpuUsage().user / 1e6,
-  );
-  one(
-    'counter',
-    'process_cpu_system_seconds_total',
-    'System CPU time spent, in seconds.',
-    () => process.cpuUsage().system / 1e6,
-  );
-  one('counter', 'process_cpu_seconds_total', 'User and system CPU time spent, in seconds.', () => {
-    const { user, system } = process.cpuUsage();
-    return (user + system) / 1e6;
-  });
-  one('gauge', 'process_start_time_seconds', 'Start of the process in seconds since 1970.', () => startSeconds);
-  one('gauge', 'process_resident_memory_bytes', 'Resident memory in bytes.', () => process.memoryUsage.rss());
-  one('gauge', 'process_virtual_memory_bytes', 'Virtual memory in bytes.', virtualMemoryBytes);
-  one('gauge', 'process_open_fds', 'Open file descriptors.', () => readdirSync('/proc/self/fd').length - 1);
-  one('gauge', 'process_max_fds', 'Limit of open file descriptors.', maxOpenFiles);
-  one(
-    'gauge',
-    'nodejs_heap_size_total_bytes',
-    'Size of the JavaScript heap in bytes.',
-    () => process.memoryUsage().heapTotal,
-  );
-  one(
-    'gauge',
-    'nodejs_heap_size_used_bytes',
-    'Used part of the JavaScript heap in bytes.',
-    () => process.memoryUsage().heapUsed,
-  );
-  one(
-    'gauge',
-    'nodejs_external_memory_bytes',
-    'Memory of buffers outside the heap, in bytes.',
-    () => process.memoryUsage().external,
-  );
+  cpu('process_cpu_user_seconds_total', 'user');
+  cpu('process_cpu_system_seconds_total', 'system');
+  cpu('process_cpu_seconds_total', 'user', 'system');
+  gauge('process_start_time_seconds', 'Start of the process in seconds since 1970.', () => startSeconds);
+  gauge('process_virtual_memory_bytes', 'Virtual memory, in bytes.', virtualMemoryBytes);
+  gauge('process_open_fds', 'Open file descriptors.', () => readdirSync('/proc/self/fd').length - 1);
+  gauge('process_max_fds', 'Limit of open file descriptors.', maxOpenFiles);
+  memory('process_resident_memory_bytes', 'Resident memory', 'rss');
+  memory('nodejs_heap_size_total_bytes', 'Size of the JavaScript heap', 'heapTotal');
+  memory('nodejs_heap_size_used_bytes', 'Used part of the JavaScript heap', 'heapUsed');
+  memory('nodejs_external_memory_bytes', 'Memory of buffers outside the heap', 'external');
   registry.gauge('nodejs_version_info', 'Version of Node.js.', (emit) => {
     const [major = '', minor = '', patch = ''] = process.versions.node.split('.');
     emit({ version: process.version, major, minor, patch }, 1);
