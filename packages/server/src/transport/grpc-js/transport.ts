@@ -9,13 +9,20 @@ import type { Call, Handler, Routes, Transport } from '../seam.ts';
 import { GrpcJsCall } from './call.ts';
 import { Connection } from './connection.ts';
 
+/** Limit of streams of a connection, running or waiting. A node's restart brings 10,000 calls; see {@link HTTP2_OPTIONS} for the rest. */
+const MAX_STREAMS = 20_000;
+
 /**
  * Node's HTTP/2 counts a stream that the client has reset until the next turn of the event loop. A client at the limit of streams
- * whose calls all reach their deadline resets them and opens others in one packet. Node then refuses the new streams, and closes the
- * connection after 100 of them: all its calls fail with INTERNAL_ERROR. So there is no such limit here; {@link Connection} has one.
- * nghttp2 closes a connection with more than 1,000 resets at once in the same way.
+ * whose calls all reach their deadline resets them and opens others in one packet. Node then refuses the new streams, and by default
+ * closes the connection after 100 of them: all its calls fail with INTERNAL_ERROR. So the limit is one that no client reaches, and
+ * {@link Connection} bounds the calls that run. By default nghttp2 also closes a connection with more than 1,000 resets at once.
  */
-const STREAM_LIMITS: ServerOptions = { streamResetBurst: 100_000, streamResetRate: 10_000 };
+const HTTP2_OPTIONS: ServerOptions = {
+  maxSessionRejectedStreams: 2 ** 31,
+  streamResetBurst: 100_000,
+  streamResetRate: 10_000,
+};
 
 /** Time in ms that connections may stay open after the last call, for its answer to go out and the client to close. */
 const LINGER_MS = 250;
@@ -42,10 +49,11 @@ export class GrpcJsTransport implements Transport {
     this.#clock = clock;
     this.#server = new Server({
       'grpc.max_receive_message_length': MAX_REQUEST_BYTES,
+      'grpc.max_concurrent_streams': MAX_STREAMS,
       'grpc.enable_channelz': 0,
     });
     // grpc-js has no option for these.
-    Object.assign(this.#server['commonServerOptions'] as ServerOptions, STREAM_LIMITS);
+    Object.assign(this.#server['commonServerOptions'] as ServerOptions, HTTP2_OPTIONS);
     for (const [path, handler] of routes) {
       this.#server.register(path, this.#unary(handler), identity, identity, 'unary');
     }
