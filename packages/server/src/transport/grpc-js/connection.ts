@@ -33,7 +33,7 @@ export class Connection {
    * @returns false, without a start, when too many calls wait
    */
   enter(start: () => boolean): boolean {
-    if (this.#waiting.calls >= MAX_WAITING) return false;
+    if (this.#running >= MAX_RUNNING && this.#waiting.calls >= MAX_WAITING) return false;
     this.#waiting.calls++;
     const call = { start, next: undefined };
     if (this.#last) this.#last.next = call;
