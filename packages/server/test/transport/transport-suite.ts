@@ -261,7 +261,7 @@ export function transportSuite(test: Test, name: string, factory: TransportFacto
     assert.is(await Promise.race([drained, sleep(100, 'waits')]), 'waits');
     release(Buffer.from('done'));
     assert.equal(await call, Buffer.from('done'));
-    assert.is(await Promise.race([drained, sleep(30_000, 'waits')]), 'drained');
+    assert.is(await Promise.race([drained, sleep(30_000, 'waits', { ref: false })]), 'drained');
     await fixture.close();
   });
 
