@@ -5,11 +5,14 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	kmsservice "k8s.io/kms/pkg/service"
 )
 
-// What a node's kube-apiservers ask when they all come back at once: each ciphertext a different one, each with the
-// deadline that kube-apiserver gives it, over one connection.
+// All kube-apiservers of a node restart: each ciphertext is a different one, over one connection, with kube-apiserver's own deadline
+// of 3 s. How many calls a machine answers in that time depends on the machine. The kind of answer does not: the right plaintext or
+// DEADLINE_EXCEEDED, and the connection serves the next call.
 func TestTenThousandDecryptsAtOnce(t *testing.T) {
 	const count = 10_000
 	p := startPlugin(t)
@@ -22,7 +25,7 @@ func TestTenThousandDecryptsAtOnce(t *testing.T) {
 		storm[index] = &sealed{plaintext, &kmsservice.EncryptResponse{Ciphertext: ciphertext, KeyID: keyID}}
 	}
 	service := p.v2(t)
-	wantOpens(t, service, storm[0]) // connected; the start is not what is measured
+	wantOpens(t, service, storm[0]) // The connection is up before the storm.
 
 	latencies := make([]time.Duration, count)
 	errors := make([]error, count)
@@ -44,19 +47,23 @@ func TestTenThousandDecryptsAtOnce(t *testing.T) {
 	done.Wait()
 	took := time.Since(started)
 
-	failed := 0
+	tooLate := 0
+	others := map[string]int{}
 	for _, err := range errors {
-		if err == nil {
-			continue
-		}
-		if failed++; failed <= 3 {
-			t.Error(err)
+		switch status.Code(err) {
+		case codes.OK:
+		case codes.DeadlineExceeded:
+			tooLate++
+		default:
+			others[err.Error()]++
 		}
 	}
-	t.Logf("FIGURE %d concurrent Decrypts of distinct ciphertexts: %s, %.0f/s, %d failed", count, figures(latencies), count/took.Seconds(), failed)
-	if latencies[count-1] > callTimeout {
-		t.Errorf("the slowest took %s", latencies[count-1])
+	for err, calls := range others {
+		t.Errorf("%d calls: %s", calls, err)
 	}
+	t.Logf("FIGURE %d concurrent Decrypts of distinct ciphertexts: %s, %.0f/s, %d over their deadline",
+		count, figures(latencies), count/took.Seconds(), tooLate)
+	wantOpens(t, p.v2Within(t, time.Minute), storm[0])
 }
 
 // kube-apiserver has no single flight: many readers of one object ask for its seed at the same time.

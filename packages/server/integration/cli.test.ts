@@ -46,13 +46,13 @@ test('a key store that needs more than a URI exits with 2 and says what, and how
   const uri = 'pkcs11:token=t;object=kek?module-name=m&pin-source=file:/run/pin';
   const { code, stderr } = teapot('keys', 'list', '--uri', uri);
   assert.is(code, 2);
-  assert.match(stderr, 'a pkcs11: URI needs settings beside it: --config FILE [--instance NAME]');
+  assert.match(stderr, 'a pkcs11: key store needs settings; use --config FILE [--instance NAME]');
 });
 
 test('--cloud-config is for Barbican only, and a Barbican without a login says what is missing', () => {
   const { code, stderr } = teapot('keys', 'list', '--uri', 'file:/x', '--cloud-config', '/etc/cloud.conf');
   assert.is(code, 2);
-  assert.match(stderr, '--cloud-config is not for file: keys');
+  assert.match(stderr, '--cloud-config does not apply to file: keys');
   const none = teapot('keys', 'list', '--uri', 'barbican:production', '--cloud-config', '/nowhere/cloud.conf');
   assert.is(none.code, 1);
   assert.match(none.stderr, '/nowhere/cloud.conf: no such file (ERR_KMS_STORE_UNAVAILABLE)');
@@ -135,6 +135,24 @@ test('config encryption-configuration gives both API versions their own provider
   assert.match(v1, 'cachesize: 10000');
 });
 
+for (const [option, ...given] of [
+  ['--output', 'yaml', 'keys', 'list', '--uri', 'file:/x'],
+  ['--output', 'yaml', 'keys', 'generate', '--uri', 'file:/x'],
+  ['--output', 'yaml', 'status', '--socket', '/x'],
+  ['--output', 'yaml', 'doctor', '--config', '/x'],
+  ['--kms-version', 'v3', 'config', 'encryption-configuration', '--config', '/x'],
+  ['--kms-version', '2', 'config', 'encryption-configuration', '--config', '/x'],
+  ['--resource', 'secrets,configmaps', 'config', 'encryption-configuration', '--config', '/x'],
+] as const) {
+  const [value, ...command] = given;
+  test(`${command.slice(0, 2).join(' ')} ${option} ${value} exits with 2 and names the option`, () => {
+    const { code, stderr } = teapot(...command, option, value);
+    assert.is(code, 2);
+    assert.match(stderr, option);
+    assert.match(stderr, value);
+  });
+}
+
 test('with several instances the command asks which', ({ site }) => {
   site.writeConfig([site.instance('a'), site.instance('b')]);
   const { code, stderr } = teapot('config', 'encryption-configuration', '--config', site.configFile);
@@ -145,7 +163,7 @@ test('with several instances the command asks which', ({ site }) => {
 test('status of a plugin that does not run exits with 3 and says what kube-apiserver would do', ({ site }) => {
   const { code, stdout } = teapot('status', '--socket', site.path('none.sock'));
   assert.is(code, 3);
-  assert.match(stdout, 'no writes 3 minutes after');
+  assert.match(stdout, 'writes fail 3 minutes after');
 });
 
 test('status of a good plugin exits with 0 and shows keys and hash', async ({ site }) => {
@@ -154,8 +172,9 @@ test('status of a good plugin exits with 0 and shows keys and hash', async ({ si
   await site.serve([], 'key loaded');
   const { code, stdout } = teapot('status', '--config', site.configFile);
   assert.is(code, 0);
+  assert.is(teapot('status', '--socket', `unix://${site.socket('main')}`).code, 0);
   assert.match(stdout, `key_id   ${id}`);
-  assert.match(stdout, 'kube-apiserver finds nothing wrong');
+  assert.match(stdout, 'kube-apiserver accepts this answer');
 });
 
 test('doctor finds what is wrong before the start, and says what to do in order', ({ site }) => {
@@ -165,10 +184,10 @@ test('doctor finds what is wrong before the start, and says what to do in order'
   const { code, stdout } = teapot('doctor', '--config', site.configFile);
   assert.is(code, 3);
   const steps = stdout.slice(stdout.indexOf('What to do, in this order:'));
-  assert.match(steps, `make the keyset (teapot-kms keys generate --uri ${site.keys('missing')})`);
+  assert.match(steps, `only for a new cluster: teapot-kms keys generate --uri ${site.keys('missing')}`);
   assert.match(steps, `chmod 0600 ${site.path(`keys/readable/${id}.key`)}`);
   assert.match(steps, 'start the plugin');
-  assert.ok(steps.indexOf('make the keyset') < steps.indexOf('start the plugin'));
+  assert.ok(steps.indexOf('keys generate') < steps.indexOf('start the plugin'));
 });
 
 test('doctor names a key that a killed writer has left behind', ({ site }) => {

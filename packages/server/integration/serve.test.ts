@@ -104,7 +104,7 @@ test('a key blob that others may read is refused with the command that mends it'
   chmodSync(blob, 0o644);
   site.writeConfig([site.instance('main')]);
   const plugin = await site.serve();
-  await plugin.logged(`run: chmod 0600 ${blob}`);
+  await plugin.logged(`"remedy":"chmod 0600 ${blob}"`);
   chmodSync(blob, 0o600);
   await withClient(site.socket('main'), (client) =>
     eventually(async () => assert.is((await client.status()).healthz, 'ok')),

@@ -1,5 +1,5 @@
 import { KmsError } from '@teapot-kms/core';
-import type { KmsService } from '@teapot-kms/core';
+import type { Clock, KmsService } from '@teapot-kms/core';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { InstanceConfig } from './config/schema.ts';
@@ -12,53 +12,58 @@ import { CallLog } from './observability/call-log.ts';
 import { describeError, logEvent } from './observability/logging.ts';
 import type { InstanceDescription, Metrics } from './observability/metrics.ts';
 import { openService } from './open-service.ts';
-import type { InCommon } from './open-service.ts';
+import type { ProcessResources } from './open-service.ts';
 import { SocketListener } from './transport/socket.ts';
 import { transports } from './transport/index.ts';
 import type { Transport } from './transport/seam.ts';
 import { version } from './version.ts';
 
-/** ms of the grace at the end that are for key stores to close. */
+/** Part of the grace time that is for closing the key store, in ms. */
 const CLOSE_MS = 300;
 
-/** ms between two tries to open a socket that could not be opened. */
+/** Time between two attempts to open the socket, in ms. */
 const RETRY_MS = 10_000;
 
-export interface InstanceOptions extends InCommon {
+export interface InstanceOptions extends ProcessResources {
   readonly config: InstanceConfig;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
 
-/** One kube-apiserver's plugin: a socket, both APIs on it, and the service behind them. Shares nothing with others. */
+/** The plugin of one kube-apiserver: a socket with both APIs, and their service. */
 export class Instance {
   readonly config: InstanceConfig;
   readonly #service: KmsService;
   readonly #transport: Transport;
   readonly #log: Logger;
+  readonly #clock: Clock;
   #listener: SocketListener | undefined;
-  #retry: NodeJS.Timeout | undefined;
+  #cancelRetry: () => void = () => undefined;
   #stopped = false;
   #inFlight = 0;
   #keySince = 0;
 
-  constructor({ config, log, metrics, ...inCommon }: InstanceOptions) {
+  constructor({ config, log, metrics, ...resources }: InstanceOptions) {
     this.config = config;
+    const clock = (this.#clock = resources.shared.clock);
     this.#log = log.child({ instance: config.name });
-    this.#service = openService(config, inCommon, (event) => {
+    this.#service = openService(config, resources, (event) => {
       if (event.type === 'store-operation') {
         metrics.storeOperation(event.operation, event.ok, event.durationMs);
       } else {
-        if (event.type === 'key-switched') this.#keySince = Date.now() / 1000;
+        if (event.type === 'key-switched') this.#keySince = clock.wall() / 1000;
         logEvent(this.#log, event);
       }
     });
-    const callLog = new CallLog(this.#log);
+    const callLog = new CallLog(this.#log, clock);
     const observer: CallObserver = {
       began: ({ method }) => {
         const bounded = method === 'Encrypt' || method === 'Decrypt';
         if (++this.#inFlight > config.maxCallsInFlight && bounded) {
-          throw new KmsError('ERR_KMS_OVERLOADED', `${config.maxCallsInFlight} calls of this instance wait already`);
+          throw new KmsError(
+            'ERR_KMS_OVERLOADED',
+            `${config.maxCallsInFlight} calls of this instance are waiting already`,
+          );
         }
       },
       ended: (record) => {
@@ -68,28 +73,28 @@ export class Instance {
       },
     };
     const endpoints = [
-      ...v2Endpoints(this.#service, config.kmsV2Version),
+      ...v2Endpoints(this.#service, config.kmsV2Version, clock),
       ...v1beta1Endpoints(this.#service),
       inspectionEndpoint(() => this.describe()),
     ];
-    const routes = new Map(endpoints.map((endpoint) => [endpoint.path, toHandler(endpoint, observer)]));
-    this.#transport = transports[config.transport](routes);
+    const routes = new Map(endpoints.map((endpoint) => [endpoint.path, toHandler(endpoint, observer, clock)]));
+    this.#transport = transports[config.transport](routes, clock);
   }
 
   /**
-   * Opens the socket; the key store is asked in the background, so that a store which is away cannot keep the plugin
-   * from starting. A socket that cannot be opened is tried again until {@link Instance.stop}.
-   * @returns why the first try failed
+   * Opens the socket. The key store is loaded in the background, so that an unreachable store does not delay the start. Tries to open
+   * the socket until {@link Instance.stop}.
+   * @returns the error of the first attempt
    */
   async start(takeOver: boolean): Promise<Error | undefined> {
     this.#service.start();
     return this.#listen(takeOver);
   }
 
-  /** Lets calls under way finish, then wipes the keys; within `graceMs`. */
+  /** Lets calls under way finish for at most `graceMs`, then wipes the keys. */
   async stop(graceMs: number): Promise<void> {
     this.#stopped = true;
-    clearTimeout(this.#retry);
+    this.#cancelRetry();
     await this.#listener?.close();
     await this.#transport.drain(Math.max(0, graceMs - CLOSE_MS));
     await this.#service.close();
@@ -100,7 +105,7 @@ export class Instance {
     this.#log.level = level;
   }
 
-  /** `ok`, or why not. */
+  /** Returns `ok`, or the reason why not. */
   async health(): Promise<string> {
     try {
       return (await this.#service.status()).healthz;
@@ -125,14 +130,14 @@ export class Instance {
     const { socket: path, socketMode: mode, socketGroup: gid } = this.config;
     const onConnection = (socket: Socket): void => this.#transport.accept(socket);
     try {
-      const listener = await SocketListener.listen({ path, mode, gid, takeOver, onConnection });
+      const listener = await SocketListener.listen({ path, mode, gid, takeOver, onConnection, clock: this.#clock });
       if (this.#stopped) await listener.close();
       else this.#listener = listener;
       this.#log.info({ socket: path, keys: this.#service.describe().uri }, 'listening');
       return undefined;
     } catch (error) {
-      this.#log.error({ error: describeError(error) }, 'the socket cannot be opened; trying again');
-      if (!this.#stopped) this.#retry = setTimeout(() => void this.#listen(takeOver), RETRY_MS);
+      this.#log.error({ error: describeError(error) }, 'cannot open the socket; trying again');
+      if (!this.#stopped) this.#cancelRetry = this.#clock.after(RETRY_MS, () => void this.#listen(takeOver));
       return error as Error;
     }
   }

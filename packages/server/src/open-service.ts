@@ -2,14 +2,18 @@ import { KeysetService, LocalKekService, localKekOptions, providerFor } from '@t
 import type { CryptoEngine, EventListener, KmsService, LocalKekSettings, SharedResources } from '@teapot-kms/core';
 import type { InstanceConfig } from './config/schema.ts';
 
-/** What the instances of a process have in common. */
-export interface InCommon {
+/** Resources that the instances of a process share. */
+export interface ProcessResources {
   readonly shared: SharedResources;
   readonly crypto: CryptoEngine;
 }
 
 /** The service of an instance: which of the two there are depends on whether its key store gives keys out. */
-export function openService(config: InstanceConfig, { shared, crypto }: InCommon, onEvent: EventListener): KmsService {
+export function openService(
+  config: InstanceConfig,
+  { shared, crypto }: ProcessResources,
+  onEvent: EventListener,
+): KmsService {
   const { uri, ...settings } = config.keys;
   const provider = providerFor(uri);
   const common = { onEvent, crypto, probeIntervalMs: config.probeInterval, statusGraceMs: config.statusGrace };

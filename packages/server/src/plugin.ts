@@ -1,4 +1,5 @@
-import { CryptoEngine, inlineEngine, SharedResources } from '@teapot-kms/core';
+import { CryptoEngine, inlineEngine, SharedResources, systemClock } from '@teapot-kms/core';
+import type { Clock } from '@teapot-kms/core';
 import type { Server } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
@@ -8,32 +9,35 @@ import { Instance } from './instance.ts';
 import { describeError, logResourceEvent } from './observability/logging.ts';
 import { Metrics } from './observability/metrics.ts';
 
-/** ms between two tries to open the HTTP port. */
+/** Time between two attempts to open the HTTP port, in ms. */
 const RETRY_MS = 1_000;
 
-/** All instances of one process, as a configuration names them. An instance that fails never touches another's. */
+/** The instances of a configuration in one process. The failure of an instance never affects another one. */
 export class Plugin {
   readonly #log: Logger;
   readonly #instances = new Map<string, Instance>();
-  readonly #shared = new SharedResources((event) => logResourceEvent(this.#log, event));
-  readonly metrics = new Metrics(() =>
-    [...this.#instances].map(([name, instance]) => [name, instance.describe()] as const),
-  );
+  readonly #shared: SharedResources;
+  readonly #clock: Clock;
+  readonly metrics: Metrics;
   #crypto = inlineEngine;
   #http: Server | undefined;
-  #httpRetry: NodeJS.Timeout | undefined;
-  /** Changes are applied one after the other. */
+  #cancelHttpRetry: (() => void) | undefined;
+  /** The last change. Changes are applied one after the other. */
   #applying: Promise<void> = Promise.resolve();
   #config: Config | undefined;
   #stopping = false;
 
-  constructor(log: Logger) {
+  constructor(log: Logger, clock: Clock = systemClock) {
     this.#log = log;
+    this.#clock = clock;
+    this.#shared = new SharedResources((event) => logResourceEvent(this.#log, event), clock);
+    const describe = () => [...this.#instances].map(([name, instance]) => [name, instance.describe()] as const);
+    this.metrics = new Metrics(describe, clock);
   }
 
   /**
    * @param takeOver - replace live servers on the same sockets
-   * @throws SocketError when not a single instance can listen
+   * @throws SocketError if no instance can listen
    */
   async start(config: Config, takeOver: boolean): Promise<void> {
     this.#config = config;
@@ -44,38 +48,41 @@ export class Plugin {
     if (first && failures.every((failure) => failure !== undefined)) throw first;
   }
 
-  /** Makes the running instances what `config` says; those that it does not change notice nothing. */
+  /** Applies a changed configuration. Instances that it does not change are not affected. */
   apply(config: Config): Promise<void> {
     this.#applying = this.#applying.then(() => this.#apply(config));
     return this.#applying;
   }
 
-  /** Stops all instances: no new connections, calls under way finish, clients are told to go elsewhere. */
+  /** Stops all instances: they accept no connections, finish the calls under way, and tell clients to reconnect elsewhere. */
   async stop(): Promise<void> {
     this.#stopping = true;
     await this.#applying;
     const graceMs = this.#config?.shutdownGrace ?? 0;
     await Promise.all([...this.#instances.values()].map((instance) => instance.stop(graceMs)));
     await this.#crypto.close();
-    clearTimeout(this.#httpRetry);
+    this.#cancelHttpRetry?.();
     this.#http?.closeAllConnections();
     this.#http?.close();
   }
 
-  /** A port that is taken must not keep a cluster's keys from it: the plugin goes on, and tries again. */
+  /** A port in use does not stop the plugin (design D16): it tries again. */
   async #startHttp(http: Config['http']): Promise<void> {
     if (http === false) return;
     const health = () =>
       Promise.all([...this.#instances].map(async ([name, instance]) => [name, await instance.health()] as const));
     try {
-      const server = await startHttp({ ...http, registry: this.metrics.registry, health });
+      const server = await startHttp({ ...http, metrics: () => this.metrics.text(), health });
       if (this.#stopping) server.close();
       else this.#http = server;
     } catch (error) {
-      if (!this.#httpRetry) {
-        this.#log.error({ error: describeError(error) }, 'no health and metrics over HTTP; trying again');
+      if (!this.#cancelHttpRetry) {
+        this.#log.error(
+          { error: describeError(error) },
+          'health and metrics over HTTP are not available; trying again',
+        );
       }
-      if (!this.#stopping) this.#httpRetry = setTimeout(() => void this.#startHttp(http), RETRY_MS);
+      if (!this.#stopping) this.#cancelHttpRetry = this.#clock.after(RETRY_MS, () => void this.#startHttp(http));
     }
   }
 
@@ -87,7 +94,7 @@ export class Plugin {
     for (const instance of this.#instances.values()) instance.setLogLevel(config.log.level);
     for (const setting of ['http', 'crypto'] as const) {
       if (isDeepStrictEqual(before?.[setting], config[setting])) continue;
-      this.#log.warn(`a change of "${setting}" takes effect at the next start`);
+      this.#log.warn(`the change of "${setting}" takes effect at the next start`);
     }
     const wanted = new Map(config.instances.map((instance) => [instance.name, instance]));
     const changed = config.instances.filter(
@@ -95,7 +102,7 @@ export class Plugin {
     );
     const removed = [...this.#instances].filter(([name]) => !wanted.has(name));
     await Promise.all(changed.map((one) => this.#replaceInstance(one, config.shutdownGrace)));
-    // Last, so that an instance that was only renamed hands its socket over.
+    // Last, so that an instance that was only renamed hands over its socket.
     for (const [name] of removed) this.#instances.delete(name);
     await Promise.all(
       removed.map(async ([name, instance]) => {
@@ -107,7 +114,7 @@ export class Plugin {
     this.#log.info({ changed: changed.length, removed: removed.length, unchanged }, 'configuration taken');
   }
 
-  /** The new one takes the socket over before the old one lets go of its calls: no gap. */
+  /** Without a gap: the new instance takes over the socket before the old one stops. */
   async #replaceInstance(config: InstanceConfig, graceMs: number): Promise<void> {
     const old = this.#instances.get(config.name);
     const ours = [...this.#instances.values()].some((instance) => instance.config.socket === config.socket);

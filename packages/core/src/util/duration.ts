@@ -4,16 +4,18 @@ const UNITS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000
 const PATTERN = /^(\d{1,7})(ms|s|m|h)$/;
 
 /**
- * A duration as Kubernetes users write it: `500ms`, `30s`, `2m`, `24h`. Becomes milliseconds.
- * @param minMs - least that makes sense
+ * Schema of a duration as in Kubernetes: `500ms`, `30s`, `2m`, `24h`. The output is in milliseconds.
+ * @param minMs - smallest duration that is valid
  */
 export function duration(minMs: number) {
   return z
-    .string()
-    .regex(PATTERN, 'expected a duration such as 500ms, 30s, 2m or 24h')
-    .transform((text) => {
-      const [, count, unit] = PATTERN.exec(text)!;
-      return Number(count) * UNITS[unit!]!;
-    })
-    .refine((ms) => ms >= minMs, `expected a duration of at least ${minMs} ms`);
+    .string('expected a duration such as "2m"')
+    .regex(PATTERN, { error: 'expected a duration such as "500ms", "30s", "2m" or "24h"', abort: true })
+    .refine((text) => toMs(text) >= minMs, `expected a duration of at least ${minMs} ms`)
+    .transform(toMs);
+}
+
+function toMs(text: string): number {
+  const [, count, unit] = PATTERN.exec(text)!;
+  return Number(count) * UNITS[unit!]!;
 }

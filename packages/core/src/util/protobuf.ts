@@ -1,4 +1,4 @@
-/** Thrown for bytes that are not a message: truncated, too long, or without UTF-8 in a string. */
+/** Thrown for bytes that are not a message: truncated, too long, or with a string that is not UTF-8. */
 export class MalformedMessage extends Error {
   override readonly name = 'MalformedMessage';
 }
@@ -10,7 +10,7 @@ const START_GROUP = 3;
 const END_GROUP = 4;
 const FIXED32 = 5;
 
-/** Most groups within groups that are skipped. Go's protowire refuses more too. */
+/** Depth limit of nested groups, as in Go's protowire. */
 const MAX_DEPTH = 32;
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -28,7 +28,7 @@ export class Reader {
     return this.#at === this.#bytes.length;
   }
 
-  /** Returns the next field's number × 8 + its wire type, at most 2^32 - 1. */
+  /** Returns the tag of the next field: its number × 8 + its wire type, at most 2^32 - 1. */
   tag(): number {
     const tag = this.#varint();
     if (tag > 0xffffffff) throw new MalformedMessage('a field number out of range');
@@ -54,7 +54,7 @@ export class Reader {
     }
   }
 
-  /** Skips the field of an unknown tag, as every protobuf reader must. */
+  /** Skips the field of an unknown tag. */
   skip(tag: number, depth = 0): void {
     if (depth > MAX_DEPTH) throw new MalformedMessage('nested too deeply');
     const wireType = tag & 7;
@@ -80,7 +80,7 @@ export class Reader {
     this.#at += length;
   }
 
-  /** Up to 10 bytes, 64 bits. Beyond 2^53 the value loses its low bits; everything that large is refused anyway. */
+  /** Up to 10 bytes, 64 bits. Above 2^53 the value loses its low bits; callers refuse such values. */
   #varint(): number {
     const first = this.#bytes[this.#at];
     if (first !== undefined && first < 0x80) {
@@ -104,14 +104,14 @@ export function bytesTag(field: number): number {
   return (field << 3) | BYTES;
 }
 
-/** Returns how many bytes a length-delimited field takes, its one-byte tag included. */
+/** Returns the size of a length-delimited field in bytes, with its one-byte tag. */
 export function fieldSize(length: number): number {
   let size = 2 + length;
   for (let rest = length; rest >= 0x80; rest >>>= 7) size++;
   return size;
 }
 
-/** Writes tag (field numbers 1–15) and length of a length-delimited field. Returns where its content goes. */
+/** Writes the tag (field numbers 1–15) and the length of a length-delimited field. Returns the offset of its content. */
 export function writeFieldHeader(out: Buffer, at: number, field: number, length: number): number {
   out[at++] = bytesTag(field);
   for (; length >= 0x80; length >>>= 7) out[at++] = (length & 0x7f) | 0x80;

@@ -65,10 +65,12 @@ function problemsOf(issue: z.core.$ZodIssue, document: Document, lines: LineCoun
     return issue.keys.map((key) => ({
       line: lineOf(document, [...issue.path, key], lines),
       path: formatPath([...issue.path, key]),
-      message: 'unknown setting',
+      // Schemas may say which settings there are.
+      message: issue.message.startsWith('Unrecognized') ? 'unknown setting' : issue.message,
     }));
   }
-  if (issue.code === 'invalid_union') return problemsOfUnion(issue, document, lines);
+  if (issue.code === 'invalid_union' && issue.message === 'Invalid input')
+    return problemsOfUnion(issue, document, lines);
   const line = lineOf(document, issue.path, lines);
   return [{ line, path: formatPath(issue.path), message: describe(issue) }];
 }
@@ -93,7 +95,8 @@ function describe(issue: z.core.$ZodIssue): string {
   const expected = issue.message
     .replace(/^Invalid input: (?=expected )/, '')
     .replace(/, received .*$/, '')
-    .replace(/^(Invalid|Too) [^:]*: (?=expected )/, '');
+    .replace(/^(Invalid|Too) [^:]*: (?=expected )/, '')
+    .replaceAll('"|"', '", "');
   if (/found /.test(expected) || !expected.startsWith('expected ')) return expected;
   return `${expected}, found ${shorten(issue.input)}`;
 }

@@ -2,11 +2,12 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import { parseConfig } from '../config/load.ts';
 import { runPlugin } from './serve.ts';
+import { socketPathOf } from './socket-path.ts';
 
-/** What kube-apiserver's EncryptionConfiguration calls it, and our instance: etcd's prefix depends on it. */
+/** Name of the provider in the EncryptionConfiguration, and so of the instance: the prefix of encrypted data contains it. */
 const INSTANCE = 'barbican';
 
-/** From this klog verbosity on, barbican-kms-plugin logged each call. */
+/** klog verbosity at which barbican-kms-plugin logged each call. */
 const DEBUG_VERBOSITY = 4;
 
 interface Flags {
@@ -19,32 +20,31 @@ interface Flags {
 export function registerBarbicanKmsPlugin(program: Command): void {
   program
     .command('barbican-kms-plugin')
-    .description(
-      "Run in the place of cloud-provider-openstack's barbican-kms-plugin, with the flags and the cloud.conf that it had",
-    )
-    .requiredOption('--socketpath <path>', 'the socket, as before')
+    .description("Replace cloud-provider-openstack's barbican-kms-plugin: run with its flags and its cloud.conf")
+    .requiredOption('--socketpath <path>', 'the socket: a path, or unix://PATH')
     .requiredOption(
       '--cloud-config <file>',
-      'the cloud.conf, as before; its [KeyManager] key-id opens what was written with it, and seals nothing',
+      'the cloud.conf; its [KeyManager] key-id decrypts data that was encrypted with it, and encrypts nothing',
     )
-    .option('--keys <uri>', 'the keyset for all that is written from now on', 'barbican:/var/lib/teapot-kms/barbican')
-    .addOption(new Option('-v, --v <level>', `klog's verbosity; ${DEBUG_VERBOSITY} and more is our "debug"`))
-    .addOption(new Option('--vmodule <pattern>', 'taken and ignored').hideHelp())
-    .addOption(new Option('--log-flush-frequency <duration>', 'taken and ignored').hideHelp())
+    .option('--keys <uri>', 'URI of the keyset that encrypts new data', 'barbican:/var/lib/teapot-kms/barbican')
+    .addOption(
+      new Option('-v, --v <level>', `verbosity of klog; ${DEBUG_VERBOSITY} and more selects the log level "debug"`),
+    )
+    .addOption(new Option('--vmodule <pattern>', 'accepted and ignored').hideHelp())
+    .addOption(new Option('--log-flush-frequency <duration>', 'accepted and ignored').hideHelp())
     .addHelpText(
       'after',
       `
-New data needs a key of its own; make it once, before the first start, on one of the nodes:
+New data needs a key of its own. Generate it once, before the first start, on one of the nodes:
   teapot-kms keys generate --uri barbican:/var/lib/teapot-kms/barbican --cloud-config FILE
-docs/barbican.md is the guide. What can be set beside this (several sockets, ages, permissions) needs "serve" and a configuration.`,
+docs/barbican.md is the guide. For other settings (several sockets, ages, permissions) use "serve" with a configuration.`,
     )
     .action(run);
 }
 
-/** As "serve" with the configuration that says the same (JSON is YAML). */
+/** Runs "serve" with the equivalent configuration (JSON is YAML). */
 function run({ socketpath, cloudConfig, keys: uri, v }: Flags): Promise<void> {
-  // Kubernetes' flag for it takes both forms.
-  const socket = socketpath.replace(/^unix:\/\//, '');
+  const socket = socketPathOf(socketpath);
   const level = Number(v ?? 0) >= DEBUG_VERBOSITY ? 'debug' : 'info';
   const instance = { name: INSTANCE, socket, keys: { uri, cloudConfig } };
   const text = JSON.stringify({ version: 1, log: { level }, instances: [instance] });

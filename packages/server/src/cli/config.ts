@@ -1,7 +1,9 @@
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
 import { loadConfig } from '../config/load.ts';
 import { configJsonSchema } from '../config/schema.ts';
+import { CliError, ExitCode } from './exit-codes.ts';
 import { instanceOf } from './key-store.ts';
 import { print } from './output.ts';
 
@@ -13,10 +15,10 @@ interface EncryptionConfigurationOptions {
 }
 
 export function registerConfig(program: Command): void {
-  const config = program.command('config').description('Check a configuration, or make what goes with it');
+  const config = program.command('config').description('Check a configuration, or print what belongs to it');
   config
     .command('validate')
-    .description('Check a configuration; every problem with file, line, path, what was expected and what was found')
+    .description('Check a configuration, and print each problem with file, line, setting, expected and found value')
     .requiredOption('-c, --config <file>', 'the configuration')
     .action(({ config: file }: { config: string }) => {
       const { instances } = loadConfig(file);
@@ -28,27 +30,37 @@ export function registerConfig(program: Command): void {
     .action(() => print(JSON.stringify(configJsonSchema(), null, 2)));
   config
     .command('encryption-configuration')
-    .description(
-      "Print the EncryptionConfiguration to give to an instance's kube-apiserver (--encryption-provider-config)",
-    )
+    .description("Print the EncryptionConfiguration for an instance's kube-apiserver (--encryption-provider-config)")
     .requiredOption('-c, --config <file>', 'the configuration')
-    .option('-i, --instance <name>', 'which instance; may be left out where there is only one')
-    .option('--kms-version <version>', 'v2, or v1 for clusters that need it (gate KMSv1=true since 1.29)', 'v2')
-    .option('--resource <names...>', 'what to encrypt', ['secrets'])
+    .option('-i, --instance <name>', 'name of the instance; optional if there is only one')
+    .addOption(
+      new Option('--kms-version <version>', 'v1 is for clusters that need it (feature gate KMSv1=true since 1.29)')
+        .choices(['v1', 'v2'])
+        .default('v2'),
+    )
+    .option('--resource <names...>', 'resources to encrypt, separated by spaces', ['secrets'])
     .action((options: EncryptionConfigurationOptions) => print(encryptionConfiguration(options)));
 }
 
+/** `secrets`, `deployments.apps`, `*.apps`, `*.*` */
+const RESOURCE = /^(\*|[a-z][a-z0-9-]*)(\.(\*|[a-z0-9.-]*))?$/;
+
 /** @see https://kubernetes.io/docs/tasks/administer-cluster/kms-provider/ */
 export function encryptionConfiguration(options: EncryptionConfigurationOptions): string {
+  for (const resource of options.resource) {
+    if (RESOURCE.test(resource)) continue;
+    const expected = 'expected resources separated by spaces, such as: secrets configmaps';
+    throw new CliError(ExitCode.USAGE, `--resource: ${expected}; found ${JSON.stringify(resource)}`);
+  }
   const { name, socket } = instanceOf(options);
   const v2 = options.kmsVersion === 'v2';
   const kms = {
     apiVersion: options.kmsVersion,
-    // Names must be unique in the file and never change: data is found by them.
+    // Names must be unique in the file and must never change: the prefix of encrypted data contains them.
     name: v2 ? `teapot-${name}` : `teapot-${name}-v1`,
     endpoint: `unix://${socket}`,
     timeout: '3s',
-    // v1 keeps this many data keys; each miss is a call. v2 has no such limit.
+    // KMS v1 caches this many data keys, and each miss is a call. KMS v2 has no such limit.
     ...(!v2 && { cachesize: 10_000 }),
   };
   const resources = [{ resources: options.resource, providers: [{ kms }, { identity: {} }] }];

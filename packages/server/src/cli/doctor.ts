@@ -1,20 +1,21 @@
+import type { Finding } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
-import type { Finding } from '../doctor/finding.ts';
 import { ExitCode } from './exit-codes.ts';
-import { print } from './output.ts';
+import { outputOption, print } from './output.ts';
+import type { OutputFormat } from './output.ts';
 
 export function registerDoctor(program: Command): void {
   program
     .command('doctor')
-    .description('Look for what is wrong, and say what to do, in the order in which to do it')
+    .description('Check host, key stores and sockets, and print what to do about each problem, in order')
     .requiredOption('-c, --config <file>', 'the configuration')
-    .option('--output <format>', 'text or json', 'text')
+    .addOption(outputOption())
     .addHelpText(
       'after',
-      '\nChanges nothing that is there; of Barbican it makes, reads and removes a test secret. Run it as the user that the plugin runs as: permissions are part of what it checks.',
+      '\nIt changes nothing, except that it creates, reads and deletes a test secret in Barbican. Run it as the user of the plugin, because it checks permissions.',
     )
-    .action(async ({ config: file, output }: { config: string; output: string }) => {
+    .action(async ({ config: file, output }: { config: string; output: OutputFormat }) => {
       const config = loadConfig(file);
       const { diagnose } = await import('../doctor/diagnose.ts');
       const findings: Finding[] = [{ level: 'ok', about: file, text: 'the configuration is valid' }];
@@ -27,7 +28,7 @@ export function registerDoctor(program: Command): void {
 
 function format(findings: readonly Finding[]): string {
   const marks = { ok: '[ ok ]', hint: '[hint]', problem: '[FAIL]' };
-  const lines = findings.map(({ level, about, text }) => `${marks[level]} ${about}: ${text}`);
+  const lines = findings.map(({ level, about, text }) => `${marks[level]} ${about ?? ''}: ${text}`);
   const remedies = findings.flatMap(({ remedy }) => (remedy === undefined ? [] : [remedy]));
   const steps = [...new Set(remedies)].map((remedy, index) => `  ${index + 1}. ${remedy}`);
   return [...lines, '', steps.length === 0 ? 'Nothing to do.' : `What to do, in this order:\n${steps.join('\n')}`].join(

@@ -1,22 +1,22 @@
-/** What `teapot-kms` exits with; `--help` shows the same. */
+/** Exit codes of `teapot-kms`. `--help` lists them. */
 export const ExitCode = {
   OK: 0,
-  /** It was understood but could not be done. */
+  /** The command was valid but failed. */
   FAILED: 1,
-  /** Command line or configuration cannot be understood. */
+  /** The command line or the configuration is wrong. */
   USAGE: 2,
-  /** `status` and `doctor`: they ran, and found something wrong. */
+  /** `status` and `doctor` found a problem. */
   UNHEALTHY: 3,
 } as const;
 
 export const EXIT_CODES_HELP = `
 Exit codes:
-  0  done, or all is well
-  1  could not be done
+  0  success
+  1  the command failed
   2  the command line or the configuration is wrong
-  3  status, doctor: something is not well`;
+  3  status, doctor: there is a problem`;
 
-/** Ends a command with a message for a person and an exit code. */
+/** Ends a command with a message and an exit code. */
 export class CliError extends Error {
   override readonly name = 'CliError';
   readonly exitCode: number;

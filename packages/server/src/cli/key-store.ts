@@ -14,28 +14,32 @@ export interface KeyStoreOptions {
   readonly instance?: string;
 }
 
-/** The two ways to say which keyset: by its URI, or as an instance of a configuration. */
+/** Adds the two ways to name a keyset: its URI, or an instance of a configuration. */
 export function withKeyStoreOptions(command: Command): Command {
   return command
-    .option('--uri <uri>', 'the key store, e.g. file:/var/lib/teapot-kms/keys, where that says all about it')
-    .option('--cloud-config <file>', 'with --uri barbican:..., log in as this cloud.conf says; else OS_* variables do')
-    .option('-c, --config <file>', 'take the key store of an instance of this configuration')
-    .option('-i, --instance <name>', 'which instance; may be left out where there is only one');
+    .option('--uri <uri>', 'URI of the key store, such as file:/var/lib/teapot-kms/keys, if it needs no settings')
+    .option(
+      '--cloud-config <file>',
+      'with --uri barbican:...: log in with this cloud.conf. Default: the OS_* variables',
+    )
+    .option('-c, --config <file>', 'use the key store of an instance of this configuration')
+    .option('-i, --instance <name>', 'name of the instance; optional if there is only one');
 }
 
-/** @throws {@link CliError} where the options do not name one key store */
+/** @throws {@link CliError} if the options do not name a key store */
 function openKeyStore(options: KeyStoreOptions): KeysetSource | RemoteKek {
   const shared = new SharedResources();
   if (options.uri !== undefined) {
     const provider = providerFor(options.uri);
     if (provider.kind === 'remote-kek') {
-      const message = `a ${provider.scheme}: URI needs settings beside it: --config FILE [--instance NAME]`;
+      const message = `a ${provider.scheme}: key store needs settings; use --config FILE [--instance NAME] instead of --uri`;
       throw new CliError(ExitCode.USAGE, message);
     }
     const given = options.cloudConfig === undefined ? {} : { cloudConfig: resolve(options.cloudConfig) };
-    // What a configuration must say of an instance means nothing to who manages keys.
+    // Some settings are required for an instance but not for the management of keys.
     const settings = provider.settings.partial().safeParse(given);
-    if (!settings.success) throw new CliError(ExitCode.USAGE, `--cloud-config is not for ${provider.scheme}: keys`);
+    if (!settings.success)
+      throw new CliError(ExitCode.USAGE, `--cloud-config does not apply to ${provider.scheme}: keys`);
     return provider.open(options.uri, settings.data, shared);
   }
   const { uri, ...settings } = instanceOf(options).keys;
@@ -43,14 +47,14 @@ function openKeyStore(options: KeyStoreOptions): KeysetSource | RemoteKek {
 }
 
 /**
- * Runs `work` on the keys of a store, and lets go of it.
- * @throws {@link KmsError} `ERR_KMS_INVALID_URI` for a store whose keys are not managed here
+ * Runs `work` on the keys of a store, then closes the store.
+ * @throws {@link KmsError} `ERR_KMS_INVALID_URI` for a store whose keys are managed elsewhere
  */
 export async function withAdmin<T>(options: KeyStoreOptions, work: (admin: KeysetAdmin) => Promise<T>): Promise<T> {
   const store = openKeyStore(options);
   try {
     if (!store.admin)
-      throw new KmsError('ERR_KMS_INVALID_URI', `keys of ${store.uri} are not managed with this command`);
+      throw new KmsError('ERR_KMS_INVALID_URI', `${store.uri}: this command does not manage keys of this key store`);
     const destination = await store.admin.destination?.();
     if (destination !== undefined) printError(`${store.uri} at ${destination}`);
     return await work(store.admin);
@@ -59,17 +63,14 @@ export async function withAdmin<T>(options: KeyStoreOptions, work: (admin: Keyse
   }
 }
 
-/** The instance that `--config` and `--instance` name. */
+/** Returns the instance that `--config` and `--instance` name. */
 export function instanceOf({ config: file, instance: name }: KeyStoreOptions): InstanceConfig {
-  if (file === undefined)
-    throw new CliError(ExitCode.USAGE, 'say which keyset: --uri URI, or --config FILE [--instance NAME]');
+  if (file === undefined) throw new CliError(ExitCode.USAGE, 'expected --uri URI, or --config FILE [--instance NAME]');
   const { instances } = loadConfig(file);
   const names = instances.map((instance) => instance.name).join(', ');
   const found =
     name === undefined && instances.length === 1 ? instances[0] : instances.find((one) => one.name === name);
   if (found) return found;
-  throw new CliError(
-    ExitCode.USAGE,
-    `${file}: ${name === undefined ? 'say which with --instance' : `no instance ${name}`}; there are: ${names}`,
-  );
+  const problem = name === undefined ? 'choose an instance with --instance' : `there is no instance ${name}`;
+  throw new CliError(ExitCode.USAGE, `${file}: ${problem}; there are: ${names}`);
 }

@@ -1,59 +1,75 @@
-import { destroyRetiredKey, generateKey, MIN_PENDING_MS, promoteKey, restoreKey, retireKey } from '@teapot-kms/core';
+import {
+  destroyRetiredKey,
+  generateKey,
+  MIN_PENDING_MS,
+  promoteKey,
+  restoreKey,
+  retireKey,
+  systemClock,
+} from '@teapot-kms/core';
 import type { Change, ChangeOptions, KeysetAdmin, Manifest } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { keyIdHash } from '../kms/key-id-hash.ts';
 import { CliError, ExitCode } from './exit-codes.ts';
 import { withAdmin, withKeyStoreOptions } from './key-store.ts';
 import type { KeyStoreOptions } from './key-store.ts';
-import { age, print, table } from './output.ts';
+import { age, outputOption, print, table } from './output.ts';
+import type { OutputFormat } from './output.ts';
 
 interface KeysOptions extends KeyStoreOptions {
   readonly dryRun?: boolean;
-  readonly output: 'text' | 'json';
+  readonly output: OutputFormat;
 }
 
 export function registerKeys(program: Command): void {
-  const keys = program.command('keys').description('Make, list and rotate the keys of a keyset');
+  const keys = program.command('keys').description('Generate, list and rotate the keys of a keyset');
   keys.addHelpText(
     'after',
     `
-A rotation takes two steps, so that no replica meets data under a key that it does not have yet:
-  1. keys generate          the new key is "pending": it opens on every replica, and seals nothing
-  2. keys promote KEY       after ${age(MIN_PENDING_MS)} at least: kube-apiserver sees the new key_id within a minute
-Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -), wait until the old key's decrypts stand still
-(metric teapot_kms_decrypts_total, or "status"), and only then:
-  3. keys retire OLD        it opens nothing any more; "keys restore OLD" undoes that
-  4. keys destroy OLD       for good: backups of etcd that are older than step 2 are lost with it`,
+A rotation has two phases, so that every replica has the new key before it is used:
+  1. keys generate          the new key is pending: every replica loads it, and it encrypts nothing
+  2. keys promote KEY       at least ${age(MIN_PENDING_MS)} later; kube-apiserver sees the new key_id within a minute
+Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -). Wait until the count of decrypts with the old key no
+longer grows (metric teapot_kms_decrypts_total, or "status"). Only then:
+  3. keys retire OLD        the key no longer decrypts; "keys restore OLD" undoes this
+  4. keys destroy OLD       final: backups of etcd from before the rewrite can no longer be decrypted`,
   );
   const change = (name: string, description: string) =>
     withKeyStoreOptions(keys.command(name).description(description))
-      .option('--dry-run', 'say what would change, and whether it may, without changing it')
-      .option('--output <format>', 'text or json', 'text');
+      .option('--dry-run', 'check and show the change without making it')
+      .addOption(outputOption());
 
-  change('generate', 'Make a key: the first one of a new keyset, or a pending one').action(
+  change('generate', 'Generate a key: the first key of a new keyset, or a pending key').action(
     async (options: KeysOptions) => {
       const made = await withAdmin(options, (admin) => generateKey(admin, { dryRun: options.dryRun ?? false }));
       const what = made.before ? 'pending: promote it when every replica has loaded it' : 'the primary of a new keyset';
-      report(options, made, `made key ${made.keyId}, ${what}`, { generated: made.keyId });
+      report(options, made, `generated key ${made.keyId}, ${what}`, { generated: made.keyId });
     },
   );
   withKeyStoreOptions(keys.command('list').description('Show the keys and their states'))
-    .option('--output <format>', 'text or json', 'text')
+    .addOption(outputOption())
     .action(async (options: KeysOptions) => {
       const current = await withAdmin(options, (admin) => admin.readManifest());
-      if (!current) throw new CliError(ExitCode.FAILED, 'there is no keyset yet; make one with "keys generate"');
+      if (!current)
+        throw new CliError(
+          ExitCode.FAILED,
+          'there is no keyset. If there was one, mount its volume or restore it from a backup. For a new cluster: keys generate',
+        );
       print(options.output === 'json' ? JSON.stringify(summary(current.manifest)) : list(current.manifest));
     });
-  change('promote <key-id>', 'Make a pending key the primary: kube-apiserver follows, and old data counts as stale')
+  change(
+    'promote <key-id>',
+    'Make a pending key the primary: kube-apiserver then encrypts with it, and older data is stale',
+  )
     .option(
       '--now',
-      `do not wait until the key has been pending for ${age(MIN_PENDING_MS)} (only where there is one replica)`,
+      `skip the check that the key has been pending for ${age(MIN_PENDING_MS)} (only with a single replica)`,
     )
     .action(async (keyId: string, options: KeysOptions & { now?: boolean }) => {
       const minPendingMs = options.now ? 0 : MIN_PENDING_MS;
       const change = { dryRun: options.dryRun ?? false, minPendingMs };
       const made = await withAdmin(options, (admin) => promoteKey(admin, keyId, change));
-      report(options, made, `key ${keyId} is the primary; rewrite the data to move it to the new key`);
+      report(options, made, `key ${keyId} is the primary; rewrite the data to encrypt it with this key`);
     });
   const changeOne = (name: string, description: string, apply: Apply, done: string) =>
     change(`${name} <key-id>`, description).action(async (keyId: string, options: KeysOptions) => {
@@ -65,16 +81,16 @@ Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -), w
     });
   changeOne(
     'retire',
-    'End the use of a former primary, or of a pending key; its blob is kept',
+    'End the use of a former primary or of a pending key, and keep its key material',
     retireKey,
     'is retired; "keys restore" undoes that',
   );
-  changeOne('restore', 'Undo "retire": the key opens again', restoreKey, 'opens again');
+  changeOne('restore', 'Undo "retire": the key decrypts again', restoreKey, 'decrypts again');
   changeOne(
     'destroy',
-    'Destroy a retired key for good',
+    'Destroy a retired key; this cannot be undone',
     destroyRetiredKey,
-    'is destroyed: what is sealed under it is lost',
+    'is destroyed: data encrypted with it is lost',
   );
 }
 
@@ -93,7 +109,7 @@ function summary({ contextId, primary, keys }: Manifest): object {
 function list({ primary, keys }: Manifest): string {
   const rows = keys.map(({ id, state, since }) => {
     const role = id === primary ? 'primary' : state === 'promoted' ? 'decrypt-only' : state;
-    return [id, role, `${age(Date.now() - Date.parse(since))} ago`];
+    return [id, role, `${age(systemClock.wall() - Date.parse(since))} ago`];
   });
   return table([['KEY', 'STATE', 'SINCE'], ...rows]);
 }

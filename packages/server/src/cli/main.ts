@@ -13,18 +13,18 @@ import { registerServe } from './serve.ts';
 import { registerStatus } from './status.ts';
 
 const program = new Command('teapot-kms')
-  .description('Kubernetes KMS provider plugin: keeps the key that encrypts your Secrets out of etcd.')
+  .description('Kubernetes KMS plugin: encrypts the Secrets in etcd with a key that is not in etcd.')
   .version(version)
-  .showHelpAfterError('(--help shows what there is)')
+  .showHelpAfterError('(use --help for the options)')
   .addHelpText(
     'after',
     `
-To start with (file keys):
+To start, with a key in a directory:
   teapot-kms keys generate --uri file:/var/lib/teapot-kms/keys
   teapot-kms config validate --config /etc/teapot-kms/config.yaml
   teapot-kms serve --config /etc/teapot-kms/config.yaml
   teapot-kms config encryption-configuration --config /etc/teapot-kms/config.yaml
-When something is wrong:
+To find and fix a problem:
   teapot-kms doctor --config /etc/teapot-kms/config.yaml
 ${EXIT_CODES_HELP}`,
   );
@@ -57,7 +57,8 @@ function report(error: unknown): number {
     return ExitCode.USAGE;
   }
   if (error instanceof KmsError) {
-    printError(`${error.message} (${error.code})${error.remedy === undefined ? '' : `\nFix: ${error.remedy}`}`);
+    printError(`${error.message} (${error.code})`);
+    if (error.remedy !== undefined) printError(`Fix: ${error.remedy}`);
     return error.code === 'ERR_KMS_INVALID_URI' ? ExitCode.USAGE : ExitCode.FAILED;
   }
   const { code, message } = error as NodeJS.ErrnoException;

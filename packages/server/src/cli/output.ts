@@ -1,10 +1,18 @@
-// Who reads us may have had enough, as `head` has: that is no error of ours.
+import { Option } from 'commander';
+
+// A reader such as `head` may close the pipe early. That is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit();
   throw error;
 });
 
-/** All that the commands print for people goes through here; logs are for `serve` and go to stderr as JSON. */
+export type OutputFormat = 'text' | 'json';
+
+/** `--output`, refused with exit code 2 for any other format. */
+export const outputOption = (): Option =>
+  new Option('--output <format>', 'format of the output').choices(['text', 'json']).default('text');
+
+/** Prints a result. Logs of `serve` are JSON lines on stderr instead. */
 export function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
@@ -13,7 +21,7 @@ export function printError(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
-/** Columns padded to the widest entry. */
+/** Pads each column to its widest entry. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return rows
@@ -26,7 +34,7 @@ export function table(rows: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
-/** `3 min`, `2 h`, `5 d`: as exact as it matters. */
+/** Rounds a duration for people: `3 min`, `2 h`, `5 d`. */
 export function age(ms: number): string {
   const seconds = Math.round(ms / 1000);
   if (seconds < 120) return `${seconds} s`;

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { Logger } from 'pino';
 import { readConfigText, parseConfig } from '../config/load.ts';
 import { ConfigWatch } from '../config/watch.ts';
 import { createLogger, describeError } from '../observability/logging.ts';
@@ -10,15 +11,15 @@ import { ExitCode } from './exit-codes.ts';
 export function registerServe(program: Command): void {
   program
     .command('serve')
-    .description('Run the plugin: every instance of the configuration, until SIGTERM')
-    .requiredOption('-c, --config <file>', 'the configuration (YAML; see "config schema")')
+    .description('Run the plugin with all instances of the configuration, until SIGTERM')
+    .requiredOption('-c, --config <file>', 'the configuration (YAML; "config schema" prints its schema)')
     .option('--take-over', 'replace a plugin that already serves the same sockets, without a gap', false)
     .addHelpText(
       'after',
       `
-Logs are JSON lines on stderr. A changed configuration takes effect at once or is refused whole; SIGHUP looks for one now.
-SIGTERM and SIGINT: calls under way finish, clients are told to reconnect, keys are wiped, exit 0. A second one: exit at once.
-The sockets open before the key stores answer, so the order in which a machine starts does not matter.`,
+Logs are JSON lines on stderr. A changed configuration takes effect at once, or is refused as a whole. SIGHUP reads it now.
+After SIGTERM or SIGINT calls under way finish, clients are asked to reconnect, keys are wiped, and the exit code is 0. A second
+signal ends the process at once. The sockets open before the key stores answer, so services can start in any order.`,
     )
     .action(serve);
 }
@@ -29,10 +30,10 @@ function serve({ config: file, takeOver }: { config: string; takeOver: boolean }
 }
 
 export interface RunOptions {
-  /** What logs call the configuration. */
+  /** Name of the configuration in logs. */
   readonly source: string;
   readonly takeOver: boolean;
-  /** Text of the file that `source` is, to be watched for changes; without it nothing is. */
+  /** Text of the file `source`, which is then watched for changes. */
   readonly fileText?: string;
 }
 
@@ -41,7 +42,7 @@ export async function runPlugin(config: Config, { source, takeOver, fileText }: 
   const log = createLogger(config.log.level);
   const plugin = new Plugin(log);
   log.info({ version, node: process.version, config: source, instances: config.instances.length }, 'starting');
-  warnOfOpenDoors();
+  warnIfDebuggable(log);
   try {
     await plugin.start(config, takeOver);
   } catch (error) {
@@ -53,7 +54,7 @@ export async function runPlugin(config: Config, { source, takeOver, fileText }: 
   const watch = fileText === undefined ? undefined : watchConfig(source, fileText);
   process.on('SIGHUP', () => watch?.check());
   process.on('unhandledRejection', (error) => {
-    log.fatal({ error: describeError(error) }, 'a defect of the plugin: please report it');
+    log.fatal({ error: describeError(error) }, 'a defect of the plugin; please report it');
     process.exit(ExitCode.FAILED);
   });
   let stopping = false;
@@ -81,20 +82,23 @@ export async function runPlugin(config: Config, { source, takeOver, fileText }: 
       file,
       initialText,
       onChange: (changed) => {
-        plugin.metrics.configReloads.inc({ result: 'taken' });
+        plugin.metrics.configReloaded('taken');
         void plugin.apply(changed);
       },
       onInvalid: (error) => {
-        plugin.metrics.configReloads.inc({ result: 'refused' });
-        log.error({ error: describeError(error) }, 'the changed configuration is refused; the old one goes on');
+        plugin.metrics.configReloaded('refused');
+        log.error(
+          { error: describeError(error) },
+          'the changed configuration is refused; the configuration in force stays',
+        );
       },
     });
   }
+}
 
-  /** A debugger could read the keys (design D12). */
-  function warnOfOpenDoors(): void {
-    const closed =
-      process.execArgv.includes('--disable-sigusr1') || process.env['NODE_OPTIONS']?.includes('--disable-sigusr1');
-    if (!closed) log.warn('SIGUSR1 opens a debugger that can read the keys: run node with --disable-sigusr1');
-  }
+/** A debugger could read the keys (design D12). */
+function warnIfDebuggable(log: Logger): void {
+  const flag = '--disable-sigusr1';
+  if (process.execArgv.includes(flag) || process.env['NODE_OPTIONS']?.includes(flag)) return;
+  log.warn(`SIGUSR1 opens a debugger, which can read the keys; run node with ${flag}`);
 }

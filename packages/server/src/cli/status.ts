@@ -5,11 +5,13 @@ import { apiserverComplaints } from './apiserver-view.ts';
 import { ExitCode } from './exit-codes.ts';
 import { instanceOf } from './key-store.ts';
 import type { KeyStoreOptions } from './key-store.ts';
-import { age, print, table } from './output.ts';
+import { age, outputOption, print, table } from './output.ts';
+import type { OutputFormat } from './output.ts';
+import { socketPathOf } from './socket-path.ts';
 
 interface StatusOptions extends KeyStoreOptions {
   readonly socket?: string;
-  readonly output: 'text' | 'json';
+  readonly output: OutputFormat;
 }
 
 type Description = ServiceDescription & { readonly instance: string; readonly version: string; readonly pid: number };
@@ -17,25 +19,25 @@ type Description = ServiceDescription & { readonly instance: string; readonly ve
 export function registerStatus(program: Command): void {
   program
     .command('status')
-    .description('Ask a running plugin as kube-apiserver would, and say what kube-apiserver would think of the answer')
-    .option('-s, --socket <path>', "the plugin's socket")
-    .option('-c, --config <file>', 'take the socket of an instance of this configuration')
-    .option('-i, --instance <name>', 'which instance; may be left out where there is only one')
-    .option('--output <format>', 'text or json', 'text')
+    .description('Call Status of a running plugin, and show what kube-apiserver would make of the answer')
+    .option('-s, --socket <path>', 'socket of the plugin: a path, or unix://PATH as for kube-apiserver')
+    .option('-c, --config <file>', 'use the socket of an instance of this configuration')
+    .option('-i, --instance <name>', 'name of the instance; optional if there is only one')
+    .addOption(outputOption())
     .action(status);
 }
 
 async function status(options: StatusOptions): Promise<void> {
-  const socket = options.socket ?? instanceOf(options).socket;
+  const socket = options.socket === undefined ? instanceOf(options).socket : socketPathOf(options.socket);
   const { KmsClient } = await import('../client/client.ts');
   const client = new KmsClient(socket);
   try {
     const answer = await client.status().catch((error: unknown) => error as Error);
-    // A plugin that is not ours does not know this call.
+    // Other plugins do not have this call.
     const description = (await client.describe().catch(() => undefined)) as Description | undefined;
     const complaints =
       answer instanceof Error
-        ? [`Status fails: ${answer.message}: no writes 3 minutes after the last good answer`]
+        ? [`Status fails, so writes fail 3 minutes after the last good answer: ${answer.message}`]
         : apiserverComplaints(answer);
     const warnings = description?.warnings ?? [];
     if (complaints.length > 0) process.exitCode = ExitCode.UNHEALTHY;
@@ -55,8 +57,8 @@ async function status(options: StatusOptions): Promise<void> {
     for (const warning of warnings) print(`WARNING  ${warning}`);
     print(
       complaints.length === 0
-        ? '\nkube-apiserver finds nothing wrong with this.'
-        : `\nkube-apiserver would complain:\n  ${complaints.join('\n  ')}`,
+        ? '\nkube-apiserver accepts this answer.'
+        : `\nkube-apiserver would report:\n  ${complaints.join('\n  ')}`,
     );
   } finally {
     client.close();

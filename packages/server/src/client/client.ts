@@ -1,4 +1,5 @@
 import { Client, credentials } from '@grpc/grpc-js';
+import { systemClock } from '@teapot-kms/core';
 import { inspection, v1beta1, v2 } from '../kms/messages.ts';
 
 export interface ClientEncryptResult {
@@ -8,19 +9,19 @@ export interface ClientEncryptResult {
 
 const identity = (bytes: Buffer): Buffer => bytes;
 
-/** kube-apiserver's own default (`timeout` of a provider), in ms. */
+/** Default `timeout` of a provider in kube-apiserver, in ms. */
 const DEFAULT_TIMEOUT_MS = 3_000;
 
-/** Calls a plugin as kube-apiserver does: one connection, a deadline on each call, waiting for the socket to answer. */
+/** Calls a plugin as kube-apiserver does: over one connection, with a deadline for each call. */
 export class KmsClient {
   readonly #client: Client;
   readonly #timeoutMs: number;
 
   constructor(socketPath: string, timeoutMs = DEFAULT_TIMEOUT_MS) {
     this.#client = new Client(`unix:${socketPath}`, credentials.createInsecure(), {
-      // As kube-apiserver ≥ 1.32 does: a path as the authority is what Node's HTTP/2 refuses.
+      // As in kube-apiserver ≥ 1.32. Node's HTTP/2 refuses a path as the authority.
       'grpc.default_authority': 'localhost',
-      // A connection of its own; else grpc-js shares one among all clients of a path.
+      // Without this, all clients of a path share one connection.
       'grpc.use_local_subchannel_pool': 1,
     });
     this.#timeoutMs = timeoutMs;
@@ -32,7 +33,7 @@ export class KmsClient {
     return { version, healthz, keyId };
   }
 
-  /** @param uid - what both sides log of this call */
+  /** @param uid - names this call in the logs of both sides */
   async encrypt(plaintext: Buffer, uid: string): Promise<ClientEncryptResult> {
     const answer = await this.#call('/v2.KeyManagementService/Encrypt', v2.EncryptRequest.encode({ plaintext, uid }));
     const { ciphertext, key_id: keyId } = v2.EncryptResponse.decode(answer);
@@ -59,7 +60,7 @@ export class KmsClient {
     return v1beta1.DecryptResponse.decode(await this.#call('/v1beta1.KeyManagementService/Decrypt', request)).plain;
   }
 
-  /** What the instance says of itself; only a Teapot plugin answers. */
+  /** Returns the state of the instance. Other plugins do not have this call. */
   async describe(): Promise<Record<string, unknown>> {
     const answer = await this.#call('/teapotkms.v1.Inspection/Describe', inspection.DescribeRequest.encode({}));
     return JSON.parse(inspection.DescribeResponse.decode(answer).json) as Record<string, unknown>;
@@ -71,7 +72,7 @@ export class KmsClient {
 
   #call(path: string, request: Buffer): Promise<Buffer> {
     return new Promise((resolve, reject) => {
-      const options = { deadline: Date.now() + this.#timeoutMs };
+      const options = { deadline: systemClock.wall() + this.#timeoutMs };
       this.#client.makeUnaryRequest(path, identity, identity, request, options, (error, answer) => {
         if (error) reject(error);
         else resolve(answer ?? Buffer.alloc(0));

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 
-/** The number of a group of this host (group(5)), or `undefined` where there is none of that name. */
+/** Returns the number of a group of this host (group(5)), or `undefined` if no group has that name. */
 export function groupId(group: string | number): number | undefined {
   if (typeof group === 'number') return group;
   const line = readFileSync('/etc/group', 'utf8')

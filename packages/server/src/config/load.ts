@@ -3,28 +3,29 @@ import { readFileSync } from 'node:fs';
 import { configSchema } from './schema.ts';
 import type { Config } from './schema.ts';
 
-/** A configuration that cannot be used, with every problem in it: `FILE:LINE: PATH: expected ..., found ...`. */
+/** An invalid configuration. The message has a line `FILE:LINE: PATH: expected ..., found ...` for each problem. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
   readonly code = 'ERR_CONFIG_INVALID';
 }
 
-/** Longest configuration that is read, in bytes: 500 instances take about 100 KB. */
+/** Length limit of a configuration in bytes. 500 instances take about 100 KB. */
 const MAX_CONFIG_BYTES = 4 * 1024 * 1024;
 
 /**
- * Parses a configuration, whole or not at all.
- * @param file - what errors name
+ * Parses a configuration. One that has a problem is refused as a whole.
+ * @param file - name for errors
  * @throws {@link ConfigError}
  */
 export function parseConfig(text: string, file: string): Config {
-  if (text.length > MAX_CONFIG_BYTES) throw new ConfigError(`${file}: longer than ${MAX_CONFIG_BYTES} bytes`);
+  if (text.length > MAX_CONFIG_BYTES)
+    throw new ConfigError(`${file}: expected at most ${MAX_CONFIG_BYTES} bytes, found ${text.length}`);
   const { value, problems } = parseYaml(text, configSchema);
   if (problems) throw new ConfigError(formatProblems(file, problems));
   return value;
 }
 
-/** @throws {@link ConfigError}, also where the file cannot be read */
+/** @throws {@link ConfigError}, also when the file cannot be read */
 export function loadConfig(file: string): Config {
   return parseConfig(readConfigText(file), file);
 }
@@ -34,8 +35,9 @@ export function readConfigText(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    throw new ConfigError(`${file}: cannot be read: ${(error as NodeJS.ErrnoException).code ?? 'unknown error'}`, {
-      cause: error,
-    });
+    const { code, message } = error as NodeJS.ErrnoException;
+    const user = `user ${process.getuid?.() ?? ''} (running this command)`;
+    const reasons: Record<string, string> = { ENOENT: 'no such file', EACCES: `${user} cannot read it` };
+    throw new ConfigError(`${file}: ${reasons[code ?? ''] ?? message}`, { cause: error });
   }
 }

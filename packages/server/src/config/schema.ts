@@ -1,25 +1,30 @@
 import { cryptoEngines, duration, providerFor, providers } from '@teapot-kms/core';
 import { isAbsolute, normalize } from 'node:path';
 import { z } from 'zod';
-import { checkSocketPath } from '../transport/socket.ts';
+import { socketPathProblem } from '../transport/socket.ts';
 import { transports } from '../transport/index.ts';
 import type { TransportName } from '../transport/index.ts';
 import { groupId } from './group.ts';
 
 const LOOPBACK = ['127.0.0.1', '::1', 'localhost'];
+const HOST = `expected a loopback address (${LOOPBACK.join(', ')})`;
 
-/** What `keys` becomes: the URI, and beside it what its key store lets one set. */
+/** `keys` of an instance: the URI and the settings of its key store. */
 export type KeysConfig = { readonly uri: string } & Readonly<Record<string, unknown>>;
 
-const uriSchema = z.string().describe('where the key-encryption key is');
+const uriSchema = z
+  .string('expected a key URI such as "file:/var/lib/teapot-kms/keys"')
+  .describe('where the key-encryption key is');
 
-/** What `keys` may be, for each kind of key store. */
+/** Schema of `keys` for each kind of key store. */
 const keyStores = providers.map((provider) =>
   provider.settings.extend({ uri: uriSchema.regex(new RegExp(`^${provider.scheme}:.`)) }),
 );
 
-/** The URI's scheme says which key store's settings the rest must be; so an error speaks of no other's. */
-const keysSchema = z.looseObject({ uri: uriSchema }).transform((keys, context): KeysConfig => {
+const KEYS = 'expected a map such as { uri: "file:/var/lib/teapot-kms/keys" }';
+
+/** The scheme of the URI selects the key store, so that errors name only the settings of that store. */
+const keysSchema = z.looseObject({ uri: uriSchema }, KEYS).transform((keys, context): KeysConfig => {
   try {
     const provider = providerFor(keys.uri);
     const parsed = provider.settings.extend({ uri: uriSchema }).safeParse(keys);
@@ -38,112 +43,125 @@ const keysSchema = z.looseObject({ uri: uriSchema }).transform((keys, context): 
   return z.NEVER;
 });
 
+const MODE = 'expected an octal mode in quotes, such as "0600"';
+const GROUP = 'expected a group of this host, by name or number';
+const NAME = 'expected 1-63 of a-z, 0-9 and "-"';
+const SOCKET = 'expected an absolute path without "." and ".."';
+
+/** A map of settings whose errors name the settings that there are. */
+function settings<Shape extends z.ZodRawShape>(shape: Shape) {
+  const known = Object.keys(shape).join(', ');
+  return z.strictObject(shape, {
+    error: ({ code }) =>
+      code === 'unrecognized_keys'
+        ? `unknown setting; expected one of ${known}`
+        : `expected a map of settings (${known})`,
+  });
+}
+
+function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER) {
+  const expected = `expected a whole number ${max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`}`;
+  return z.int(expected).min(min, expected).max(max, expected);
+}
+
 const socketPath = z
-  .string()
-  .refine((path) => isAbsolute(path) && normalize(path) === path, 'expected an absolute path without "." and ".."')
+  .string(SOCKET)
+  .refine((path) => isAbsolute(path) && normalize(path) === path, SOCKET)
   .superRefine((path, context) => {
-    try {
-      checkSocketPath(path);
-    } catch (error) {
-      context.addIssue({ code: 'custom', message: (error as Error).message });
-    }
+    const message = socketPathProblem(path);
+    if (message !== undefined) context.addIssue({ code: 'custom', message });
   });
 
-const instanceSchema = z.strictObject({
+const instanceSchema = settings({
   name: z
-    .string()
-    .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'expected 1-63 of a-z, 0-9 and "-"')
-    .describe('what logs and metrics call this instance'),
+    .string(NAME)
+    .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, NAME)
+    .describe('name of this instance in logs and metrics'),
   socket: socketPath.describe(
-    'the Unix socket that kube-apiserver is given as unix://PATH; its directory is made, mode 0700',
+    'the Unix socket, unix://PATH for kube-apiserver; its directory is created with mode 0700',
   ),
   socketMode: z
-    .string()
-    .regex(/^0[0-7]{3}$/, 'expected an octal mode in quotes, such as "0600"')
+    .string(MODE)
+    .regex(/^0[0-7]{3}$/, { error: MODE, abort: true })
     .default('0600')
-    .refine((text) => text.endsWith('0'), 'expected a mode that leaves everyone else out, such as "0600" or "0660"')
+    .refine((text) => text.endsWith('0'), 'expected a mode without access for everyone, such as "0600" or "0660"')
     .transform((text) => Number.parseInt(text, 8))
     .describe('permission bits of the socket'),
   socketGroup: z
-    .union([z.int().min(0), z.string().min(1)])
+    .union([z.int().min(0, GROUP), z.string().min(1, GROUP)], GROUP)
     .transform((group, context) => {
       const gid = groupId(group);
       if (gid !== undefined) return gid;
-      context.addIssue({ code: 'custom', message: `expected a group of this host, found ${JSON.stringify(group)}` });
+      context.addIssue({ code: 'custom', message: `${GROUP}, found ${JSON.stringify(group)}` });
       return z.NEVER;
     })
     .optional()
-    .describe('group of the socket, by name or number; the directory must let it in'),
+    .describe('group of the socket, by name or number; the directory must be accessible to the group'),
   keys: keysSchema.describe('the key store'),
   kmsV2Version: z
     .enum(['v2', 'v2beta1'])
     .default('v2')
     .describe(
-      'what Status reports; v2beta1 is for kube-apiserver 1.27 and 1.28. Changing it makes a running kube-apiserver unready until it restarts',
+      'version that Status reports; v2beta1 is for kube-apiserver 1.27 and 1.28. After a change a running kube-apiserver is unready until it restarts',
     ),
   transport: z
     .enum(Object.keys(transports) as [TransportName])
     .default('grpc-js')
     .describe('the HTTP/2 implementation'),
-  maxCallsInFlight: z
-    .int()
-    .min(1)
+  maxCallsInFlight: wholeNumber(1)
     .default(1_000)
     .describe(
-      'calls that may wait for the key store at a time; more are RESOURCE_EXHAUSTED. Status is always answered',
+      'calls that may wait for the key store at a time; more get RESOURCE_EXHAUSTED. Status is always answered',
     ),
-  probeInterval: duration(100).prefault('30s').describe('time between two looks at the key store'),
-  statusGrace: duration(0).prefault('2m').describe('how long the key store may be away before Status says so'),
+  probeInterval: duration(100).prefault('30s').describe('time between two checks of the key store'),
+  statusGrace: duration(0)
+    .prefault('2m')
+    .describe('how long the key store may be unreachable before Status reports it'),
   goneGrace: duration(0)
     .prefault('10m')
-    .describe('how long keys stay in use after their store said for certain that they are gone'),
+    .describe('how long keys stay in use after the key store has reported for certain that they are gone'),
 });
 
-export const configSchema = z
-  .strictObject({
-    version: z.literal(1).describe('version of this format'),
-    log: z
-      .strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') })
-      .prefault({})
-      .describe('JSON lines on stderr'),
-    http: z
-      .union([
-        z.literal(false),
-        z.strictObject({
-          host: z
-            .string()
-            .refine((host) => LOOPBACK.includes(host), `expected a loopback address: ${LOOPBACK.join(', ')}`)
-            .default('127.0.0.1'),
-          port: z.int().min(1).max(65_535).default(8089),
-        }),
-      ])
-      .prefault({})
-      .describe('/livez, /readyz and /metrics, or false'),
-    crypto: z
-      .strictObject({
-        engine: z
-          .enum(cryptoEngines)
-          .default('auto')
-          .describe('where long messages are sealed: inline, in a pool of threads, or where this host is faster'),
-      })
-      .prefault({})
-      .describe(
-        'a change takes effect at the next start; what kube-apiserver sends is short, and always sealed inline',
-      ),
-    shutdownGrace: duration(0)
-      .prefault('5s')
-      .describe('how long the exit may take after SIGTERM, so that calls under way finish'),
-    instances: z.array(instanceSchema).min(1).describe('one for each kube-apiserver'),
+export const configSchema = settings({
+  version: z.literal(1).describe('version of this format'),
+  log: settings({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') })
+    .prefault({})
+    .describe('JSON lines on stderr'),
+  http: z
+    .union([
+      z.literal(false),
+      settings({
+        host: z
+          .string(HOST)
+          .refine((host) => LOOPBACK.includes(host), HOST)
+          .default('127.0.0.1'),
+        port: wholeNumber(1, 65_535).default(8089),
+      }),
+    ])
+    .prefault({})
+    .describe('/livez, /readyz and /metrics, or false'),
+  crypto: settings({
+    engine: z
+      .enum(cryptoEngines)
+      .default('auto')
+      .describe('where long messages are sealed: inline, in a pool of threads, or (auto) where this host is faster'),
   })
-  .superRefine(({ instances }, context) => {
-    for (const field of ['name', 'socket'] as const) {
-      instances.forEach((instance, index) => {
-        if (instances.findIndex((other) => other[field] === instance[field]) === index) return;
-        const message = `expected a ${field} of its own, found ${JSON.stringify(instance[field])} again`;
-        context.addIssue({ code: 'custom', path: ['instances', index, field], message });
-      });
-    }
-  });
+    .prefault({})
+    .describe('a change takes effect at the next start. Messages of kube-apiserver are short and always sealed inline'),
+  shutdownGrace: duration(0).prefault('5s').describe('time for calls under way to finish after SIGTERM'),
+  instances: z
+    .array(instanceSchema, 'expected a list of instances')
+    .min(1, 'expected at least one instance')
+    .describe('one for each kube-apiserver'),
+}).superRefine(({ instances }, context) => {
+  for (const field of ['name', 'socket'] as const) {
+    instances.forEach((instance, index) => {
+      if (instances.findIndex((other) => other[field] === instance[field]) === index) return;
+      const message = `expected a ${field} of its own, found ${JSON.stringify(instance[field])} for a second time`;
+      context.addIssue({ code: 'custom', path: ['instances', index, field], message });
+    });
+  }
+});
 
 export type Config = z.output<typeof configSchema>;
 export type InstanceConfig = Config['instances'][number];

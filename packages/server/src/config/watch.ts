@@ -1,39 +1,43 @@
-import { watchDirectory } from '@teapot-kms/core';
+import { systemClock, watchDirectory } from '@teapot-kms/core';
+import type { Clock } from '@teapot-kms/core';
 import { dirname } from 'node:path';
 import { parseConfig, readConfigText } from './load.ts';
 import type { Config } from './schema.ts';
 
-/** Beside inotify, for file systems that have none. In ms. */
+/** Time between two checks of the file in ms, for file systems without inotify. */
 const POLL_MS = 10_000;
 
 export interface ConfigWatchOptions {
   readonly file: string;
-  /** The text that is in force. */
+  /** The text in force. */
   readonly initialText: string;
-  /** A changed configuration that is valid. */
+  /** Called for a changed configuration that is valid. */
   readonly onChange: (config: Config) => void;
-  /** A changed configuration that is not; what was in force goes on. */
+  /** Called for a changed configuration that is invalid or cannot be read. The configuration in force stays. */
   readonly onInvalid: (error: Error) => void;
+  readonly clock?: Clock;
 }
 
 /**
- * Sees a configuration change however it is written: in place, by rename, or by the swap of a ConfigMap's symlinks. Each new content
- * is reported once.
+ * Watches a configuration, whichever way it is written: in place, by rename, or by the symlinks of a ConfigMap. Reports each new
+ * content once.
  */
 export class ConfigWatch {
   readonly #options: ConfigWatchOptions;
   readonly #stopWatching: () => void;
-  readonly #poll: NodeJS.Timeout;
+  readonly #clock: Clock;
+  #cancelPoll: () => void = () => undefined;
   #seen: string;
 
   constructor(options: ConfigWatchOptions) {
     this.#options = options;
     this.#seen = options.initialText;
-    this.#poll = setInterval(() => this.check(), POLL_MS).unref();
+    this.#clock = options.clock ?? systemClock;
     this.#stopWatching = watchDirectory(dirname(options.file), () => this.check());
+    this.#poll();
   }
 
-  /** Looks now; also called at SIGHUP. */
+  /** Reads the file now. */
   check(): void {
     const { file, onChange, onInvalid } = this.#options;
     try {
@@ -42,13 +46,20 @@ export class ConfigWatch {
       this.#seen = text;
       onChange(parseConfig(text, file));
     } catch (error) {
-      // A file that is away for a moment is somebody's way of writing it.
+      // Some editors remove the file for a moment.
       if ((error as { cause?: { code?: string } }).cause?.code !== 'ENOENT') onInvalid(error as Error);
     }
   }
 
   stop(): void {
-    clearInterval(this.#poll);
+    this.#cancelPoll();
     this.#stopWatching();
+  }
+
+  #poll(): void {
+    this.#cancelPoll = this.#clock.after(POLL_MS, () => {
+      this.check();
+      this.#poll();
+    });
   }
 }

@@ -1,11 +1,12 @@
 import { readFileSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import type { Finding } from '@teapot-kms/core';
 import { KmsClient } from '../client/client.ts';
+import type { ServiceError } from '@grpc/grpc-js';
 import type { Config, InstanceConfig } from '../config/schema.ts';
-import type { Finding } from './finding.ts';
 import { examineKeyStore } from './key-store.ts';
 
-/** Checks in the order in which things depend on each other: host, key store, socket, the answers. */
+/** Checks each part after the parts that it depends on: host, key store, socket, answers. */
 export async function* diagnose(config: Config): AsyncGenerator<Finding> {
   yield* host();
   for (const instance of config.instances) {
@@ -17,14 +18,14 @@ export async function* diagnose(config: Config): AsyncGenerator<Finding> {
 
 function* host(): Generator<Finding> {
   const limit = /^Max core file size +(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
-  if (limit === '0') yield { level: 'ok', about: 'core dumps', text: 'are off here' };
+  if (limit === '0') yield { level: 'ok', about: 'core dumps', text: 'are off in this shell' };
   else {
     const remedy =
-      'set LimitCORE=0 in the unit, or run "ulimit -c 0" before the plugin (the unit and manifests of k8s/ do)';
+      'set LimitCORE=0 in the unit, or run "ulimit -c 0" before the plugin, as the unit and manifests in k8s/ do';
     yield {
       level: 'hint',
       about: 'core dumps',
-      text: `may be written by processes started here (limit ${limit ?? 'unknown'}): they would hold keys`,
+      text: `are on for processes started in this shell (limit ${limit ?? 'unknown'}); a core dump contains keys`,
       remedy,
     };
   }
@@ -34,12 +35,12 @@ function* socketDirectory({ name, socket }: InstanceConfig): Generator<Finding> 
   const directory = dirname(socket);
   const about = `${name}, directory ${directory}`;
   const stat = statSync(directory, { throwIfNoEntry: false });
-  if (!stat) yield { level: 'hint', about, text: 'does not exist yet; "serve" makes it with mode 0700' };
+  if (!stat) yield { level: 'hint', about, text: 'does not exist; "serve" creates it with mode 0700' };
   else if ((stat.mode & 0o002) !== 0) {
-    yield { level: 'problem', about, text: 'everyone may replace the socket in it', remedy: `chmod 0700 ${directory}` };
+    yield { level: 'problem', about, text: 'every user can replace the socket', remedy: `chmod 0700 ${directory}` };
   } else if ((stat.mode & 0o007) !== 0) {
-    yield { level: 'hint', about, text: 'everyone may look into it', remedy: `chmod 0700 ${directory}` };
-  } else yield { level: 'ok', about, text: 'is closed to others' };
+    yield { level: 'hint', about, text: 'every user can list it', remedy: `chmod 0700 ${directory}` };
+  } else yield { level: 'ok', about, text: 'is closed to other users' };
 }
 
 async function running({ name, socket }: InstanceConfig): Promise<Finding[]> {
@@ -52,8 +53,8 @@ async function running({ name, socket }: InstanceConfig): Promise<Finding[]> {
         {
           level: 'problem',
           about,
-          text: `the plugin runs, but says: ${healthz}`,
-          remedy: `look at the key store of instance ${name}: ${healthz}`,
+          text: `the plugin is running and reports: ${healthz}`,
+          remedy: `fix the key store of instance ${name}: ${healthz}`,
         },
       ];
     const plaintext = Buffer.from('teapot-kms doctor');
@@ -64,24 +65,18 @@ async function running({ name, socket }: InstanceConfig): Promise<Finding[]> {
         {
           level: 'problem',
           about,
-          text: 'Encrypt and Decrypt do not give back what went in',
-          remedy: 'stop using this plugin and report a defect',
+          text: 'Decrypt does not return the plaintext that Encrypt got',
+          remedy: 'do not use this plugin; report a defect',
         },
       ];
     }
     const { warnings } = (await client.describe()) as { warnings: string[] };
-    const troubles = warnings.map((text): Finding => ({ level: 'problem', about, text, remedy: text }));
+    const troubles = warnings.map((text): Finding => ({ level: 'problem', about, text, remedy: `fix: ${text}` }));
     return [{ level: 'ok', about, text: `Status, Encrypt and Decrypt work, key ${keyId}` }, ...troubles];
   } catch (error) {
-    const { details, message } = error as { details?: string; message: string };
-    return [
-      {
-        level: 'problem',
-        about,
-        text: details ?? message,
-        remedy: 'start the plugin (teapot-kms serve --config ...), or look into its log',
-      },
-    ];
+    const { details = (error as Error).message } = error as Partial<ServiceError>;
+    const remedy = 'start the plugin (teapot-kms serve --config ...), or read its log';
+    return [{ level: 'problem', about, text: details, remedy }];
   } finally {
     client.close();
   }

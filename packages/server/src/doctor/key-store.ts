@@ -1,62 +1,56 @@
 import { KmsError, providerFor, SharedResources } from '@teapot-kms/core';
-import type { KeysetSource, Finding as StoreFinding, RemoteKek } from '@teapot-kms/core';
+import type { Finding, KeysetSource, RemoteKek } from '@teapot-kms/core';
 import type { InstanceConfig } from '../config/schema.ts';
-import type { Finding } from './finding.ts';
 
-/** ms that a key store may take for all that is asked of it here. */
+/** Time limit in ms for all requests to one key store. */
 const TIMEOUT_MS = 30_000;
 
-/** Whether the key store of an instance can be used from here, asked directly and not through the plugin that runs. */
+/** Checks the key store of an instance directly, not through the running plugin. */
 export async function examineKeyStore({ name, keys: { uri, ...settings } }: InstanceConfig): Promise<Finding[]> {
   const context = { signal: AbortSignal.timeout(TIMEOUT_MS) };
-  const shared = new SharedResources();
   const provider = providerFor(uri);
-  const store = provider.open(uri, settings, shared);
+  const store = provider.open(uri, settings, new SharedResources());
   const about = `${name}, keys ${store.uri}`;
-  const which = provider.kind === 'keyset' ? `--uri ${store.uri}` : `--config FILE --instance ${name}`;
+  const options = provider.kind === 'keyset' ? `--uri ${store.uri}` : `--config FILE --instance ${name}`;
+  const examine = async (): Promise<readonly Finding[]> => (await store.examine?.(context)) ?? [];
+  let findings: readonly Finding[];
   try {
     const loaded =
-      provider.kind === 'keyset'
-        ? await load(store as KeysetSource, context)
-        : await describe(store as RemoteKek, context);
-    return [...loaded, ...((await store.examine?.(context)) ?? [])].map((remark) => ({ about, ...remark }));
+      provider.kind === 'keyset' ? load(store as KeysetSource, context) : describe(store as RemoteKek, context);
+    findings = [...(await loaded), ...(await examine())];
   } catch (error) {
-    return [
-      { about, ...problem(which, error) },
-      ...((await store.examine?.(context).catch(() => [])) ?? []).map((remark) => ({ about, ...remark })),
-    ];
+    findings = [await problem(store, options, error), ...(await examine().catch(() => []))];
   } finally {
     await store.close?.();
   }
+  return findings.map((finding) => ({ about, ...finding }));
 }
 
-async function load(source: KeysetSource, context: { signal: AbortSignal }): Promise<StoreFinding[]> {
+async function load(source: KeysetSource, context: { signal: AbortSignal }): Promise<Finding[]> {
   const keyset = await source.load(context);
   const { warnings, manifest } = keyset;
   keyset.destroy();
-  return [loaded(manifest.primary, manifest.keys.length), ...warnings.map(trouble)];
+  return [loaded(manifest.primary, manifest.keys.length), ...warnings.map(damage)];
 }
 
-async function describe(remote: RemoteKek, context: { signal: AbortSignal }): Promise<StoreFinding[]> {
+async function describe(remote: RemoteKek, context: { signal: AbortSignal }): Promise<Finding[]> {
   const { primary, keys, damaged } = await remote.describe(context);
-  return [loaded(primary, keys.length), ...(damaged ? [trouble(damaged.message)] : [])];
+  return [loaded(primary, keys.length), ...(damaged ? [damage(damaged.message)] : [])];
 }
 
-const trouble = (text: string): StoreFinding => ({ level: 'problem', text, remedy: `mend the key store: ${text}` });
+const damage = (text: string): Finding => ({ level: 'problem', text, remedy: `fix the key store: ${text}` });
 
-function loaded(primary: string, keys: number): StoreFinding {
+function loaded(primary: string, keys: number): Finding {
   return { level: 'ok', text: `loaded, primary ${primary}, ${keys} key${keys === 1 ? '' : 's'} in all` };
 }
 
-function problem(which: string, error: unknown): StoreFinding {
-  const { message, code } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
-  const command = /run: (.*?)(?: \(or .*)?$/.exec(message)?.[1];
-  const missing = message.includes('keyset.yaml: no such file')
-    ? `make the keyset (teapot-kms keys generate ${which}), or mount the volume that holds it`
-    : undefined;
-  return {
-    level: 'problem',
-    text: `${message} (${code})`,
-    remedy: command ?? missing ?? `mend the key store: ${message}`,
-  };
+/** @param options - the options of `teapot-kms keys` that name this store */
+async function problem({ admin }: KeysetSource | RemoteKek, options: string, error: unknown): Promise<Finding> {
+  const { message, code, remedy } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
+  const finding = { level: 'problem', text: `${message} (${code})` } as const;
+  if (remedy !== undefined) return { ...finding, remedy };
+  const manifest = await admin?.readManifest().catch(() => 'unreadable');
+  if (!admin || manifest !== undefined) return { ...finding, remedy: `fix the key store: ${message}` };
+  const restore = 'if there was a keyset, mount its volume or restore it from a backup';
+  return { ...finding, remedy: `${restore}; only for a new cluster: teapot-kms keys generate ${options}` };
 }

@@ -1,14 +1,15 @@
-import type { MaybePromise } from '@teapot-kms/core';
+import { systemClock } from '@teapot-kms/core';
+import type { Clock, MaybePromise } from '@teapot-kms/core';
 import { GrpcStatus } from '../transport/seam.ts';
 import type { Call, GrpcStatusCode, Handler, RpcError } from '../transport/seam.ts';
 
-/** One method of one API, before it is observed and its errors are mapped. */
+/** One method of one API, without metrics, logs and mapping of errors. */
 export interface Endpoint {
   readonly path: string;
   /** Labels of its metrics and log lines. */
   readonly api: 'v2' | 'v1beta1' | 'inspection';
   readonly method: string;
-  /** @param note - the endpoint tells here what identifies the request in a log: its uid */
+  /** @param note - receives what identifies the request in a log */
   handle(request: Buffer, call: Call, note: RequestNote): MaybePromise<Buffer>;
   toRpcError(error: unknown): RpcError;
 }
@@ -18,7 +19,7 @@ export interface RequestNote {
   uid: string | undefined;
 }
 
-/** What is told of each call when it has ended. */
+/** A call that has ended. */
 export interface CallRecord {
   readonly endpoint: Endpoint;
   readonly status: GrpcStatusCode;
@@ -28,28 +29,28 @@ export interface CallRecord {
   readonly error: RpcError | undefined;
 }
 
-/** Told of each call when it begins and when it has ended. */
+/** Sees each call when it begins and when it has ended. */
 export interface CallObserver {
-  /** @throws to refuse the call, which then has ended */
+  /** @throws to refuse the call; `ended` follows */
   began(endpoint: Endpoint): void;
   ended(record: CallRecord): void;
 }
 
-/** Makes a handler of an endpoint that reports each call and throws nothing but {@link RpcError}. */
-export function toHandler(endpoint: Endpoint, observer: CallObserver): Handler {
-  // No closures on the way of a call that is answered at once.
+/** Makes an endpoint a handler that reports each call and throws only {@link RpcError}. */
+export function toHandler(endpoint: Endpoint, observer: CallObserver, clock: Clock = systemClock): Handler {
+  // A call that is answered at once makes no closure.
   const succeeded = (answer: Buffer, started: number, { uid }: RequestNote): Buffer => {
-    const durationMs = performance.now() - started;
+    const durationMs = clock.now() - started;
     observer.ended({ endpoint, status: GrpcStatus.OK, durationMs, uid, error: undefined });
     return answer;
   };
   const failed = (cause: unknown, started: number, { uid }: RequestNote): never => {
     const error = endpoint.toRpcError(cause);
-    observer.ended({ endpoint, status: error.status, durationMs: performance.now() - started, uid, error });
+    observer.ended({ endpoint, status: error.status, durationMs: clock.now() - started, uid, error });
     throw error;
   };
   return (request, call) => {
-    const started = performance.now();
+    const started = clock.now();
     const note: RequestNote = { uid: undefined };
     let answer: MaybePromise<Buffer>;
     try {
@@ -66,7 +67,7 @@ export function toHandler(endpoint: Endpoint, observer: CallObserver): Handler {
   };
 }
 
-/** Continues with a value that may be there already, without a detour through the event loop when it is. */
+/** Continues with a value. A value that is there already takes no turn of the event loop. */
 export function andThen<T, R>(value: MaybePromise<T>, next: (value: T) => R): MaybePromise<R> {
   return value instanceof Promise ? value.then(next) : next(value);
 }

@@ -2,7 +2,7 @@ import type { Endpoint } from './endpoint.ts';
 import { inspection } from './messages.ts';
 import { toRpcError } from './status-codes.ts';
 
-/** Shows a running instance to who has its socket: `teapot-kms status` and `doctor`. */
+/** Returns the state of a running instance, for `teapot-kms status` and `doctor`. */
 export function inspectionEndpoint(describe: () => object): Endpoint {
   return {
     path: '/teapotkms.v1.Inspection/Describe',

@@ -1,6 +1,6 @@
 import { bytesTag, fieldSize, Reader, writeFieldHeader } from '@teapot-kms/core/protobuf';
 
-/** What a field of the KMS messages can be: they have no others. */
+/** The types of fields in KMS messages. */
 export type FieldType = 'string' | 'bytes' | 'map';
 
 interface FieldTypes {
@@ -15,7 +15,7 @@ export type MessageShape = Readonly<Record<string, readonly [number, FieldType]>
 
 export type Message<Shape extends MessageShape> = { [Name in keyof Shape]: FieldTypes[Shape[Name][1]] };
 
-/** A map is a repeated message of these two (protobuf.dev/programming-guides/encoding). */
+/** Fields of a map entry (protobuf.dev/programming-guides/encoding). */
 const MAP_KEY = bytesTag(1);
 const MAP_VALUE = bytesTag(2);
 
@@ -29,7 +29,7 @@ interface Field {
   readonly type: FieldType;
 }
 
-/** A proto3 message of a few fields, read and written by its table. */
+/** Reads and writes a proto3 message with a few fields. */
 export class MessageCodec<Shape extends MessageShape> {
   readonly #fields: readonly Field[];
   readonly #byTag: readonly (Field | undefined)[];
@@ -44,8 +44,8 @@ export class MessageCodec<Shape extends MessageShape> {
   }
 
   /**
-   * Fields that are missing get their default, unknown ones are passed over, of a repeated one the last counts. Bytes
-   * are views of `bytes`.
+   * Missing fields get their default value, unknown fields are skipped, and of a repeated field the last value counts. Bytes are views
+   * of `bytes`.
    * @throws MalformedMessage
    */
   decode(bytes: Buffer): Message<Shape> {
@@ -67,7 +67,7 @@ export class MessageCodec<Shape extends MessageShape> {
     return message as Message<Shape>;
   }
 
-  /** Fields that have their default value are left out, as proto3 does. */
+  /** Omits fields with their default value, as proto3 does. */
   encode(message: Partial<Message<Shape>>): Buffer {
     const parts: [number, Buffer][] = [];
     for (const { name, number, type } of this.#fields) {

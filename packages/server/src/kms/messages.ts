@@ -1,8 +1,8 @@
 import { MessageCodec } from './message-codec.ts';
 
 /**
- * The messages of both APIs (contract.md §1; k8s.io/kms/apis/v2/api.proto and v1beta1/api.proto). The same tables stand as
- * .proto files in `packages/server/proto`, for clients such as grpcurl; a test compares the two.
+ * The messages of both APIs (k8s.io/kms/apis/v2/api.proto and v1beta1/api.proto). `packages/server/proto` has the same as .proto
+ * files, for clients such as grpcurl; a test compares the two.
  */
 export const v2 = {
   StatusRequest: new MessageCodec({}),
@@ -31,7 +31,7 @@ export const v1beta1 = {
   DecryptResponse: new MessageCodec({ plain: [1, 'bytes'] }),
 };
 
-/** Our own service beside them: what `teapot-kms status` and `doctor` show. */
+/** The messages of our own service for `teapot-kms status` and `doctor`. */
 export const inspection = {
   DescribeRequest: new MessageCodec({}),
   DescribeResponse: new MessageCodec({ json: [1, 'string'] }),

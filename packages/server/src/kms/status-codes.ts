@@ -28,7 +28,7 @@ const STATUS: Record<KmsErrorCode, GrpcStatusCode> = {
   ERR_KMS_CLOSED: GrpcStatus.UNAVAILABLE,
 };
 
-/** What a caller is told of an error. The error itself becomes the cause, which is logged and never sent. */
+/** Returns the error that is sent to the caller. The original error becomes its cause, which is logged and never sent. */
 export function toRpcError(error: unknown): RpcError {
   if (error instanceof RpcError) return error;
   if (error instanceof MalformedMessage) {
@@ -39,18 +39,22 @@ export function toRpcError(error: unknown): RpcError {
 }
 
 /**
- * As {@link toRpcError} for Decrypt, where all that can be wrong with a ciphertext gets one text: which check failed is for the
- * plugin's log only (spec §9).
+ * As {@link toRpcError}, for Decrypt. Every defect of a ciphertext gets the same text: only the log of the plugin says which check
+ * failed (spec §9).
  */
 export function toDecryptError(error: unknown): RpcError {
   const rpcError = toRpcError(error);
   if (rpcError.status === GrpcStatus.INVALID_ARGUMENT) {
-    return new RpcError(rpcError.status, "the ciphertext cannot be opened; the plugin's log says why, by uid", {
-      cause: error,
-    });
+    return new RpcError(
+      rpcError.status,
+      'the ciphertext cannot be opened; the log of the plugin has the reason and the uid of this call',
+      {
+        cause: error,
+      },
+    );
   }
   if (error instanceof KmsError && (error.code === 'ERR_KMS_UNKNOWN_KEY' || error.code === 'ERR_KMS_KEY_RETIRED')) {
-    const text = "the ciphertext's key is not one that this plugin may use; its log says which, by uid";
+    const text = 'the plugin may not use the key of this ciphertext; its log has the key and the uid of this call';
     return new RpcError(rpcError.status, text, { cause: error });
   }
   return rpcError;

@@ -6,12 +6,12 @@ import type { Endpoint } from './endpoint.ts';
 import { v1beta1 } from './messages.ts';
 import { toDecryptError, toRpcError } from './status-codes.ts';
 
-/** The one version of this API; kube-apiserver compares it to the letter (k8s.io/apiserver envelope/grpc_service.go). */
+/** The only version of this API. kube-apiserver requires exactly this text (k8s.io/apiserver envelope/grpc_service.go). */
 const API_VERSION = 'v1beta1';
 
 /**
- * KMS v1, which kube-apiserver ≥ 1.29 speaks behind the gate KMSv1. Its Encrypt takes any length: the health check
- * encrypts the four bytes `ping`.
+ * KMS v1, which kube-apiserver ≥ 1.29 uses with the feature gate KMSv1. Encrypt accepts any length: the health check encrypts the
+ * four bytes `ping`.
  */
 export function v1beta1Endpoints(service: KmsService): Endpoint[] {
   const base = { api: 'v1beta1', toRpcError } as const;
@@ -63,7 +63,7 @@ function checkVersion(version: string): void {
   if (version !== '' && version !== API_VERSION) {
     throw new KmsError(
       'ERR_KMS_INVALID_REQUEST',
-      `this plugin speaks ${API_VERSION}, the request is ${JSON.stringify(version.slice(0, 32))}`,
+      `version: expected ${JSON.stringify(API_VERSION)}, found ${JSON.stringify(version.slice(0, 32))}`,
     );
   }
 }

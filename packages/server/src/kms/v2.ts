@@ -1,20 +1,20 @@
-import { KmsError } from '@teapot-kms/core';
-import type { EncryptResult, KmsService } from '@teapot-kms/core';
+import { KmsError, systemClock } from '@teapot-kms/core';
+import type { Clock, EncryptResult, KmsService } from '@teapot-kms/core';
 import { Announcements } from './announcements.ts';
 import { andThen } from './endpoint.ts';
 import type { Endpoint } from './endpoint.ts';
 import { v2 } from './messages.ts';
 import { toDecryptError, toRpcError } from './status-codes.ts';
 
-/** `encryptedDEKSourceMaxSize`: kube-apiserver refuses a longer ciphertext (k8s.io/apiserver kmsv2/envelope.go). */
+/** `encryptedDEKSourceMaxSize`: kube-apiserver refuses longer ciphertexts (k8s.io/apiserver kmsv2/envelope.go). */
 const MAX_CIPHERTEXT_BYTES = 1_024;
 
-/** What Status may report as the version: kube-apiserver 1.27 and 1.28 know only `v2beta1`. */
+/** Version that Status reports. kube-apiserver 1.27 and 1.28 accept only `v2beta1`. */
 export type V2Version = 'v2' | 'v2beta1';
 
-/** KMS v2 (KEP-3299) over a {@link KmsService}. */
-export function v2Endpoints(service: KmsService, version: V2Version): Endpoint[] {
-  const announcements = new Announcements();
+/** KMS v2 (KEP-3299) for a {@link KmsService}. */
+export function v2Endpoints(service: KmsService, version: V2Version, clock: Clock = systemClock): Endpoint[] {
+  const announcements = new Announcements(clock);
   const base = { api: 'v2', toRpcError } as const;
   return [
     {
@@ -54,8 +54,9 @@ export function v2Endpoints(service: KmsService, version: V2Version): Endpoint[]
       handle(request, call, note) {
         const { ciphertext, uid, key_id: keyId, annotations } = v2.DecryptRequest.decode(request);
         note.uid = uid;
-        // We never write any, so these are not ours, and nothing authenticates them.
-        if (annotations.size > 0) throw new KmsError('ERR_KMS_ENVELOPE_MALFORMED', 'annotations that are not ours');
+        // This plugin writes no annotations, and nothing authenticates them.
+        if (annotations.size > 0)
+          throw new KmsError('ERR_KMS_ENVELOPE_MALFORMED', 'found annotations; this plugin writes none');
         return andThen(service.decrypt({ ciphertext, keyId }, call), (plaintext) => {
           const response = v2.DecryptResponse.encode({ plaintext });
           plaintext.fill(0);
@@ -68,7 +69,7 @@ export function v2Endpoints(service: KmsService, version: V2Version): Endpoint[]
 
 function encodeEncryptResponse({ ciphertext, keyId }: EncryptResult): Buffer {
   if (ciphertext.length > MAX_CIPHERTEXT_BYTES) {
-    const message = `the ciphertext would be ${ciphertext.length} bytes, KMS v2 allows ${MAX_CIPHERTEXT_BYTES}`;
+    const message = `the ciphertext has ${ciphertext.length} bytes; KMS v2 allows ${MAX_CIPHERTEXT_BYTES}`;
     throw new KmsError('ERR_KMS_LIMIT_EXCEEDED', message);
   }
   return v2.EncryptResponse.encode({ ciphertext, key_id: keyId });

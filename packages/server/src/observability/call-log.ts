@@ -1,22 +1,26 @@
+import { systemClock } from '@teapot-kms/core';
+import type { Clock } from '@teapot-kms/core';
 import type { Logger } from 'pino';
 import type { CallRecord } from '../kms/endpoint.ts';
 import { describeError } from './logging.ts';
 import { GrpcStatus, statusName } from '../transport/seam.ts';
 
-/** Failed calls that are logged one by one in each second; a storm of them must not cost the others their time. */
+/** Failed calls that are logged one by one in each second, so that a storm of failures does not slow the other calls down. */
 const MAX_FAILURES_PER_SECOND = 20;
 
 /**
- * Logs a failed call at `warn` with its uid, by which kube-apiserver's own log names the object, and any other at
- * `debug`. Of many failures at once only the first are logged, and then how many there were.
+ * Logs a failed call at `warn`, and any other at `debug`. kube-apiserver logs the same uid with the name of the object. Of many
+ * failures in a second it logs the first ones, then their number.
  */
 export class CallLog {
   readonly #log: Logger;
+  readonly #clock: Clock;
+  /** In this second. */
   #failures = 0;
-  #timer: NodeJS.Timeout | undefined;
 
-  constructor(log: Logger) {
+  constructor(log: Logger, clock: Clock = systemClock) {
     this.#log = log;
+    this.#clock = clock;
   }
 
   write({ endpoint, status, durationMs, uid, error }: CallRecord): void {
@@ -30,12 +34,13 @@ export class CallLog {
   }
 
   #mayLogFailure(): boolean {
-    this.#timer ??= setTimeout(() => {
-      const suppressed = this.#failures - MAX_FAILURES_PER_SECOND;
-      if (suppressed > 0) this.#log.warn({ suppressed }, 'more calls failed in this second than are logged');
-      this.#failures = 0;
-      this.#timer = undefined;
-    }, 1_000).unref();
+    if (this.#failures === 0) this.#clock.after(1_000, () => this.#endSecond());
     return ++this.#failures <= MAX_FAILURES_PER_SECOND;
+  }
+
+  #endSecond(): void {
+    const suppressed = this.#failures - MAX_FAILURES_PER_SECOND;
+    if (suppressed > 0) this.#log.warn({ suppressed }, 'more calls failed in this second than are logged');
+    this.#failures = 0;
   }
 }

@@ -1,15 +1,16 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import type { Registry } from 'prom-client';
+import { Registry } from './prometheus.ts';
 
 export interface HttpOptions {
   readonly host: string;
   readonly port: number;
-  readonly registry: Registry;
-  /** Instances with `ok` or what is wrong. */
+  /** Returns the text of a scrape. */
+  readonly metrics: () => string;
+  /** Returns the instances with `ok` or the reason why not. */
   readonly health: () => Promise<readonly (readonly [name: string, healthz: string])[]>;
 }
 
-/** An import would run all getters of the module, one of which loads undici: 14 MB of memory. */
+/** An import would run all getters of the module. One of them loads undici, 14 MB of memory. */
 const { createServer } = process.getBuiltinModule('node:http');
 
 interface Answer {
@@ -19,10 +20,10 @@ interface Answer {
 }
 
 /**
- * `/livez`: the process answers. `/readyz`: every instance is well, `?verbose` says which are not, `/readyz/NAME` asks for one.
- * `/metrics`: Prometheus. Only on loopback, as none of it asks who is there.
+ * Serves `/livez` (the process answers), `/readyz` (every instance is healthy; `?verbose` lists them), `/readyz/NAME` (that instance
+ * is healthy) and `/metrics` (Prometheus). There is no authentication, so the address must be a loopback address.
  */
-export async function startHttp({ host, port, registry, health }: HttpOptions): Promise<Server> {
+export async function startHttp({ host, port, metrics, health }: HttpOptions): Promise<Server> {
   const server = createServer((request, response) => {
     respond(request, response).catch(() => response.writeHead(500).end('internal error\n'));
   });
@@ -33,22 +34,22 @@ export async function startHttp({ host, port, registry, health }: HttpOptions): 
   async function answer(request: IncomingMessage): Promise<Answer> {
     const url = new URL(request.url ?? '/', 'http://localhost');
     if (request.method !== 'GET' && request.method !== 'HEAD') {
-      return { status: 405, body: 'GET only\n' };
+      return { status: 405, body: 'use GET\n' };
     }
     if (url.pathname === '/livez') {
       return { status: 200, body: 'ok\n' };
     }
     if (url.pathname === '/metrics') {
-      return { status: 200, body: await registry.metrics(), type: registry.contentType };
+      return { status: 200, body: metrics(), type: Registry.contentType };
     }
     const one = /^\/readyz(?:\/([a-z0-9-]+))?$/.exec(url.pathname);
     if (!one) {
-      return { status: 404, body: 'there are /livez, /readyz, /readyz/INSTANCE and /metrics\n' };
+      return { status: 404, body: 'not found; use /livez, /readyz, /readyz/INSTANCE or /metrics\n' };
     }
     const all = await health();
     const asked = one[1] === undefined ? all : all.filter(([name]) => name === one[1]);
     if (asked.length === 0) {
-      return { status: 404, body: 'no such instance\n' };
+      return { status: 404, body: 'there is no such instance\n' };
     }
     const ready = asked.every(([, healthz]) => healthz === 'ok');
     const lines = asked.map(([name, healthz]) =>

@@ -6,7 +6,7 @@ import { keyIdHash } from '../kms/key-id-hash.ts';
 type LoggedEvent = Exclude<ServiceEvent, { type: 'store-operation' }>;
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
-/** JSON lines on stderr, written at once: what is logged before a crash is there after it. */
+/** Writes JSON lines to stderr, synchronously, so that the lines before a crash are not lost. */
 export function createLogger(level: LogLevel): Logger {
   const base = { pid: process.pid };
   const formatters = { level: (label: string) => ({ level: label }) };
@@ -16,7 +16,7 @@ export function createLogger(level: LogLevel): Logger {
   );
 }
 
-/** An error as it is logged: name, code, message and remedy of it and of its causes. Nothing else, as other fields could hold secrets. */
+/** Returns the fields of an error, and of its causes, that a log may contain. Other fields could hold secrets. */
 export function describeError(error: unknown, depth = 3): object {
   if (!(error instanceof Error)) return { message: 'not an Error' };
   const { name, message, cause } = error;
@@ -30,11 +30,11 @@ export function describeError(error: unknown, depth = 3): object {
   };
 }
 
-/** What an operator should read; store operations are for the metrics. */
+/** Logs an event of an instance. Store operations are counted in metrics instead. */
 export function logEvent(log: Logger, event: LoggedEvent): void {
   if (event.type === 'key-switched') {
     const { from, to } = event;
-    const text = from === undefined ? 'key loaded' : 'key switched: kube-apiserver follows within a minute';
+    const text = from === undefined ? 'key loaded' : 'key switched; kube-apiserver follows within a minute';
     log.info({ from, to, keyIdHash: keyIdHash(to) }, text);
   } else if (event.type === 'store-ok') {
     log.info('the key store answers');
@@ -46,17 +46,17 @@ export function logEvent(log: Logger, event: LoggedEvent): void {
   } else {
     log.warn(
       { keyId: event.keyId, keyIdHash: keyIdHash(event.keyId) },
-      'Decrypt asks for a key that is not in the keyset',
+      'Decrypt names a key that is not in the keyset',
     );
   }
 }
 
-/** What happens to things that instances share. */
+/** Logs an event of a resource that instances share. */
 export function logResourceEvent(log: Logger, event: ResourceEvent): void {
   if (event.type === 'token-host-started') {
     log.info({ module: event.module, hostPid: event.pid }, 'the token host runs');
   } else {
     const { module, reason, restartInMs } = event;
-    log.error({ module, reason, restartInMs }, 'the token host ended; it is started again when it is needed');
+    log.error({ module, reason, restartInMs }, 'the token host ended; the next call starts it again');
   }
 }

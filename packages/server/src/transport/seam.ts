@@ -1,3 +1,4 @@
+import type { Clock } from '@teapot-kms/core';
 import type { Socket } from 'node:net';
 
 /** gRPC status codes (grpc/grpc doc/statuscodes.md), as far as a unary server needs them. */
@@ -21,7 +22,7 @@ export function statusName(code: GrpcStatusCode): keyof typeof GrpcStatus {
   return NAMES.get(code)!;
 }
 
-/** What a handler throws to end a call with another status than OK. The message is sent to the caller: no secrets. */
+/** A handler throws this to end a call with another status than OK. The message is sent to the caller: no secrets. */
 export class RpcError extends Error {
   override readonly name = 'RpcError';
   readonly status: GrpcStatusCode;
@@ -32,11 +33,11 @@ export class RpcError extends Error {
   }
 }
 
-/** One unary call, as a handler sees it. */
+/** One unary call. */
 export interface Call {
   /**
-   * Aborted, with a KmsError as its reason, when the deadline of `grpc-timeout` passes or the caller gives up. Made when it
-   * is first asked for: a handler that answers at once should not ask.
+   * Aborted, with a KmsError as its reason, when the deadline of `grpc-timeout` passes or the caller gives up. It is created on
+   * first use: a handler that answers at once should not read it.
    */
   readonly signal: AbortSignal;
   /** The same object for all calls of one connection. */
@@ -44,23 +45,23 @@ export interface Call {
 }
 
 /**
- * Answers one unary call. `request` is the serialized message. Request and answer belong to the transport once the
- * handler has settled, and it wipes both: a handler keeps neither and returns a buffer of its own.
+ * Answers one unary call. `request` is the serialized message. The transport wipes request and answer once the handler has
+ * settled, so a handler keeps neither and returns a buffer of its own.
  */
 export type Handler = (request: Buffer, call: Call) => Buffer | Promise<Buffer>;
 
 /** Handlers by path, e.g. `/v2.KeyManagementService/Encrypt`. */
 export type Routes = ReadonlyMap<string, Handler>;
 
-/** Speaks gRPC over HTTP/2 on connections that somebody else accepted. */
+/** Serves gRPC over HTTP/2 on connections that a listener has accepted. */
 export interface Transport {
-  /** Takes the connection over. */
+  /** Serves this connection until it closes. */
   accept(socket: Socket): void;
-  /** Tells every client to go elsewhere (GOAWAY), lets calls under way finish, and cuts what is left after `graceMs`. */
+  /** Sends GOAWAY to every client, lets calls under way finish, and closes what is left after `graceMs`. */
   drain(graceMs: number): Promise<void>;
 }
 
-export type TransportFactory = (routes: Routes) => Transport;
+export type TransportFactory = (routes: Routes, clock?: Clock) => Transport;
 
 /** Longest request message in bytes: a KMS v1 Decrypt carries up to 65,535 (transport.md §2 has the sum). */
 export const MAX_REQUEST_BYTES = 128 * 1024;

@@ -3,15 +3,16 @@ import { chmodSync, chownSync, mkdirSync, renameSync, statSync, unlinkSync } fro
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { sleep, systemClock } from '@teapot-kms/core';
+import type { Clock } from '@teapot-kms/core';
 
-/** `sizeof(sun_path)` less the final zero (unix(7)). */
+/** `sizeof(sun_path)` without the final zero (unix(7)). */
 const MAX_SOCKET_PATH_BYTES = 107;
 
-/** ms in which connections that came before the socket was removed are still taken: closing at once would reset them. */
+/** Connections that came before the socket was removed are accepted for this long, in ms. Closing at once would reset them. */
 const BACKLOG_MS = 20;
 
-/** A kube-apiserver has one connection for each provider of its configuration; a client that leaks them must not take all descriptors. */
+/** kube-apiserver has one connection for each provider of its configuration. A client that leaks connections must not use up all descriptors. */
 const MAX_CONNECTIONS = 128;
 
 export type SocketErrorCode = 'ERR_SOCKET_IN_USE' | 'ERR_SOCKET_PATH' | 'ERR_SOCKET_BIND';
@@ -30,36 +31,40 @@ export interface SocketOptions {
   readonly path: string;
   /** Permission bits. */
   readonly mode: number;
-  /** Group that the socket gets; our own where it is not given. */
+  /** Group of the socket. Default: the group of this process. */
   readonly gid?: number | undefined;
-  /** Replace a live server instead of refusing to start. */
+  /** Replaces a live server instead of refusing to start. */
   readonly takeOver: boolean;
   readonly onConnection: (socket: Socket) => void;
+  readonly clock?: Clock;
 }
 
 /**
- * A Unix socket that is never stolen and never missing (design D13): it is bound under a temporary name, given its mode and group, and
- * renamed over the real path, which replaces a stale file as well as a predecessor's socket without a gap.
+ * A Unix socket that is never stolen and never missing (design D13). It is bound under a temporary name, gets its mode and group, and
+ * is renamed over the real path. That replaces a stale file, or the socket of a predecessor without a gap.
  */
 export class SocketListener {
   readonly path: string;
   readonly #server: Server;
+  readonly #clock: Clock;
   readonly #inode: string;
 
-  private constructor(path: string, server: Server) {
+  private constructor(path: string, server: Server, clock: Clock) {
     this.path = path;
     this.#server = server;
+    this.#clock = clock;
     this.#inode = inodeOf(path) ?? '';
   }
 
   /** @throws {@link SocketError} */
   static async listen(options: SocketOptions): Promise<SocketListener> {
-    const { path, mode, gid, takeOver, onConnection } = options;
-    checkSocketPath(path);
+    const { path, mode, gid, takeOver, onConnection, clock = systemClock } = options;
+    const problem = socketPathProblem(path);
+    if (problem !== undefined) throw new SocketError('ERR_SOCKET_PATH', `${path}: ${problem}`);
     if (!takeOver && (await isLive(path))) {
       throw new SocketError(
         'ERR_SOCKET_IN_USE',
-        `${path}: another process serves this socket (--take-over replaces it)`,
+        `${path}: another process serves this socket; stop it, or start with --take-over to replace it`,
       );
     }
     const server = createServer({ allowHalfOpen: false }, onConnection);
@@ -75,41 +80,39 @@ export class SocketListener {
       server.close();
       throw new SocketError('ERR_SOCKET_BIND', `${path}: ${(error as Error).message}`, { cause: error });
     }
-    return new SocketListener(path, server);
+    return new SocketListener(path, server, clock);
   }
 
   /**
-   * Removes the socket, unless a successor's lies there by now, takes the connections that the kernel has accepted
-   * already, and stops listening. Open connections go on.
+   * Removes the socket, unless a successor has replaced it, accepts the connections that wait in the kernel, and stops listening.
+   * Open connections stay.
    */
   async close(): Promise<void> {
     if (inodeOf(this.path) === this.#inode) unlinkSync(this.path);
-    await sleep(BACKLOG_MS);
+    await sleep(this.#clock, BACKLOG_MS);
     this.#server.close();
   }
 }
 
-/** @throws {@link SocketError} `ERR_SOCKET_PATH` */
-export function checkSocketPath(path: string): void {
+/** Says why the kernel would refuse a socket path, if it would. */
+export function socketPathProblem(path: string): string | undefined {
   const length = Buffer.byteLength(path);
-  if (length > MAX_SOCKET_PATH_BYTES) {
-    const message = `${path}: a socket path may have at most ${MAX_SOCKET_PATH_BYTES} bytes, this one has ${length}`;
-    throw new SocketError('ERR_SOCKET_PATH', message);
-  }
+  if (length <= MAX_SOCKET_PATH_BYTES) return undefined;
+  return `expected a socket path of at most ${MAX_SOCKET_PATH_BYTES} bytes, found ${length} bytes`;
 }
 
-/** In the same directory, as rename demands, and no longer than the shortest sensible name. */
+/** In the same directory, because rename does not work across file systems, and short. */
 function temporaryNameFor(path: string): string {
   return join(dirname(path), `.${randomBytes(3).toString('hex')}`);
 }
 
-/** Binds while no other user may connect: the mode is set before the socket gets its real name anyway. */
+/** Binds with a mode that lets no other user connect. */
 function bind(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     const umask = process.umask(0o177);
     try {
-      // For a path, listen() binds before it returns.
+      // For a path, `listen` binds before it returns.
       server.listen(path, () => {
         server.off('error', reject);
         resolve();
@@ -120,9 +123,9 @@ function bind(server: Server, path: string): Promise<void> {
   });
 }
 
-const NOBODY = new Set(['ECONNREFUSED', 'ENOENT', 'ENOTDIR']);
+const NO_SERVER = new Set(['ECONNREFUSED', 'ENOENT', 'ENOTDIR']);
 
-/** Whether somebody accepts connections there: only a refusal says no, a full backlog for instance does not. */
+/** Whether a process accepts connections on `path`. Only a refusal means no: with a full backlog, for example, a process is there. */
 function isLive(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
@@ -131,7 +134,7 @@ function isLive(path: string): Promise<boolean> {
       resolve(live);
     };
     socket.once('connect', () => answer(true));
-    socket.once('error', ({ code }: NodeJS.ErrnoException) => answer(!NOBODY.has(code ?? '')));
+    socket.once('error', ({ code }: NodeJS.ErrnoException) => answer(!NO_SERVER.has(code ?? '')));
   });
 }
 

@@ -34,131 +34,184 @@ test('what is left out has defaults', () => {
   assert.equal(keys, { uri: 'file:/var/lib/teapot-kms/keys', allowGroupRead: false });
 });
 
-const wrong: [what: string, change: (text: string) => string, expected: string[]][] = [
-  ['no version', (t) => t.replace('version: 1\n', ''), ['c.yaml:1: version: expected 1, found nothing']],
-  ['an unknown setting', (t) => `${t}color: red\n`, ['c.yaml:6: color: unknown setting']],
+const INSTANCE = 'name, socket, socketMode, socketGroup, keys, kmsV2Version, transport, maxCallsInFlight';
+
+/** What is wrong, a change of the minimal configuration, and how the lines of the error begin. */
+const wrong: Wrong[] = [
+  [
+    'nothing at all',
+    () => '',
+    '1: expected a map of settings (version, log, http, crypto, shutdownGrace, instances), found null',
+  ],
+  ['a list', () => '[]', '1: expected a map of settings (version, '],
+  ['a syntax error', () => 'version: 1\nhttp: [\n', '3: '],
+  ['an alias', () => 'version: &a 1\nhttp: *a\n', '1: aliases (*name) are not allowed'],
+  ['a key that comes twice', (t) => `${t}version: 1\n`, '6: '],
+  ['no version', (t) => t.replace('version: 1\n', ''), '1: version: expected 1, found nothing'],
+  ['no instance', () => 'version: 1\ninstances: []\n', '2: instances: expected at least one instance, found []'],
+  ['no list of instances', () => 'version: 1\n', '1: instances: expected a list of instances, found nothing'],
+  [
+    'a name instead of an instance',
+    () => 'version: 1\ninstances: [main]\n',
+    `2: instances[0]: expected a map of settings (${INSTANCE}, `,
+  ],
+  ['an unknown setting', (t) => `${t}color: red\n`, '6: color: unknown setting; expected one of version, log, http, '],
   [
     'an unknown setting of an instance',
     (t) => t.replace('socket:', 'sockets: x\n    socket:'),
-    ['c.yaml:4: instances[0].sockets: unknown setting'],
+    `4: instances[0].sockets: unknown setting; expected one of ${INSTANCE}, `,
   ],
   [
-    'a wrong type',
+    'an unknown setting of the health port',
+    ...top('http: { prot: 1 }', 'http.prot: unknown setting; expected one of host, port'),
+  ],
+  [
+    'a wrong type of a name',
     (t) => t.replace('name: main', 'name: 7'),
-    ['c.yaml:3: instances[0].name: expected string, found 7'],
+    '3: instances[0].name: expected 1-63 of a-z, 0-9 and "-", found 7',
   ],
   [
     'a relative socket path',
     (t) => t.replace('/run', 'run'),
-    [
-      'c.yaml:4: instances[0].socket: expected an absolute path without "." and "..", found "run/teapot-kms/main/kms.sock"',
-    ],
+    '4: instances[0].socket: expected an absolute path without "." and "..", found "run/teapot-kms/main/kms.sock"',
   ],
   [
-    'a mode that lets everyone in',
-    (t) => `${t}    socketMode: "0666"\n`,
-    [
-      'c.yaml:6: instances[0].socketMode: expected a mode that leaves everyone else out, such as "0600" or "0660", found "0666"',
-    ],
+    'a socket path that the kernel refuses',
+    (t) => t.replace('/run/', `/run/${'x'.repeat(100)}/`),
+    '4: instances[0].socket: expected a socket path of at most 107 bytes, found 130 bytes',
+  ],
+  ['a mode without quotes', ...one('socketMode: 0600', 'expected an octal mode in quotes, such as "0600", found 600')],
+  [
+    'a mode that is not octal',
+    ...one('socketMode: "0999"', 'expected an octal mode in quotes, such as "0600", found "0999"'),
   ],
   [
-    'a mode without quotes',
-    (t) => `${t}    socketMode: 0600\n`,
-    ['c.yaml:6: instances[0].socketMode: expected string, found 600'],
+    'a mode with access for everyone',
+    ...one('socketMode: "0666"', 'expected a mode without access for everyone, such as "0600" or "0660", found "0666"'),
   ],
-  [
-    'a duration without a unit',
-    (t) => `${t}    probeInterval: 30\n`,
-    ['c.yaml:6: instances[0].probeInterval: expected string, found 30'],
-  ],
+  ...['nogroup-here', true, -1, 1.5, ''].map(
+    (group) =>
+      [
+        `the group ${JSON.stringify(group)}`,
+        ...one(
+          `socketGroup: ${JSON.stringify(group)}`,
+          `expected a group of this host, by name or number, found ${JSON.stringify(group)}`,
+        ),
+      ] as Wrong,
+  ),
+  ['an unknown version', ...one('kmsV2Version: v3', 'expected one of "v2", "v2beta1", found "v3"')],
+  ['a transport that does not exist', ...one('transport: carrier', 'expected "grpc-js", found "carrier"')],
+  ['a number that is too small', ...one('maxCallsInFlight: 0', 'expected a whole number of at least 1, found 0')],
+  ['a number in quotes', ...one('maxCallsInFlight: "5"', 'expected a whole number of at least 1, found "5"')],
+  ['a fraction', ...one('maxCallsInFlight: 1.5', 'expected a whole number of at least 1, found 1.5')],
+  ['a duration without a unit', ...one('statusGrace: 120', 'expected a duration such as "2m", found 120')],
   [
     'a duration with a wrong unit',
-    (t) => `${t}    probeInterval: 30 sec\n`,
-    ['c.yaml:6: instances[0].probeInterval: expected a duration such as 500ms, 30s, 2m or 24h, found "30 sec"'],
+    ...one('probeInterval: 30 sec', 'expected a duration such as "500ms", "30s", "2m" or "24h", found "30 sec"'),
   ],
   [
-    'a key store that does not exist',
-    (t) => t.replace('file:', 'ftp:'),
-    ['c.yaml:5: instances[0].keys.uri: no key store for ftp: URIs; known schemes: file:'],
+    'a duration that is too short',
+    ...one('probeInterval: 50ms', 'expected a duration of at least 100 ms, found "50ms"'),
   ],
   [
-    'a relative key path',
-    (t) => t.replace('file:/var', 'file:var'),
-    ['c.yaml:5: instances[0].keys.uri: expected file:/absolute/directory, found "file:var/lib/teapot-kms/keys"'],
-  ],
-  [
-    'a Barbican keyset that is neither directory nor name',
-    (t) => t.replace('file:/var/lib/teapot-kms/keys', 'barbican:Some/Where'),
-    [
-      'c.yaml:5: instances[0].keys.uri: expected barbican:/directory (manifest on this host) or barbican:name (manifest in Barbican), found "barbican:Some/Where"',
-    ],
-  ],
-  [
-    'a login that is wrong in two places',
-    (t) => t.replace('file:/var/lib/teapot-kms/keys"', 'barbican:/k", cloudConfig: cloud.conf,\n      interface: side'),
-    [
-      'c.yaml:5: instances[0].keys.cloudConfig: expected an absolute path, found "cloud.conf"',
-      'c.yaml:6: instances[0].keys.interface: ',
-    ],
-  ],
-  [
-    'two logins at once',
-    (t) => t.replace('file:/var/lib/teapot-kms/keys"', 'barbican:/k", cloudConfig: /c, cloud: { name: x }'),
-    ['c.yaml:5: instances[0].keys.uri: expected only one of cloudConfig and cloud'],
-  ],
-  [
-    'the login that earlier versions had in the configuration',
-    (t) => t.replace('file:/var/lib/teapot-kms/keys"', 'barbican:/k", auth: { authUrl: "http://k", passwordFile: /p }'),
-    [
-      'c.yaml:5: instances[0].keys.auth: was removed; write the login into a clouds.yaml and name it here as cloud: { name: NAME, file: /path/to/clouds.yaml }',
-    ],
-  ],
-  [
-    'an unknown setting of the key store',
-    (t) => t.replace('keys" }', 'keys", pin: 1234 }'),
-    ['c.yaml:5: instances[0].keys.pin: unknown setting'],
-  ],
-  [
-    'a health port for the whole world',
-    (t) => `http: { host: 0.0.0.0 }\n${t}`,
-    ['c.yaml:1: http.host: expected a loopback address: 127.0.0.1, ::1, localhost, found "0.0.0.0"'],
+    'an unknown log level',
+    ...top('log: { level: loud }', 'log.level: expected one of "debug", "info", "warn", "error", found "loud"'),
   ],
   [
     'a crypto engine that does not exist',
-    (t) => `crypto: { engine: gpu }\n${t}`,
-    ['c.yaml:1: crypto.engine: expected one of "auto"|"inline"|"pool", found "gpu"'],
+    ...top('crypto: { engine: gpu }', 'crypto.engine: expected one of "auto", "inline", "pool", found "gpu"'),
   ],
   [
-    'two instances of one name and socket',
+    'neither false nor a map for http',
+    ...top('http: true', 'http: expected false or a map of settings (host, port), found true'),
+  ],
+  [
+    'a port that does not exist',
+    ...top('http: { port: 65536 }', 'http.port: expected a whole number from 1 to 65535, found 65536'),
+  ],
+  [
+    'a health port that is not on loopback',
+    ...top(
+      'http: { host: 0.0.0.0 }',
+      'http.host: expected a loopback address (127.0.0.1, ::1, localhost), found "0.0.0.0"',
+    ),
+  ],
+  [
+    'two instances with one name and socket',
     (t) => t + minimal.split('\n').slice(2).join('\n'),
-    [
-      'c.yaml:6: instances[1].name: expected a name of its own, found "main" again',
-      'c.yaml:7: instances[1].socket: expected a socket of its own, found "/run/teapot-kms/main/kms.sock" again',
-    ],
+    '6: instances[1].name: expected a name of its own, found "main" for a second time',
+    '7: instances[1].socket: expected a socket of its own, found "/run/teapot-kms/main/kms.sock" for a second time',
   ],
   [
-    'no instance',
-    () => 'version: 1\ninstances: []\n',
-    ['c.yaml:2: instances: expected array to have >=1 items, found []'],
+    'a URI instead of a map',
+    ...keys('"file:/x"', ': expected a map such as { uri: "file:/var/lib/teapot-kms/keys" }, found "file:/x"'),
   ],
-  ['a syntax error', () => 'version: 1\nhttp: [\n', ['c.yaml:3: ']],
-  ['an alias', () => 'version: &a 1\nhttp: *a\n', ['c.yaml:1: aliases (*name) are not allowed']],
-  ['a key that comes twice', (t) => `${t}version: 1\n`, ['c.yaml:6: ']],
-  ['nothing at all', () => '', ['c.yaml:1: expected object, found null']],
+  ['no URI', ...keys('{}', '.uri: expected a key URI such as "file:/var/lib/teapot-kms/keys", found nothing')],
+  ['a key store that does not exist', ...keys('{ uri: "ftp:/x" }', '.uri: no key store for ftp: URIs; ')],
+  ['a relative key path', ...keys('{ uri: "file:x" }', '.uri: expected file:/absolute/directory, found "file:x"')],
+  ['an unknown setting of the key store', ...keys('{ uri: "file:/k", pin: 1234 }', '.pin: unknown setting')],
+  [
+    'a Barbican keyset that is neither directory nor name',
+    ...keys(
+      '{ uri: "barbican:Some/Where" }',
+      '.uri: expected barbican:/directory (manifest on this host) or barbican:name (manifest in Barbican), found "barbican:Some/Where"',
+    ),
+  ],
+  [
+    'a login that is wrong in two places',
+    ...keys(
+      '{ uri: "barbican:/k", cloudConfig: cloud.conf, interface: side }',
+      '.cloudConfig: expected an absolute path, found "cloud.conf"',
+      '.interface: expected one of "public", "internal", "admin", found "side"',
+    ),
+  ],
+  [
+    'two logins at once',
+    ...keys(
+      '{ uri: "barbican:/k", cloudConfig: /c, cloud: { name: x } }',
+      '.uri: expected only one of cloudConfig and cloud',
+    ),
+  ],
+  [
+    'the login that earlier versions had in the configuration',
+    ...keys(
+      '{ uri: "barbican:/k", auth: { authUrl: "http://k", passwordFile: /p } }',
+      '.auth: was removed; write the login into a clouds.yaml and name it here as cloud: { name: NAME, file: /path/to/clouds.yaml }',
+    ),
+  ],
 ];
-for (const [what, change, expected] of wrong) {
-  test(`${what} is refused with line, path, expected and found`, () => {
+for (const [what, change, ...expected] of wrong) {
+  test(`${what} is refused with line, setting, expected and found`, () => {
     const problems = problemsOf(change(minimal));
     expected.forEach((line, index) => {
-      assert.ok(problems[index]?.startsWith(line), `expected ${line}\nfound    ${problems.join('\n         ')}`);
+      assert.ok(
+        problems[index]?.startsWith(`c.yaml:${line}`),
+        `expected ${line}\nfound    ${problems.join('\n         ')}`,
+      );
     });
   });
 }
 
-test('a socket path that the kernel would not take is refused with the limit', () => {
-  const [problem] = problemsOf(minimal.replace('/run/', `/run/${'x'.repeat(100)}/`));
-  assert.match(problem!, 'at most 107 bytes');
-});
+type Wrong = [what: string, ...Row];
+type Row = [change: (text: string) => string, ...expected: string[]];
+
+/** A setting of the instance. */
+function one(line: string, expected: string): Row {
+  return [(text) => `${text}    ${line}\n`, `6: instances[0].${line.split(':')[0]!}: ${expected}`];
+}
+
+/** A setting of the configuration. */
+function top(line: string, expected: string): Row {
+  return [(text) => `${text}${line}\n`, `6: ${expected}`];
+}
+
+/** `keys` of the instance. */
+function keys(value: string, ...expected: string[]): Row {
+  return [
+    (text) => text.replace('{ uri: "file:/var/lib/teapot-kms/keys" }', value),
+    ...expected.map((message) => `5: instances[0].keys${message}`),
+  ];
+}
 
 test('every problem is reported, not only the first', () => {
   const text = minimal.replace('version: 1', 'version: 2').replace('main\n', 'MAIN\n').replace('/run', 'run');

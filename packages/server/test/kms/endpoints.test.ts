@@ -1,4 +1,5 @@
 import { KmsError } from '@teapot-kms/core';
+import { FakeClock } from '@teapot-kms/testing';
 import type { EncryptContext, KmsService, StatusResult } from '@teapot-kms/core';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -40,13 +41,18 @@ function setUp() {
   const service = new MirrorService();
   const records: CallRecord[] = [];
   const connection = {};
-  const endpoints: Endpoint[] = [...v2Endpoints(service, 'v2'), ...v1beta1Endpoints(service)];
+  const clock = new FakeClock();
+  const endpoints: Endpoint[] = [...v2Endpoints(service, 'v2', clock), ...v1beta1Endpoints(service)];
   const call = async (path: string, request: Buffer, onConnection: object = connection): Promise<Buffer> => {
     const endpoint = endpoints.find((one) => one.path === path)!;
-    const handler = toHandler(endpoint, { began: () => undefined, ended: (record) => void records.push(record) });
+    const handler = toHandler(
+      endpoint,
+      { began: () => undefined, ended: (record) => void records.push(record) },
+      clock,
+    );
     return handler(request, { connection: onConnection, signal: new AbortController().signal });
   };
-  return { service, records, call, connection };
+  return { service, records, call, connection, clock };
 }
 
 const V2 = '/v2.KeyManagementService';
@@ -73,6 +79,14 @@ test('v2 Encrypt after a Status on the same connection is told the announced key
   await call(`${V2}/Status`, Buffer.alloc(0));
   await call(`${V2}/Encrypt`, v2.EncryptRequest.encode({ plaintext: Buffer.from('x') }));
   assert.is(service.announcedKeyId, 'key-1');
+});
+
+test('v2 Encrypt long after a Status is not: the announcement is 3 s old', async () => {
+  const { call, service, clock } = setUp();
+  await call(`${V2}/Status`, Buffer.alloc(0));
+  await clock.advance(3_000);
+  await call(`${V2}/Encrypt`, v2.EncryptRequest.encode({ plaintext: Buffer.from('x') }));
+  assert.is(service.announcedKeyId, undefined);
 });
 
 test('v2 Encrypt on another connection is not', async () => {
@@ -104,8 +118,8 @@ test('a call that fails is recorded with its uid, status and cause', async () =>
   const { call, records } = setUp();
   const request = v2.DecryptRequest.encode({ ciphertext: Buffer.from('x'), key_id: 'gone', uid: 'uid-7' });
   await failure(call(`${V2}/Decrypt`, request));
-  const [{ uid, status, endpoint }] = records as [CallRecord];
-  assert.equal([uid, status, endpoint.method], ['uid-7', GrpcStatus.FAILED_PRECONDITION, 'Decrypt']);
+  const [{ uid, status, endpoint, durationMs }] = records as [CallRecord];
+  assert.equal([uid, status, endpoint.method, durationMs], ['uid-7', GrpcStatus.FAILED_PRECONDITION, 'Decrypt', 0]);
 });
 
 test('bytes that are no protobuf are INTERNAL', async () => {

@@ -2,6 +2,7 @@ import { pino } from 'pino';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KmsError } from '@teapot-kms/core';
+import { FakeClock } from '@teapot-kms/testing';
 import { CallLog } from '../../src/observability/call-log.ts';
 import type { Endpoint } from '../../src/kms/endpoint.ts';
 import { toDecryptError } from '../../src/kms/status-codes.ts';
@@ -15,7 +16,8 @@ function setUp(level = 'info') {
     { level },
     { write: (line: string) => void lines.push(JSON.parse(line) as Record<string, unknown>) },
   );
-  return { lines, callLog: new CallLog(log) };
+  const clock = new FakeClock();
+  return { lines, clock, callLog: new CallLog(log, clock) };
 }
 
 const failed = (uid: string) => ({
@@ -45,11 +47,15 @@ test('a call that went well is logged at debug only', () => {
 });
 
 test('of a storm of failures only the first are logged, and then how many more there were', async () => {
-  const { lines, callLog } = setUp();
+  const { lines, callLog, clock } = setUp();
   for (let i = 0; i < 1_000; i++) callLog.write(failed(`uid-${i}`));
   assert.is(lines.length, 20);
-  await new Promise((resolve) => setTimeout(resolve, 1_100));
+  await clock.advance(1_000);
   assert.is(lines.at(-1)?.['suppressed'], 980);
+  callLog.write(failed('uid-later'));
+  assert.is(lines.at(-1)?.['uid'], 'uid-later', 'the next second logs failures again');
+  await clock.advance(1_000);
+  assert.is(lines.length, 22);
 });
 
 test.run();

@@ -1,6 +1,7 @@
 import { Client, credentials, status } from '@grpc/grpc-js';
 import type { ServiceError } from '@grpc/grpc-js';
-import type { KmsError } from '@teapot-kms/core';
+import type { Clock, KmsError } from '@teapot-kms/core';
+import { FakeClock, until } from '@teapot-kms/testing';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -23,8 +24,8 @@ class Fixture {
   readonly #clients: Client[] = [];
   #listener: SocketListener | undefined;
 
-  constructor(factory: TransportFactory, handler: Handler) {
-    this.transport = factory(new Map([['/test/Call', handler]]));
+  constructor(factory: TransportFactory, handler: Handler, clock?: Clock) {
+    this.transport = factory(new Map([['/test/Call', handler]]), clock);
   }
 
   async listen(): Promise<this> {
@@ -38,7 +39,7 @@ class Fixture {
     const options = { 'grpc.default_authority': 'localhost', 'grpc.use_local_subchannel_pool': 1 };
     const client = new Client(`unix:${this.socket}`, credentials.createInsecure(), options);
     this.#clients.push(client);
-    return (request, path = '/test/Call', timeoutMs = 3_000) => {
+    return (request, path = '/test/Call', timeoutMs = 60_000) => {
       let cancel: (() => void) | undefined;
       const answer = new Promise<Buffer>((resolve, reject) => {
         const deadline = Date.now() + timeoutMs;
@@ -52,10 +53,12 @@ class Fixture {
     };
   }
 
-  async close(): Promise<void> {
+  async close(clock?: FakeClock): Promise<void> {
     for (const client of this.#clients) client.close();
     await this.#listener?.close();
-    await this.transport.drain(100);
+    const drained = this.transport.drain(100);
+    await clock?.advance(100);
+    await drained;
     rmSync(this.#directory, { recursive: true, force: true });
   }
 }
@@ -148,9 +151,15 @@ export function transportSuite(test: Test, name: string, factory: TransportFacto
   });
 
   test(`${name}: a deadline that passes ends the call and aborts the handler's signal`, async () => {
-    const { handler, aborted } = hanging();
+    const { handler, aborted, started } = hanging();
     const fixture = await new Fixture(factory, handler).listen();
-    assert.is((await failure(fixture.client()(Buffer.from('x'), '/test/Call', 100))).code, status.DEADLINE_EXCEEDED);
+    const handlerCall: { reached: boolean } = { reached: false };
+    void started.then(() => (handlerCall.reached = true));
+    // On a busy machine a short deadline passes before the call reaches the handler.
+    for (let timeoutMs = 100; !handlerCall.reached; timeoutMs *= 2) {
+      const { code } = await failure(fixture.client()(Buffer.from('x'), '/test/Call', timeoutMs));
+      assert.is(code, status.DEADLINE_EXCEEDED);
+    }
     // Either the server's own timer or the client's reset comes first.
     const { code } = await aborted;
     assert.ok(code === 'ERR_KMS_DEADLINE_EXCEEDED' || code === 'ERR_KMS_CANCELLED', code);
@@ -203,6 +212,32 @@ export function transportSuite(test: Test, name: string, factory: TransportFacto
     },
   );
 
+  test(`${name}: more calls than run at a time, all cancelled at once, do not disturb the calls after them`, async () => {
+    let hanging = true;
+    let started = 0;
+    const fixture = await new Fixture(factory, (request, { signal }) => {
+      if (!hanging) return Buffer.from(request);
+      started++;
+      return new Promise((_, reject) => {
+        signal.addEventListener('abort', () => reject(new RpcError(GrpcStatus.CANCELLED, 'aborted')));
+      });
+    }).listen();
+    const call = fixture.client();
+    const many = (): (Promise<Buffer> & { cancel?: () => void })[] =>
+      Array.from({ length: 1_500 }, () => call(Buffer.from('x'), '/test/Call', 60_000));
+    const cancelled = many();
+    const failures = cancelled.map((one) => failure(one));
+    await until('the first calls run', () => started >= 1_000, { timeoutMs: 60_000 });
+    hanging = false;
+    // Both in one packet: the resets, and the calls that take the place of the reset ones.
+    for (const one of cancelled) one.cancel?.();
+    const answers = await Promise.allSettled(many());
+    const ended = await Promise.all(failures);
+    await fixture.close();
+    assert.is(answers.filter((answer) => answer.status === 'rejected').length, 0);
+    assert.ok(ended.every(({ code }) => code === status.CANCELLED));
+  });
+
   check('bytes that are no HTTP/2 end their own connection only', echo, async (fixture) => {
     const call = fixture.client();
     await call(Buffer.from('before'));
@@ -226,30 +261,34 @@ export function transportSuite(test: Test, name: string, factory: TransportFacto
     assert.is(await Promise.race([drained, sleep(100, 'waits')]), 'waits');
     release(Buffer.from('done'));
     assert.equal(await call, Buffer.from('done'));
-    assert.is(await Promise.race([drained, sleep(1_000, 'waits')]), 'drained');
+    assert.is(await Promise.race([drained, sleep(30_000, 'waits', { ref: false })]), 'drained');
     await fixture.close();
   });
 
   test(`${name}: drain does not wait for a client that neither calls nor closes`, async () => {
-    const fixture = await new Fixture(factory, echo).listen();
+    const clock = new FakeClock();
+    const fixture = await new Fixture(factory, echo, clock).listen();
     const silent = connect(fixture.socket);
     silent.on('error', () => undefined).resume();
     await once(silent, 'connect');
-    const before = Date.now();
-    await fixture.transport.drain(5_000);
-    assert.ok(Date.now() - before < 2_000);
-    await fixture.close();
+    const drained = fixture.transport.drain(60_000);
+    await clock.advance(1_000);
+    await drained;
+    await fixture.close(clock);
   });
 
   test(`${name}: drain cuts what is left after the grace time`, async () => {
     const { handler, started } = hanging();
-    const fixture = await new Fixture(factory, handler).listen();
+    const clock = new FakeClock();
+    const fixture = await new Fixture(factory, handler, clock).listen();
     const call = failure(fixture.client()(Buffer.from('x')));
     await started;
-    const before = Date.now();
-    await fixture.transport.drain(100);
-    assert.ok(Date.now() - before < 2_000);
+    const drained = fixture.transport.drain(10_000);
+    await clock.advance(9_900);
+    assert.is(await Promise.race([drained, sleep(50, 'waits')]), 'waits');
+    await clock.advance(100);
+    await drained;
     assert.type((await call).code, 'number');
-    await fixture.close();
+    await fixture.close(clock);
   });
 }

@@ -52,7 +52,11 @@ export function openKeysetDirectory(
 }
 
 async function examineDirectory(directory: string): Promise<Finding[]> {
-  // Where there is no manifest the load says so.
+  // Without a manifest, the load reports that.
   const leftovers = await findLeftovers(directory).catch(() => []);
-  return leftovers.map((text) => ({ level: 'hint', text, remedy: text }));
+  return leftovers.map((path) => ({
+    level: 'hint',
+    text: `${path} is a key that no manifest lists`,
+    remedy: `keep ${path}, and compare keyset.yaml with the other nodes and the backup: a "keys" command was killed, or the manifest is an older one`,
+  }));
 }

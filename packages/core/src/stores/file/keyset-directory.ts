@@ -45,19 +45,13 @@ export async function loadKeysetDirectory(directory: string, options: DirectoryO
   }
 }
 
-/**
- * Names what a killed writer has left behind: it holds key bytes that no manifest lists. Not removed by itself, since
- * another writer may be about to list it.
- */
+/** Returns the key files that the manifest does not list. Another writer may be about to list one, so none is removed. */
 export async function findLeftovers(directory: string): Promise<string[]> {
   const manifest = await readManifest(join(directory, MANIFEST_NAME));
   const listed = new Set(manifest.keys.map(({ id }) => blobName(id)));
-  const names = (await readdir(directory)).filter(
-    (name) => /\.key(\.[0-9a-f]+\.tmp)?$/.test(name) && !listed.has(name),
-  );
-  return names.map(
-    (name) => `${join(directory, name)} is a key that no manifest lists; if no "keys" command runs, remove it`,
-  );
+  return (await readdir(directory))
+    .filter((name) => /\.key(\.[0-9a-f]+\.tmp)?$/.test(name) && !listed.has(name))
+    .map((name) => join(directory, name));
 }
 
 /** @param shownPath - what an error names */
@@ -70,14 +64,14 @@ async function readBlob(path: string, { allowGroupRead }: DirectoryOptions): Pro
   try {
     const { mode, size } = await file.stat();
     if ((mode & 0o007) !== 0) {
-      throw new KmsError(
-        'ERR_KMS_KEYSET_PERMISSIONS',
-        `${path} is open to everyone (mode ${octal(mode)}); run: chmod 0600 ${path}`,
-      );
+      throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} is open to everyone (mode ${octal(mode)})`, {
+        remedy: `chmod 0600 ${path}`,
+      });
     }
     if ((mode & 0o070) !== 0 && !(allowGroupRead && (mode & 0o030) === 0)) {
-      const remedy = `run: chmod 0600 ${path} (or set allowGroupRead, if only the plugin is in its group)`;
-      throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} is open to its group (mode ${octal(mode)}); ${remedy}`);
+      throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} is open to its group (mode ${octal(mode)})`, {
+        remedy: `chmod 0600 ${path}, or set allowGroupRead if only the plugin is in its group`,
+      });
     }
     if (size !== KEY_BYTES) throw wrongBlobSize(path, size);
     const key = new SecretBytes(Buffer.alloc(KEY_BYTES));
@@ -108,7 +102,7 @@ function fileError(error: unknown, manifestPath: string): KmsError {
   const missingBlob = isMissing(error) && path?.endsWith('.key');
   const reasons: Record<string, string> = {
     ENOENT: 'no such file',
-    EACCES: `permission denied for user ${process.getuid?.() ?? ''} that the plugin runs as`,
+    EACCES: `user ${process.getuid?.() ?? ''} (running this command) cannot read it`,
     ELOOP: 'a symbolic link where a key blob should be',
   };
   const text = `${path ?? manifestPath}: ${reasons[code ?? ''] ?? code ?? 'cannot be read'}`;

@@ -1,17 +1,20 @@
 import type { ServerUnaryCall } from '@grpc/grpc-js';
 import { KmsError } from '@teapot-kms/core';
+import type { Clock } from '@teapot-kms/core';
 import type { Call } from '../seam.ts';
 
-/** {@link Call} over grpc-js, which watches the deadline itself. */
+/** A {@link Call} of grpc-js, which watches the deadline itself. */
 export class GrpcJsCall implements Call {
   readonly connection: object;
   readonly #call: ServerUnaryCall<Buffer, Buffer>;
+  readonly #clock: Clock;
   #controller: AbortController | undefined;
   #ended = false;
 
-  constructor(call: ServerUnaryCall<Buffer, Buffer>, connection: object) {
+  constructor(call: ServerUnaryCall<Buffer, Buffer>, connection: object, clock: Clock) {
     this.#call = call;
     this.connection = connection;
+    this.#clock = clock;
   }
 
   get signal(): AbortSignal {
@@ -23,7 +26,7 @@ export class GrpcJsCall implements Call {
     return this.#controller.signal;
   }
 
-  /** It was answered. grpc-js says `cancelled` of every call in the end, and an error with its stack is not free. */
+  /** The call has its answer. grpc-js emits `cancelled` for every call in the end, and an error with its stack costs time. */
   end(): void {
     this.#ended = true;
   }
@@ -31,7 +34,7 @@ export class GrpcJsCall implements Call {
   #abort(): void {
     if (this.#ended) return;
     const deadline = this.#call.getDeadline();
-    const due = (typeof deadline === 'number' ? deadline : deadline.getTime()) <= Date.now();
+    const due = (typeof deadline === 'number' ? deadline : deadline.getTime()) <= this.#clock.wall();
     this.#controller?.abort(
       due
         ? new KmsError('ERR_KMS_DEADLINE_EXCEEDED', 'the deadline passed')

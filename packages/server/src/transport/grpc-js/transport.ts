@@ -1,35 +1,59 @@
 import { Server, ServerCredentials, status as GrpcJsStatus } from '@grpc/grpc-js';
 import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
+import { sleep, systemClock } from '@teapot-kms/core';
+import type { Clock } from '@teapot-kms/core';
+import type { ServerOptions } from 'node:http2';
 import type { Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { GrpcStatus, MAX_REQUEST_BYTES, RpcError, statusName } from '../seam.ts';
-import type { Handler, Routes, Transport } from '../seam.ts';
+import type { Call, Handler, Routes, Transport } from '../seam.ts';
 import { GrpcJsCall } from './call.ts';
+import { Connection } from './connection.ts';
 
-/** Calls of one connection that run at a time; more wait in the client. grpc-js itself sets no limit. */
-const MAX_CONCURRENT_STREAMS = 1_000;
+/** Limit of streams of a connection, running or waiting. A node's restart brings 10,000 calls; see {@link HTTP2_OPTIONS} for the rest. */
+const MAX_STREAMS = 20_000;
 
-/** ms that connections may stay open after the last call, for its answer to go out and the client to close. */
+/**
+ * Node's HTTP/2 counts a stream that the client has reset until the next turn of the event loop. A client at the limit of streams
+ * whose calls all reach their deadline resets them and opens others in one packet. Node then refuses the new streams, and by default
+ * closes the connection after 100 of them: all its calls fail with INTERNAL_ERROR. So the limit is one that no client reaches, and
+ * {@link Connection} bounds the calls that run. By default nghttp2 also closes a connection with more than 1,000 resets at once.
+ */
+const HTTP2_OPTIONS: ServerOptions = {
+  maxSessionRejectedStreams: 2 ** 31,
+  streamResetBurst: 100_000,
+  streamResetRate: 10_000,
+};
+
+/** Time in ms that connections may stay open after the last call, for its answer to go out and the client to close. */
 const LINGER_MS = 250;
 const POLL_MS = 25;
 
+const CANCELLED = { code: GrpcJsStatus.CANCELLED, details: 'the caller gave up' };
+const TOO_MANY = { code: GrpcJsStatus.RESOURCE_EXHAUSTED, details: 'too many calls wait' };
+
 const identity = (bytes: Buffer): Buffer => bytes;
 
-/** The first transport: @grpc/grpc-js, fed with connections that our own listener accepted (design D9). */
+/** Uses @grpc/grpc-js on connections that our own listener accepted (design D9). */
 export class GrpcJsTransport implements Transport {
   readonly #server: Server;
+  readonly #clock: Clock;
   readonly #injector: ReturnType<Server['createConnectionInjector']>;
-  /** Connections by the name under which grpc-js knows them. */
-  readonly #connections = new Map<string, Socket>();
+  /** Connections by the peer name that grpc-js has for them. */
+  readonly #connections = new Map<string, Connection>();
+  /** Calls that wait for their turn, on all connections. */
+  readonly #waiting = { calls: 0 };
   #accepted = 0;
   #inFlight = 0;
 
-  constructor(routes: Routes) {
+  constructor(routes: Routes, clock: Clock = systemClock) {
+    this.#clock = clock;
     this.#server = new Server({
       'grpc.max_receive_message_length': MAX_REQUEST_BYTES,
-      'grpc.max_concurrent_streams': MAX_CONCURRENT_STREAMS,
+      'grpc.max_concurrent_streams': MAX_STREAMS,
       'grpc.enable_channelz': 0,
     });
+    // grpc-js has no option for these.
+    Object.assign(this.#server['commonServerOptions'] as ServerOptions, HTTP2_OPTIONS);
     for (const [path, handler] of routes) {
       this.#server.register(path, this.#unary(handler), identity, identity, 'unary');
     }
@@ -37,35 +61,32 @@ export class GrpcJsTransport implements Transport {
   }
 
   accept(socket: Socket): void {
-    // A Unix socket has no peer address, and grpc-js shows handlers nothing of a connection but its peer's address;
-    // so we give it one.
+    // The peer's address is all that grpc-js shows a handler of a connection. A Unix socket has none, so it gets a name here.
     const name = `connection-${++this.#accepted}`;
     Object.defineProperty(socket, 'remoteAddress', { value: name });
-    this.#connections.set(name, socket);
-    // Without a listener a reset connection would end the process.
+    this.#connections.set(name, new Connection(socket, this.#waiting));
+    // Without a listener, a reset connection would end the process.
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.#connections.delete(name));
     this.#injector.injectConnection(socket);
   }
 
   async drain(graceMs: number): Promise<void> {
-    const sockets = [...this.#connections.values()];
+    const sockets = [...this.#connections.values()].map(({ socket }) => socket);
     const closed = Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve))));
-    // Closes every HTTP/2 session: GOAWAY, then the calls under way, then the socket. Its own callback comes at once on
-    // Node 26, which closes the sessions before grpc-js does, and never for a session that its client has destroyed; so
-    // the sockets are what we wait for.
+    // Closes each HTTP/2 session: GOAWAY, then the calls under way, then the socket. The callback is of no use: Node 26 closes the
+    // sessions before grpc-js does, so it comes at once, and it never comes for a session that its client has destroyed.
     this.#server.tryShutdown(() => undefined);
-    const deadline = performance.now() + graceMs;
-    await Promise.race([closed, this.#untilQuiet(deadline)]);
+    await Promise.race([closed, this.#untilQuiet(this.#clock.now() + graceMs)]);
     this.#server.forceShutdown();
-    for (const socket of this.#connections.values()) socket.destroy();
+    for (const { socket } of this.#connections.values()) socket.destroy();
   }
 
-  /** A client that has no calls and does not close its connection either is not waited for. */
+  /** Resolves at the deadline, or when no call has been under way for a while: a client may keep its connection open. */
   async #untilQuiet(deadline: number): Promise<void> {
-    for (let quietSince = performance.now(); ;) {
-      await sleep(POLL_MS);
-      const now = performance.now();
+    for (let quietSince = this.#clock.now(); ;) {
+      await sleep(this.#clock, POLL_MS);
+      const now = this.#clock.now();
       if (this.#inFlight > 0) quietSince = now;
       if (now >= deadline || now - quietSince >= LINGER_MS) return;
     }
@@ -73,33 +94,47 @@ export class GrpcJsTransport implements Transport {
 
   #unary(handler: Handler) {
     return (serverCall: ServerUnaryCall<Buffer, Buffer>, callback: sendUnaryData<Buffer>): void => {
-      if (serverCall.cancelled) return;
-      this.#inFlight++;
-      const request = serverCall.request;
-      const call = new GrpcJsCall(serverCall, this.#connections.get(serverCall.getPeer()) ?? this);
-      const succeed = (response: Buffer) => {
+      const connection = this.#connections.get(serverCall.getPeer());
+      if (!connection) return;
+      const { request } = serverCall;
+      const call = new GrpcJsCall(serverCall, connection, this.#clock);
+      const end: typeof callback = (error, response) => {
         this.#inFlight--;
         call.end();
         // grpc-js copies the answer before the callback returns.
-        callback(null, response);
+        callback(error, response);
         request.fill(0);
-        response.fill(0);
+        response?.fill(0);
       };
-      const fail = (error: unknown) => {
-        this.#inFlight--;
-        call.end();
-        const { status, message } =
-          error instanceof RpcError ? error : { status: GrpcStatus.INTERNAL, message: 'internal error' };
-        callback({ code: GrpcJsStatus[statusName(status)], details: message });
-        request.fill(0);
+      const start = (): boolean => {
+        if (!serverCall.cancelled) return run(handler, request, call, end, connection);
+        end(CANCELLED);
+        return false;
       };
-      try {
-        const answer = handler(request, call);
-        if (answer instanceof Promise) answer.then(succeed, fail);
-        else succeed(answer);
-      } catch (error) {
-        fail(error);
-      }
+      this.#inFlight++;
+      if (!connection.enter(start)) end(TOO_MANY);
     };
   }
+}
+
+/** Calls `handler` and passes its answer on, then lets the next call start. */
+function run(handler: Handler, request: Buffer, call: Call, end: sendUnaryData<Buffer>, connection: Connection): true {
+  const succeed = (response: Buffer): void => {
+    end(null, response);
+    connection.ended();
+  };
+  const fail = (error: unknown): void => {
+    const { status, message } =
+      error instanceof RpcError ? error : { status: GrpcStatus.INTERNAL, message: 'internal error' };
+    end({ code: GrpcJsStatus[statusName(status)], details: message });
+    connection.ended();
+  };
+  try {
+    const answer = handler(request, call);
+    if (answer instanceof Promise) answer.then(succeed, fail);
+    else succeed(answer);
+  } catch (error) {
+    fail(error);
+  }
+  return true;
 }
