@@ -3,5 +3,5 @@
 set -euo pipefail
 # shellcheck source=scripts/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
-ulimit -c 0
-exec "$NODE" --disable-sigusr1 --conditions=teapot-source scripts/start.ts "$@"
+"$NODE" --conditions=teapot-source scripts/check-built.ts 2>/dev/null || npm run --silent build
+exec "$NODE" --conditions=teapot-source scripts/start.ts "$@"

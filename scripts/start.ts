@@ -1,25 +1,26 @@
 /**
- * `npm start`: the plugin with file keys, made on first start, in ./teapot-kms-demo (or the directory given). Does what
- * kube-apiserver would do with it, prints what happened and what to give to kube-apiserver, and keeps serving.
+ * `npm start`: the plugin with file keys, made on first start. It calls the plugin as
+ * kube-apiserver does, prints the answers and the EncryptionConfiguration for kube-apiserver, and keeps serving.
+ *
+ * usage: start.ts [DIRECTORY] [PORT]      (default: ./teapot-kms-demo, and 8089 for health and metrics)
  */
 import { KmsClient, keyIdHash } from '@teapot-kms/server';
+import { launcher } from '@teapot-kms/testing/daemons';
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const CLI = join(import.meta.dirname, '../packages/server/src/cli/main.ts');
-const NODE_ARGS = ['--disable-sigusr1', '--conditions=teapot-source', CLI];
-
-const directory = resolve(process.argv[2] ?? 'teapot-kms-demo');
+const [, , directoryArgument = 'teapot-kms-demo', port = '8089'] = process.argv;
+const directory = resolve(directoryArgument);
 const keys = `file:${join(directory, 'keys')}`;
 const config = join(directory, 'config.yaml');
 const socket = join(directory, 'run/kms.sock');
 const log = join(directory, 'plugin.log');
 
 function teapot(...args: string[]): string {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [...NODE_ARGS, ...args], { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(launcher(), args, { encoding: 'utf8' });
   if (status !== 0) throw new Error(`teapot-kms ${args.join(' ')}: ${stderr}`);
   return stdout;
 }
@@ -36,7 +37,7 @@ if (!existsSync(config)) {
   writeFileSync(
     config,
     `version: 1
-http: { port: 8089 }
+http: { port: ${port} }
 instances:
   - name: demo
     socket: ${JSON.stringify(socket)}
@@ -47,7 +48,7 @@ instances:
 step(`2. teapot-kms serve --config ${config}   (its log: ${log})`);
 const logFile = openSync(log, 'a', 0o600);
 // In a process group of its own: a Ctrl-C would reach it twice, and the second one means "at once".
-const plugin = spawn(process.execPath, [...NODE_ARGS, 'serve', '--config', config], {
+const plugin = spawn(launcher(), ['serve', '--config', config], {
   stdio: ['ignore', 'ignore', logFile],
   detached: true,
 });
@@ -84,7 +85,7 @@ step(`4. Give this to kube-apiserver (--encryption-provider-config):
 
 ${teapot('config', 'encryption-configuration', '--config', config)}
    socket   unix://${socket}
-   health   http://127.0.0.1:8089/readyz?verbose    metrics http://127.0.0.1:8089/metrics
+   health   http://127.0.0.1:${port}/readyz?verbose    metrics http://127.0.0.1:${port}/metrics
 
 Serving until Ctrl-C. Delete ${directory} to start anew.`);
 

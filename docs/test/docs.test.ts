@@ -2,7 +2,7 @@
  * Runs what the documents say: every block marked ```sh run of a document, in order, in one shell, with the system's
  * directories replaced by scratch ones and `teapot-kms` from this checkout. Links between documents must lead somewhere.
  */
-import { SoftHsm } from '@teapot-kms/testing/daemons';
+import { freePort, SoftHsm } from '@teapot-kms/testing/daemons';
 import { until } from '@teapot-kms/testing';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -42,9 +42,9 @@ for (const document of documents) {
   });
 }
 
-test('npm start makes a keyset, shows the plugin work and serves until it is told to stop', async () => {
+test('npm start makes a keyset, shows the plugin work and serves until SIGTERM', async () => {
   const scratch = mkdtempSync(join(tmpdir(), 'teapot-start-'));
-  const start = spawn('bash', ['scripts/start.sh', join(scratch, 'demo')], { cwd: root });
+  const start = spawn('bash', ['scripts/start.sh', join(scratch, 'demo'), String(await freePort())], { cwd: root });
   let printed = '';
   for (const stream of [start.stdout, start.stderr]) stream.on('data', (chunk) => (printed += String(chunk)));
   const ended = once(start, 'exit');

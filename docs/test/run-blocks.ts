@@ -1,5 +1,6 @@
+import { launcher } from '@teapot-kms/testing/daemons';
 import { spawn } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import * as assert from 'uvu/assert';
@@ -24,9 +25,7 @@ export async function runBlocks(
   const scratch = mkdtempSync(join(tmpdir(), 'teapot-docs-'));
   const cli = join(scratch, 'bin/teapot-kms');
   mkdirSync(dirname(cli));
-  const main = join(root, 'packages/server/src/cli/main.ts');
-  writeFileSync(cli, `#!/bin/sh\nexec ${process.execPath} --disable-sigusr1 --conditions=teapot-source ${main} "$@"\n`);
-  chmodSync(cli, 0o755);
+  symlinkSync(launcher(), cli);
   let script = `set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || :' EXIT\n${blocks.join('\n')}`;
   for (const directory of SYSTEM_DIRECTORIES) {
     mkdirSync(join(scratch, directory), { recursive: true, mode: 0o700 });

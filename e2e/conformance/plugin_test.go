@@ -74,9 +74,9 @@ func pluginCommand(t *testing.T, arguments ...string) *exec.Cmd {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	must(t, err)
-	main := filepath.Join(root, "packages/server/src/cli/main.ts")
-	arguments = append([]string{"--disable-sigusr1", "--conditions=teapot-source", main}, arguments...)
-	return exec.Command(filepath.Join(root, "node_modules/.bin/node"), arguments...)
+	command := exec.Command(filepath.Join(root, "packages/server/bin/teapot-kms"), arguments...)
+	command.Env = append(os.Environ(), "TEAPOT_KMS_NODE="+filepath.Join(root, "node_modules/node/bin/node"))
+	return command
 }
 
 // start returns once the plugin answers a Status.

@@ -49,6 +49,7 @@ if [ ! -x ../../node_modules/.bin/node ]; then
   how="npm ci"
   skip
 fi
+../../node_modules/.bin/node --conditions=teapot-source ../../scripts/check-built.ts
 [ -z "${TEAPOT_TEST_LOG_DIR:-}" ] || mkdir -p "$TEAPOT_TEST_LOG_DIR"
 
 echo "$(go version); building (minutes the first time, seconds after that) ..."

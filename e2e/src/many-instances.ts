@@ -1,4 +1,4 @@
-import { Daemon, freePort } from '@teapot-kms/testing/daemons';
+import { Daemon, freePort, launcher } from '@teapot-kms/testing/daemons';
 import { figure, timed, until } from '@teapot-kms/testing';
 import { generateKey, providerFor, SharedResources } from '@teapot-kms/core';
 import type { KeysetSource } from '@teapot-kms/core';
@@ -11,7 +11,6 @@ import { join } from 'node:path';
 import { DEFAULT_KUBERNETES } from './binaries.ts';
 import { ManagementCluster, readerRules } from './management-cluster.ts';
 import { inParallel } from './objects.ts';
-import { teapotArgs } from './teapot-cli.ts';
 
 const NAMESPACE = 'tenants';
 /** The tenant that comes later. */
@@ -115,8 +114,8 @@ async function startPlugin(cluster: ManagementCluster, kubeconfig: string, names
   const started = performance.now();
   const daemon = new Daemon({
     name: 'the plugin',
-    command: process.execPath,
-    args: teapotArgs('serve', '--config', config),
+    command: launcher(),
+    args: ['serve', '--config', config],
     logFile: join(cluster.directory, 'plugin.log'),
   });
   const ready = async () => {

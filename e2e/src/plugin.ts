@@ -1,4 +1,4 @@
-import { Daemon, freePort } from '@teapot-kms/testing/daemons';
+import { Daemon, freePort, launcher } from '@teapot-kms/testing/daemons';
 import type { Exit } from '@teapot-kms/testing/daemons';
 import { until } from '@teapot-kms/testing';
 import { KmsClient } from '@teapot-kms/server';
@@ -6,7 +6,6 @@ import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KeyStoreFixture } from './key-store-fixture.ts';
 import { MetricsText } from './metrics.ts';
-import { teapotArgs } from './teapot-cli.ts';
 
 export interface PluginOptions {
   readonly directory: string;
@@ -99,8 +98,8 @@ export class Plugin {
   #spawn(...flags: readonly string[]): Daemon {
     return new Daemon({
       name: 'the plugin',
-      command: process.execPath,
-      args: teapotArgs('serve', '--config', this.configFile, ...flags),
+      command: launcher(),
+      args: ['serve', '--config', this.configFile, ...flags],
       logFile: this.#options.logFile,
       ...(this.#env && { env: this.#env }),
     });

@@ -1,8 +1,7 @@
-import { Daemon } from '@teapot-kms/testing/daemons';
+import { Daemon, launcher } from '@teapot-kms/testing/daemons';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { teapotArgs } from './teapot-cli.ts';
 
 /** Where the kubelet mounts a pod's service account. */
 const MOUNT_POINT = '/var/run/secrets/kubernetes.io/serviceaccount';
@@ -52,7 +51,7 @@ export function startInPod(config: string, volume: ServiceAccountVolume, apiUrl:
     args: [
       ...args,
       ...['sh', '-c', mount, volume.directory, MOUNT_POINT],
-      ...[process.execPath, ...teapotArgs('serve', '--config', config)],
+      ...[launcher(), 'serve', '--config', config],
     ],
     logFile,
     env: {

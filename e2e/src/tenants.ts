@@ -1,4 +1,4 @@
-import { Daemon, freePort } from '@teapot-kms/testing/daemons';
+import { Daemon, freePort, launcher } from '@teapot-kms/testing/daemons';
 import { rememberSecret, until } from '@teapot-kms/testing';
 import { authorityHashes } from '@teapot-kms/core';
 import { KmsClient } from '@teapot-kms/server';
@@ -8,7 +8,7 @@ import { KubeApiserver } from './kube-apiserver.ts';
 import { ManagementCluster, readerRules } from './management-cluster.ts';
 import { MetricsText } from './metrics.ts';
 import { untilDefaultNamespace } from './objects.ts';
-import { teapot, teapotArgs } from './teapot-cli.ts';
+import { teapot } from './teapot-cli.ts';
 
 /** The namespace of the management cluster that holds all keysets. */
 export const KEYSETS = '/api/v1/namespaces/tenants/secrets';
@@ -102,8 +102,8 @@ export class Tenants {
   async startPlugin(): Promise<void> {
     this.#plugin = new Daemon({
       name: 'the plugin',
-      command: process.execPath,
-      args: teapotArgs('serve', '--config', this.configFile),
+      command: launcher(),
+      args: ['serve', '--config', this.configFile],
       logFile: join(this.management.directory, 'plugin.log'),
     });
     await until('the plugin answers', async () => {

@@ -2,7 +2,7 @@
  * docs/barbican.md, "Coming from barbican-kms-plugin", step by step: Secrets (KMS v2) and ConfigMaps (KMS v1) written in the old
  * plugin's format under its provider's name and socket -> switch -> rewrite -> the legacy key removed.
  */
-import { Daemon, OpenStack } from '@teapot-kms/testing/daemons';
+import { Daemon, launcher, OpenStack } from '@teapot-kms/testing/daemons';
 import { figure, rememberSecret, timed, until } from '@teapot-kms/testing';
 import { KmsClient } from '@teapot-kms/server';
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -25,7 +25,7 @@ import {
   untilDefaultNamespace,
 } from '../src/objects.ts';
 import { parseStored } from '../src/stored-object.ts';
-import { teapot, teapotArgs } from '../src/teapot-cli.ts';
+import { teapot } from '../src/teapot-cli.ts';
 
 const SECRETS_MADE = 20;
 
@@ -99,8 +99,8 @@ async function migrate(kubernetes: string): Promise<void> {
       const flags = ['--socketpath', socket, '--cloud-config', cloudConfig, '--keys', keyset, '--v=4'];
       plugin = new Daemon({
         name: 'the plugin',
-        command: process.execPath,
-        args: teapotArgs('barbican-kms-plugin', ...flags),
+        command: launcher(),
+        args: ['barbican-kms-plugin', ...flags],
         logFile: log,
       });
       await untilKeyIsThere(socket, plugin);

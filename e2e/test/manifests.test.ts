@@ -76,15 +76,15 @@ test('the role in the manifest is what the tests of the key store run with', () 
   assert.equal(role?.['rules'], readerRules('tenant-a', 'tenant-b'));
 });
 
-test('what starts the plugin gives node the flags that the CLI has in its first line', () => {
-  const cli = readFileSync(join(root, 'packages/server/src/cli/main.ts'), 'utf8');
-  const [, flags] = /^#!\/usr\/bin\/env -S node (.+)$/m.exec(cli)!;
+test('the unit and the manifests run the launcher', () => {
   const starting = [...files, 'k8s/systemd/teapot-kms.service']
     .map((file) => readFileSync(join(root, file), 'utf8'))
-    .filter((text) => text.includes('cli/main.js'));
+    .filter((text) => text.includes('/usr/lib/node_modules/'));
   assert.is(starting.length, 4);
-  for (const text of starting)
-    assert.match(text, `node ${flags} /usr/lib/node_modules/@teapot-kms/server/dist/cli/main.js serve`);
+  for (const text of starting) {
+    assert.match(text, /(command: \[|ExecStart=)\/usr\/lib\/node_modules\/@teapot-kms\/server\/bin\/teapot-kms\b/);
+    assert.not.match(text, /dist\/|--disable-sigusr1/);
+  }
 });
 
 test('every manifest of k8s/tenants is named in the guide, and every one that it names is there', () => {

@@ -1,12 +1,12 @@
 /** The plugin on a real Barbican that goes through all sorts of trouble: its log, at the lowest level, and what its commands print. */
-import { patient, skipWithoutOpenStack, TestCloud } from '@teapot-kms/testing/daemons';
+import { launcher, patient, skipWithoutOpenStack, TestCloud } from '@teapot-kms/testing/daemons';
 import { assertNoSecret, rememberSecret } from '@teapot-kms/testing';
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { cliArgs, eventually, TestSite, withClient } from './support/running-plugin.ts';
+import { eventually, TestSite, withClient } from './support/running-plugin.ts';
 
 skipWithoutOpenStack();
 const cloud = await TestCloud.start({ tokenCache: 1 });
@@ -31,7 +31,7 @@ let printed = '';
 /** Not in this thread: the services are behind proxies of this process. */
 async function teapot(...args: string[]): Promise<string> {
   return new Promise((resolve) => {
-    execFile(process.execPath, cliArgs(args), (_error, stdout, stderr) => {
+    execFile(launcher(), args, (_error, stdout, stderr) => {
       printed += stdout + stderr;
       resolve(stdout);
     });

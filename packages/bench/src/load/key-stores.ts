@@ -1,9 +1,9 @@
+import { launcher } from '@teapot-kms/testing/daemons';
 import type { OpenStack, Token } from '@teapot-kms/testing/daemons';
 import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { MAIN } from './plugin.ts';
 
 /** A key store that holds a key, as configured in an instance of the plugin. */
 export interface KeyStore {
@@ -45,7 +45,7 @@ async function withKey(directory: string, store: KeyStore): Promise<KeyStore> {
   const config = join(directory, 'keys.yaml');
   const instances = [{ name: 'main', socket: join(directory, 'nobody.sock'), keys: store.keys }];
   writeFileSync(config, JSON.stringify({ version: 1, instances }), { mode: 0o600 });
-  const args = [MAIN, 'keys', 'generate', '--config', config, '--instance', 'main'];
-  await promisify(execFile)(process.execPath, args, { env: { ...process.env, ...store.env } });
+  const args = ['keys', 'generate', '--config', config, '--instance', 'main'];
+  await promisify(execFile)(launcher(), args, { env: { ...process.env, ...store.env } });
   return store;
 }

@@ -1,11 +1,12 @@
-import { until } from '@teapot-kms/testing';
 import { KmsClient } from '@teapot-kms/server';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { until } from '@teapot-kms/testing';
+import { launcher, nodeFlags } from '@teapot-kms/testing/daemons';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Server } from './server.ts';
 
-/** As it is installed, built: what operators run, not what tests run. `npm run bench` builds it. */
-export const MAIN = join(import.meta.dirname, '../../../server/dist/cli/main.js');
+/** What the launcher runs. */
+const MAIN = join(import.meta.dirname, '../../../server/dist/cli/main.js');
 
 export interface PluginInstance {
   readonly name: string;
@@ -46,8 +47,7 @@ export class PluginServer extends Server {
     writeFileSync(configFile, JSON.stringify(config), { mode: 0o600 });
     super(sockets[0]!, {
       name,
-      command: process.execPath,
-      args: [...ownNodeArgs(), ...nodeArgs, MAIN, 'serve', '--config', configFile],
+      ...commandLine(nodeArgs, 'serve', '--config', configFile),
       logFile: join(directory, 'plugin.log'),
       ...(env && { env }),
     });
@@ -62,11 +62,11 @@ export class PluginServer extends Server {
   }
 }
 
-/** What its first line, and with it unit files and manifests, has Node run with. */
-function ownNodeArgs(): string[] {
-  const [, args] = /^#!.* node (.*)$/m.exec(readFileSync(MAIN, 'utf8')) ?? [];
-  if (args === undefined) throw new Error(`${MAIN} does not begin with the command that runs it`);
-  return args.split(' ');
+/** The launcher; with more arguments for Node, what the launcher runs. */
+function commandLine(nodeArgs: readonly string[], ...args: readonly string[]) {
+  const command = launcher();
+  if (nodeArgs.length === 0) return { command, args };
+  return { command: process.execPath, args: [...nodeFlags(), ...nodeArgs, MAIN, ...args] };
 }
 
 /** Waits until the KMS v2 Status is ok. */

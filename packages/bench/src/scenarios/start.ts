@@ -1,4 +1,4 @@
-import { Daemon } from '@teapot-kms/testing/daemons';
+import { Daemon, nodeFlags } from '@teapot-kms/testing/daemons';
 import { until } from '@teapot-kms/testing';
 import { generateKey, providerFor, SharedResources } from '@teapot-kms/core';
 import type { KeysetSource } from '@teapot-kms/core';
@@ -75,7 +75,7 @@ async function untilListening({ socket, daemon }: PluginServer): Promise<void> {
 
 async function bareNode(logFile: string): Promise<number> {
   const started = performance.now();
-  const args = ['--disable-sigusr1', '-e', '0'];
+  const args = [...nodeFlags(), '-e', '0'];
   const options = { name: 'node', command: process.execPath, args, logFile };
   const { code } = await new Daemon(options).exited;
   if (code !== 0) throw new Error('node -e 0 failed');

@@ -1,4 +1,5 @@
 import { rememberSecret } from '@teapot-kms/testing';
+import { launcher } from '@teapot-kms/testing/daemons';
 import { KmsClient } from '../../src/client/client.ts';
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -6,13 +7,6 @@ import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-
-const CLI = join(import.meta.dirname, '../../src/cli/main.ts');
-
-/** What `node` is given to be `teapot-kms ARGS...`. */
-export function cliArgs(args: readonly string[]): string[] {
-  return ['--disable-sigusr1', '--conditions=teapot-source', CLI, ...args];
-}
 
 export interface CliResult {
   readonly code: number | null;
@@ -22,7 +16,7 @@ export interface CliResult {
 
 /** Runs `teapot-kms` with `args` to its end. */
 export function teapot(...args: string[]): CliResult {
-  const { status, stdout, stderr } = spawnSync(process.execPath, cliArgs(args), { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(launcher(), args, { encoding: 'utf8' });
   return { code: status, stdout, stderr };
 }
 
@@ -100,7 +94,7 @@ export class RunningPlugin {
   log = '';
 
   constructor(args: readonly string[]) {
-    this.process = spawn(process.execPath, cliArgs(args), { stdio: ['ignore', 'ignore', 'pipe'] });
+    this.process = spawn(launcher(), args, { stdio: ['ignore', 'ignore', 'pipe'] });
     this.process.stderr?.on('data', (chunk: Buffer) => {
       this.log += chunk.toString();
       const directory = process.env['TEAPOT_TEST_LOG_DIR'];

@@ -1,4 +1,3 @@
-#!/usr/bin/env -S node --disable-sigusr1 --max-semi-space-size=32
 import { KmsError } from '@teapot-kms/core';
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config/load.ts';
