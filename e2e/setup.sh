@@ -30,7 +30,7 @@ if ! command -v etcd >/dev/null && [ ! -x "${KUBEBUILDER_ASSETS:-/nowhere}/etcd"
   dpkg-deb -x etcd-server_*.deb unpacked
   cd "$OLDPWD"
   mkdir -p "$cache/etcd"
-  cp "$work/unpacked/usr/bin/etcd" "$cache/etcd/.etcd.new" && mv "$cache/etcd/.etcd.new" "$cache/etcd/etcd"
+  cp "$work/unpacked/usr/bin/etcd" "$cache/etcd/.etcd.$$" && mv "$cache/etcd/.etcd.$$" "$cache/etcd/etcd"
 fi
 
 # Go is taken from PyPI where it is missing or too old (packages/testing/src/daemons/go-toolchain.ts), which needs pip.

@@ -1,6 +1,6 @@
 /**
  * Checks what would be published: the packages are packed, installed into an empty directory without this workspace,
- * imported there, and the CLI is run.
+ * imported there, and the CLI is run through its launcher.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';

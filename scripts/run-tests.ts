@@ -34,7 +34,13 @@ interface Outcome {
   skips: string[];
 }
 
-/** What uvu prints last. A test that failed may have left something open that keeps its process from ending. */
+/** Halves the time that a process takes to load our modules. V8 counts no coverage of code that comes from there. */
+const COMPILE_CACHE =
+  process.env['NODE_V8_COVERAGE'] === undefined
+    ? { NODE_COMPILE_CACHE: join(import.meta.dirname, '../node_modules/.cache/node') }
+    : {};
+
+/** What uvu prints last. A failed test may have left something open that keeps its process from ending. */
 const SUMMARY = /^ {2}Duration: .*\n\s*$/m;
 const LINGER_MS = 20_000;
 
@@ -43,7 +49,7 @@ function runFile(file: string): Promise<Outcome> {
     const started = Date.now();
     const child = spawn(process.execPath, ['--conditions=teapot-source', '--expose-gc', file], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, FORCE_COLOR: '0' },
+      env: { ...process.env, FORCE_COLOR: '0', ...COMPILE_CACHE },
     });
     const timer = setTimeout(() => child.kill('SIGKILL'), Number(values.timeout) * 1000);
     let lingering: NodeJS.Timeout | undefined;

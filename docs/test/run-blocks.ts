@@ -1,4 +1,4 @@
-import { launcher } from '@teapot-kms/testing/daemons';
+import { freePort, launcher } from '@teapot-kms/testing/daemons';
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,8 +13,15 @@ export function runnableBlocks(text: string): string[] {
   return [...text.matchAll(/^```sh run\n(.*?)^```$/gms)].map((block) => block[1]!);
 }
 
+/** Documents show a fixed port for health and metrics, which may be taken. */
+function withFreePort(script: string, port: number): string {
+  const [, shown] = /http: \{ port: (\d+) \}/.exec(script) ?? [];
+  return shown === undefined ? script : script.replaceAll(shown, String(port));
+}
+
 /**
- * Runs blocks in order, in one shell, with the system's directories replaced by scratch ones and `teapot-kms` from this checkout.
+ * Runs blocks in order, in one shell, with scratch ones in place of the system's directories, a free port in place of the one shown, and
+ * `teapot-kms` from this checkout.
  * @param prepare - makes what must be there before, in the scratch directory
  */
 export async function runBlocks(
@@ -26,7 +33,10 @@ export async function runBlocks(
   const cli = join(scratch, 'bin/teapot-kms');
   mkdirSync(dirname(cli));
   symlinkSync(launcher(), cli);
-  let script = `set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || :' EXIT\n${blocks.join('\n')}`;
+  let script = withFreePort(
+    `set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || :' EXIT\n${blocks.join('\n')}`,
+    await freePort(),
+  );
   for (const directory of SYSTEM_DIRECTORIES) {
     mkdirSync(join(scratch, directory), { recursive: true, mode: 0o700 });
     script = script.replaceAll(directory, join(scratch, directory));

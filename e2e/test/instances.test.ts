@@ -8,10 +8,9 @@ const COUNT = 50;
 const test = suite('many instances');
 
 test('fifty instances, each with a Secret of its own, share one connection, and every one answers', async () => {
-  const { answering, apiConnections, residentMiB, fileDescriptors, startSeconds } = await runManyInstances(COUNT);
+  const { answering, apiConnections, residentMiB, fileDescriptors } = await runManyInstances(COUNT);
   assert.is(answering, COUNT);
   assert.is(apiConnections, 1);
-  assert.ok(startSeconds < 30, `${startSeconds} s`);
   assert.ok(residentMiB < 400, `${residentMiB} MiB`);
   assert.ok(fileDescriptors < 2 * COUNT + 50, `${fileDescriptors} file descriptors`);
 });

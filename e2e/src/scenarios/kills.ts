@@ -10,9 +10,21 @@ import { WriteLoad } from '../write-load.ts';
 /** Secrets by KMS v1, where each write is a call of the plugin; ConfigMaps by v2. */
 export const kills: readonly Scenario[] = [
   { title: 'the plugin is killed 8 times under writes', run: underWrites },
-  { title: 'the plugin is killed 6 times around key switches', run: aroundKeySwitches },
-  { title: 'the plugin is killed 3 times, each time with a writer of its keyset', run: withKeysetWriters },
-  { title: 'the plugin is killed 3 times while kube-apiserver restarts', run: whileApiserverRestarts },
+  {
+    title: 'the plugin is killed 6 times around key switches',
+    takesMinutes: true,
+    run: aroundKeySwitches,
+  },
+  {
+    title: 'the plugin is killed 3 times, each time with a writer of its keyset',
+    takesMinutes: true,
+    run: withKeysetWriters,
+  },
+  {
+    title: 'the plugin is killed 3 times while kube-apiserver restarts',
+    takesMinutes: true,
+    run: whileApiserverRestarts,
+  },
 ];
 
 /** All writes of these scenarios; what was acknowledged in one is read back in all that follow. */

@@ -2,9 +2,13 @@ import { chmodSync, readFileSync, renameSync, statSync, writeFileSync } from 'no
 import { dirname } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { freePort } from '@teapot-kms/testing/daemons';
 import { KmsClient } from '../src/client/client.ts';
 import { grpcCode, seed } from './support/calls.ts';
 import { eventually, namesBeside, teapot, TestSite, withClient } from './support/running-plugin.ts';
+
+/** How long an Encrypt uses the key of the Status before it, in ms. */
+const ANNOUNCED_MS = 3_000;
 
 const test = suite<{ site: TestSite }>('serve');
 test.before.each((context) => {
@@ -53,7 +57,7 @@ test('a key switch shows without a restart, and old data still opens', async ({ 
     const { ciphertext } = await client.encrypt(plaintext, 'uid');
     const second = site.generate('main');
     site.promote('main', second);
-    await eventually(async () => assert.is((await client.status()).keyId, second), 2_000);
+    await eventually(async () => assert.is((await client.status()).keyId, second));
     assert.is((await client.encrypt(plaintext, 'uid')).keyId, second);
     assert.equal(await client.decrypt(ciphertext, first, 'uid'), plaintext);
   });
@@ -64,15 +68,20 @@ test('an Encrypt right after a Status uses the key that Status announced, on its
   site.writeConfig([site.instance('main')]);
   const plugin = await site.serve();
   await withClient(site.socket('main'), async (client) => {
-    const second = site.generate('main');
-    await client.status();
-    site.promote('main', second);
-    await plugin.logged('key switched');
-    // The command above took its time; what counts is a Status less than 3 s ago.
-    assert.is((await client.encrypt(seed(), 'uid')).keyId, first);
-    await withClient(site.socket('main'), async (other) => {
-      assert.is((await other.encrypt(seed(), 'uid')).keyId, second);
-    });
+    let announced = first;
+    // The announcement ends after 3 s. A machine that needs longer for one round gets another one.
+    for (let started = -Infinity; performance.now() - started > ANNOUNCED_MS;) {
+      const next = site.generate('main');
+      started = performance.now();
+      announced = (await client.status()).keyId;
+      await site.promoteAtOnce('main', next);
+      await plugin.logged(next);
+      const { keyId } = await client.encrypt(seed(), 'uid');
+      if (performance.now() - started <= ANNOUNCED_MS) assert.is(keyId, announced);
+      await withClient(site.socket('main'), async (other) => {
+        assert.is((await other.encrypt(seed(), 'uid')).keyId, next);
+      });
+    }
   });
 });
 
@@ -98,7 +107,7 @@ test('a damaged keyset leaves the keys in memory at work, shows in status, and h
   });
 });
 
-test('a key blob that others may read is refused with the command that mends it', async ({ site }) => {
+test('a key blob that others may read is refused with the command that fixes it', async ({ site }) => {
   const id = site.generate('main');
   const blob = site.path(`keys/main/${id}.key`);
   chmodSync(blob, 0o644);
@@ -113,7 +122,7 @@ test('a key blob that others may read is refused with the command that mends it'
 
 test('a keyset that is away: ok in the grace time, then healthz says why and key_id stays', async ({ site }) => {
   const id = site.generate('main');
-  site.writeConfig([site.instance('main', 'statusGrace: 1s')]);
+  site.writeConfig([site.instance('main', 'statusGrace: 4s')]);
   await site.serve();
   await withClient(site.socket('main'), async (client) => {
     const { ciphertext } = await client.encrypt(seed(), 'uid');
@@ -134,10 +143,11 @@ test('a keyset that is away: ok in the grace time, then healthz says why and key
 
 test('health and metrics over HTTP', async ({ site }) => {
   site.generate('good');
-  site.writeConfig([site.instance('good'), site.instance('bad')], 'http: { port: 18189 }\n');
+  const port = await freePort();
+  site.writeConfig([site.instance('good'), site.instance('bad')], `http: { port: ${port} }\n`);
   await site.serve();
   const get = async (path: string) => {
-    const response = await fetch(`http://127.0.0.1:18189${path}`);
+    const response = await fetch(`http://127.0.0.1:${port}${path}`);
     return { status: response.status, body: await response.text() };
   };
   await eventually(() => get('/livez'));

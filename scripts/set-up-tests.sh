@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The first step of test.ts: fetches and builds what tests need beside npm's packages. One checkout at a time.
+# usage: set-up-tests.sh KUBERNETES-VERSION...
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/teapot-kms
+mkdir -p "$cache"
+exec 9>"$cache/set-up.lock"
+flock 9
+bash packages/testing/openstack/setup.sh
+bash e2e/setup.sh "$@"
+bash scripts/floor-node.sh >/dev/null
+# Go programs that load the plugin and stand beside it.
+node --conditions=teapot-source packages/bench/src/load/build.ts

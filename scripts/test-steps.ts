@@ -1,0 +1,96 @@
+/** What `npm test` runs, in order. */
+interface Step {
+  readonly name: string;
+  readonly command: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Steps of which so many run at a time. Where their order is free, the longest are first. */
+export interface Lanes {
+  readonly lanes: number;
+  readonly steps: readonly Step[];
+}
+
+interface Options {
+  readonly full: boolean;
+  /** Where all steps leave their logs. */
+  readonly logDirectory: string;
+}
+
+const RUN_TESTS = 'node scripts/run-tests.ts';
+const UNIT = 'packages/core/test packages/server/test packages/bench/test';
+/** What may differ between versions of Node: cryptography, files, configuration, and the program as it ships. */
+const FLOOR = [
+  'packages/core/test/envelope/vectors.test.ts',
+  'packages/core/test/stores/file/file.test.ts',
+  'packages/core/test/service/keyset-service.test.ts',
+  'packages/server/test/config/load.test.ts',
+  'packages/server/integration/serve.test.ts',
+].join(' ');
+
+const alone = (name: string, command: string, env: Step['env'] = {}): Lanes => ({
+  lanes: 1,
+  steps: [{ name, command, env }],
+});
+
+export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
+  const kubernetes = full ? ['1.37.2', '1.34.4'] : ['1.37.2'];
+  const fullEnv: Step['env'] = full ? { TEAPOT_TEST_FULL: '1' } : {};
+  /** Groups that take minutes and are not among the main ones. */
+  const inFull = (...groups: string[]): string[] => (full ? groups : []);
+  const oneByOne = (name: string, ...files: string[]): Step => ({
+    name,
+    command: `${RUN_TESTS} --jobs 1 --timeout 3000 ${files.join(' ')}`,
+    env: fullEnv,
+  });
+  const e2e = (version: string, name: string, groups: string[]): Step => {
+    const step = oneByOne(`${name}-${version}`, ...groups.map((group) => `e2e/test/${group}.test.ts`));
+    return { ...step, env: { ...fullEnv, TEAPOT_TEST_KUBERNETES: version } };
+  };
+  const openstack = ['session', 'credentials', 'keyset-p11', ...inFull('keyset', 'outages', 'storm')];
+
+  return [
+    alone('set-up', `bash scripts/set-up-tests.sh ${kubernetes.join(' ')}`),
+    {
+      lanes: 2,
+      steps: [
+        { name: 'lint', command: 'npm run --silent lint' },
+        { name: 'build', command: 'npm run --silent build && node scripts/check-build.ts' },
+        { name: 'typecheck', command: 'npm run --silent typecheck' },
+        { name: 'format', command: 'npm run --silent format:check' },
+        { name: 'cycles', command: 'npm run --silent cycles' },
+        { name: 'vectors', command: 'npm run --silent vectors -- --check' },
+        { name: 'bench-report', command: 'npm run --silent bench:report -- --check' },
+        { name: 'bench-counters', command: 'npm run --silent bench:counters' },
+      ],
+    },
+    alone('unit', `${full ? 'c8 ' : ''}${RUN_TESTS} ${UNIT}`, full ? { TEAPOT_FUZZ_RUNS: '1000000' } : {}),
+    {
+      lanes: 2,
+      steps: [
+        { name: 'key-stores', command: 'npm run --silent key-stores', env: fullEnv },
+        ...kubernetes.flatMap((version) => [
+          e2e(version, 'tenants', [
+            'k8s-secret',
+            'service-account',
+            'tenants',
+            'instances',
+            'manifests',
+            ...inFull('k8s-secret-scenarios'),
+          ]),
+          e2e(version, 'e2e', ['v1', 'v2', 'kills']),
+          e2e(version, 'e2e-tokens', ['hsm-v2', 'tpm-v2', ...inFull('hsm-v1', 'hsm-kills')]),
+          e2e(version, 'barbican', ['barbican-migration', ...inFull('barbican', 'barbican-outages')]),
+          e2e(version, 'outages', ['outages']),
+          e2e(version, 'outages-hsm', ['hsm-outages']),
+        ]),
+        { name: 'conformance', command: 'npm run --silent conformance', env: fullEnv },
+        oneByOne('openstack', ...openstack.map((name) => `packages/core/integration/barbican/${name}.test.ts`)),
+        oneByOne('integration', 'packages/server/integration packages/bench/integration'),
+        oneByOne('docs', 'docs/test'),
+        { name: 'floor', command: `bash scripts/floor-node.sh ${full ? UNIT : FLOOR}` },
+      ],
+    },
+    alone('secrets-in-logs', `node scripts/search-logs.ts ${logDirectory}`),
+  ];
+}
