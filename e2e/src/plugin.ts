@@ -87,7 +87,7 @@ export class Plugin {
     // After a hand-over the successor gets the port only once the old process is gone, at its next try.
     const ask = async (): Promise<MetricsText> =>
       new MetricsText(await (await fetch(`http://127.0.0.1:${this.#port}/metrics`)).text());
-    return until("the plugin's metrics answer", ask, { timeoutMs: 15_000 });
+    return until("the plugin's metrics answer", ask);
   }
 
   /** Calls that ended well, of the process that runs now. */

@@ -119,7 +119,7 @@ async function migrate(kubernetes: string): Promise<void> {
           const stored = parseStored((await etcd.get(`${etcdPrefix(SECRETS)}probe`))!);
           return stored.version === 'v2' && stored.keyId === keyId;
         },
-        { timeoutMs: 90_000, everyMs: 500 },
+        { everyMs: 500 },
       ),
     );
     figure(

@@ -9,7 +9,6 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { findBinaries, fullRun, kubernetesVersions, MissingBinary } from '../src/binaries.ts';
 import { rewriteAll, secret, SECRETS } from '../src/objects.ts';
-import { HEALTHY_POLL_MS } from '../src/scenario.ts';
 import { parseStored } from '../src/stored-object.ts';
 import { teapot } from '../src/teapot-cli.ts';
 import { KEYSETS, Tenants, uriOf } from '../src/tenants.ts';
@@ -135,7 +134,7 @@ function registerAll(): void {
           await client.patch(`${SECRETS}/first`, { data: { at: Buffer.from(String(Date.now())).toString('base64') } });
           return (await storedKeyId(site, tenant, 'first')) === switched[index];
         },
-        { timeoutMs: HEALTHY_POLL_MS + 10_000, everyMs: 500 },
+        { everyMs: 500 },
       );
       await rewriteAll(client, SECRETS);
     };

@@ -2,7 +2,6 @@ import { figure, timed, until } from '@teapot-kms/testing';
 import * as assert from 'uvu/assert';
 import type { Cluster } from '../cluster.ts';
 import { etcdPrefix, rewriteAll, secret, SECRETS, TEAPOTS } from '../objects.ts';
-import { HEALTHY_POLL_MS } from '../scenario.ts';
 import type { Scenario } from '../scenario.ts';
 import { parseStored } from '../stored-object.ts';
 
@@ -73,7 +72,7 @@ export async function untilWrittenUnder(cluster: Cluster, keyId: string): Promis
       await client.replace(`${SECRETS}/probe`, secret('probe'));
       return (await cluster.storedV2(SECRETS, 'probe')).keyId === keyId;
     },
-    { timeoutMs: HEALTHY_POLL_MS + 10_000, everyMs: 500 },
+    { everyMs: 500 },
   );
 }
 

@@ -38,8 +38,9 @@ async function restart(cluster: Cluster): Promise<void> {
   const metrics = await client.metrics();
   const decrypts = kmsCalls(metrics, 'Decrypt');
   figure(`Decrypts at a restart for ${COUNT} Secrets under ${seeds.size} seed(s) (v2)`, decrypts);
-  // kube-apiserver does not merge concurrent Decrypts of one seed, and 1.37 decodes ten objects of a list at a time.
-  assert.ok(decrypts >= seeds.size && decrypts <= seeds.size * 10 + 10, `${decrypts} Decrypts, ${seeds.size} seeds`);
+  // kube-apiserver does not merge concurrent Decrypts of one seed. 1.37 decodes ten objects of a list at a time, and lists
+  // Secrets two or three times until its cache is filled.
+  assert.ok(decrypts >= seeds.size && decrypts < COUNT / 10, `${decrypts} Decrypts, ${seeds.size} seeds`);
   assert.is((await plugin.calls('v2', 'Decrypt')) - pluginBefore, decrypts, 'both sides count the same');
   const cached = metrics.sum('apiserver_envelope_encryption_dek_source_cache_size', { provider_name: V2_PROVIDER });
   assert.is(cached, seeds.size, 'dek_source_cache_size');

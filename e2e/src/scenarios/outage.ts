@@ -25,7 +25,7 @@ export const outage: readonly Scenario[] = [
 const EXPIRY_SECONDS = 180;
 /** A last good answer may be this old when the plugin stops. */
 const POLL_SECONDS = 60;
-const SLACK_SECONDS = 20;
+const SLACK_SECONDS = 60;
 
 async function pluginDown({ apiserver, plugin, client }: Cluster): Promise<void> {
   await client.create(SECRETS, secret('before-the-outage'));

@@ -61,5 +61,6 @@ async function restart({ client, plugin, apiserver }: Cluster): Promise<void> {
   // own. What two lists read at the same time is asked for twice: it has no single flight.
   assert.ok(decrypts >= before.items.length, 'each Secret has a key of its own');
   assert.ok(decrypts <= reads, 'at most one Decrypt for each read');
-  assert.is((await calls())[0] - (await calls())[1], decryptsAfter - encryptsAfter, 'and none later');
+  const [decryptsLater, encryptsLater] = await calls();
+  assert.is(decryptsLater - encryptsLater, decryptsAfter - encryptsAfter, 'and none later');
 }

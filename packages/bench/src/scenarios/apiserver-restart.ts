@@ -107,7 +107,7 @@ async function restart({ provider, cluster, contents, restarts }: Filled): Promi
   const sinceStart = (): number => (performance.now() - started) / 1000;
   apiserver.spawn();
   const [readyS, cacheFullS] = await Promise.all([
-    apiserver.untilReady(TIMEOUT_MS).then(sinceStart),
+    apiserver.untilReady().then(sinceStart),
     untilCacheFull(client).then(sinceStart),
   ]);
   checkAll(await client.list(`${SECRETS}?resourceVersion=0`), contents);

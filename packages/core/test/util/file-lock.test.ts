@@ -38,20 +38,24 @@ test('the lock is there while the work runs, and gone after it, also when it fai
 test('a living owner is waited for as long as was asked, and not at all where nothing was', async () => {
   const path = newLock();
   const done: string[] = [];
+  const started = Promise.withResolvers<undefined>();
+  const end = Promise.withResolvers<undefined>();
   const first = locked(path, async () => {
-    await sleep(150);
+    started.resolve(undefined);
+    await end.promise;
     done.push('first');
   });
-  await sleep(20);
+  await started.promise;
   const error = await rejectsWithCode(() => locked(path, () => Promise.resolve()), 'ERR_KMS_KEYSET_CONFLICT');
   assert.is(error.message, `process ${String(process.pid)} has it`);
-  await locked(path, () => Promise.resolve(done.push('second')), 10_000);
-  await first;
+  const second = locked(path, () => Promise.resolve(done.push('second')), 60_000);
+  end.resolve(undefined);
+  await Promise.all([first, second]);
   assert.equal(done, ['first', 'second']);
   symlinkSync((await ownTarget()).join(' '), path);
-  const started = performance.now();
+  const before = performance.now();
   await rejectsWithCode(() => locked(path, () => Promise.resolve(), 200), 'ERR_KMS_KEYSET_CONFLICT');
-  assert.ok(performance.now() - started >= 200);
+  assert.ok(performance.now() - before >= 200);
 });
 
 test('one holder at a time, of many that wait', async () => {

@@ -86,9 +86,8 @@ test('aliases are refused, before they expand', () => {
     'a: &a [x, x]',
     ...'bcdefghijkl'.split('').map((c, i) => `${c}: &${c} [${`*${'abcdefghijk'[i]!}, `.repeat(9)}]`),
   ];
-  const started = performance.now();
+  // Expanded, it would fill the memory.
   assert.match(problems(`name: x\n${bomb.join('\n')}\n`)[0]!, /aliases \(\*name\) are not allowed/);
-  assert.ok(performance.now() - started < 1_000);
 });
 
 test('a merge key brings nothing in', () => {

@@ -6,7 +6,8 @@ export interface UntilOptions {
 }
 
 /**
- * Asks again until there is an answer: polling instead of sleeping, so that a test takes as long as it needs to.
+ * Asks again until there is an answer, so that a test takes as long as it needs. The timeout only ends a wait that is
+ * in vain; it says nothing about how fast a machine must be.
  *
  * @param what - the sentence that an error completes, e.g. `kube-apiserver is ready`
  * @param ask - `undefined` and `false` mean "not yet"; so does an error, whose message the last line shows
@@ -14,7 +15,7 @@ export interface UntilOptions {
 export async function until<T>(
   what: string,
   ask: () => Promise<T | undefined | false> | T | undefined | false,
-  { timeoutMs = 30_000, everyMs = 100 }: UntilOptions = {},
+  { timeoutMs = 90_000, everyMs = 100 }: UntilOptions = {},
 ): Promise<T> {
   const started = performance.now();
   let last = 'no answer yet';

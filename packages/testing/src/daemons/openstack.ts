@@ -152,14 +152,10 @@ function spawnService(directory: string, name: 'keystone' | 'barbican', port: nu
 }
 
 async function untilAnswering(daemon: Daemon, url: string): Promise<void> {
-  await until(
-    `${daemon.options.name} answers`,
-    async () => {
-      daemon.checkRunning();
-      return (await fetch(url, { signal: AbortSignal.timeout(5_000) })).status < 500;
-    },
-    { timeoutMs: 90_000 },
-  );
+  await until(`${daemon.options.name} answers`, async () => {
+    daemon.checkRunning();
+    return (await fetch(url, { signal: AbortSignal.timeout(5_000) })).status < 500;
+  });
 }
 
 function secretOf(directory: string, path: string): string {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { watchDirectory } from '../../../src/stores/file/watch-directory.ts';
-import { newDirectory } from '@teapot-kms/testing';
+import { newDirectory, until } from '@teapot-kms/testing';
 
 /** Counts the calls, and waits until there were so many. */
 function counter() {
@@ -17,8 +17,7 @@ function counter() {
       return calls;
     },
     async reach(wanted: number): Promise<void> {
-      for (let i = 0; i < 300 && calls < wanted; i++) await sleep(10);
-      assert.ok(calls >= wanted, `${calls} calls, not ${wanted}`);
+      await until(`there are ${wanted} calls`, () => calls >= wanted, { everyMs: 10 });
     },
   };
 }
