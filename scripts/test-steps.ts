@@ -18,7 +18,8 @@ interface Options {
 }
 
 const RUN_TESTS = 'node scripts/run-tests.ts';
-const UNIT = 'packages/core/test packages/server/test packages/bench/test';
+const SHIPPED = 'packages/core/test packages/server/test';
+const KEY_STORES = 'packages/testing/test packages/core/integration/pkcs11';
 /** What may differ between versions of Node: cryptography, files, configuration, and the program as it ships. */
 const FLOOR = [
   'packages/core/test/envelope/vectors.test.ts',
@@ -38,9 +39,9 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
   const fullEnv: Step['env'] = full ? { TEAPOT_TEST_FULL: '1' } : {};
   /** Groups that take minutes and are not among the main ones. */
   const inFull = (...groups: string[]): string[] => (full ? groups : []);
-  const oneByOne = (name: string, ...files: string[]): Step => ({
+  const oneByOne = (name: string, ...args: string[]): Step => ({
     name,
-    command: `${RUN_TESTS} --jobs 1 --timeout 3000 ${files.join(' ')}`,
+    command: `${RUN_TESTS} --jobs 1 --timeout 3000 ${args.join(' ')}`,
     env: fullEnv,
   });
   const e2e = (version: string, name: string, groups: string[]): Step => {
@@ -64,11 +65,16 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
         { name: 'bench-counters', command: 'npm run --silent bench:counters' },
       ],
     },
-    alone('unit', `${full ? 'c8 ' : ''}${RUN_TESTS} ${UNIT}`, full ? { TEAPOT_FUZZ_RUNS: '1000000' } : {}),
+    alone(
+      'unit',
+      `${full ? 'c8 ' : ''}${RUN_TESTS} ${SHIPPED} packages/bench/test`,
+      full ? { TEAPOT_FUZZ_RUNS: '1000000' } : {},
+    ),
     {
-      lanes: 2,
+      // Two cores are not busy with two of these, which wait for much of their time.
+      lanes: 3,
       steps: [
-        { name: 'key-stores', command: 'npm run --silent key-stores', env: fullEnv },
+        oneByOne('key-stores', ...(full ? [] : ['--except endurance']), KEY_STORES),
         ...kubernetes.flatMap((version) => [
           e2e(version, 'tenants', [
             'k8s-secret',
@@ -88,7 +94,10 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
         oneByOne('openstack', ...openstack.map((name) => `packages/core/integration/barbican/${name}.test.ts`)),
         oneByOne('integration', 'packages/server/integration packages/bench/integration'),
         oneByOne('docs', 'docs/test'),
-        { name: 'floor', command: `bash scripts/floor-node.sh ${full ? UNIT : FLOOR}` },
+        {
+          name: 'floor',
+          command: `bash scripts/floor-node.sh ${full ? SHIPPED : FLOOR}`,
+        },
       ],
     },
     alone('secrets-in-logs', `node scripts/search-logs.ts ${logDirectory}`),

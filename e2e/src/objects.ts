@@ -1,5 +1,6 @@
 import { until } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
+import { ApiError } from './api-client.ts';
 import type { ApiClient, KubeObject } from './api-client.ts';
 
 export const SECRETS = '/api/v1/namespaces/default/secrets';
@@ -58,11 +59,20 @@ export async function untilDefaultNamespace(client: ApiClient): Promise<void> {
   await until('the namespace "default" is there', () => client.get('/api/v1/namespaces/default'));
 }
 
-/** Replaces each object of a collection by itself, which is how data moves to the current key. */
-export async function rewriteAll(client: ApiClient, collection: string): Promise<number> {
-  const { items } = await client.list(collection);
-  await inParallel(items, 16, (item) => client.replace(`${collection}/${item.metadata.name}`, item));
-  return items.length;
+/**
+ * Replaces each object of a kind by itself, in all namespaces, which is how data moves to the current key. An object that
+ * another writer changed meanwhile is under the current key as well.
+ */
+export async function rewriteAll(client: ApiClient, collection: string): Promise<void> {
+  const { items } = await client.list(collection.replace('/namespaces/default', ''));
+  await inParallel(items, 16, async (item) => {
+    const { name, namespace = 'default' } = item.metadata;
+    try {
+      await client.replace(`${collection.replace('/default/', `/${namespace}/`)}/${name}`, item);
+    } catch (error) {
+      if (!(error instanceof ApiError && error.status === 409)) throw error;
+    }
+  });
 }
 
 export async function inParallel<T>(
