@@ -7,10 +7,18 @@ import { Hopeless } from '../assert/until.ts';
 const SETPRIV = '/usr/bin/setpriv';
 
 const living = new Set<ChildProcess>();
-process.on('exit', () => {
-  for (const child of living) child.kill('SIGKILL');
-});
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1));
+let watching = false;
+
+/** From the first daemon on, this process ends its daemons when it ends, by a signal too. */
+function killWithThisProcess(child: ChildProcess): void {
+  living.add(child);
+  if (watching) return;
+  watching = true;
+  process.on('exit', () => {
+    for (const one of living) one.kill('SIGKILL');
+  });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1));
+}
 
 export interface DaemonOptions {
   readonly name: string;
@@ -45,7 +53,7 @@ export class Daemon {
     const [file = '', ...args] = command;
     this.#child = spawn(file, args, { stdio: ['ignore', log, log], env: { ...process.env, ...options.env } });
     closeSync(log);
-    living.add(this.#child);
+    killWithThisProcess(this.#child);
     this.exited = new Promise((resolve) => {
       const end = (exit: Exit): void => {
         living.delete(this.#child);
