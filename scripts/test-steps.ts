@@ -75,7 +75,10 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
       lanes: 3,
       steps: [
         oneByOne('key-stores', ...(full ? [] : ['--except endurance']), KEY_STORES),
+        { name: 'conformance', command: 'npm run --silent conformance', env: fullEnv },
+        oneByOne('integration', 'packages/server/integration packages/bench/integration'),
         ...kubernetes.flatMap((version) => [
+          e2e(version, 'e2e', ['v1', 'v2', 'kills']),
           e2e(version, 'tenants', [
             'k8s-secret',
             'service-account',
@@ -84,20 +87,14 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
             'manifests',
             ...inFull('k8s-secret-scenarios'),
           ]),
-          e2e(version, 'e2e', ['v1', 'v2', 'kills']),
           e2e(version, 'e2e-tokens', ['hsm-v2', 'tpm-v2', ...inFull('hsm-v1', 'hsm-kills')]),
-          e2e(version, 'barbican', ['barbican-migration', ...inFull('barbican', 'barbican-outages')]),
           e2e(version, 'outages', ['outages']),
           e2e(version, 'outages-hsm', ['hsm-outages']),
+          e2e(version, 'barbican', ['barbican-migration', ...inFull('barbican', 'barbican-outages')]),
         ]),
-        { name: 'conformance', command: 'npm run --silent conformance', env: fullEnv },
         oneByOne('openstack', ...openstack.map((name) => `packages/core/integration/barbican/${name}.test.ts`)),
-        oneByOne('integration', 'packages/server/integration packages/bench/integration'),
         oneByOne('docs', 'docs/test'),
-        {
-          name: 'floor',
-          command: `bash scripts/floor-node.sh ${full ? SHIPPED : FLOOR}`,
-        },
+        { name: 'floor', command: `bash scripts/floor-node.sh ${full ? SHIPPED : FLOOR}` },
       ],
     },
     alone('secrets-in-logs', `node scripts/search-logs.ts ${logDirectory}`),
