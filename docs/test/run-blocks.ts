@@ -20,8 +20,8 @@ function withFreePort(script: string, port: number): string {
 }
 
 /**
- * Runs blocks in order, in one shell, with scratch ones in place of the system's directories, a free port in place of the one shown, and
- * `teapot-kms` from this checkout.
+ * Runs blocks in order, in one shell: with scratch directories instead of the system's, a free port instead of the one
+ * shown, and `teapot-kms` from this checkout.
  * @param prepare - makes what must be there before, in the scratch directory
  */
 export async function runBlocks(
@@ -44,7 +44,7 @@ export async function runBlocks(
   prepare(scratch);
   const env = { ...process.env, PATH: `${join(scratch, 'bin')}:${process.env['PATH'] ?? ''}` };
   // Not in this thread: what the script talks to may be in this process.
-  const child = spawn('bash', ['-c', script], { env, timeout: 120_000 });
+  const child = spawn('bash', ['-c', script], { env, timeout: 600_000 });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
   const status = await new Promise<number | null>((resolve) => child.once('close', resolve));
