@@ -5,7 +5,7 @@ interface Step {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Steps of which so many run at a time. Where their order is free, the longest are first. */
+/** Steps, and how many of them run at a time. Where their order is free, the longest come first. */
 export interface Lanes {
   readonly lanes: number;
   readonly steps: readonly Step[];

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { createInterface } from 'node:readline';
 import { MetricsText } from './metrics.ts';
 
-/** As much of a Kubernetes object as the scenarios look at. */
+/** The part of a Kubernetes object that the scenarios use. */
 export interface KubeObject {
   readonly apiVersion?: string;
   readonly kind?: string;

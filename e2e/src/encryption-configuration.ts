@@ -13,12 +13,12 @@ export interface EncryptedResources {
   readonly providers: readonly [EncryptionProvider, ...EncryptionProvider[]];
 }
 
-/** The same for as long as this process runs, so that a configuration can be made anew. */
+/** Stays the same while this process runs, so that a configuration can be written again. */
 const secretboxKey = randomBytes(32);
 
 /**
  * What `teapot-kms config encryption-configuration` prints, to the letter where there is one provider. Where there are
- * more, their entries are put together as the operator's guide tells a person to do it.
+ * more, their entries are put together as the operator's guide describes.
  */
 export async function encryptionConfiguration(
   configFile: string,

@@ -98,7 +98,7 @@ export class KubeApiserver {
     await this.untilReady();
   }
 
-  /** Asks /readyz, which also makes kube-apiserver look at the plugin when its last look was some seconds ago. */
+  /** Asks /readyz. This also makes kube-apiserver check the plugin if its last check is some seconds old. */
   async untilReady(): Promise<void> {
     await until('kube-apiserver is ready', () => this.#answersOk('/readyz?verbose'));
   }

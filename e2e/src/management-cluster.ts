@@ -18,7 +18,7 @@ export class ManagementCluster {
   readonly binaries: Binaries;
   readonly etcd: Etcd;
   readonly apiserver: KubeApiserver;
-  /** Of its administrator, who manages the keys. */
+  /** The kubeconfig of the administrator that manages the keys. */
   readonly adminKubeconfig: string;
 
   private constructor(name: string, directory: string, binaries: Binaries, etcd: Etcd, apiserver: KubeApiserver) {
@@ -88,10 +88,10 @@ export class ManagementCluster {
     return (answer['status'] as { token: string }).token;
   }
 
-  /** A token that kube-apiserver refuses after so many seconds; its API gives none for less than ten minutes. */
+  /** A token that kube-apiserver refuses after `seconds`. Its API issues no token for less than ten minutes. */
   async expiringToken(namespace: string, account: string, seconds: number): Promise<string> {
     const [header = '', payload = ''] = (await this.token(namespace, account)).split('.');
-    // A minute is let pass beyond the claim (go-jose's leeway).
+    // go-jose accepts a token for another minute.
     const exp = Math.floor(Date.now() / 1000) + seconds - 60;
     const claims = { ...(JSON.parse(Buffer.from(payload, 'base64url').toString()) as object), exp };
     const signed = `${header}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`;

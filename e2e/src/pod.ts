@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 /** Where the kubelet mounts a pod's service account. */
 const MOUNT_POINT = '/var/run/secrets/kubernetes.io/serviceaccount';
-/** Namespaces of its own for users and mounts, so that root is not needed and nobody else sees the mount. */
+/** Own namespaces for users and mounts: no root is needed, and no other process sees the mount. */
 const UNSHARE = ['unshare', '--mount', '--map-root-user', '--'] as const;
 
 /** Why there can be no pods here, or `undefined`. */

@@ -5,7 +5,7 @@ import type { ApiClient, KubeObject } from './api-client.ts';
 
 /** ms that a writer waits after a failure, so as not to spin while a server is down. */
 const PAUSE_MS = 50;
-/** Each writer creates this many objects, then writes them anew in turn, so that reading all back stays quick. */
+/** Each writer creates this many objects, then overwrites them in turn, so that reading all back stays quick. */
 const OBJECTS_PER_WRITER = 100;
 
 export interface WriteLoadOptions {

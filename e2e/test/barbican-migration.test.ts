@@ -126,7 +126,7 @@ async function migrate(kubernetes: string): Promise<void> {
       'seconds until kube-apiserver writes under the new key after the switch from barbican-kms-plugin',
       seconds.toFixed(0),
     );
-    // One that starts anew has nothing in its caches.
+    // A restarted kube-apiserver has empty caches.
     await apiserver.stop();
     apiserver.setEncryption(encryptionConfiguration(socket, 'rewriting'), ['KMSv1=true']);
     await apiserver.start();

@@ -185,7 +185,7 @@ function registerMore(): void {
       asSecret.destroy();
     }));
 
-  test('operators who change a keyset at the same time lose nothing: one wins, the others are told', () =>
+  test('operators who change a keyset at the same time lose nothing: one wins, the others get a conflict', () =>
     withSite(async ({ reopen }, admin) => {
       await generateKey(admin);
       let conflicts = 0;
@@ -208,7 +208,7 @@ function registerMore(): void {
       for (const keyId of made) assert.is(keyset.find(keyId).keyId, keyId);
       assert.is(keyset.manifest.keys.length, made.length + 1);
       keyset.destroy();
-      figure('conflicts of 6 operators who made 24 keys', conflicts);
+      figure('conflicts of 6 operators that made 24 keys', conflicts);
     }));
 
   test('a first keyset is made once, whoever else makes one; an empty Secret may be there already', () =>
@@ -229,7 +229,7 @@ function registerMore(): void {
       assert.not.ok(names.includes(`${first.keyId}.key`));
     }));
 
-  test('a service account that was made anew: its old token is refused, the new one is read from the file', () =>
+  test('a service account that was created again: its old token is refused, the new one is read from the file', () =>
     withSite(async (site, admin) => {
       const { cluster, name, tokenFile } = site;
       await generateKey(admin);
@@ -260,7 +260,7 @@ function registerMore(): void {
       });
     }));
 
-  test('who is forbidden for certain is told so, and works again when allowed', () =>
+  test('a reader without the right gets an error that says so, and works again with the right', () =>
     withSite(async (site, admin) => {
       const { cluster, name } = site;
       await generateKey(admin);

@@ -234,7 +234,7 @@ async function isWell(site: Tenants): Promise<boolean> {
   return seen.every(({ healthz }) => healthz === 'ok');
 }
 
-/** Longer than kube-apiserver lets a key that nobody confirms seal (3 minutes), and its longest poll (1 minute). */
+/** Longer than kube-apiserver uses a key without a confirmation (3 minutes), and than its longest poll (1 minute). */
 async function stayAway(site: Tenants): Promise<void> {
   for (let minute = 1; minute <= 5; minute++) {
     await sleep(60_000);

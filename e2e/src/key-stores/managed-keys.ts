@@ -10,14 +10,14 @@ interface KeysOutput {
 }
 
 export interface ManagedKeysOptions {
-  /** How `teapot-kms keys` is told which store: `--uri …`, or `--config …`. */
+  /** Options that name the store for `teapot-kms keys`: `--uri …`, or `--config …`. */
   readonly store: readonly string[];
   /** Where keyset.yaml is. */
   readonly keyset: string;
   readonly env?: Env;
 }
 
-/** Changes of the directory that one `keys generate` makes, about; the writer is killed at one of the first so many. */
+/** About how many changes of the directory one `keys generate` makes; the writer is killed at one of them. */
 const STEPS = 8;
 
 /** What a fixture does to its keys, by nothing but `teapot-kms keys`. Makes the first one. */

@@ -49,7 +49,7 @@ async function retireOldKey(cluster: Cluster): Promise<void> {
     for (const { key, value } of await etcd.list(etcdPrefix(collection))) assert.is(keyIdOf(value), current, key);
   }
   for (const keyId of oldKeys) await store.retire(keyId);
-  // A plugin that starts anew knows the old key only if it is still in the store.
+  // A restarted plugin knows the old key only if it is still in the store.
   await plugin.restart();
   await apiserver.restart();
   const after = await client.list(SECRETS);

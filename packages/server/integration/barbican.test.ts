@@ -1,4 +1,4 @@
-/** The plugin on a real Barbican that goes through all sorts of trouble: its log, at the lowest level, and what its commands print. */
+/** The plugin's log at level debug, and the output of its commands, while a real Barbican has many kinds of trouble. */
 import { launcher, patient, skipWithoutOpenStack, TestCloud } from '@teapot-kms/testing/daemons';
 import { assertNoSecret, rememberSecret } from '@teapot-kms/testing';
 import { execFile } from 'node:child_process';

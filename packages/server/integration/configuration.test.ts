@@ -35,7 +35,7 @@ test('a changed configuration adds, changes and removes instances without touchi
   const plugin = await site.serve();
   const untouched = new KmsClient(site.socket('a'));
   const before = await untouched.status();
-  // The client would connect again without a word; this one tells.
+  // The client would reconnect silently; this session records its end.
   const session = await heldSession(site.socket('a'));
   site.writeConfig([site.instance('a'), site.instance('b', 'kmsV2Version: v2beta1'), site.instance('c')]);
   await plugin.logged('configuration taken');

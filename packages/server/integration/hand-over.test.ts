@@ -60,7 +60,7 @@ test('with --take-over it replaces the first, whose end leaves the successor alo
   await withClient(socket, async (client) => assert.is((await client.describe())['pid'], second.process.pid));
   assert.is(await first.kill('SIGTERM'), 0);
   await withClient(socket, async (client) => assert.equal(await client.decrypt(ciphertext, keyId, 'uid'), plaintext));
-  // A client of the first finds the second by itself.
+  // A client of the first process reconnects to the second.
   assert.is((await before.describe())['pid'], second.process.pid);
   before.close();
 });

@@ -37,7 +37,7 @@ export const COUNTERS = {
 } as const satisfies Record<string, Bound>;
 export type CounterName = keyof typeof COUNTERS;
 
-/** CPU time of a case ÷ that of its base, in one process, by the case's name. `--measure` prints these rows anew, from several processes. */
+/** CPU time of a case ÷ that of its base, in one process, by the case's name. `--measure` prints new rows, measured in several processes. */
 export const RATIOS: Readonly<Record<string, Bound>> = {
   'bare seal again': about(0.996, 0.036),
   'bare open again': about(1.01, 0.044),

@@ -76,7 +76,7 @@ export function childrenOf({ process: { pid } }: RunningPlugin): number[] {
   return readFileSync(path, 'utf8').trim().split(' ').filter(Boolean).map(Number);
 }
 
-/** Whether a process is there; one that is dead and that nobody has asked about yet is not. */
+/** Whether a process is alive. A zombie is not. */
 export function lives(pid: number): boolean {
   try {
     return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));

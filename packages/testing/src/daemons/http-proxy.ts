@@ -18,7 +18,7 @@ export type HttpFault =
   | 'reset'
   /** The answer is not the real one. */
   | { readonly status: number; readonly body?: string; readonly headers?: Readonly<Record<string, string>> }
-  /** The answer's head comes, and then one byte of its body every so many ms. */
+  /** The answer's head arrives, then one byte of its body at this interval, in ms. */
   | { readonly trickleMs: number }
   /** The real answer, changed. */
   | { readonly change: (body: Buffer, headers: Record<string, string>) => Buffer };
@@ -29,7 +29,7 @@ export interface SeenRequest {
   readonly headers: Readonly<IncomingMessage['headers']>;
 }
 
-/** Stands before a real HTTP service: counts what passes, and does harm where a test says so. */
+/** A proxy in front of a real HTTP service: counts requests, and injects faults that a test asks for. */
 export class HttpProxy {
   readonly url: string;
   readonly requests: SeenRequest[] = [];

@@ -29,7 +29,7 @@ export function nodeFlags(): string[] {
 
 function checkBuilt(name: string): void {
   const directory = join(PACKAGES, name);
-  // tsc writes every file anew.
+  // tsc writes every file at each build.
   const built = statSync(join(directory, 'dist/index.js'), { throwIfNoEntry: false });
   const newer = globSync('src/**/*.ts', { cwd: directory }).find(
     (file) => built === undefined || statSync(join(directory, file)).mtimeMs > built.mtimeMs,

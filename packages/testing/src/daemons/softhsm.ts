@@ -70,7 +70,7 @@ export class SoftHsm implements Token {
     return listObjects(this);
   }
 
-  /** Destroys all objects with this CKA_ID, from a process of its own: behind the back of whoever uses them. */
+  /** Destroys all objects with this CKA_ID, from another process, without the knowledge of the process that uses them. */
   deleteObject(idHex: string): Promise<number> {
     return deleteObjects(this, idHex);
   }

@@ -138,7 +138,7 @@ export class TestCloud {
     const logs = process.env['TEAPOT_TEST_LOG_DIR'];
     if (logs !== undefined) {
       mkdirSync(logs, { recursive: true });
-      // Not Keystone's: it logs each token that it refuses ("Could not find token"), whoever sent it.
+      // Not Keystone's: it logs each token that it refuses ("Could not find token").
       const log = this.openStack.barbicanLog;
       copyFileSync(log, join(logs, `${basename(this.directory)}-${basename(log)}`));
     }
