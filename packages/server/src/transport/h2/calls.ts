@@ -1,0 +1,255 @@
+import { GrpcStatus, RpcError } from '../seam.ts';
+import type { Routes } from '../seam.ts';
+import type { Credits } from './credits.ts';
+import { ConnectionError } from './errors.ts';
+import { ANSWER_TIMEOUT_MS, MAX_CONCURRENT_STREAMS, MAX_PARTIAL_BYTES, REQUEST_TIMEOUT_MS } from './limits.ts';
+import type { Output } from './output.ts';
+import type { RequestHead } from './request-head.ts';
+import { RequestMessage, wholeMessage } from './request-message.ts';
+import type { MessageFault } from './request-message.ts';
+import { errorBlock, httpBlock, unsupportedEncodingBlock } from './response-blocks.ts';
+import { Stream } from './stream.ts';
+
+export interface CallsOptions {
+  readonly routes: Routes;
+  readonly output: Output;
+  readonly credits: Credits;
+  /** The same object for all calls of the connection. */
+  readonly connection: object;
+  /** Called when the first answer waits that was not given at once: {@link Calls.writeReady} writes it. */
+  readonly onReady: () => void;
+  /** Called when a stream is closed before the client has ended its request. */
+  readonly onEarlyClose: (id: number) => void;
+}
+
+interface Ready {
+  readonly stream: Stream;
+  readonly answer: Buffer | undefined;
+  readonly error: unknown;
+}
+
+/** The unary calls of one connection: from a request's head and bytes to its answer (grpc PROTOCOL-HTTP2). */
+export class Calls {
+  readonly #options: CallsOptions;
+  readonly #open = new Map<number, Stream>();
+  #ready: Ready[] = [];
+  /** Places taken. A handler holds one until it settles, also for a stream that was reset (CVE-2023-44487). */
+  #places = 0;
+  /** Bytes of requests that have arrived in part. */
+  #partialBytes = 0;
+  /** Calls that were answered at once since {@link Calls.newTurn}. */
+  servedInTurn = 0;
+
+  constructor(options: CallsOptions) {
+    this.#options = options;
+  }
+
+  /** Calls that are not answered, and handlers that have not settled. */
+  get pending(): number {
+    return this.#places;
+  }
+
+  find(id: number): Stream | undefined {
+    return this.#open.get(id);
+  }
+
+  /** Begins a call with its decoded head. */
+  begin(id: number, head: RequestHead, endsStream: boolean, now: number): void {
+    const { routes, output, onEarlyClose, connection } = this.#options;
+    if (this.#places >= MAX_CONCURRENT_STREAMS) {
+      output.reset(id, 'REFUSED_STREAM');
+      if (!endsStream) onEarlyClose(id);
+      return;
+    }
+    const handler = head.isPost && head.isGrpc ? routes.get(head.path) : undefined;
+    const stream = new Stream(id, connection, handler, head, now);
+    stream.requestEnded = endsStream;
+    stream.expiresAt = Math.min(stream.deadline, now + REQUEST_TIMEOUT_MS);
+    this.#open.set(id, stream);
+    this.#places++;
+    if (!head.isPost) stream.httpStatus = 405;
+    else if (!head.isGrpc) stream.httpStatus = 415;
+    else if (head.timeoutMs < 0)
+      return output.trailersOnly(stream, errorBlock(GrpcStatus.INTERNAL, 'malformed grpc-timeout', 400));
+    else if (!handler)
+      return output.trailersOnly(stream, errorBlock(GrpcStatus.UNIMPLEMENTED, 'unknown service or method'));
+    if (endsStream) this.end(stream, now);
+  }
+
+  /** Takes DATA of an open call. `transient`: the bytes do not outlast this call. */
+  data(
+    stream: Stream,
+    bytes: Buffer,
+    start: number,
+    end: number,
+    endsStream: boolean,
+    transient: boolean,
+    now: number,
+  ): void {
+    if (stream.httpStatus !== 0) {
+      if (endsStream) this.end(stream, now);
+      return;
+    }
+    if (endsStream && !stream.message && !transient) {
+      const whole = wholeMessage(bytes, start, end);
+      if (whole) {
+        this.#checkLength(stream);
+        stream.requestEnded = true;
+        return this.#call(stream, whole, now);
+      }
+    }
+    const message = (stream.message ??= new RequestMessage(stream.hasEncoding));
+    const fault = message.add(bytes, start, end);
+    this.#hold(stream, message.heldBytes);
+    if (fault) {
+      stream.requestEnded = endsStream;
+      return this.#refuse(stream, fault);
+    }
+    if (this.#partialBytes > MAX_PARTIAL_BYTES)
+      return this.#refuse(stream, {
+        status: GrpcStatus.RESOURCE_EXHAUSTED,
+        text: 'too many requests have arrived in part',
+      });
+    if (endsStream) this.end(stream, now);
+  }
+
+  /** The client has ended its side. */
+  end(stream: Stream, now: number): void {
+    stream.requestEnded = true;
+    this.#checkLength(stream);
+    if (stream.httpStatus !== 0) {
+      stream.expiresAt = now + ANSWER_TIMEOUT_MS;
+      return this.#options.output.http(stream, httpBlock(stream.httpStatus), 'This socket serves gRPC only.\n');
+    }
+    const message = (stream.message ?? new RequestMessage(false)).finish();
+    this.#hold(stream, 0);
+    if ('status' in message) this.#refuse(stream, message);
+    else this.#call(stream, message, now);
+  }
+
+  /** The client has reset the stream. */
+  cancel(stream: Stream): void {
+    stream.abort('ERR_KMS_CANCELLED');
+    this.#options.output.drop(stream);
+    this.#close(stream);
+  }
+
+  /** Writes the answers that have come since the last time. */
+  writeReady(): void {
+    const ready = this.#ready;
+    this.#ready = [];
+    for (const { stream, answer, error } of ready) this.#write(stream, answer, error);
+  }
+
+  /** Gives up the calls whose time is over. Returns whether any call is left. */
+  expire(now: number): boolean {
+    const { output, onEarlyClose } = this.#options;
+    for (const stream of this.#open.values()) {
+      if (stream.expiresAt > now) continue;
+      const begun = output.drop(stream);
+      if (stream.deadline <= now && !begun) {
+        stream.abort('ERR_KMS_DEADLINE_EXCEEDED');
+        output.trailersOnly(stream, errorBlock(GrpcStatus.DEADLINE_EXCEEDED, "the call's deadline passed"));
+      } else {
+        // The request did not arrive in time, or the client did not take its answer.
+        output.reset(stream.id, 'CANCEL');
+        if (!stream.requestEnded) onEarlyClose(stream.id);
+        stream.abort('ERR_KMS_CANCELLED');
+        this.#close(stream);
+      }
+    }
+    return this.#places > 0;
+  }
+
+  /** The connection is gone. */
+  destroy(): void {
+    for (const stream of this.#open.values()) this.cancel(stream);
+    for (const { answer } of this.#ready) answer?.fill(0);
+    this.#ready = [];
+  }
+
+  /** The last byte of an answer was written. */
+  answered(stream: Stream): void {
+    const { credits, output, onEarlyClose } = this.#options;
+    credits.earn();
+    if (!stream.requestEnded) {
+      output.reset(stream.id, 'NO_ERROR');
+      onEarlyClose(stream.id);
+    }
+    this.#close(stream);
+  }
+
+  #close(stream: Stream): void {
+    if (stream.closed) return;
+    stream.closed = true;
+    this.#open.delete(stream.id);
+    this.#hold(stream, 0);
+    stream.message?.destroy();
+    if (!stream.running) this.#places--;
+  }
+
+  #hold(stream: Stream, bytes: number): void {
+    this.#partialBytes += bytes - stream.heldBytes;
+    stream.heldBytes = bytes;
+  }
+
+  #call(stream: Stream, message: Buffer, now: number): void {
+    const { output } = this.#options;
+    this.servedInTurn++;
+    if (stream.deadline <= now) {
+      // In a storm most queued work is dead already: nobody waits for it.
+      message.fill(0);
+      return output.trailersOnly(stream, errorBlock(GrpcStatus.DEADLINE_EXCEEDED, "the call's deadline passed"));
+    }
+    stream.expiresAt = Math.min(stream.deadline, now + ANSWER_TIMEOUT_MS);
+    let answer: Buffer | Promise<Buffer>;
+    try {
+      answer = stream.handler!(message, stream);
+    } catch (error) {
+      message.fill(0);
+      return this.#write(stream, undefined, error);
+    }
+    if (!(answer instanceof Promise)) {
+      message.fill(0);
+      return this.#write(stream, answer, undefined);
+    }
+    stream.running = true;
+    answer.then(
+      (value) => this.#settled(stream, message, value, undefined),
+      (error: unknown) => this.#settled(stream, message, undefined, error),
+    );
+  }
+
+  #settled(stream: Stream, message: Buffer, answer: Buffer | undefined, error: unknown): void {
+    message.fill(0);
+    stream.running = false;
+    if (stream.closed) {
+      this.#places--;
+      answer?.fill(0);
+      return;
+    }
+    if (this.#ready.push({ stream, answer, error }) === 1) this.#options.onReady();
+  }
+
+  #write(stream: Stream, answer: Buffer | undefined, error: unknown): void {
+    if (stream.closed) answer?.fill(0);
+    else if (answer) this.#options.output.answer(stream, answer);
+    else {
+      const known = error instanceof RpcError ? error : new RpcError(GrpcStatus.INTERNAL, 'internal error');
+      this.#options.output.trailersOnly(stream, errorBlock(known.status, known.message));
+    }
+  }
+
+  #refuse(stream: Stream, { status, text, encoding }: MessageFault): void {
+    this.#options.output.trailersOnly(
+      stream,
+      encoding ? unsupportedEncodingBlock(status, text) : errorBlock(status, text),
+    );
+  }
+
+  /** RFC 9113 §8.1.1: content-length is the sum of all DATA. */
+  #checkLength({ contentLength, received }: Stream): void {
+    if (contentLength >= 0 && contentLength !== received)
+      throw new ConnectionError('PROTOCOL_ERROR', 'content-length is not the length of the content');
+  }
+}

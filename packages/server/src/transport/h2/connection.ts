@@ -1,0 +1,223 @@
+import type { Socket } from 'node:net';
+import type { Routes } from '../seam.ts';
+import { Calls } from './calls.ts';
+import { DEFAULT_WINDOW, Setting } from './client-settings.ts';
+import { Credits } from './credits.ts';
+import { ConnectionError } from './errors.ts';
+import type { ErrorCodeName } from './errors.ts';
+import { FrameReader, FrameType } from './frames.ts';
+import {
+  ANNOUNCED_HEADER_LIST_BYTES,
+  CONNECTION_WINDOW,
+  LINGER_MS,
+  MAX_CONCURRENT_STREAMS,
+  MAX_UNSENT_BYTES,
+  PREFACE_TIMEOUT_MS,
+  STREAM_WINDOW,
+  UNSENT_TIMEOUT_MS,
+} from './limits.ts';
+import { Output } from './output.ts';
+import { DRAIN_PING, Session } from './session.ts';
+import type { Slab } from './slab.ts';
+
+const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+const MAX_STREAM_ID = 2 ** 31 - 1;
+
+const SETTINGS = settingsPayload([
+  [Setting.MAX_CONCURRENT_STREAMS, MAX_CONCURRENT_STREAMS],
+  [Setting.INITIAL_WINDOW_SIZE, STREAM_WINDOW],
+  [Setting.MAX_HEADER_LIST_SIZE, ANNOUNCED_HEADER_LIST_BYTES],
+]);
+
+export interface ConnectionOptions {
+  readonly socket: Socket;
+  readonly routes: Routes;
+  readonly slab: Slab;
+  /** Monotonic ms. */
+  readonly now: () => number;
+  /** Called when the connection has used its share of a turn: {@link Connection.resume} goes on. */
+  readonly onShareUsed: () => void;
+  /** Called once, when the socket has closed. */
+  readonly onClosed: (error: ErrorCodeName | undefined) => void;
+}
+
+/** One client's connection: the socket's events, its share of each turn, and its end. */
+export class Connection {
+  readonly #options: ConnectionOptions;
+  readonly #socket: Socket;
+  readonly #reader = new FrameReader();
+  readonly #credits: Credits;
+  readonly #output: Output;
+  readonly #calls: Calls;
+  readonly #session: Session;
+  #prefaceRead = 0;
+  /** The rest of a chunk that waits for the next turn. */
+  #rest: { readonly chunk: Buffer; at: number } | undefined;
+  #error: ErrorCodeName | undefined;
+  /** Monotonic ms. The preface must be complete by then; later: discarding, or unsent output, ends then. */
+  #cutAt: number;
+  #state: 'open' | 'draining' | 'closing' = 'open';
+  /** Monotonic ms at which a drain goes on without the client's acknowledgement. */
+  #drainBy = Infinity;
+
+  constructor(options: ConnectionOptions) {
+    const { socket, routes, slab, now } = options;
+    this.#options = options;
+    this.#socket = socket;
+    this.#credits = new Credits(now());
+    this.#cutAt = now() + PREFACE_TIMEOUT_MS;
+    this.#output = new Output(socket, slab, (stream) => this.#calls.answered(stream));
+    this.#calls = new Calls({
+      routes,
+      output: this.#output,
+      credits: this.#credits,
+      connection: this,
+      onReady: () => process.nextTick(() => this.#act(() => this.#calls.writeReady())),
+      onEarlyClose: (id) => this.#session.closeEarly(id),
+    });
+    this.#session = new Session({ calls: this.#calls, output: this.#output, credits: this.#credits });
+    // First of all: without a listener a reset connection would end the process.
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.#onClose());
+    socket.on('end', () => socket.destroy());
+    socket.on('drain', () => this.#continueReading());
+    socket.on('data', (chunk: Buffer) => this.#onData(chunk, 0));
+    this.#output.frame(FrameType.SETTINGS, 0, 0, SETTINGS);
+    this.#output.number(FrameType.WINDOW_UPDATE, 0, CONNECTION_WINDOW - DEFAULT_WINDOW);
+    this.#output.flush();
+  }
+
+  /** Calls that are not answered, and handlers that have not settled. */
+  get pending(): number {
+    return this.#calls.pending;
+  }
+
+  /** The next turn: goes on with what was read. */
+  resume(): void {
+    this.#calls.servedInTurn = 0;
+    const rest = this.#rest;
+    this.#rest = undefined;
+    if (rest) this.#onData(rest.chunk, rest.at);
+    if (!this.#rest) this.#continueReading();
+  }
+
+  /** Looks at what may take too long. */
+  tick(now: number): void {
+    this.#act(() => this.#calls.expire(now));
+    const due = now >= this.#cutAt;
+    if (this.#state === 'closing' || !this.#session.greeted) {
+      if (due) this.#socket.destroy();
+    } else if (this.#socket.writableLength > MAX_UNSENT_BYTES) {
+      if (this.#cutAt === Infinity) this.#cutAt = now + UNSENT_TIMEOUT_MS;
+      else if (due) this.#socket.destroy();
+    } else this.#cutAt = Infinity;
+    if (this.#state === 'draining' && this.#session.finalId === Infinity && now >= this.#drainBy) this.#finalGoAway();
+    this.#closeIfDone();
+  }
+
+  /** Tells the client to go elsewhere; calls that have come by then are answered. */
+  drain(now: number): void {
+    if (this.#state !== 'open') return;
+    if (!this.#session.greeted) return this.destroy();
+    this.#state = 'draining';
+    this.#drainBy = now + LINGER_MS;
+    this.#act(() => {
+      // Two steps, so that no call on its way is lost: its client sees that it was not processed only after the second.
+      this.#output.goAway(MAX_STREAM_ID, 'NO_ERROR', 'shutting down');
+      this.#output.frame(FrameType.PING, 0, 0, DRAIN_PING);
+    });
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  #onData(chunk: Buffer, from: number): void {
+    if (this.#state === 'closing') {
+      chunk.fill(0);
+      return;
+    }
+    this.#act(() => {
+      this.#session.now = this.#options.now();
+      this.#credits.refill(this.#session.now);
+      let at = from;
+      if (this.#prefaceRead < PREFACE.length) at = this.#readPreface(chunk, at);
+      at = this.#reader.read(chunk, at, this.#session);
+      if (at < chunk.length) this.#rest = { chunk, at };
+    });
+    if (this.#session.paused || this.#socket.writableLength > MAX_UNSENT_BYTES) this.#socket.pause();
+    if (this.#session.paused) this.#options.onShareUsed();
+    if (this.#session.drainAcknowledged && this.#session.finalId === Infinity) this.#finalGoAway();
+    this.#closeIfDone();
+  }
+
+  #continueReading(): void {
+    if (!this.#rest && this.#socket.writableLength <= MAX_UNSENT_BYTES) this.#socket.resume();
+  }
+
+  /** Does `work`, sends what it has written, and ends the connection where it has failed. */
+  #act(work: () => void): void {
+    if (this.#socket.destroyed) return;
+    try {
+      work();
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#output.flush();
+  }
+
+  #fail(error: unknown): void {
+    const { code, message } =
+      error instanceof ConnectionError ? error : { code: 'INTERNAL_ERROR' as const, message: '' };
+    this.#error = code;
+    this.#output.goAway(this.#session.lastId, code, message);
+    this.#close();
+  }
+
+  #finalGoAway(): void {
+    this.#session.finalId = this.#session.lastId;
+    this.#act(() => this.#output.goAway(this.#session.lastId, 'NO_ERROR', 'shutting down'));
+  }
+
+  #closeIfDone(): void {
+    const leaves = this.#session.leaving || this.#session.finalId !== Infinity;
+    if (leaves && this.#calls.pending === 0 && this.#state !== 'closing') this.#close();
+  }
+
+  /** Ends our side, and discards what still comes: closing with unread input would reset the client. */
+  #close(): void {
+    this.#state = 'closing';
+    this.#cutAt = this.#options.now() + LINGER_MS;
+    this.#calls.destroy();
+    this.#rest = undefined;
+    this.#output.flush();
+    this.#socket.end();
+    this.#socket.resume();
+  }
+
+  #readPreface(chunk: Buffer, at: number): number {
+    const length = Math.min(PREFACE.length - this.#prefaceRead, chunk.length - at);
+    if (PREFACE.compare(chunk, at, at + length, this.#prefaceRead, this.#prefaceRead + length) !== 0)
+      throw new ConnectionError('PROTOCOL_ERROR', 'not HTTP/2');
+    this.#prefaceRead += length;
+    return at + length;
+  }
+
+  #onClose(): void {
+    this.#calls.destroy();
+    this.#output.destroy();
+    this.#reader.destroy();
+    this.#rest?.chunk.fill(0);
+    this.#rest = undefined;
+    this.#options.onClosed(this.#error);
+  }
+}
+
+function settingsPayload(settings: readonly (readonly [number, number])[]): Buffer {
+  const payload = Buffer.alloc(6 * settings.length);
+  settings.forEach(([setting, value], index) => {
+    payload.writeUInt16BE(setting, 6 * index);
+    payload.writeUInt32BE(value, 6 * index + 2);
+  });
+  return payload;
+}

@@ -1,0 +1,64 @@
+import { MAX_REQUEST_BYTES } from '../seam.ts';
+
+/*
+ * Every bound of the transport, with its reason. A client that exceeds one loses its own connection, never another's.
+ */
+
+/** Largest frame payload in bytes that either side sends: the protocol's default, which grpc-go never exceeds (RFC 9113 §4.2). */
+export const MAX_FRAME_BYTES = 16_384;
+/** Bytes before the message in a gRPC frame: the compressed flag and the length (grpc PROTOCOL-HTTP2). */
+export const PREFIX_BYTES = 5;
+/** Calls of one connection that may run or be open at a time; a handler holds its place until it settles. */
+export const MAX_CONCURRENT_STREAMS = 256;
+/**
+ * A stream's receive window in bytes. It holds the largest message, rounded up to 4 KiB, so a stream never needs an update
+ * and a client that overruns it is in error.
+ */
+export const STREAM_WINDOW = Math.ceil((MAX_REQUEST_BYTES + PREFIX_BYTES + 1) / 4_096) * 4_096;
+/** A connection's receive window in bytes. Credit goes back when half of it is used. */
+export const CONNECTION_WINDOW = 2 ** 20;
+/** Bytes of requests that a connection may have sent in part. */
+export const MAX_PARTIAL_BYTES = 2 ** 20;
+/** Bytes of answers that may wait for a connection's send windows. */
+export const MAX_QUEUED_BYTES = 2 ** 20;
+/** Header list size in bytes that SETTINGS announce, and that is enforced (h2spec sends 8,250 bytes and expects an answer). */
+export const ANNOUNCED_HEADER_LIST_BYTES = 8_192;
+export const MAX_HEADER_LIST_BYTES = 16_384;
+export const MAX_HEADER_FIELDS = 64;
+/** A header block: bytes before decoding, and frames after its HEADERS. Both are checked before anything is decoded. */
+export const MAX_HEADER_BLOCK_BYTES = 16_384;
+export const MAX_CONTINUATIONS = 4;
+/** The HPACK table for requests, in bytes: the protocol's default, so nothing depends on the client's SETTINGS ACK (RFC 7541 §4.2). */
+export const HEADER_TABLE_BYTES = 4_096;
+export const MAX_SETTINGS_ENTRIES = 32;
+/** DATA frames that one message may take: four times what the smallest sensible sender needs. */
+export const MAX_DATA_FRAMES = 256;
+/** Streams that we closed before the client ended its side. A client that leaves more of them half open is not one of ours. */
+export const MAX_EARLY_CLOSED = 1_000;
+/** Output in bytes that may wait for the client. Above it the connection is not read. */
+export const MAX_UNSENT_BYTES = 256 * 1024;
+/** ms after which a connection whose output does not move is cut. */
+export const UNSENT_TIMEOUT_MS = 30_000;
+/** ms for the preface and the first SETTINGS. */
+export const PREFACE_TIMEOUT_MS = 5_000;
+/** ms for a request to arrive, and for an answer to leave, where the client gave no deadline. */
+export const REQUEST_TIMEOUT_MS = 10_000;
+export const ANSWER_TIMEOUT_MS = 30_000;
+/** ms between two looks at deadlines. A deadline only frees resources here: the client has given up by itself. */
+export const TICK_MS = 50;
+/** A grpc-timeout above one day is as good as none. */
+export const MAX_DEADLINE_MS = 24 * 3_600_000;
+/** ms in which input is discarded after GOAWAY: a Unix socket closed with unread input resets the client (grpc-go #5358). */
+export const LINGER_MS = 1_000;
+/** Calls of one connection that are served in a turn of the event loop before the other connections get theirs. */
+export const CALLS_PER_TURN = 64;
+/** Encoded bytes of a grpc-message: clients limit a header list. */
+export const MAX_STATUS_MESSAGE_BYTES = 1_024;
+
+/*
+ * One credit counter per connection bounds all frames that cost work and carry none. A healthy grpc-go call costs two or
+ * three credits (PING, WINDOW_UPDATE) and earns eight.
+ */
+export const CREDITS = 1_000;
+export const CREDITS_PER_CALL = 8;
+export const CREDITS_PER_SECOND = 100;

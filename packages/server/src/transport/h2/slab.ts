@@ -1,0 +1,39 @@
+import type { Socket } from 'node:net';
+
+/** Holds the answers of one read event, so that they leave in one write. Messages above a quarter of it are rare. */
+const SLAB_BYTES = 64 * 1024;
+
+/**
+ * Output of whichever connection is being served: one for the process, since a turn serves one connection at a time. A socket
+ * usually takes a write at once; then the slab is wiped and used again without a copy.
+ */
+export class Slab {
+  buffer = Buffer.allocUnsafeSlow(SLAB_BYTES);
+  at = 0;
+
+  /** Makes room for `bytes`, if need be by sending what is there. */
+  reserve(bytes: number, socket: Socket): void {
+    if (this.buffer.length - this.at >= bytes) return;
+    this.flush(socket);
+    if (this.buffer.length < bytes) this.buffer = Buffer.allocUnsafeSlow(bytes);
+  }
+
+  /** Sends what is there, and wipes it once the kernel has it. */
+  flush(socket: Socket): void {
+    const { buffer, at } = this;
+    if (at === 0) return;
+    this.at = 0;
+    if (socket.destroyed || socket.writableEnded) {
+      buffer.fill(0, 0, at);
+      return;
+    }
+    let taken = false;
+    socket.write(buffer.subarray(0, at), () => {
+      if (!taken) buffer.fill(0, 0, at);
+    });
+    // Nothing waits in the socket: the kernel has all of it, and the slab is free before the callback comes.
+    taken = socket.writableLength === 0;
+    if (taken) buffer.fill(0, 0, at);
+    if (!taken || buffer.length > SLAB_BYTES) this.buffer = Buffer.allocUnsafeSlow(SLAB_BYTES);
+  }
+}

@@ -1,0 +1,73 @@
+import { systemClock } from '@teapot-kms/core';
+import type { Clock } from '@teapot-kms/core';
+import type { Socket } from 'node:net';
+import type { Routes, Transport } from '../seam.ts';
+import { Connection } from './connection.ts';
+import type { ErrorCodeName } from './errors.ts';
+import { TICK_MS } from './limits.ts';
+import { Slab } from './slab.ts';
+
+/** Output of all transports: a turn of the event loop serves one connection at a time. */
+const slab = new Slab();
+
+/** A purpose-built HTTP/2 server for unary gRPC on Unix sockets (ADR 0020). */
+export class H2Transport implements Transport {
+  readonly #routes: Routes;
+  readonly #clock: Clock;
+  readonly #connections = new Set<Connection>();
+  /** Connections that have used their share of this turn. */
+  readonly #waiting = new Set<Connection>();
+  /** Connections that were ended for a violation, by error code. */
+  readonly violations = new Map<ErrorCodeName, number>();
+  #nextTurn: NodeJS.Immediate | undefined;
+  #cancelTick: (() => void) | undefined;
+
+  constructor(routes: Routes, clock: Clock = systemClock) {
+    this.#routes = routes;
+    this.#clock = clock;
+  }
+
+  accept(socket: Socket): void {
+    const connection: Connection = new Connection({
+      socket,
+      routes: this.#routes,
+      slab,
+      now: () => this.#clock.now(),
+      onShareUsed: () => this.#wait(connection),
+      onClosed: (error) => {
+        this.#connections.delete(connection);
+        this.#waiting.delete(connection);
+        if (error) this.violations.set(error, (this.violations.get(error) ?? 0) + 1);
+      },
+    });
+    this.#connections.add(connection);
+    this.#cancelTick ??= this.#clock.after(TICK_MS, () => this.#tick());
+  }
+
+  async drain(graceMs: number): Promise<void> {
+    const deadline = this.#clock.now() + graceMs;
+    for (const connection of this.#connections) connection.drain(this.#clock.now());
+    while (this.#connections.size > 0 && this.#clock.now() < deadline) {
+      await new Promise<void>((resolve) => this.#clock.after(TICK_MS, resolve));
+    }
+    for (const connection of this.#connections) connection.destroy();
+    this.#cancelTick?.();
+  }
+
+  #tick(): void {
+    const now = this.#clock.now();
+    for (const connection of this.#connections) connection.tick(now);
+    this.#cancelTick = this.#connections.size > 0 ? this.#clock.after(TICK_MS, () => this.#tick()) : undefined;
+  }
+
+  /** Every connection that waits gets its next share before any gets a second one. */
+  #wait(connection: Connection): void {
+    this.#waiting.add(connection);
+    this.#nextTurn ??= setImmediate(() => {
+      this.#nextTurn = undefined;
+      const waiting = [...this.#waiting];
+      this.#waiting.clear();
+      for (const one of waiting) one.resume();
+    });
+  }
+}
