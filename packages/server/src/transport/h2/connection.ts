@@ -54,8 +54,10 @@ export class Connection {
   /** The rest of a chunk that waits for the next turn. */
   #rest: { readonly chunk: Buffer; at: number } | undefined;
   #error: ErrorCodeName | undefined;
-  /** Monotonic ms. The preface must be complete by then; later: discarding, or unsent output, ends then. */
-  #cutAt: number;
+  /** Monotonic ms at which the socket is cut: while the preface has not come, and once the connection is closing. */
+  #endsAt: number;
+  /** Monotonic ms until which the client must read some of its output. */
+  #stuckUntil: number | undefined;
   #state: 'open' | 'draining' | 'closing' = 'open';
   /** Monotonic ms at which a drain goes on without the client's acknowledgement. */
   #drainBy = Infinity;
@@ -65,7 +67,7 @@ export class Connection {
     this.#options = options;
     this.#socket = socket;
     this.#credits = new Credits(now());
-    this.#cutAt = now() + PREFACE_TIMEOUT_MS;
+    this.#endsAt = now() + PREFACE_TIMEOUT_MS;
     this.#output = new Output(socket, slab, (stream) => this.#calls.answered(stream));
     this.#calls = new Calls({
       routes,
@@ -98,19 +100,18 @@ export class Connection {
     const rest = this.#rest;
     this.#rest = undefined;
     if (rest) this.#onData(rest.chunk, rest.at);
-    if (!this.#rest) this.#continueReading();
+    this.#continueReading();
   }
 
   /** Looks at what may take too long. */
   tick(now: number): void {
     this.#act(() => this.#calls.expire(now));
-    const due = now >= this.#cutAt;
     if (this.#state === 'closing' || !this.#session.greeted) {
-      if (due) this.#socket.destroy();
+      if (now >= this.#endsAt) this.#socket.destroy();
     } else if (this.#socket.writableLength > MAX_UNSENT_BYTES) {
-      if (this.#cutAt === Infinity) this.#cutAt = now + UNSENT_TIMEOUT_MS;
-      else if (due) this.#socket.destroy();
-    } else this.#cutAt = Infinity;
+      this.#stuckUntil ??= now + UNSENT_TIMEOUT_MS;
+      if (now >= this.#stuckUntil) this.#socket.destroy();
+    } else this.#stuckUntil = undefined;
     if (this.#state === 'draining' && this.#session.finalId === Infinity && now >= this.#drainBy) this.#finalGoAway();
     this.#closeIfDone();
   }
@@ -135,6 +136,12 @@ export class Connection {
   #onData(chunk: Buffer, from: number): void {
     if (this.#state === 'closing') {
       chunk.fill(0);
+      return;
+    }
+    if (this.#rest) {
+      // The socket is paused, so this is the one chunk that it had read by then.
+      const { chunk: before, at } = this.#rest;
+      this.#rest = { chunk: Buffer.concat([before.subarray(at), chunk]), at: 0 };
       return;
     }
     this.#act(() => {
@@ -187,7 +194,7 @@ export class Connection {
   /** Ends our side, and discards what still comes: closing with unread input would reset the client. */
   #close(): void {
     this.#state = 'closing';
-    this.#cutAt = this.#options.now() + LINGER_MS;
+    this.#endsAt = this.#options.now() + LINGER_MS;
     this.#calls.destroy();
     this.#rest = undefined;
     this.#output.flush();

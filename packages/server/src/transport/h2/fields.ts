@@ -102,7 +102,9 @@ export function makeField(name: Kind, nameLength: number, bytes: Buffer, start: 
       number = /^\d{1,15}$/.test(text) ? Number(text) : -1;
       if (number < 0) kind = Kind.MALFORMED;
       break;
-    default:
+    case Kind.OTHER:
+    case Kind.SCHEME:
+    case Kind.AUTHORITY:
   }
   return { name, kind, nameLength, size, text, number };
 }
