@@ -117,7 +117,7 @@ export class Output {
   grant(increment: number): void {
     this.#window += increment;
     if (this.#window > MAX_WINDOW) throw new ConnectionError('FLOW_CONTROL_ERROR', 'the connection window overflows');
-    this.#drain();
+    this.drain();
   }
 
   /** WINDOW_UPDATE of a stream. @throws {@link ConnectionError} `FLOW_CONTROL_ERROR` */
@@ -125,13 +125,20 @@ export class Output {
     stream.sendDelta += increment;
     if (this.#initialWindow + stream.sendDelta > MAX_WINDOW)
       throw new ConnectionError('FLOW_CONTROL_ERROR', 'the stream window overflows');
-    this.#drain();
+    this.drain();
   }
 
   /** SETTINGS_INITIAL_WINDOW_SIZE: open streams follow, and their windows may become negative (RFC 9113 §6.9.2). */
   setInitialWindow(value: number): void {
     this.#initialWindow = value;
-    this.#drain();
+  }
+
+  /** Sends what the windows allow of the answers that wait. */
+  drain(): void {
+    for (const queued of this.#queue) {
+      if (this.#window <= 0) return;
+      this.#send(queued);
+    }
   }
 
   #enqueue(queued: Queued): void {
@@ -139,20 +146,13 @@ export class Output {
     this.#queuedBytes += queued.body.length;
     if (this.#queuedBytes > MAX_QUEUED_BYTES)
       throw new ConnectionError('ENHANCE_YOUR_CALM', 'too many answers wait for the flow control window');
-    this.#drain();
+    this.drain();
   }
 
   #remove(queued: Queued): void {
     this.#queue.delete(queued);
     this.#queuedBytes -= queued.body.length;
     queued.body.fill(0);
-  }
-
-  #drain(): void {
-    for (const queued of this.#queue) {
-      if (this.#window <= 0) return;
-      this.#send(queued);
-    }
   }
 
   #send(queued: Queued): void {

@@ -193,6 +193,7 @@ export class Session implements FrameReceiver {
       else if (setting === Setting.INITIAL_WINDOW_SIZE) this.#output.setInitialWindow(value);
     });
     this.#output.frame(FrameType.SETTINGS, Flag.ACK, 0, Buffer.alloc(0));
+    this.#output.drain();
   }
 
   #onPing({ id, flags, bytes, start, end }: Frame): void {
