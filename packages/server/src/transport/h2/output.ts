@@ -1,15 +1,21 @@
 import type { Socket } from 'node:net';
+import { GrpcStatus } from '../seam.ts';
 import { DEFAULT_WINDOW, MAX_WINDOW } from './client-settings.ts';
 import { ConnectionError, ErrorCode } from './errors.ts';
 import type { ErrorCodeName } from './errors.ts';
 import { Flag, FRAME_HEADER_BYTES, FrameType, writeFrameHeader } from './frames.ts';
 import { MAX_FRAME_BYTES, MAX_QUEUED_BYTES, PREFIX_BYTES } from './limits.ts';
-import { MAX_OK_BLOCK_BYTES, ResponseBlocks } from './response-blocks.ts';
+import { errorBlock, MAX_OK_BLOCK_BYTES, ResponseBlocks } from './response-blocks.ts';
 import type { Slab } from './slab.ts';
 import type { Stream } from './stream.ts';
 
 /** Bytes around the message of an answer that leaves in one DATA frame. */
 const AROUND_BYTES = 3 * FRAME_HEADER_BYTES + 2 * MAX_OK_BLOCK_BYTES + PREFIX_BYTES;
+
+const QUEUE_FULL = errorBlock(
+  GrpcStatus.RESOURCE_EXHAUSTED,
+  'too many bytes of answers wait for the flow control windows of this connection',
+);
 
 /** An answer that waits for the client's windows, or has left in part. */
 interface Queued {
@@ -142,10 +148,12 @@ export class Output {
   }
 
   #enqueue(queued: Queued): void {
+    if (this.#queuedBytes + queued.body.length > MAX_QUEUED_BYTES) {
+      queued.body.fill(0);
+      return this.trailersOnly(queued.stream, QUEUE_FULL);
+    }
     this.#queue.add(queued);
     this.#queuedBytes += queued.body.length;
-    if (this.#queuedBytes > MAX_QUEUED_BYTES)
-      throw new ConnectionError('ENHANCE_YOUR_CALM', 'too many answers wait for the flow control window');
     this.drain();
   }
 
