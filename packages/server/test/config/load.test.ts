@@ -100,7 +100,7 @@ const wrong: Wrong[] = [
       ] as Wrong,
   ),
   ['an unknown version', ...one('kmsV2Version: v3', 'expected one of "v2", "v2beta1", found "v3"')],
-  ['a transport that does not exist', ...one('transport: carrier', 'expected "grpc-js", found "carrier"')],
+  ['a transport that does not exist', ...one('transport: carrier', 'expected one of "grpc-js", "h2", found "carrier"')],
   ['a number that is too small', ...one('maxCallsInFlight: 0', 'expected a whole number of at least 1, found 0')],
   ['a number in quotes', ...one('maxCallsInFlight: "5"', 'expected a whole number of at least 1, found "5"')],
   ['a fraction', ...one('maxCallsInFlight: 1.5', 'expected a whole number of at least 1, found 1.5')],

@@ -227,7 +227,8 @@ export function transportSuite(test: Test, name: string, factory: TransportFacto
       Array.from({ length: 1_500 }, () => call(Buffer.from('x'), '/test/Call', 60_000));
     const cancelled = many();
     const failures = cancelled.map((one) => failure(one));
-    await until('the first calls run', () => started >= 1_000, { timeoutMs: 60_000 });
+    // A transport may run fewer at a time; the client holds the others back.
+    await until('the first calls run', () => started >= 256, { timeoutMs: 60_000 });
     hanging = false;
     // Both in one packet: the resets, and the calls that take the place of the reset ones.
     for (const one of cancelled) one.cancel?.();
