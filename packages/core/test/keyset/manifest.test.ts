@@ -66,7 +66,7 @@ const wrong: [what: string, from: string | RegExp, to: string, message: RegExp][
     'an unknown state',
     'state: pending',
     'state: active',
-    /:11: keys\[1\]\.state: .*"pending"\|"promoted"\|"retired".*found "active"$/,
+    /:11: keys\[1\]\.state: .*"pending", "promoted", "retired".*found "active"$/,
   ],
   ['a time that is none', /created: .*\n/, 'created: yesterday\n', /:6: keys\[0\]\.created: .*found "yesterday"$/],
   ['an unknown setting of a key', '    state: pending', '    stat: pending', /:11: keys\[1\]\.stat: unknown setting/],

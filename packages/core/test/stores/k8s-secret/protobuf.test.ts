@@ -53,7 +53,7 @@ for (const [what, wanted] of [
 
 test("a Status's message is one line of whole characters", () => {
   const text = `${'x'.repeat(299)}\u{1f600} and more`;
-  assert.is(parseStatus(statusObject('Bad\u001b[31m\n', text))?.message, `${'x'.repeat(299)}...`);
+  assert.is(parseStatus(statusObject('Bad\u001b[31m\n', text))?.message, `${'x'.repeat(299)}…`);
   assert.is(parseStatus(statusObject('a\u001b[31m\nb', text))?.reason, 'a [31m b');
 });
 
