@@ -140,7 +140,7 @@ export abstract class BaseService implements KmsService {
       ...more,
       keys: keys.map(({ id, state }) => ({ id, state, decrypts: this.#decrypts.of(id) })),
       lastGoodProbeAgeMs: this.health.lastGoodAgeMs,
-      warnings: [...(error ? [`${error.code}: ${error.message}`] : []), ...warnings],
+      warnings: [...(error ? [warningOf(error)] : []), ...warnings],
       counters: { ...this.counters, ...counters },
     };
   }
@@ -235,3 +235,6 @@ export abstract class BaseService implements KmsService {
     this.#stopWatch = this.closed ? undefined : this.#store.watch?.(() => void this.#refresher.refresh());
   }
 }
+
+const warningOf = ({ code, message, remedy }: KmsError): string =>
+  `${code}: ${message}${remedy === undefined ? '' : `; fix: ${remedy}`}`;
