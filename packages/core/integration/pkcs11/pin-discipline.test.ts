@@ -12,7 +12,7 @@ import { SharedResources } from '../../src/util/shared-resources.ts';
 import { TokenOperations } from '../../src/stores/pkcs11/token-host/child/operations.ts';
 import { pkcs11 } from '../../src/stores/pkcs11/token-host/child/pkcs11.ts';
 import type { Pkcs11 } from '../../src/stores/pkcs11/token-host/child/pkcs11.ts';
-import { KeyAgreement, SealedChannel } from '../../src/stores/pkcs11/token-host/sealed-channel.ts';
+import { newChannelKey, SealedChannel } from '../../src/stores/pkcs11/token-host/sealed-channel.ts';
 import { CKR, sealedKey, shimmedToken } from './support/rig.ts';
 import type { SealedKey } from './support/rig.ts';
 import { newDirectory, openKek, patient } from './support/tokens.ts';
@@ -145,9 +145,7 @@ if (parts) {
         throw new pkcs11.Pkcs11Error('CKR_SESSION_COUNT', 0xb1, 'C_OpenSession');
       },
     } as unknown as Pkcs11;
-    const agreement = new KeyAgreement();
-    const channel = new SealedChannel(agreement.agree(agreement.publicKey), 'host');
-    const operations = new TokenOperations(closed, channel, 1_000);
+    const operations = new TokenOperations(closed, new SealedChannel(newChannelKey()));
     const login = () => operations.perform({ op: 'login', token: { label: 'ours' }, pin: Buffer.alloc(1) });
     assert.throws(login, { kind: 'not-begun', message: 'CKR_SESSION_COUNT in C_OpenSession' });
   });

@@ -55,25 +55,6 @@ if (parts) {
       await until('each thread has a session', each, { everyMs: 500 });
     }));
 
-  test('a thread has several quick calls before it, of slow ones two, or others would wait long for their turn', () =>
-    Rig.started({ ...rigOptions, settings: { sessions: 1 } }, async (rig) => {
-      /** How many of twenty that come at once are with the token host before it has answered any. */
-      const ahead = async (): Promise<number> => {
-        const before = rig.counter('token_host_calls');
-        const opened = Promise.all(Array.from({ length: 20 }, () => rig.opens(rig.cold())));
-        await new Promise<void>((resolve) => process.nextTick(resolve));
-        const sent = rig.counter('token_host_calls') - before;
-        await opened;
-        return sent;
-      };
-      // It becomes known to be quick, whatever the first calls took while the threads were loading.
-      for (let i = 0; i < 40; i++) await rig.opens(rig.cold());
-      assert.equal(await ahead(), 16);
-      shim.orders('latency C_Decrypt 100');
-      await ahead();
-      assert.equal(await ahead(), 2);
-    }));
-
   test('a single unwrap waits for no batch', () =>
     Rig.started(rigOptions, async (rig) => {
       const times: number[] = [];

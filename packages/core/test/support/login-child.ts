@@ -3,8 +3,8 @@
 import { appendFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KmsError } from '../../src/errors.ts';
-import { PinLedger } from '../../src/stores/pkcs11/pin-ledger.ts';
 import { SecretBytes } from '../../src/util/secret-bytes.ts';
+import { newLedger } from './pin-ledgers.ts';
 import { TOKEN } from './tokens.ts';
 import { watchedFs } from './watched-fs.ts';
 
@@ -21,7 +21,7 @@ const fs = watchedFs(async (_operation, _path, halfDone) => {
   await halfDone();
   await die();
 });
-const ledger = new PinLedger(directory, TOKEN, fs);
+const ledger = newLedger(directory, TOKEN, fs);
 try {
   await ledger.attempt(new SecretBytes(Buffer.from(pin)), { pinFinalTry: false, pinLocked: false }, async () => {
     appendFileSync(callsFile, `${String(process.pid)}\n`);

@@ -1,15 +1,21 @@
-// Asks a token host for something while this process has no file descriptor left, and again when it has.
+// Asks a token host while this process has no free file descriptor.
 import { closeSync, openSync } from 'node:fs';
-import type { KmsError } from '../../src/errors.ts';
+import type { TokenFailure } from '../../src/stores/pkcs11/token-host/protocol.ts';
 import { TokenHost } from '../../src/stores/pkcs11/token-host/token-host.ts';
+import { systemClock } from '../../src/util/clock.ts';
 
-const host = new TokenHost({ modulePath: '/no/such/module.so', sessions: 1, callTimeoutMs: 1_000 });
+const host = new TokenHost({
+  modulePath: '/no/such/module.so',
+  sessions: 1,
+  callTimeoutMs: 1_000,
+  clock: systemClock,
+});
 const ask = async (): Promise<string> => {
   try {
-    await host.call(() => ({ op: 'token', token: {} }), { owner: host, signal: AbortSignal.timeout(10_000) });
+    await host.call({ op: 'token', token: {} }, { owner: host, signal: AbortSignal.timeout(10_000) });
     return 'answered';
   } catch (error) {
-    return `${(error as KmsError).code}: ${(error as Error).message}`;
+    return `${(error as TokenFailure).kind}: ${(error as Error).message}`;
   }
 };
 

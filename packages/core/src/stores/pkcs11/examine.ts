@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { KEY_BYTES } from '../../envelope/limits.ts';
-import type { RemoteContext, RemoteKek } from '../../service/local-kek/remote-kek.ts';
+import { KmsError } from '../../errors.ts';
 import type { Finding } from '../../finding.ts';
+import type { RemoteContext, RemoteKek } from '../../service/local-kek/remote-kek.ts';
+import type { Clock } from '../../util/clock.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
-import type { KeyInfo } from './token-host/protocol.ts';
 import type { Pkcs11Admin } from './pkcs11-admin.ts';
+import type { KeyInfo } from './token-host/protocol.ts';
 import type { Token } from './token.ts';
 import type { Pkcs11Uri } from './uri.ts';
 
@@ -15,11 +17,16 @@ interface Examined extends RemoteKek {
   listKeys(context: RemoteContext): Promise<readonly string[]>;
 }
 
-/** What `doctor` says of a token, in the order in which things depend on each other; ends at what does not work. */
-export async function examineToken(kek: Examined, uri: Pkcs11Uri, context: RemoteContext): Promise<readonly Finding[]> {
-  const remarks: Finding[] = [];
-  const ok = (text: string) => remarks.push({ level: 'ok', text });
-  const hint = (text: string, remedy: string) => remarks.push({ level: 'hint', text, remedy });
+interface Place {
+  readonly uri: Pkcs11Uri;
+  readonly clock: Clock;
+}
+
+/** Returns what `doctor` reports about a token, in the order of dependence. Ends at the first thing that does not work. */
+export async function examineToken(kek: Examined, { uri, clock }: Place, context: RemoteContext): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  const ok = (text: string) => findings.push({ level: 'ok', text });
+  const hint = (text: string, remedy: string) => findings.push({ level: 'hint', text, remedy });
   try {
     const info = await kek.token().info(context);
     ok(`the module works; token "${info.label}", ${info.manufacturer} ${info.model}, serial ${info.serial}`);
@@ -35,28 +42,31 @@ export async function examineToken(kek: Examined, uri: Pkcs11Uri, context: Remot
     }
     for (const { id, state } of manifest?.keys ?? []) {
       if (state === 'retired') continue;
-      const { mechanism, remarks: attributes } = await kek.keyInfo(id, context);
-      ok(
-        `key ${id}, ${id === manifest?.primary ? 'the primary' : state}: ${mechanism}, ${await roundTrip(kek, id, context)}`,
-      );
-      for (const text of attributes) {
+      const { mechanism, remarks } = await kek.keyInfo(id, context);
+      const times = await roundTrip(kek, id, context, clock);
+      ok(`key ${id}, ${id === manifest?.primary ? 'the primary' : state}: ${mechanism}, ${times}`);
+      for (const text of remarks) {
         hint(`key ${id}: ${text}`, 'make a key in the token with "keys generate", promote it and rewrite the data');
       }
     }
   } catch (error) {
-    const { message } = error as Error;
-    remarks.push({ level: 'problem', text: message, remedy: `mend the token or its settings: ${message}` });
+    const { message, remedy } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
+    findings.push({
+      level: 'problem',
+      text: message,
+      remedy: remedy ?? 'correct the settings of the key, or the token',
+    });
   }
-  return remarks;
+  return findings;
 }
 
-async function roundTrip(kek: RemoteKek, keyId: string, context: RemoteContext): Promise<string> {
+async function roundTrip(kek: RemoteKek, keyId: string, context: RemoteContext, clock: Clock): Promise<string> {
   const key = new SecretBytes(randomBytes(KEY_BYTES));
-  const started = performance.now();
+  const started = clock.now();
   const wrapped = await kek.wrap(keyId, key, context);
-  const wrapMs = performance.now() - started;
+  const wrapMs = clock.now() - started;
   const unwrapped = await kek.unwrap(keyId, wrapped, context);
-  const unwrapMs = performance.now() - started - wrapMs;
+  const unwrapMs = clock.now() - started - wrapMs;
   const same = unwrapped.expose().equals(key.expose());
   unwrapped.wipe();
   key.wipe();

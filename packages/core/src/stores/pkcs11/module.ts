@@ -1,19 +1,19 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { KmsError } from '../../errors.ts';
+import { unavailable } from '../../errors.ts';
 import type { ModuleReference } from './uri.ts';
 
-/** Where distributions put PKCS#11 modules; the first that has one is taken. */
+/** Where distributions put PKCS#11 modules, in the order of the search. */
 const DIRECTORIES = ['usr/lib/*/pkcs11', 'usr/lib/pkcs11', 'usr/lib64/pkcs11', 'usr/lib/softhsm', 'usr/lib/*'];
 
-/** Debian's name for the directory of this machine's libraries: beside it may be those of others. */
+/** Debian's name for the directory of this machine's libraries, which may have those of other machines beside it. */
 const OWN_LIBRARIES: Partial<Record<NodeJS.Architecture, string>> = {
   x64: 'x86_64-linux-gnu',
   arm64: 'aarch64-linux-gnu',
 };
 
 /**
- * The file of a PKCS#11 module. A name is that of RFC 7512, without `lib` and `.so`: `softhsm2`, `tpm2_pkcs11`,
+ * Finds the file of a PKCS#11 module. A name is that of RFC 7512, without `lib` and `.so`: `softhsm2`, `tpm2_pkcs11`,
  * `opensc-pkcs11`. Unlike there, upper and lower case differ, as they do in file names.
  *
  * @param root - where the directories are, for tests
@@ -22,15 +22,18 @@ const OWN_LIBRARIES: Partial<Record<NodeJS.Architecture, string>> = {
 export function findModule(module: ModuleReference, root = '/'): string {
   if ('path' in module) {
     if (isFile(module.path)) return module.path;
-    throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', `no PKCS#11 module at ${JSON.stringify(module.path)}`);
+    throw unavailable(`no PKCS#11 module at ${JSON.stringify(module.path)}`, {
+      remedy: 'install the module, or correct module-path',
+    });
   }
   const names = [`${module.name}.so`, `lib${module.name}.so`];
   for (const directory of DIRECTORIES.flatMap((pattern) => expand(root, pattern))) {
     for (const name of names) if (isFile(join(directory, name))) return join(directory, name);
   }
   const places = DIRECTORIES.map((pattern) => join(root, pattern)).join(', ');
-  const remedy = 'install it, or give its file as module-path';
-  throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', `no ${names.join(' or ')} in ${places}; ${remedy}`);
+  throw unavailable(`no ${names.join(' or ')} in ${places}`, {
+    remedy: 'install the module, or give its file as module-path',
+  });
 }
 
 function expand(root: string, pattern: string): string[] {

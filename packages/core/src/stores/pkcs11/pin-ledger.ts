@@ -1,46 +1,48 @@
 import { createHash, randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
+import type { ScryptOptions } from 'node:crypto';
 import * as nodeFs from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { z } from 'zod';
-import { KmsError } from '../../errors.ts';
+import { KmsError, unavailable } from '../../errors.ts';
+import type { Clock } from '../../util/clock.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
-import { NotBegun } from './token-host/call.ts';
+import { kindOf } from './token-host/protocol.ts';
 import type { TokenInfo } from './token-host/protocol.ts';
 import { DurableDirectory } from '../../util/durable-directory.ts';
 import { withFileLock } from '../../util/file-lock.ts';
 
-/** What tells tokens apart; blanks at the end of a field do not count. */
+/** What distinguishes tokens. Blanks at the end of a field do not count. */
 export type TokenIdentity = Pick<TokenInfo, 'label' | 'serial' | 'manufacturer' | 'model'>;
 
-/** What CK_TOKEN_INFO says about the user PIN right now. */
+/** The flags of CK_TOKEN_INFO about the user PIN. */
 type PinFlags = Pick<TokenInfo, 'pinFinalTry' | 'pinLocked'>;
 
 /** CKR_OK; CKR_PIN_INCORRECT and the like; CKR_PIN_LOCKED; CKR_USER_ALREADY_LOGGED_IN, which says nothing about the PIN. */
 export type LoginOutcome = 'ok' | 'refused' | 'locked' | 'already';
 
-/** Some tens of milliseconds and 32 MiB a guess: for a PIN of few digits only a little, but all that can be had here. */
-const SCRYPT = { N: 2 ** 15, r: 8, p: 1, maxmem: 64 * 2 ** 20 };
+/** Some tens of milliseconds and 32 MiB a guess. For a PIN of few digits that is little, but there is nothing better here. */
+const SCRYPT: ScryptOptions = { N: 2 ** 15, r: 8, p: 1, maxmem: 64 * 2 ** 20 };
 const HASH_BYTES = 32;
 const SALT_BYTES = 16;
 
-/** Logins without an answer after which a PIN that was never good counts as refused: a crash may hide a refusal. */
+/** Attempts without an answer after which a PIN counts as refused: a crash may hide a refusal. */
 const MAX_UNANSWERED = 2;
 
-/** PINs that are remembered for each token. Far more than a token has tries. */
+/** PINs that are remembered for each token: far more than a token has tries. */
 const MAX_PINS = 16;
 
-/** How long a login by somebody else is waited for. */
+/** ms to wait for another process's login. */
 const LOCK_WAIT_MS = 30_000;
 
 const hexOf = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`));
 
-const entrySchema = z.strictObject({
+const entrySchema = z.object({
   hash: hexOf(HASH_BYTES),
+  /** A good PIN stays good while it is tried. */
   outcome: z.enum(['good', 'refused', 'locked', 'attempted']),
-  /** Logins that were begun since it last was good. */
+  /** Attempts without an answer since it last was good. */
   attempts: z.int().min(0),
-  /** It was good once, and the token has said nothing else since. */
-  wasGood: z.boolean(),
   at: z.iso.datetime(),
 });
 type Entry = Readonly<z.infer<typeof entrySchema>>;
@@ -55,140 +57,139 @@ const recordSchema = z.strictObject({
 });
 type LedgerRecord = Readonly<z.infer<typeof recordSchema>>;
 
+export interface PinLedgerOptions {
+  readonly clock: Clock;
+  /** Cost of a hash; default {@link SCRYPT}. */
+  readonly scrypt?: ScryptOptions | undefined;
+  /** The file system, for tests that let it fail. */
+  readonly fs?: typeof nodeFs;
+}
+
 /**
- * Sees to it that a wrong PIN is tried once, over workers, instances, processes and restarts, until it changes at its source: tokens
- * lock after a few wrong ones, and some can then only be wiped (ADR 0006).
+ * Makes sure that a wrong PIN is tried once, over instances, processes and restarts, until it changes at its source: tokens lock
+ * after a few wrong PINs, and some can then only be wiped (ADR 0006).
  *
- * What was tried is in one file for each token (mode 0600, scrypt hashes, no PIN). A missing file means that nothing was tried. A damaged
- * one does not: it may have held a refusal, and the next try may be the last, so nothing is tried until somebody who knows the PIN to be right
- * has removed the file. The error says so; the keys in memory go on meanwhile.
+ * One file for each token (mode 0600) says which PINs were tried, as scrypt hashes. A missing file means that none was. A
+ * damaged file does not, since it may have held a refusal: then no PIN is tried until an operator removes the file.
  */
 export class PinLedger {
-  /** What an operator removes to have the same PIN tried again. */
+  /** An operator removes this file to have the same PIN tried again. */
   readonly file: string;
   readonly #name: string;
+  readonly #label: string;
+  /** For error texts. */
   readonly #token: string;
   readonly #path: string;
-  readonly #fs: typeof nodeFs;
+  readonly #options: Required<PinLedgerOptions> & { readonly scrypt: ScryptOptions };
   readonly #directory: DurableDirectory;
 
-  /**
-   * @param directory - on this host, not shared with others; made with mode 0700 where it is missing
-   * @param fs - the file system, for tests that let it fail
-   */
-  constructor(directory: string, token: TokenIdentity, fs: typeof nodeFs = nodeFs) {
+  /** @param directory - on this host, not shared with others; made with mode 0700 where it is missing */
+  constructor(directory: string, token: TokenIdentity, { clock, scrypt = SCRYPT, fs = nodeFs }: PinLedgerOptions) {
     const identity = [token.label, token.serial, token.manufacturer, token.model].map((field) => field.trimEnd());
     const digest = createHash('sha256').update(JSON.stringify(identity)).digest('hex');
     this.#name = `pin-${digest.slice(0, 32)}.json`;
-    this.#token = identity.slice(0, 2).join(' ');
+    this.#label = identity.slice(0, 2).join(' ');
+    this.#token = JSON.stringify(this.#label);
     this.#path = directory;
-    this.#fs = fs;
+    this.#options = { clock, scrypt, fs };
     this.#directory = new DurableDirectory(directory, fs);
     this.file = join(directory, this.#name);
   }
 
   /**
-   * Logs in with `pin`, unless that could cost a try for nothing. One login at a time for each token on this host; the others wait and
-   * then go by what the first has found.
+   * Logs in with `pin`, unless that could waste a try. One login at a time for each token on this host; the others wait, and
+   * then go by its outcome.
    *
    * @param pin - stays the caller's; neither kept nor wiped
-   * @param flags - as the token tells them just now
-   * @param login - C_Login and nothing else. One that throws counts as one that the token may have refused, unless it throws
-   * {@link NotBegun}: the token has not seen the PIN. Must end within two minutes.
-   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` where the token refused the PIN, or it was not tried, with the reason and what to do;
-   * what `login` throws
+   * @param flags - as the token reports them now
+   * @param login - C_Login and nothing else, within two minutes. An error counts as an attempt without an answer, except for a
+   * {@link TokenFailure} `not-begun`
+   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` where the token refused the PIN or it was not tried; what `login` throws
    */
   async attempt(pin: SecretBytes, flags: PinFlags, login: () => Promise<LoginOutcome>): Promise<void> {
     if (flags.pinLocked) {
-      throw unavailable(`token ${this.#shown} says that its PIN is locked; its security officer must set it anew`);
+      const remedy = 'have the security officer of the token set a new PIN';
+      throw unavailable(`the PIN of token ${this.#token} is locked`, { remedy });
     }
+    const { fs } = this.#options;
     try {
       await this.#directory.make();
-      await withFileLock(
-        `${this.file}.lock`,
-        { fs: this.#fs, waitMs: LOCK_WAIT_MS, busy: (pid) => this.#busy(pid) },
-        () => this.#attemptLocked(pin, flags, login),
-      );
+      const lock = { fs, waitMs: LOCK_WAIT_MS, busy: (pid: string) => this.#busy(pid) };
+      await withFileLock(`${this.file}.lock`, lock, () => this.#attemptLocked(pin, flags, login));
     } catch (error) {
-      const reason = `the PIN of token ${this.#shown} is not tried, because that cannot be recorded in ${this.#path}`;
+      const reason = `the PIN of token ${this.#token} is not tried, because the attempt cannot be recorded in ${this.#path}`;
       throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', `${reason}: ${(error as Error).message}`);
     }
   }
 
   async #attemptLocked(pin: SecretBytes, flags: PinFlags, login: () => Promise<LoginOutcome>): Promise<void> {
     const record = (await this.#read()) ?? this.#empty();
-    const hash = await hashOf(pin, record.salt);
+    const hash = await this.#hash(pin, record.salt);
     const known = record.pins.find((entry) => timingSafeEqual(Buffer.from(entry.hash, 'hex'), hash));
-    this.#refuseIfHopeless(known, flags);
+    this.#refuseToTry(known, flags);
 
     const others = record.pins.filter((entry) => entry !== known);
-    const begun: Entry = {
-      hash: hash.toString('hex'),
-      outcome: 'attempted',
-      attempts: (known?.attempts ?? 0) + 1,
-      wasGood: known?.wasGood ?? false,
-      at: now(),
-    };
+    const attempts = (known?.attempts ?? 0) + 1;
+    const begun = this.#entry(hash, known?.outcome === 'good' ? 'good' : 'attempted', attempts);
     await this.#write(record, [begun, ...others]);
-    const asBefore = () => this.#write(record, record.pins).catch(() => undefined);
-    const outcome = await this.#loggedIn(login, asBefore);
-    if (outcome === 'already') return asBefore();
-    if (outcome === 'ok') {
-      const good: Entry = { ...begun, outcome: 'good', attempts: 0, wasGood: true, at: now() };
-      // A token has one PIN: another that was good is so no more. The login stands, whether or not this can be written.
-      await this.#write(record, [good, ...others.filter((entry) => !entry.wasGood)]).catch(() => undefined);
-      return;
-    }
-    const refused: Entry = { ...begun, outcome, wasGood: false, at: now() };
-    const error = this.#refusal(refused);
-    // Where that cannot be written there is at least the attempt.
-    await this.#write(record, [refused, ...others]).catch((cause: unknown) => (error.cause = cause));
-    throw error;
-  }
-
-  async #loggedIn(login: () => Promise<LoginOutcome>, asBefore: () => Promise<void>): Promise<LoginOutcome> {
+    let outcome: LoginOutcome;
     try {
-      return await login();
+      outcome = await login();
     } catch (error) {
-      if (error instanceof NotBegun) await asBefore();
-      throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', `the login to token ${this.#shown} had no answer`);
+      if (kindOf(error) === 'not-begun') await this.#tryToWrite(record, record.pins);
+      throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', `the login to token ${this.#token} had no answer`);
     }
+    if (outcome === 'already') return this.#tryToWrite(record, record.pins);
+    if (outcome === 'ok') {
+      // A token has one PIN: another one that was good is so no more. The login stands, whether or not this can be written.
+      const good = [this.#entry(hash, 'good', 0), ...others.filter((entry) => entry.outcome !== 'good')];
+      return this.#tryToWrite(record, good);
+    }
+    const refused = this.#entry(hash, outcome, attempts);
+    await this.#tryToWrite(record, [refused, ...others]);
+    throw this.#refusal(refused);
   }
 
-  #refuseIfHopeless(known: Entry | undefined, flags: PinFlags): void {
+  #refuseToTry(known: Entry | undefined, flags: PinFlags): void {
     if (known?.outcome === 'refused' || known?.outcome === 'locked') throw this.#refusal(known);
-    if (known?.outcome === 'attempted' && !known.wasGood && known.attempts >= MAX_UNANSWERED) {
-      const what = `${known.attempts} logins to token ${this.#shown} with this PIN had no answer, the last at ${known.at}`;
-      throw unavailable(`${what}, which may hide a refusal; ${this.#remedy}`);
+    if (known?.outcome === 'attempted' && known.attempts >= MAX_UNANSWERED) {
+      const what = `${known.attempts} logins to token ${this.#token} with this PIN had no answer, the last at ${known.at}`;
+      throw unavailable(`${what}. They may hide a refusal, so the PIN is not tried again`, { remedy: this.#remedy });
     }
-    if (flags.pinFinalTry && known?.outcome !== 'good') {
+    if (flags.pinFinalTry && (known?.outcome !== 'good' || known.attempts > 0)) {
+      const remedy =
+        'log in once with the right PIN by other means (such as pkcs11-tool --login --list-objects), which gives the token its tries back';
       throw unavailable(
-        `token ${this.#shown} has one try left before it locks, and this PIN is not known to be good, so it is not tried; ` +
-          'log in once with the right PIN by other means (e.g. pkcs11-tool --login --list-objects), which gives the token its tries back',
+        `token ${this.#token} has one try left before it locks, and this PIN is not known to be good, so it is not tried`,
+        { remedy },
       );
     }
   }
 
   #refusal({ outcome, at }: Entry): KmsError {
-    const said = outcome === 'locked' ? `said at ${at} that its PIN is locked` : `refused the PIN at ${at}`;
-    return unavailable(`token ${this.#shown} ${said}; ${this.#remedy}`);
+    const said = outcome === 'locked' ? `reported at ${at} that its PIN is locked` : `refused the PIN at ${at}`;
+    return unavailable(`token ${this.#token} ${said}. It is not tried again until it changes at its source`, {
+      remedy: this.#remedy,
+    });
   }
 
   get #remedy(): string {
-    return `it is not tried again until the PIN at its source changes; to try the same PIN again, remove ${this.file}`;
-  }
-
-  get #shown(): string {
-    return JSON.stringify(this.#token);
+    return `correct the PIN at its source; to try the same PIN again, remove ${this.file}`;
   }
 
   #busy(pid: string): KmsError {
-    const what = `process ${pid} has been logging in to token ${this.#shown} for more than ${LOCK_WAIT_MS / 1000} s`;
-    return unavailable(`${what}; if that is not so, remove ${this.file}.lock*`);
+    return unavailable(
+      `process ${pid} has been logging in to token ${this.#token} for more than ${LOCK_WAIT_MS / 1000} s`,
+      { remedy: `if it does not, remove ${this.file}.lock*` },
+    );
   }
 
   #empty(): LedgerRecord {
-    return { formatVersion: 1, token: this.#token, salt: randomBytes(SALT_BYTES).toString('hex'), pins: [] };
+    return { formatVersion: 1, token: this.#label, salt: randomBytes(SALT_BYTES).toString('hex'), pins: [] };
+  }
+
+  #entry(hash: Buffer, outcome: Entry['outcome'], attempts: number): Entry {
+    return { hash: hash.toString('hex'), outcome, attempts, at: new Date(this.#options.clock.wall()).toISOString() };
   }
 
   async #read(): Promise<LedgerRecord | undefined> {
@@ -197,8 +198,8 @@ export class PinLedger {
     const parsed = recordSchema.safeParse(parseJson(text));
     if (parsed.success) return parsed.data;
     throw unavailable(
-      `${this.file} is damaged, so nobody knows whether token ${this.#shown} has refused the PIN before, and it is not tried; ` +
-        'if you are sure that the PIN at its source is right, remove the file',
+      `${this.file} is damaged. Token ${this.#token} may have refused the PIN before, so the PIN is not tried`,
+      { remedy: `if you are sure that the PIN at its source is right, remove ${this.file}` },
     );
   }
 
@@ -206,15 +207,20 @@ export class PinLedger {
     const text = `${JSON.stringify({ ...record, pins: pins.slice(0, MAX_PINS) }, null, 2)}\n`;
     return this.#directory.write(this.#name, Buffer.from(text), 0o600);
   }
-}
 
-function hashOf(pin: SecretBytes, salt: string): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    scrypt(pin.expose(), Buffer.from(salt, 'hex'), HASH_BYTES, SCRYPT, (error, hash) => {
-      if (error) reject(error);
-      else resolve(hash);
-    });
-  });
+  /** Where this fails, the attempt stays recorded. */
+  #tryToWrite(record: LedgerRecord, pins: readonly Entry[]): Promise<void> {
+    return this.#write(record, pins).catch(() => undefined);
+  }
+
+  #hash(pin: SecretBytes, salt: string): Promise<Buffer> {
+    return promisify<Buffer, Buffer, number, ScryptOptions, Buffer>(scrypt)(
+      pin.expose(),
+      Buffer.from(salt, 'hex'),
+      HASH_BYTES,
+      this.#options.scrypt,
+    );
+  }
 }
 
 function parseJson(text: string): unknown {
@@ -224,7 +230,3 @@ function parseJson(text: string): unknown {
     return undefined;
   }
 }
-
-const now = (): string => new Date().toISOString();
-
-const unavailable = (text: string): KmsError => new KmsError('ERR_KMS_STORE_UNAVAILABLE', text);

@@ -2,13 +2,12 @@ import * as nodeFs from 'node:fs/promises';
 import type { KeyLocation } from '../../keyset/manifest.ts';
 import { KeysetDirectoryAdmin } from '../file/keyset-directory-admin.ts';
 
-/** Where the keys are. */
 interface KeyMaker {
   generate(keyId: string): Promise<void>;
   destroy(keyId: string): Promise<void>;
 }
 
-/** Keys are made and destroyed in the token; which there are is in a manifest on the host (design D11, without blobs). */
+/** Makes and destroys keys in the token. The manifest is in a directory of the host (design D11, without blobs). */
 export class Pkcs11Admin extends KeysetDirectoryAdmin {
   readonly #kek: KeyMaker;
 
@@ -18,7 +17,7 @@ export class Pkcs11Admin extends KeysetDirectoryAdmin {
   }
 
   override async createKey(keyId: string): Promise<KeyLocation> {
-    // Before the key: one that no manifest can ever list would be left in the token.
+    // First: where no manifest can be written, no key may be left in the token.
     await this.makeDirectory();
     await this.#kek.generate(keyId);
     return {};

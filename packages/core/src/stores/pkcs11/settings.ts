@@ -12,14 +12,16 @@ export const pkcs11Settings = z.strictObject({
   ),
   stateDirectory: directory
     .default('/var/lib/teapot-kms/pkcs11')
-    .describe('where this host remembers refused PINs and how often keys were used; not shared, kept over restarts'),
+    .describe(
+      'where this host records refused PINs and uses of keys; not shared with other hosts, and kept over restarts',
+    ),
   mechanism: z
     .enum(['auto', ...mechanismNames])
     .default('auto')
-    .describe('what wraps local KEKs; "auto" takes the best that works with the key'),
+    .describe('what wraps local KEKs; "auto" chooses the best that works with the key'),
   sessions: z.int().min(1).max(64).default(8).describe('calls that the token may do at a time'),
   callTimeout: duration(100)
-    // Half of what kube-apiserver waits: the other half is for a new process and the second try.
+    // Half of what kube-apiserver waits. The other half is for a new process and the second try.
     .prefault('1500ms')
     .describe('how long one call of the module may take before it counts as hung, and its process is killed'),
   ...localKekSettings,

@@ -1,26 +1,26 @@
 import * as nodeFs from 'node:fs/promises';
 import { join } from 'node:path';
-import { KmsError } from '../../errors.ts';
-import type { SharedResource } from '../../util/shared-resources.ts';
+import { KmsError, unavailable } from '../../errors.ts';
 import { DurableDirectory } from '../../util/durable-directory.ts';
 import { withFileLock } from '../../util/file-lock.ts';
+import type { SharedResource } from '../../util/shared-resources.ts';
 
-/** AES-GCM with random IVs may be used 2^32 times under one key (NIST SP 800-38D §8.3); four replicas may share that. */
+/** AES-GCM with random IVs allows 2^32 uses of one key (NIST SP 800-38D §8.3); four replicas may share them. */
 export const MAX_WRAPS = 2 ** 30;
 
-/** Uses after which an operator is told: a rotation takes days, a replica that seals 1,000 times a second a fortnight. */
+/** Uses after which an operator is warned. A rotation takes days. */
 export const WARN_AFTER = MAX_WRAPS / 2;
 
-/**
- * So many are written down as used before the first of them is: a crash must not make the count too low. Each start of
- * the plugin costs as many.
- */
+/** Uses recorded in advance, so that a crash never makes the count too low. Each start of the plugin costs as many. */
 const BLOCK = 2 ** 10;
 
-/** How long another process that reserves its block is waited for. */
+/** ms to wait for another process that reserves its block. */
 const LOCK_WAIT_MS = 5_000;
 
-/** Counts how often this replica wraps under a key of AES-GCM, over instances, processes and restarts, and ends it in time. */
+/**
+ * Counts the wraps of this host under one AES-GCM key, over instances, processes and restarts, and ends them in time. Only direct
+ * mode counts: there each Encrypt is a wrap, and else a wrap an hour never matters.
+ */
 export class WrapBudget implements SharedResource {
   readonly #path: string;
   readonly #directory: DurableDirectory;
@@ -36,25 +36,24 @@ export class WrapBudget implements SharedResource {
     this.#name = `wraps-${keyId}.json`;
   }
 
-  /** @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` when the budget is used up, or cannot be written down */
+  /** @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` when the budget is used up, or cannot be recorded */
   async take(): Promise<void> {
     while (this.#left === 0) await (this.#reserving ??= this.#reserve());
     this.#left--;
   }
 
-  /** What an operator should know before it is used up. Always the same text, so that it is logged once. */
-  async trouble(): Promise<KmsError | undefined> {
+  /** Returns a warning when half of the budget is used. The text stays the same, so that it is logged once. */
+  async warning(): Promise<KmsError | undefined> {
     try {
       if ((await this.#used()) < WARN_AFTER) return undefined;
-      return unavailable(
-        `key ${this.#keyId} was used for half of the ${MAX_WRAPS} times that AES-GCM allows here, and seals no more after them; rotate it`,
-      );
+      const what = `key ${this.#keyId} was used for half of the ${MAX_WRAPS} wraps that AES-GCM allows on this host`;
+      return unavailable(`${what}. It seals nothing after the other half`, { remedy: 'rotate the key' });
     } catch (error) {
       return cannotCount(error);
     }
   }
 
-  /** What is left of the block is not used any more. */
+  /** Gives up the rest of the block. */
   close(): void {
     this.#left = 0;
   }
@@ -63,13 +62,13 @@ export class WrapBudget implements SharedResource {
     try {
       await this.#directory.make();
       const path = join(this.#path, `${this.#name}.lock`);
-      const busy = (pid: string) => unavailable(`process ${pid} holds ${path}; if that is not so, remove ${path}*`);
+      const busy = (pid: string) =>
+        unavailable(`process ${pid} holds ${path}`, { remedy: `if it does not, remove ${path}*` });
       await withFileLock(path, { fs: nodeFs, waitMs: LOCK_WAIT_MS, busy }, async () => {
         const used = await this.#used();
         if (used >= MAX_WRAPS) {
-          throw unavailable(
-            `key ${this.#keyId} was used ${MAX_WRAPS} times here, which is all that AES-GCM allows; rotate it`,
-          );
+          const what = `key ${this.#keyId} was used ${MAX_WRAPS} times on this host, which is all that AES-GCM allows`;
+          throw unavailable(what, { remedy: 'rotate the key' });
         }
         await this.#directory.write(this.#name, Buffer.from(JSON.stringify({ used: used + BLOCK })), 0o600);
       });
@@ -81,7 +80,7 @@ export class WrapBudget implements SharedResource {
     }
   }
 
-  /** Read anew each time: others use the same key, `doctor` for one. */
+  /** Read each time: other processes use the same key, such as `doctor`. */
   async #used(): Promise<number> {
     const text = await this.#directory.read(this.#name);
     if (text === undefined) return 0;
@@ -91,9 +90,7 @@ export class WrapBudget implements SharedResource {
   }
 }
 
-const unavailable = (text: string): KmsError => new KmsError('ERR_KMS_STORE_UNAVAILABLE', text);
-
 function cannotCount(error: unknown): KmsError {
-  const { message } = error as Error;
-  return KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', `the uses of a key cannot be counted: ${message}`);
+  const message = `the wraps under a key cannot be counted: ${(error as Error).message}`;
+  return KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', message);
 }

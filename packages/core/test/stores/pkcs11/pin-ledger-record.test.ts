@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { LoginOutcome } from '../../../src/stores/pkcs11/pin-ledger.ts';
-import { PinLedger } from '../../../src/stores/pkcs11/pin-ledger.ts';
 import {
   CALM,
   crash,
@@ -32,7 +31,7 @@ test('the attempt is on disk before the token is asked', async () => {
 test('it is synced, and its directory too, before the token is asked', async () => {
   const steps: string[] = [];
   const fs = watchedFs((operation) => void steps.push(operation));
-  await new PinLedger(newDirectory(), TOKEN, fs).attempt(secret(newPin()), CALM, () => {
+  await newLedger(newDirectory(), TOKEN, fs).attempt(secret(newPin()), CALM, () => {
     const from = steps.indexOf('file.writeFile');
     const expected = ['file.writeFile', 'file.sync', 'file.close', 'rename', 'open', 'file.sync', 'file.close'];
     assert.equal(steps.slice(from), expected);
@@ -44,13 +43,13 @@ test('what cannot be recorded is not tried, and the error says why', async () =>
   const file = join(newDirectory(), 'file');
   writeFileSync(file, '');
   const error = await refusedBy(newLedger(join(file, 'state')), newPin());
-  assert.match(error.message, /is not tried, because that cannot be recorded in .*\/file\/state: ENOTDIR/);
+  assert.match(error.message, /is not tried, because the attempt cannot be recorded in .*\/file\/state: ENOTDIR/);
 
   for (const failing of ['open', 'file.writeFile', 'file.sync', 'rename', 'symlink', 'readFile']) {
     const fs = watchedFs((operation) => {
       if (operation === failing) throw Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' });
     });
-    const ledger = new PinLedger(newDirectory(), TOKEN, fs);
+    const ledger = newLedger(newDirectory(), TOKEN, fs);
     const full = await refusedBy(ledger, newPin());
     assert.match(full.message, /ENOSPC/, failing);
   }
@@ -62,7 +61,7 @@ test('an outcome that cannot be recorded is still told', async () => {
   const fs = watchedFs((operation) => {
     if (full && operation === 'file.sync') throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
   });
-  const ledger = new PinLedger(newDirectory(), TOKEN, fs);
+  const ledger = newLedger(newDirectory(), TOKEN, fs);
   const attempt = (pin: string) => {
     full = false;
     return ledger.attempt(secret(pin), CALM, () => {
@@ -82,21 +81,21 @@ test('each token has its own record, and blanks that pad a field do not make ano
   const [directory, pin] = [newDirectory(), newPin()];
   const { file } = newLedger(directory);
   const padded = { ...TOKEN, label: TOKEN.label.padEnd(32), serial: `${TOKEN.serial} `, model: TOKEN.model.padEnd(16) };
-  assert.is(new PinLedger(directory, padded).file, file);
-  const files = Object.keys(TOKEN).map((name) => new PinLedger(directory, { ...TOKEN, [name]: 'x' }).file);
-  files.push(new PinLedger(directory, { ...TOKEN, label: 'teapot 0', serial: '123456789abcdef' }).file);
+  assert.is(newLedger(directory, padded).file, file);
+  const files = Object.keys(TOKEN).map((name) => newLedger(directory, { ...TOKEN, [name]: 'x' }).file);
+  files.push(newLedger(directory, { ...TOKEN, label: 'teapot 0', serial: '123456789abcdef' }).file);
   assert.is(new Set([file, ...files]).size, 6);
   await rejectsWithCode(
     () => newLedger(directory).attempt(secret(pin), CALM, () => Promise.resolve('refused')),
     'ERR_KMS_STORE_UNAVAILABLE',
   );
   const other = new Token(pin);
-  await new PinLedger(directory, { ...TOKEN, serial: '2' }).attempt(secret(pin), CALM, other.with(pin));
+  await newLedger(directory, { ...TOKEN, serial: '2' }).attempt(secret(pin), CALM, other.with(pin));
   assert.is(other.logins, 1);
 });
 
 const good = () => {
-  const entry = { hash: '0'.repeat(64), outcome: 'refused', attempts: 1, wasGood: false, at: new Date().toISOString() };
+  const entry = { hash: '0'.repeat(64), outcome: 'refused', attempts: 1, at: new Date().toISOString() };
   return { formatVersion: 1, token: 't', salt: '0'.repeat(32), pins: [entry] };
 };
 const damaged: readonly (readonly [string, string])[] = [
@@ -117,7 +116,7 @@ for (const [what, text] of damaged) {
     writeFileSync(ledger.file, text);
     const error = await refusedBy(ledger, pin);
     assert.ok(error.message.startsWith(`${ledger.file} is damaged`), error.message);
-    assert.match(error.message, /if you are sure that the PIN at its source is right, remove the file$/);
+    assert.is(error.remedy, `if you are sure that the PIN at its source is right, remove ${ledger.file}`);
     assert.is(readFileSync(ledger.file, 'utf8'), text);
     rmSync(ledger.file);
     await ledger.attempt(secret(pin), CALM, new Token(pin).with(pin));

@@ -1,5 +1,5 @@
 // What a token's view does with a host that has lost its login: the real thing is tested in integration/pkcs11.
-import { newDirectory, rejectsWithCode, rememberSecret } from '@teapot-kms/testing';
+import { FakeClock, newDirectory, rejectsWithCode, rememberSecret } from '@teapot-kms/testing';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -8,12 +8,13 @@ import { PinLedger } from '../../../src/stores/pkcs11/pin-ledger.ts';
 import { Token } from '../../../src/stores/pkcs11/token.ts';
 import { parsePkcs11Uri } from '../../../src/stores/pkcs11/uri.ts';
 import { SecretBytes } from '../../../src/util/secret-bytes.ts';
-import type { FailureKind } from '../../../src/stores/pkcs11/token-host/protocol.ts';
-import { KeyAgreement, SealedChannel } from '../../../src/stores/pkcs11/token-host/sealed-channel.ts';
-import { TokenFailure } from '../../../src/stores/pkcs11/token-host/call.ts';
-import type { CallOptions, LoginAttempt } from '../../../src/stores/pkcs11/token-host/call.ts';
-import type { TokenHost } from '../../../src/stores/pkcs11/token-host/token-host.ts';
+import { TokenFailure } from '../../../src/stores/pkcs11/token-host/protocol.ts';
+import type { Ask, FailureKind } from '../../../src/stores/pkcs11/token-host/protocol.ts';
+import { newChannelKey, SealedChannel } from '../../../src/stores/pkcs11/token-host/sealed-channel.ts';
+import type { CallOptions, TokenHost } from '../../../src/stores/pkcs11/token-host/token-host.ts';
+import { systemClock } from '../../../src/util/clock.ts';
 import { SingleFlight } from '../../../src/util/single-flight.ts';
+import { CHEAP } from '../../support/pin-ledgers.ts';
 import { writeWithMode } from '../../support/directories.ts';
 import { TOKEN } from '../../support/tokens.ts';
 
@@ -23,40 +24,49 @@ rememberSecret(Buffer.from(PIN));
 /** A token host of one process that answers at once, and can forget a login. */
 class FakeHost {
   generation = 1;
-  readonly logins = new SingleFlight<LoginAttempt>();
+  readonly logins = new SingleFlight<void>();
+  readonly counters = {
+    token_host_starts: 1,
+    token_host_calls: 0,
+    token_host_retries: 0,
+    token_host_messages: 0,
+    token_sessions_opened: 0,
+  };
   loggedIn = false;
   /** What `token` says of it: behind the truth for who has asked just before somebody else logged in. */
   seenLoggedIn: boolean | undefined;
   failWith: FailureKind | undefined;
   readonly counts = { token: 0, login: 0, list: 0 };
   readonly loginOptions: CallOptions[] = [];
-  readonly #agreement = new KeyAgreement();
-  readonly #channel = new SealedChannel(this.#agreement.agree(this.#agreement.publicKey), 'plugin');
-  readonly #other = new SealedChannel(this.#agreement.agree(this.#agreement.publicKey), 'host');
+  /** How often the process still ends before it answers `list` or `login`. */
+  deaths = 0;
+  readonly channel = new SealedChannel(newChannelKey());
   pin = '';
 
-  readonly call = (async (
-    build: (channel: SealedChannel) => { op: 'token' | 'login' | 'list'; pin?: Buffer },
-    options,
-  ) => {
-    const ask = build(this.#channel);
+  readonly call = (async (ask: Ask<'token' | 'login' | 'list'>, options: CallOptions) => {
     this.counts[ask.op]++;
     await Promise.resolve();
     if (ask.op === 'token') {
       const loggedIn = this.seenLoggedIn ?? this.loggedIn;
       return { ...TOKEN, pinFinalTry: false, pinLocked: false, loggedIn };
     }
+    if (this.deaths > 0) {
+      this.deaths--;
+      this.generation++;
+      this.loggedIn = false;
+      throw new TokenFailure('host-ended', 'the token host: it ended by itself');
+    }
     if (ask.op === 'login') {
       this.loginOptions.push(options);
-      if (this.failWith) throw new TokenFailure({ kind: this.failWith, message: 'CKR_X in C_Login' });
+      if (this.failWith) throw new TokenFailure(this.failWith, 'CKR_X in C_Login');
       if (this.loggedIn) return false;
-      this.pin = this.#other.open(ask.pin!).expose().toString();
+      this.pin = this.channel.open(ask.pin).expose().toString();
       return (this.loggedIn = true);
     }
-    if (!this.loggedIn) throw new TokenFailure({ kind: 'no-login', message: 'not logged in' });
-    if (this.failWith) throw new TokenFailure({ kind: this.failWith, message: 'CKR_X in C_FindObjects' });
+    if (!this.loggedIn) throw new TokenFailure('no-login', 'not logged in');
+    if (this.failWith) throw new TokenFailure(this.failWith, 'CKR_X in C_FindObjects');
     return ['key'];
-  }) as TokenHost['call'];
+  }) as unknown as TokenHost['call'];
 }
 
 function newToken() {
@@ -66,13 +76,14 @@ function newToken() {
   const host = new FakeHost();
   const uri = parsePkcs11Uri(`pkcs11:token=teapot;object=kek?module-name=m&pin-source=file:${pinFile}`);
   const stateDirectory = join(directory, 'state');
+  const clock = new FakeClock();
   const openOther = () => {
-    const token = new Token({ uri, host, stateDirectory });
+    const token = new Token({ uri, host, stateDirectory, clock, scrypt: CHEAP });
     const list = (signal = AbortSignal.timeout(10_000)) =>
-      token.call(() => ({ op: 'list', token: uri.token, label: 'kek' }), { signal });
+      token.call({ op: 'list', token: uri.token, label: 'kek' }, { signal });
     return { token, list };
   };
-  return { ...openOther(), openOther, host, ledger: new PinLedger(stateDirectory, TOKEN) };
+  return { ...openOther(), openOther, host, clock, ledger: new PinLedger(stateDirectory, TOKEN, { clock }) };
 }
 
 const outcomesIn = ({ file }: PinLedger) =>
@@ -86,10 +97,24 @@ test('the first call logs in with the PIN of its source, the next ones do not', 
   assert.equal([host.counts.login, token.logins], [1, 1]);
 });
 
-test('a login is for one process only: it is not sent to the next when its own ends', async () => {
+test('a call whose process ends is repeated once, after a login to the next process', async () => {
   const { host, list } = newToken();
   await list();
-  assert.is(host.loginOptions[0]!.once, true);
+  host.deaths = 1;
+  assert.equal(await list(), ['key']);
+  assert.is(host.counts.login, 2);
+  assert.is(host.counters.token_host_retries, 1);
+  host.deaths = 2;
+  const error = await rejectsWithCode(() => list(), 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.is(error.message, 'the token host: it ended by itself');
+});
+
+test('a login whose process ends is not repeated: the token may have seen the PIN', async () => {
+  const { host, list, ledger } = newToken();
+  host.deaths = 1;
+  await rejectsWithCode(() => list(), 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.is(host.counts.login, 1);
+  assert.equal(outcomesIn(ledger), ['attempted']);
 });
 
 test('a thousand calls that find the login gone share one new login', async () => {
@@ -155,9 +180,12 @@ for (const [kind, outcome] of [
   ['pin-locked', 'locked'],
 ] as const) {
   test(`${kind}: it is recorded, and everybody is told without another try`, async () => {
-    const { host, list, ledger } = newToken();
+    const { host, list, ledger, clock } = newToken();
     host.failWith = kind;
-    for (let i = 0; i < 3; i++) await rejectsWithCode(() => list(), 'ERR_KMS_STORE_UNAVAILABLE');
+    for (let i = 0; i < 3; i++) {
+      await rejectsWithCode(() => list(), 'ERR_KMS_STORE_UNAVAILABLE');
+      await clock.advance(1_001);
+    }
     assert.equal(outcomesIn(ledger), [outcome]);
     assert.is(host.counts.login, 1);
   });
@@ -177,6 +205,7 @@ test('a login that failed before the token was shown the PIN costs no try, howev
 
 const codes = [
   ['refused', 'ERR_KMS_UNWRAP_FAILED'],
+  ['ambiguous', 'ERR_KMS_STORE_UNAVAILABLE'],
   ['no-key', 'ERR_KMS_KEY_GONE'],
   ['forbidden', 'ERR_KMS_KEY_GONE'],
   ['unusable', 'ERR_KMS_STORE_UNAVAILABLE'],
@@ -195,9 +224,8 @@ for (const [kind, code] of codes) {
 test('a PIN that cannot be read is told, and costs no login', async () => {
   const host = new FakeHost();
   const uri = parsePkcs11Uri('pkcs11:token=teapot;object=kek?module-name=m&pin-source=file:/no/such/pin');
-  const token = new Token({ uri, host, stateDirectory: newDirectory() });
-  const ask = () =>
-    token.call(() => ({ op: 'list', token: uri.token, label: 'kek' }), { signal: AbortSignal.timeout(5_000) });
+  const token = new Token({ uri, host, stateDirectory: newDirectory(), clock: systemClock });
+  const ask = () => token.call({ op: 'list', token: uri.token, label: 'kek' }, { signal: AbortSignal.timeout(5_000) });
   const error = await rejectsWithCode(ask, 'ERR_KMS_STORE_UNAVAILABLE');
   assert.is(error.message, '/no/such/pin: no such file');
   assert.is(host.counts.login, 0);

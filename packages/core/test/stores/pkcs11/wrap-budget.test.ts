@@ -66,23 +66,23 @@ test('the last block can be used, and then it ends', async () => {
   const budget = new WrapBudget(directoryWith({ used: MAX_WRAPS - BLOCK }), 'k');
   await take(budget, BLOCK);
   const error = await rejectsWithCode(() => budget.take(), 'ERR_KMS_STORE_UNAVAILABLE');
-  assert.match(error.message, `key k was used ${MAX_WRAPS} times here`);
+  assert.match(error.message, `key k was used ${MAX_WRAPS} times on this host`);
   await rejectsWithCode(() => budget.take(), 'ERR_KMS_STORE_UNAVAILABLE');
 });
 
 test('from half of it on there is a warning, which stays the same text', async () => {
   const directory = directoryWith({ used: WARN_AFTER - BLOCK });
   const budget = new WrapBudget(directory, 'k');
-  assert.is(await budget.trouble(), undefined);
+  assert.is(await budget.warning(), undefined);
   await budget.take();
-  const warning = await budget.trouble();
+  const warning = await budget.warning();
   assert.match(warning!.message, 'key k was used for half');
   await take(budget, 2 * BLOCK);
-  assert.is((await budget.trouble())!.message, warning!.message);
+  assert.is((await budget.warning())!.message, warning!.message);
 });
 
 test('a key that was never used is no trouble', async () => {
-  assert.is(await new WrapBudget(join(newDirectory(), 'missing'), 'k').trouble(), undefined);
+  assert.is(await new WrapBudget(join(newDirectory(), 'missing'), 'k').warning(), undefined);
 });
 
 const damaged: readonly unknown[] = [
@@ -102,7 +102,7 @@ for (const content of damaged) {
     const before = readFileSync(fileIn(directory), 'utf8');
     const budget = new WrapBudget(directory, 'k');
     await rejectsWithCode(() => budget.take(), 'ERR_KMS_STORE_UNAVAILABLE');
-    assert.is((await budget.trouble())?.code, 'ERR_KMS_STORE_UNAVAILABLE');
+    assert.is((await budget.warning())?.code, 'ERR_KMS_STORE_UNAVAILABLE');
     assert.is(readFileSync(fileIn(directory), 'utf8'), before);
   });
 }

@@ -1,85 +1,71 @@
-import type { OperationName } from './protocol.ts';
-
 interface Timed {
-  readonly timeoutMs?: number;
+  /** ms after which this call counts as hung, where that is not the usual time. */
+  readonly timeoutMs?: number | undefined;
 }
 
 interface Sent<C> {
   readonly call: C;
-  readonly op: OperationName;
-  /** `undefined` while it may still wait for a thread. */
-  deadline: number | undefined;
+  /** When it was first seen among those that have a thread. */
+  since: number | undefined;
 }
 
-/** The calls that a process has and has not answered, oldest first, and since when each may be under way. */
+/** The calls that a process has and has not answered, oldest first, and whether one of them hangs. */
 export class CallsUnderWay<C extends Timed> {
-  readonly #callTimeoutMs: number;
   readonly #sent = new Map<number, Sent<C>>();
+  readonly #threads: number;
+  readonly #timeoutMs: number;
   #nextId = 1;
-  #seemedHung = false;
+  #overdue = false;
 
-  /** @param callTimeoutMs - ms that a call may take which says nothing else */
-  constructor(callTimeoutMs: number) {
-    this.#callTimeoutMs = callTimeoutMs;
+  /**
+   * @param threads - threads of the process; they take calls in order, so the others wait
+   * @param timeoutMs - ms after which a call counts as hung
+   */
+  constructor(threads: number, timeoutMs: number) {
+    this.#threads = threads;
+    this.#timeoutMs = timeoutMs;
   }
 
   get size(): number {
     return this.#sent.size;
   }
 
-  /** Returns the number under which its answer comes. */
-  add(call: C, op: OperationName): number {
-    const id = this.#nextId++;
-    this.#sent.set(id, { call, op, deadline: undefined });
-    return id;
-  }
-
-  /** The call that an answer belongs to, which is under way no more. */
-  take(id: number): { readonly call: C; readonly op: OperationName } | undefined {
-    const sent = this.#sent.get(id);
-    this.#sent.delete(id);
-    if (this.#sent.size === 0) this.#seemedHung = false;
-    return sent;
-  }
-
-  /** Nobody has begun these after all. */
-  putBack(ids: readonly number[]): void {
-    for (const id of ids) {
-      const sent = this.#sent.get(id);
-      if (sent) sent.deadline = undefined;
-    }
-  }
-
   get calls(): C[] {
     return [...this.#sent.values()].map(({ call }) => call);
   }
 
-  takeAll(): C[] {
+  /** Returns the id under which the answer comes. */
+  add(call: C): number {
+    this.#sent.set(this.#nextId, { call, since: undefined });
+    return this.#nextId++;
+  }
+
+  /** Removes an answered call. */
+  take(id: number): C | undefined {
+    const sent = this.#sent.get(id);
+    this.#sent.delete(id);
+    return sent?.call;
+  }
+
+  /** Removes all calls. */
+  drain(): C[] {
     const { calls } = this;
     this.#sent.clear();
-    this.#seemedHung = false;
+    this.#overdue = false;
     return calls;
   }
 
-  /** Threads take calls in order: only so many of the oldest are under way, and the wait of the others is no hang. */
-  startClocks(threads: number): void {
-    const now = performance.now();
-    let left = threads;
-    for (const sent of this.#sent.values()) {
-      if (left-- === 0) break;
-      sent.deadline ??= now + (sent.call.timeoutMs ?? this.#callTimeoutMs);
-    }
-  }
-
   /**
-   * Whether one takes longer than it may, and did at the last look: where its process stood still too, the answer will be
-   * there in a moment.
+   * Looks at the calls, and returns whether one is overdue at two looks in a row. After a pause of the whole machine the
+   * first look finds calls overdue whose answers wait in the pipe; they arrive before the second.
    */
-  hung(): boolean {
-    const now = performance.now();
-    const hung = [...this.#sent.values()].some(({ deadline }) => deadline !== undefined && deadline < now);
-    const confirmed = hung && this.#seemedHung;
-    this.#seemedHung = hung;
-    return confirmed;
+  hung(now: number): boolean {
+    const before = this.#overdue;
+    this.#overdue = false;
+    for (const sent of [...this.#sent.values()].slice(0, this.#threads)) {
+      sent.since ??= now;
+      if (now - sent.since > (sent.call.timeoutMs ?? this.#timeoutMs)) this.#overdue = true;
+    }
+    return before && this.#overdue;
   }
 }

@@ -1,4 +1,4 @@
-/** A queue from which each owner in turn gets one place: a tenant who asks for much does not keep the others waiting. */
+/** A queue in which owners take turns: an owner with many items does not keep the others waiting. */
 export class FairQueue<T> {
   readonly #lanes = new Map<object, T[]>();
   #length = 0;
@@ -14,7 +14,7 @@ export class FairQueue<T> {
     this.#length++;
   }
 
-  /** The next item. Its owner goes to the end of the line. */
+  /** Removes the next item. Its owner goes to the end of the line. */
   shift(): T | undefined {
     const next = this.#lanes.entries().next();
     if (next.done) return undefined;
@@ -26,7 +26,7 @@ export class FairQueue<T> {
     return item;
   }
 
-  /** Takes everything out. */
+  /** Removes all items. */
   drain(): T[] {
     const all = [...this.#lanes.values()].flat();
     this.#lanes.clear();

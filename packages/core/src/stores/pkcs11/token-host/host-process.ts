@@ -2,91 +2,88 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { extname } from 'node:path';
-import type { Readable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import type { FromHost, RepliesAbout, Reply, Request, ToHost } from './protocol.ts';
-import { KeyAgreement, SealedChannel } from './sealed-channel.ts';
+import type { Clock } from '../../../util/clock.ts';
+import type { SecretBytes } from '../../../util/secret-bytes.ts';
+import type { FromHost, Reply, Request, ToHost } from './protocol.ts';
 
 export interface HostProcessOptions {
   readonly modulePath: string;
   readonly sessions: number;
-  /** See {@link TokenHostOptions.callTimeoutMs}. */
-  readonly callTimeoutMs: number;
-  /** Variables of our environment that it must not get: one may hold a PIN. */
+  /** Variables of the plugin's environment that the process must not get: each may hold a PIN. */
   readonly withheld?: ReadonlySet<string> | undefined;
-  readonly onReplies: (replies: readonly Reply[], about: RepliesAbout) => void;
-  /** Comes exactly once. @param reason - for an operator; with the last lines that the module printed */
+  /** Seals what crosses the pipe. Stays the caller's. */
+  readonly channelKey: SecretBytes;
+  readonly clock: Clock;
+  readonly onStarted: () => void;
+  readonly onReplies: (replies: readonly Reply[]) => void;
+  /** Called exactly once. `reason` is for an operator, and has the last lines that the module printed. */
   readonly onEnd: (reason: string) => void;
 }
 
 const ENTRY = fileURLToPath(new URL(`./child/main${extname(import.meta.url)}`, import.meta.url));
 
-/** A module that is killed by a signal would leave the PIN and local KEKs in a core file. */
+/** A core file of a process that a signal kills would hold the PIN and local KEKs. */
 const WITHOUT_CORE = ['-c', 'ulimit -c 0; exec "$0" "$@"'];
 
-/** ms that it may take to end in good order: to close its sessions. */
+/** The module's own initialisation may take this long, in ms. */
+const START_TIMEOUT_MS = 30_000;
+
+/** ms for an orderly end, in which the process closes its sessions. */
 const STOP_MS = 1_500;
 
 const MAX_OUTPUT = 2_000;
 
-/** Each of the host's threads would have a young generation of that size (ADR 0015). */
-const OURS_ALONE = /^--max-semi-space-size=/;
+/** Each thread of the process would get a young generation of that size (ADR 0015). */
+const FOR_THE_PLUGIN_ONLY = /^--max-semi-space-size=/;
 
-/** One life of the token host's process, from its start to its end. */
+/** One process of the token host, from its start to its end. */
 export class HostProcess {
   readonly #child: ChildProcess;
-  readonly #agreement = new KeyAgreement();
+  readonly #clock: Clock;
   readonly #ended: Promise<void>;
-  #channel: SealedChannel | undefined;
   #output = '';
-  #threads = 1;
   #killedFor: string | undefined;
-  /** Resolves with what seals for it once the module is initialised; never when it ends before. */
-  readonly started: Promise<SealedChannel>;
 
+  /** @throws what `spawn` throws where the system has no memory for another process */
   constructor(options: HostProcessOptions) {
-    const args = [...process.execArgv.filter((arg) => !OURS_ALONE.test(arg)), ENTRY];
-    const command = existsSync('/bin/sh')
-      ? ['/bin/sh', ...WITHOUT_CORE, process.execPath, ...args]
-      : [process.execPath, ...args];
-    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !options.withheld?.has(name)));
-    this.#child = spawn(command[0]!, command.slice(1), {
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    const { modulePath, sessions, withheld, channelKey, clock, onStarted, onReplies, onEnd } = options;
+    this.#clock = clock;
+    const flags = process.execArgv.filter((flag) => !FOR_THE_PLUGIN_ONLY.test(flag));
+    const node = [process.execPath, ...flags, ENTRY, modulePath, String(sessions)];
+    const [command, ...args] = existsSync('/bin/sh') ? ['/bin/sh', ...WITHOUT_CORE, ...node] : node;
+    this.#child = spawn(command!, args, {
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc', 'pipe'],
       serialization: 'advanced',
-      env,
+      env: Object.fromEntries(Object.entries(process.env).filter(([name]) => !withheld?.has(name))),
     });
-    // There is none where the plugin is out of file descriptors; then all that comes is an error.
-    const stderr = this.#child.stderr as Readable | null | undefined;
-    stderr?.on('data', (chunk: Buffer) => {
+    // Without a free file descriptor there are no pipes, and the child emits an error.
+    const pipes = this.#child.stdio as ChildProcess['stdio'] | undefined;
+    (pipes?.[2] as Readable | undefined)?.on('data', (chunk: Buffer) => {
       this.#output = (this.#output + chunk.toString()).slice(-MAX_OUTPUT);
     });
-    const { promise, resolve } = Promise.withResolvers<SealedChannel>();
-    this.started = promise;
-    this.#child.on('message', (message: FromHost) => {
-      if (message.type === 'replies') options.onReplies(message.replies, message.about);
-      else if (message.type === 'thread') this.#threads++;
-      else if (message.type === 'broken') this.kill(`the module cannot be used: ${message.message}`);
-      else {
-        this.#channel = new SealedChannel(this.#agreement.agree(message.publicKey), 'plugin');
-        resolve(this.#channel);
-      }
-    });
-    this.#ended = new Promise((ended) => {
-      const end = (how: string) => {
-        this.#channel?.destroy();
-        ended();
-        options.onEnd(this.#killedFor ?? `it ended by itself, ${how}${this.#lastLines()}`);
-      };
-      this.#child.once('error', (error) => end(error.message));
-      this.#child.once('exit', (code, signal) => end(signal ? `by ${signal}` : `with code ${String(code)}`));
-    });
-    const { modulePath, sessions, callTimeoutMs } = options;
-    this.#send({ type: 'start', modulePath, sessions, callTimeoutMs, publicKey: this.#agreement.publicKey });
-  }
+    // A process that ends before it reads the key is reported as ended.
+    (pipes?.[4] as Writable | undefined)?.on('error', () => undefined).end(channelKey.expose());
 
-  /** Threads that take calls. */
-  get threads(): number {
-    return this.#threads;
+    const stopWaiting = clock.after(START_TIMEOUT_MS, () => {
+      this.kill(`the module did not initialise within ${START_TIMEOUT_MS / 1_000} s`);
+    });
+    this.#child.on('message', (message: FromHost) => {
+      if (message.type === 'replies') return onReplies(message.replies);
+      stopWaiting();
+      if (message.type === 'broken') this.kill(`the module cannot be used: ${message.message}`);
+      else onStarted();
+    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#ended = promise;
+    const end = (how: string) => {
+      stopWaiting();
+      resolve();
+      onEnd(this.#killedFor ?? `it ended by itself, ${how}${this.#lastLines()}`);
+    };
+    this.#child.once('error', (error) => end(error.message));
+    this.#child.once('exit', (code, signal) => end(signal ? `by ${signal}` : `with code ${String(code)}`));
   }
 
   get pid(): number | undefined {
@@ -94,26 +91,26 @@ export class HostProcess {
   }
 
   request(requests: readonly Request[]): void {
-    this.#send({ type: 'requests', requests });
+    this.#send(requests);
   }
 
-  /** Ends it at once, whatever it does. */
+  /** Ends the process at once, whatever it does. */
   kill(reason: string): void {
     this.#killedFor ??= reason;
     this.#child.kill('SIGKILL');
   }
 
-  /** Lets it close its sessions, and ends it. */
+  /** Lets the process close its sessions, and resolves when it has ended. */
   async stop(): Promise<void> {
     this.#killedFor ??= 'it was stopped';
-    this.#send({ type: 'stop' });
-    const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_MS);
+    this.#send('stop');
+    const stopWaiting = this.#clock.after(STOP_MS, () => this.#child.kill('SIGKILL'));
     await this.#ended;
-    clearTimeout(timer);
+    stopWaiting();
   }
 
   #send(message: ToHost): void {
-    // A pipe that is broken belongs to a process that ends, and that is told elsewhere.
+    // A broken pipe belongs to a process that ends, which is reported elsewhere.
     if (this.#child.connected) this.#child.send(message, () => undefined);
   }
 

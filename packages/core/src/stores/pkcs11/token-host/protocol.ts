@@ -1,7 +1,8 @@
+import { KmsError } from '../../../errors.ts';
 import type { MechanismName } from './mechanism-name.ts';
 import type { RsaPublicKey } from './rsa-oaep.ts';
 
-/** Which token; all that is given must match. Labels and numbers as CK_TOKEN_INFO has them, without the padding. */
+/** Selects a token: every field given must match CK_TOKEN_INFO, where padding does not count. */
 export interface TokenSelector {
   readonly label?: string;
   readonly manufacturer?: string;
@@ -10,13 +11,18 @@ export interface TokenSelector {
   readonly slotId?: number;
 }
 
-/** Where a version of a key is: a token, the label that all versions share, and the id of one (its CKA_ID, as ASCII). */
-export interface KeyPlace {
+/** Selects the keys with a label (CKA_LABEL) in a token: all versions of one key. */
+export interface LabelSelector {
   readonly token: TokenSelector;
   readonly label: string;
-  readonly keyId: string;
-  /** Only an object of this kind counts. */
+  /** Only objects of this class match. */
   readonly type?: 'secret-key' | 'private';
+}
+
+/** Selects one version of a key. */
+export interface KeySelector extends LabelSelector {
+  /** CKA_ID, as ASCII. */
+  readonly keyId: string;
 }
 
 export interface TokenInfo {
@@ -28,36 +34,37 @@ export interface TokenInfo {
   readonly pinFinalTry: boolean;
   /** CKF_USER_PIN_LOCKED */
   readonly pinLocked: boolean;
-  /** Whether this process is logged in. */
+  /** Whether the token host's process is logged in. */
   readonly loggedIn: boolean;
 }
 
 export interface KeyInfo {
-  /** What wraps under this key: tried, and found to work. */
+  /** The mechanism that wraps under this key. The token host has tested it. */
   readonly mechanism: MechanismName;
-  /** For RSA: what wraps outside the token. From the private key object, which nobody can replace without the PIN. */
+  /** Of an RSA key: wraps outside the token. Read from the private object, which nobody can replace without the PIN. */
   readonly publicKey?: RsaPublicKey;
-  /** Attributes that an operator would want to be otherwise, e.g. `CKA_EXTRACTABLE is true`. */
+  /** Attributes that an operator should know about, such as `CKA_EXTRACTABLE is true`. */
   readonly remarks: readonly string[];
 }
 
-/** Bytes that only the other end of a {@link SealedChannel} can open. */
+/** Bytes that only the other end of a {@link SealedChannel} opens. */
 export type Sealed = Buffer;
 
-/** What the plugin asks of the token host, by name: what it says and what comes back. All plain data. */
+/** The operations of the token host by name: what each is asked and what it answers. All plain data. */
 export interface Operations {
-  /** Looks for the token. */
+  /** Describes the token. */
   token: { ask: { readonly token: TokenSelector }; answer: TokenInfo };
-  /** Answers whether the token was shown the PIN: it was not where somebody is logged in already. */
+  /** Answers whether the token saw the PIN: it did not where the process was logged in already. */
   login: { ask: { readonly token: TokenSelector; readonly pin: Sealed }; answer: boolean };
-  /** Looks for a key and tries what wraps under it. */
-  key: { ask: KeyPlace & { readonly mechanism: MechanismName | 'auto' }; answer: KeyInfo };
-  wrap: { ask: KeyPlace & { readonly mechanism: MechanismName; readonly key: Sealed }; answer: Buffer };
-  unwrap: { ask: KeyPlace & { readonly wrapped: Buffer }; answer: Sealed };
-  generate: { ask: KeyPlace & { readonly mechanism: MechanismName | 'auto' }; answer: undefined };
-  destroy: { ask: KeyPlace; answer: undefined };
-  /** The ids of all keys with this label. */
-  list: { ask: Omit<KeyPlace, 'keyId'>; answer: readonly string[] };
+  /** Finds a key, and tests the mechanisms in this order until one works. */
+  key: { ask: KeySelector & { readonly mechanisms: readonly MechanismName[] }; answer: KeyInfo };
+  wrap: { ask: KeySelector & { readonly mechanism: MechanismName; readonly key: Sealed }; answer: Buffer };
+  unwrap: { ask: KeySelector & { readonly mechanism: MechanismName; readonly blob: Buffer }; answer: Sealed };
+  /** Makes a key for the first of the mechanisms that the token offers. */
+  generate: { ask: KeySelector & { readonly mechanisms: readonly MechanismName[] }; answer: undefined };
+  destroy: { ask: KeySelector; answer: undefined };
+  /** Answers the ids of all keys with this label. */
+  list: { ask: LabelSelector; answer: readonly string[] };
 }
 
 export type OperationName = keyof Operations;
@@ -68,29 +75,53 @@ export type Ask<Name extends OperationName = OperationName> = {
 /**
  * Why an operation failed:
  * - `refused`: the token says that these bytes are not a wrapped key of this version
+ * - `ambiguous`: an unwrap failed with a code that tokens use both for wrong bytes and for trouble of their own
  * - `no-key`: a logged-in search does not find the key
- * - `forbidden`: the token does not let this key be used so
- * - `no-login`: somebody must log in first
- * - `pin-refused`, `pin-locked`: what came of a login
- * - `not-begun`: a login that failed before the token was shown the PIN; trying again may help
- * - `unusable`: something that an operator must change; trying again cannot help
+ * - `forbidden`: the key's attributes do not allow this use
+ * - `no-login`: the process is not logged in
+ * - `pin-refused`, `pin-locked`: the outcome of a login
+ * - `not-begun`: the operation never started; for a login, the token has not seen the PIN
+ * - `host-ended`: the process ended before it answered, so the outcome is unknown
+ * - `unusable`: the operator must change something; trying again cannot help
  * - `unavailable`: anything else; trying again may help
  */
 export type FailureKind =
   | 'refused'
+  | 'ambiguous'
   | 'no-key'
   | 'forbidden'
   | 'no-login'
   | 'pin-refused'
   | 'pin-locked'
   | 'not-begun'
+  | 'host-ended'
   | 'unusable'
   | 'unavailable';
 
 export interface Failure {
   readonly kind: FailureKind;
-  /** For an operator: what the token said, e.g. `CKR_DEVICE_ERROR in C_Decrypt`. No secret. */
+  /** For an operator, such as `CKR_DEVICE_ERROR in C_Decrypt`. Holds no secret. */
   readonly message: string;
+}
+
+/** An operation that failed. */
+export class TokenFailure extends Error {
+  override readonly name = 'TokenFailure';
+  readonly kind: FailureKind;
+  /** What the module returned, in the token host. */
+  readonly ckr: number | undefined;
+
+  constructor(kind: FailureKind, message: string, ckr?: number) {
+    super(message);
+    this.kind = kind;
+    this.ckr = ckr;
+  }
+}
+
+/** The kind of a failure, also where an error has it as its cause. */
+export function kindOf(error: unknown): FailureKind | undefined {
+  const failure = error instanceof KmsError ? error.cause : error;
+  return failure instanceof TokenFailure ? failure.kind : undefined;
 }
 
 export interface Request {
@@ -98,35 +129,19 @@ export interface Request {
   readonly ask: Ask;
 }
 
-export type Reply =
-  | { readonly id: number; readonly value: unknown; readonly failure?: undefined }
-  | { readonly id: number; readonly failure: Failure };
-
-/** What the token host tells of itself with its replies: since the last time. */
-export interface RepliesAbout {
+export interface Reply {
+  readonly id: number;
+  readonly value?: unknown;
+  readonly failure?: Failure;
+  /** Sessions that the operation opened. */
   readonly sessionsOpened: number;
-  /** ms that a wrap or an unwrap takes, as a running mean; `undefined` before the first. */
-  readonly keyMs: number | undefined;
-  /** Requests that a thread was given and has not begun: they wait again. */
-  readonly putBack: readonly number[];
 }
 
-/** From the plugin to the token host. */
-export type ToHost =
-  | {
-      readonly type: 'start';
-      readonly modulePath: string;
-      readonly sessions: number;
-      readonly callTimeoutMs: number;
-      readonly publicKey: Buffer;
-    }
-  | { readonly type: 'requests'; readonly requests: readonly Request[] }
-  | { readonly type: 'stop' };
+/** From the plugin to the token host. The module's path and the number of sessions are its command line. */
+export type ToHost = readonly Request[] | 'stop';
 
 /** From the token host to the plugin. */
 export type FromHost =
-  | { readonly type: 'started'; readonly publicKey: Buffer }
-  /** One thread more than the first has loaded. */
-  | { readonly type: 'thread' }
+  | { readonly type: 'started' }
   | { readonly type: 'broken'; readonly message: string }
-  | { readonly type: 'replies'; readonly replies: readonly Reply[]; readonly about: RepliesAbout };
+  | { readonly type: 'replies'; readonly replies: readonly Reply[] };

@@ -6,10 +6,10 @@ export interface RsaPublicKey {
   readonly exponent: Uint8Array;
 }
 
-/** Larger ones make envelopes that are too long (design D5), smaller ones are too weak (NIST SP 800-57 part 1). */
+/** Larger keys make envelopes that are too long (design D5), smaller ones are too weak (NIST SP 800-57 part 1). */
 export const RSA_BITS = [3072, 2048];
 
-/** Bits of the modulus, which has no leading zero byte. */
+/** Returns the bits of the modulus, which has no leading zero byte. */
 export const bitsOf = ({ modulus }: RsaPublicKey): number => 8 * modulus.length - (Math.clz32(modulus[0] ?? 0) - 24);
 
 function rsaKeyObject({ modulus, exponent }: RsaPublicKey): KeyObject {
@@ -18,7 +18,7 @@ function rsaKeyObject({ modulus, exponent }: RsaPublicKey): KeyObject {
   return createPublicKey({ key, format: 'jwk' });
 }
 
-/** RSA-OAEP (RFC 8017 §7.1) with the same hash for MGF1 and no label: needs the public key only, so the token is not asked. */
+/** RSA-OAEP (RFC 8017 §7.1), with the same hash for MGF1 and no label. It needs only the public key, so the token is not asked. */
 export function wrapWithPublicKey(key: RsaPublicKey, hash: 'sha256' | 'sha1', localKek: Buffer): Buffer {
   const options = { key: rsaKeyObject(key), padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: hash };
   return publicEncrypt(options, localKek);

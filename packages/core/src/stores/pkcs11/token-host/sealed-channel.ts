@@ -1,59 +1,44 @@
-import { createPublicKey, diffieHellman, generateKeyPairSync, hkdfSync } from 'node:crypto';
-import { NONCE_BYTES, TAG_BYTES } from '../../../envelope/limits.ts';
+import { randomBytes } from 'node:crypto';
+import { KEY_BYTES, NONCE_BYTES, TAG_BYTES } from '../../../envelope/limits.ts';
 import { takeNonce } from '../../../envelope/nonces.ts';
 import { XaesKey } from '../../../envelope/xaes.ts';
-import { KmsError } from '../../../errors.ts';
+import { unavailable } from '../../../errors.ts';
 import { SecretBytes } from '../../../util/secret-bytes.ts';
 import type { Sealed } from './protocol.ts';
 
-type End = 'plugin' | 'host';
+const NO_DATA = Buffer.alloc(0);
 
-/** One end's part of the agreement on a key: X25519 (RFC 7748), made for one token host and never stored. */
-export class KeyAgreement {
-  readonly #pair = generateKeyPairSync('x25519');
-  /** What the other end is given, 44 bytes of SPKI. */
-  readonly publicKey = this.#pair.publicKey.export({ type: 'spki', format: 'der' });
-
-  /** The 32-byte key that both ends arrive at. */
-  agree(otherPublicKey: Uint8Array): SecretBytes {
-    const publicKey = createPublicKey({ key: Buffer.from(otherPublicKey), type: 'spki', format: 'der' });
-    const secret = diffieHellman({ privateKey: this.#pair.privateKey, publicKey });
-    const key = Buffer.from(hkdfSync('sha256', secret, '', 'teapot-kms token host', 32));
-    secret.fill(0);
-    return new SecretBytes(key);
-  }
-}
+export const newChannelKey = (): SecretBytes => new SecretBytes(randomBytes(KEY_BYTES));
 
 /**
- * Carries PINs and local KEKs over a pipe whose buffers nobody can wipe (design D8): only sealed bytes enter it, under
- * a key that both ends have made for this one child.
+ * Seals PINs and local KEKs for the pipe between plugin and token host, whose buffers nobody can wipe (ADR 0008).
+ * Both ends have the same key.
  */
 export class SealedChannel {
   readonly #key: XaesKey;
-  readonly #here: End;
 
-  /** Takes `key` over and wipes it. */
-  constructor(key: SecretBytes, here: End) {
-    this.#key = new XaesKey(key);
-    this.#here = here;
+  /** Copies `key`, 32 bytes. */
+  constructor(key: SecretBytes) {
+    this.#key = new XaesKey(new SecretBytes(Buffer.from(key.expose())));
   }
 
+  /** Returns nonce ‖ ciphertext ‖ tag. `secret` stays the caller's. */
   seal(secret: SecretBytes): Sealed {
     const sealed = Buffer.alloc(NONCE_BYTES + secret.length + TAG_BYTES);
     takeNonce(sealed, 0);
-    this.#key.seal(sealed.subarray(0, NONCE_BYTES), secret.expose(), Buffer.from(this.#here), sealed, NONCE_BYTES);
+    this.#key.seal(sealed.subarray(0, NONCE_BYTES), secret.expose(), NO_DATA, sealed, NONCE_BYTES);
     return sealed;
   }
 
-  /** @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` for what the other end has not sealed */
+  /**
+   * Returns what the other end has sealed; the caller wipes it.
+   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` for any other bytes
+   */
   open(sealed: Uint8Array): SecretBytes {
     const bytes = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength);
-    const sender = Buffer.from(this.#here === 'plugin' ? 'host' : 'plugin');
-    const secret =
-      bytes.length >= NONCE_BYTES + TAG_BYTES
-        ? this.#key.open(bytes.subarray(0, NONCE_BYTES), bytes.subarray(NONCE_BYTES), sender)
-        : undefined;
-    if (!secret) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'the pipe to the token host carries foreign bytes');
+    const long = bytes.length >= NONCE_BYTES + TAG_BYTES;
+    const secret = long && this.#key.open(bytes.subarray(0, NONCE_BYTES), bytes.subarray(NONCE_BYTES), NO_DATA);
+    if (!secret) throw unavailable('the pipe to the token host carries bytes that its other end has not sealed');
     return new SecretBytes(secret);
   }
 

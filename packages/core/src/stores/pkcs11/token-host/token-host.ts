@@ -1,26 +1,31 @@
-import { unlessAborted } from '../../../util/abort.ts';
 import { KmsError } from '../../../errors.ts';
+import { unlessAborted } from '../../../util/abort.ts';
+import { backOffMs } from '../../../util/back-off.ts';
+import type { Clock } from '../../../util/clock.ts';
 import { SingleFlight } from '../../../util/single-flight.ts';
-import { BackOff } from './back-off.ts';
-import { NotBegun, TokenFailure } from './call.ts';
-import type { CallOptions, LoginAttempt } from './call.ts';
-import { callsAhead } from './calls-ahead.ts';
 import { CallsUnderWay } from './calls-under-way.ts';
-import { FailureStreak } from './failure-streak.ts';
+import { FailingOwners } from './failing-owners.ts';
 import { FairQueue } from './fair-queue.ts';
 import { HostProcess } from './host-process.ts';
-import type { Ask, OperationName, Operations, RepliesAbout, Reply } from './protocol.ts';
-import type { SealedChannel } from './sealed-channel.ts';
+import type { HostProcessOptions } from './host-process.ts';
+import { TokenFailure } from './protocol.ts';
+import type { Ask, Failure, FailureKind, OperationName, Operations, Reply } from './protocol.ts';
+import { newChannelKey, SealedChannel } from './sealed-channel.ts';
 
 export interface TokenHostOptions {
   readonly modulePath: string;
-  /** Threads of the host, each with a session of its own: calls that the token may do at a time. */
+  /** Threads of the process, each with its own session: calls that the token may do at a time. */
   readonly sessions: number;
   /** ms after which a call of the module counts as hung. */
   readonly callTimeoutMs: number;
+  readonly clock: Clock;
   /** See {@link HostProcessOptions.withheld}. */
   readonly withheld?: ReadonlySet<string>;
   readonly report?: (event: TokenHostEvent) => void;
+  /** Starts a process; for tests. */
+  readonly spawn?: (options: HostProcessOptions) => Pick<HostProcess, 'pid' | 'request' | 'kill' | 'stop'>;
+  /** 0 to below 1, for tests. */
+  readonly random?: () => number;
 }
 
 export type TokenHostEvent =
@@ -32,35 +37,43 @@ export type TokenHostEvent =
       readonly restartInMs: number;
     };
 
-/** What a call carries over: its parts are sealed for the process that gets it, which may be the second. */
-type Build = (channel: SealedChannel) => Ask;
-
-interface Call extends CallOptions {
-  readonly build: Build;
-  readonly resolve: (value: unknown) => void;
-  readonly reject: (error: Error) => void;
-  retried: boolean;
+export interface CallOptions {
+  /** Owners take turns. */
+  readonly owner: object;
+  readonly signal: AbortSignal;
+  /** ms after which this call counts as hung, where that is not the usual time. */
+  readonly timeoutMs?: number | undefined;
 }
 
-/** ms that the module may take to initialise. */
-const START_TIMEOUT_MS = 30_000;
-const WATCH_MS = 100;
-/** ms in which calls that are under way at the end should be answered. */
-const QUIET_MS = 150;
-/** Calls wait for a restart that is at most so many ms away. */
+interface Call extends CallOptions {
+  readonly ask: Ask;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Calls that the process has for each thread. Those that wait there keep threads busy while the plugin's own thread is. */
+const CALLS_PER_THREAD = 2;
+const WATCH_MS = 50;
+/** The first new process starts at once, and later ones after these waits, until one has lived for a while. */
+const RESTART = { firstMs: 250, longestMs: 30_000 };
+const SOUND_AFTER_MS = 60_000;
+/** Calls wait for a new process that starts within this time, in ms. */
 const WORTH_WAITING_MS = 1_000;
+/** ms in which a process is not replaced for failing: owners whose token works may still have to log in. */
+const YOUNG_MS = 5_000;
+const FAILURES_OF_THE_MODULE: ReadonlySet<FailureKind> = new Set(['unavailable', 'ambiguous', 'not-begun']);
 
 /**
- * The plugin's side of the token host: one child process for each module, started when it is first needed, killed when
- * it hangs, started again when it ends. A call that a dead process has left is done once more by the next.
+ * Runs a PKCS#11 module in a process of its own (ADR 0008): starts the process with the first call, kills it when it
+ * hangs, and starts the next one when it ends.
  */
 export class TokenHost {
   readonly #options: TokenHostOptions;
-  readonly #queue = new FairQueue<Call>();
-  readonly #underWay: CallsUnderWay<Call>;
-  readonly #backOff = new BackOff();
-  /** One login is for all who have the same PIN for the same token. */
-  readonly logins = new SingleFlight<LoginAttempt>();
+  readonly #channelKey = newChannelKey();
+  /** Seals secrets for the process, and opens what it has sealed. */
+  readonly channel = new SealedChannel(this.#channelKey);
+  /** One login serves all owners with the same PIN for the same token. */
+  readonly logins = new SingleFlight<void>();
   readonly counters = {
     token_host_starts: 0,
     token_host_calls: 0,
@@ -68,74 +81,78 @@ export class TokenHost {
     token_host_messages: 0,
     token_sessions_opened: 0,
   };
-  #process: HostProcess | undefined;
-  #channel: SealedChannel | undefined;
-  #watch: NodeJS.Timeout | undefined;
-  #restart: NodeJS.Timeout | undefined;
+  readonly #queue = new FairQueue<Call>();
+  readonly #underWay: CallsUnderWay<Call>;
+  readonly #owners = new FailingOwners();
+  #process: ReturnType<NonNullable<TokenHostOptions['spawn']>> | undefined;
+  #ready = false;
   #flushing = false;
-  #ahead = callsAhead(undefined);
-  #bornAt = 0;
-  #streak = new FailureStreak(0);
+  #stopWatch: (() => void) | undefined;
+  #stopRestart: (() => void) | undefined;
+  #startedAt = 0;
+  #notBefore = 0;
+  #ends = 0;
   #lastEnd = '';
   #renewed = false;
-  #onQuiet: (() => void) | undefined;
   #closed = false;
 
   constructor(options: TokenHostOptions) {
     this.#options = options;
-    this.#underWay = new CallsUnderWay(options.callTimeoutMs);
+    this.#underWay = new CallsUnderWay(options.sessions, options.callTimeoutMs);
   }
 
-  /** How many processes there were; what was set up in one (a login) is not there in the next. */
+  /** The number of the process that the next call goes to, from 1. What one process has set up, such as a login, the next has not. */
   get generation(): number {
-    return this.counters.token_host_starts;
+    return this.counters.token_host_starts + (this.#process ? 0 : 1);
+  }
+
+  /** The number of the running process; 0 where none runs. */
+  get running(): number {
+    return this.#process ? this.counters.token_host_starts : 0;
   }
 
   /**
-   * @throws {@link TokenFailure} what the token answered; {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` where no process
-   * could answer, `ERR_KMS_CLOSED`, and what `signal` was aborted for
+   * Asks the process, which is started where none runs.
+   * @throws {@link TokenFailure} what the process answers, `not-begun` and `host-ended`; {@link KmsError} `ERR_KMS_CLOSED`,
+   * and what `signal` was aborted for
    */
-  call<Name extends OperationName>(
-    build: (channel: SealedChannel) => { readonly op: Name } & Operations[Name]['ask'],
-    options: CallOptions,
-  ): Promise<Operations[Name]['answer']> {
+  call<Name extends OperationName>(ask: Ask<Name>, options: CallOptions): Promise<Operations[Name]['answer']> {
     const answer = new Promise<unknown>((resolve, reject) => {
-      if (this.#closed) return reject(new KmsError('ERR_KMS_CLOSED', 'the token host was closed'));
-      this.#queue.push(options.owner, { build: build as Build, ...options, resolve, reject, retried: false });
-      // Together with what is asked in the same turn, or at once when there is enough for all threads.
-      if (this.#queue.length + this.#underWay.size === this.#most) this.#flush();
-      else this.#flushSoon();
+      if (this.#closed) return reject(closed());
+      this.#queue.push(options.owner, { ...options, ask: ask as Ask, resolve, reject });
+      this.#flushSoon();
     });
     return unlessAborted(answer, options.signal) as Promise<Operations[Name]['answer']>;
   }
 
   /**
-   * Goes on in a new process: in some modules one sees only the keys that were there when it began. Not while a PIN may be
-   * on its way to the token, as nobody would know what became of it.
-   * @param generation - the one that is not good enough; where there is a younger one nothing happens
+   * Replaces process `generation`, where it still runs: some modules show a process only the keys that existed when it started.
+   * @throws {@link TokenFailure} `unavailable` while a login is under way, since its outcome would be lost
    */
   renew(generation: number, reason: string): void {
-    if (this.generation !== generation || !this.#process) return;
-    const login = this.#underWay.calls.some(({ once }) => once);
-    if (login) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', `${reason} when no login is under way`);
+    if (!this.#process || this.running !== generation) return;
+    if (this.#underWay.calls.some(({ ask }) => ask.op === 'login')) {
+      throw new TokenFailure('unavailable', `${reason}, but not while a login is under way`);
+    }
     this.#renewed = true;
     this.#process.kill(reason);
   }
 
-  /** Whoever made calls as `owner` makes no more. */
+  /** Removes an owner that makes no more calls. */
   forget(owner: object): void {
-    this.#streak.forget(owner);
+    this.#owners.forget(owner);
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#restart);
-    this.#rejectAll(new KmsError('ERR_KMS_CLOSED', 'the token host was closed'));
-    if (!(await this.#quiet())) this.#process?.kill('it was stopped, and a call did not end');
+    this.#stopRestart?.();
+    for (const call of [...this.#queue.drain(), ...this.#underWay.calls]) call.reject(closed());
     await this.#process?.stop();
+    this.channel.destroy();
+    this.#channelKey.wipe();
   }
 
-  /** All that is asked in one turn of the event loop goes in one message. */
+  /** Calls of one turn of the event loop go in one message. */
   #flushSoon(): void {
     if (this.#flushing) return;
     this.#flushing = true;
@@ -145,156 +162,120 @@ export class TokenHost {
     });
   }
 
-  get #most(): number {
-    return this.#options.sessions * this.#ahead;
-  }
-
   #flush(): void {
     if (this.#queue.length === 0 || this.#closed) return;
     if (!this.#process) return this.#startOrRefuse();
-    if (!this.#channel) return;
-    // Not one by one: under load a message carries several.
-    if (this.#underWay.size > this.#most - this.#options.sessions / 2) return;
+    const { sessions, clock } = this.#options;
+    // While each thread still has a call, more of them gather for one message.
+    if (!this.#ready || this.#underWay.size > sessions) return;
     const requests = [];
-    while (this.#underWay.size < this.#most) {
+    while (this.#underWay.size < sessions * CALLS_PER_THREAD) {
       const call = this.#queue.shift();
       if (!call) break;
-      // Who does not wait any more costs the token nothing.
-      if (call.signal.aborted) continue;
-      const ask = call.build(this.#channel);
-      requests.push({ id: this.#underWay.add(call, ask.op), ask });
+      if (!call.signal.aborted) requests.push({ id: this.#underWay.add(call), ask: call.ask });
     }
     if (requests.length === 0) return;
-    this.#underWay.startClocks(this.#process.threads);
     this.counters.token_host_calls += requests.length;
     this.counters.token_host_messages++;
     this.#process.request(requests);
-    this.#watch ??= setInterval(() => this.#killIfHung(), WATCH_MS).unref();
+    this.#stopWatch ??= clock.after(WATCH_MS, () => this.#watch());
   }
 
-  #startOrRefuse(): void {
-    const waitMs = this.#backOff.waitMs(performance.now());
-    if (waitMs > WORTH_WAITING_MS) {
-      const inSeconds = Math.ceil(waitMs / 1_000);
-      return this.#rejectAll(
-        new NotBegun('ERR_KMS_STORE_UNAVAILABLE', `the token host: ${this.#lastEnd}; started again in ${inSeconds} s`),
-      );
-    }
-    if (waitMs > 0) {
-      this.#restart ??= setTimeout(() => {
-        this.#restart = undefined;
-        this.#flush();
-      }, waitMs);
-      return;
-    }
-    this.#start();
+  #watch(): void {
+    this.#stopWatch = undefined;
+    const { clock } = this.#options;
+    if (this.#underWay.hung(clock.now())) this.#process?.kill('the module hung');
+    else if (this.#underWay.size > 0) this.#stopWatch = clock.after(WATCH_MS, () => this.#watch());
   }
 
-  #start(): void {
-    const { modulePath, sessions, callTimeoutMs, withheld, report } = this.#options;
-    this.counters.token_host_starts++;
-    this.#bornAt = performance.now();
-    this.#streak = new FailureStreak(this.#bornAt);
-    let host: HostProcess;
-    try {
-      host = new HostProcess({
-        modulePath,
-        sessions,
-        callTimeoutMs,
-        withheld,
-        onReplies: (replies, about) => this.#answered(replies, about),
-        onEnd: (reason) => this.#ended(reason),
-      });
-    } catch (error) {
-      // No memory for another process, say. Nobody else's concern.
-      return this.#ended((error as Error).message);
-    }
-    this.#process = host;
-    const timer = setTimeout(
-      () => host.kill(`the module did not initialise within ${START_TIMEOUT_MS / 1_000} s`),
-      START_TIMEOUT_MS,
-    ).unref();
-    void host.started.then((channel) => {
-      clearTimeout(timer);
-      this.#channel = channel;
-      report?.({ type: 'token-host-started', module: modulePath, pid: host.pid });
-      this.#flush();
-    });
-  }
-
-  #answered(replies: readonly Reply[], { sessionsOpened, keyMs, putBack }: RepliesAbout): void {
-    this.#ahead = callsAhead(keyMs);
+  #answered(replies: readonly Reply[]): void {
     this.counters.token_host_messages++;
-    this.counters.token_sessions_opened += sessionsOpened;
-    let last = '';
-    for (const reply of replies) {
-      const sent = this.#underWay.take(reply.id);
-      const kind = reply.failure?.kind;
-      if (sent && (kind === 'unavailable' || kind === 'not-begun')) this.#streak.note(sent.call.owner, false);
-      // tpm2-pkcs11 goes on finding tokens and keys when its TPM is gone.
-      else if (sent && sent.op !== 'token' && sent.op !== 'list') this.#streak.note(sent.call.owner, true);
-      if (reply.failure) {
-        last = reply.failure.message;
-        sent?.call.reject(new TokenFailure(reply.failure));
-      } else sent?.call.resolve(reply.value);
+    for (const { id, value, failure, sessionsOpened } of replies) {
+      this.counters.token_sessions_opened += sessionsOpened;
+      const call = this.#underWay.take(id);
+      if (!call) continue;
+      if (failure) call.reject(new TokenFailure(failure.kind, failure.message));
+      else call.resolve(value);
+      this.#note(call, failure);
     }
-    if (this.#underWay.size === 0) {
-      this.#stopWatch();
-      this.#onQuiet?.();
-    }
-    this.#underWay.putBack(putBack);
-    if (this.#process) this.#underWay.startClocks(this.#process.threads);
-    if (this.#streak.hopelessAt(performance.now())) this.#process?.kill(`the module fails again and again: ${last}`);
     this.#flushSoon();
   }
 
-  /** Only once what has come is read: where it was this process that stood still, the answer is in the pipe. */
-  #killIfHung(): void {
-    setImmediate(() => {
-      if (this.#underWay.hung()) this.#process?.kill('the module hung');
-    });
+  #note({ owner, ask: { op } }: Call, failure: Failure | undefined): void {
+    // Wrong bytes look ambiguous too.
+    if (failure?.kind === 'ambiguous' && op === 'unwrap') return;
+    const failed = failure !== undefined && FAILURES_OF_THE_MODULE.has(failure.kind);
+    // tpm2-pkcs11 goes on finding tokens and keys when its TPM is gone.
+    if (!failed && (op === 'token' || op === 'list')) return;
+    this.#owners.note(owner, failed);
+    if (!this.#owners.all || this.#options.clock.now() - this.#startedAt <= YOUNG_MS) return;
+    this.#process?.kill(`the module fails again and again: ${failure?.message ?? ''}`);
+  }
+
+  #startOrRefuse(): void {
+    const { clock } = this.#options;
+    const waitMs = this.#notBefore - clock.now();
+    if (waitMs <= 0) return this.#start();
+    if (waitMs <= WORTH_WAITING_MS) {
+      const restart = () => {
+        this.#stopRestart = undefined;
+        this.#flush();
+      };
+      // Between two processes nothing else may keep a command such as "keys generate" alive.
+      this.#stopRestart ??= clock.after(waitMs, restart, true);
+      return;
+    }
+    const message = `the token host: ${this.#lastEnd}; it starts again in ${Math.ceil(waitMs / 1_000)} s`;
+    for (const call of this.#queue.drain()) call.reject(new TokenFailure('not-begun', message));
+  }
+
+  #start(): void {
+    const { modulePath, sessions, clock, withheld, report, spawn = startProcess } = this.#options;
+    this.counters.token_host_starts++;
+    this.#startedAt = clock.now();
+    this.#owners.clear();
+    try {
+      const host = spawn({
+        modulePath,
+        sessions,
+        withheld,
+        clock,
+        channelKey: this.#channelKey,
+        onStarted: () => {
+          this.#ready = true;
+          report?.({ type: 'token-host-started', module: modulePath, pid: host.pid });
+          this.#flush();
+        },
+        onReplies: (replies) => this.#answered(replies),
+        onEnd: (reason) => this.#ended(reason),
+      });
+      this.#process = host;
+    } catch (error) {
+      this.#ended((error as Error).message);
+    }
   }
 
   #ended(reason: string): void {
-    const { modulePath, report } = this.#options;
+    const { clock, modulePath, report } = this.#options;
     this.#process = undefined;
-    this.#channel = undefined;
-    this.#stopWatch();
-    const restartInMs = this.#renewed ? 0 : this.#backOff.ended(performance.now(), this.#bornAt);
-    this.#renewed = false;
+    this.#ready = false;
     this.#lastEnd = reason;
+    const restartInMs = this.#renewed ? 0 : this.#backOff(clock.now());
+    this.#renewed = false;
+    this.#notBefore = clock.now() + restartInMs;
     if (!this.#closed) report?.({ type: 'token-host-ended', module: modulePath, reason, restartInMs });
-    for (const call of this.#underWay.takeAll()) {
-      if (call.retried || call.once || this.#closed) {
-        call.reject(new KmsError('ERR_KMS_STORE_UNAVAILABLE', `the token host: ${reason}`));
-        continue;
-      }
-      call.retried = true;
-      this.counters.token_host_retries++;
-      this.#queue.push(call.owner, call);
+    for (const call of this.#underWay.drain()) {
+      call.reject(new TokenFailure('host-ended', `the token host: ${reason}`));
     }
     this.#flush();
   }
 
-  #rejectAll(error: KmsError): void {
-    for (const call of this.#queue.drain()) call.reject(error);
-    if (this.#closed) for (const call of this.#underWay.calls) call.reject(error);
-  }
-
-  /** Whether all calls under way are answered, which they are given a moment for: a probe may be among them at any time. */
-  async #quiet(): Promise<boolean> {
-    if (this.#underWay.size === 0 || !this.#process) return true;
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(false), QUIET_MS);
-      this.#onQuiet = () => {
-        clearTimeout(timer);
-        resolve(true);
-      };
-    });
-  }
-
-  #stopWatch(): void {
-    clearInterval(this.#watch);
-    this.#watch = undefined;
+  #backOff(now: number): number {
+    this.#ends = now - this.#startedAt > SOUND_AFTER_MS ? 1 : this.#ends + 1;
+    return Math.round(backOffMs(this.#ends - 1, RESTART, this.#options.random));
   }
 }
+
+const startProcess = (options: HostProcessOptions) => new HostProcess(options);
+
+const closed = () => new KmsError('ERR_KMS_CLOSED', 'the token host was closed');

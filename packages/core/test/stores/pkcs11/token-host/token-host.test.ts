@@ -1,47 +1,398 @@
-// A real host with a module and token: integration/pkcs11. Here is what comes before there is a process.
-import { rejectsWithCode } from '@teapot-kms/testing';
+// The plugin's side of the token host, over a process that the test plays. A real one with a module: integration/pkcs11.
+import { FakeClock, rejectsWithCode, settle } from '@teapot-kms/testing';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { NotBegun } from '../../../../src/stores/pkcs11/token-host/call.ts';
+import type { HostProcessOptions } from '../../../../src/stores/pkcs11/token-host/host-process.ts';
+import { TokenFailure } from '../../../../src/stores/pkcs11/token-host/protocol.ts';
+import type { Ask, FailureKind, Reply, Request } from '../../../../src/stores/pkcs11/token-host/protocol.ts';
 import { TokenHost } from '../../../../src/stores/pkcs11/token-host/token-host.ts';
+import type { TokenHostEvent } from '../../../../src/stores/pkcs11/token-host/token-host.ts';
 
-const newHost = () => new TokenHost({ modulePath: '/no/such/module.so', sessions: 1, callTimeoutMs: 1_000 });
-const ask = (host: TokenHost) =>
-  host.call(() => ({ op: 'token', token: {} }), { owner: host, signal: AbortSignal.timeout(10_000) });
+const CALL_TIMEOUT_MS = 1_000;
+const UNWRAP: Ask = {
+  op: 'unwrap',
+  token: {},
+  label: 'kek',
+  keyId: 'key',
+  mechanism: 'aes-gcm',
+  blob: Buffer.alloc(1),
+};
 
-test('a plugin without a file descriptor left is told that there is no process, and goes on', () => {
+/** A process that answers when the test says so. */
+class FakeProcess {
+  readonly #options: HostProcessOptions;
+  readonly messages: (readonly Request[])[] = [];
+  killedFor: string | undefined;
+
+  constructor(options: HostProcessOptions) {
+    this.#options = options;
+  }
+
+  readonly pid = 1;
+
+  request(requests: readonly Request[]): void {
+    this.messages.push(requests);
+  }
+
+  get asked(): number[] {
+    return this.messages.flat().map(({ id }) => id);
+  }
+
+  starts(): void {
+    this.#options.onStarted();
+  }
+
+  answers(ids: readonly number[], reply: Partial<Reply> = {}): void {
+    this.#options.onReplies(ids.map((id) => ({ id, sessionsOpened: 0, value: id, ...reply })));
+  }
+
+  fails(ids: readonly number[], kind: FailureKind): void {
+    this.answers(ids, { failure: { kind, message: 'CKR_X in C_Y' } });
+  }
+
+  ends(reason = 'it ended by itself, by SIGSEGV'): void {
+    this.#options.onEnd(reason);
+  }
+
+  kill(reason: string): void {
+    this.killedFor = reason;
+    this.ends(reason);
+  }
+
+  stop(): Promise<void> {
+    this.ends('it was stopped');
+    return Promise.resolve();
+  }
+}
+
+function newHost(sessions = 1) {
+  const clock = new FakeClock();
+  const processes: FakeProcess[] = [];
+  const events: TokenHostEvent[] = [];
+  const host = new TokenHost({
+    modulePath: '/module.so',
+    sessions,
+    callTimeoutMs: CALL_TIMEOUT_MS,
+    clock,
+    random: () => 0.5,
+    report: (event) => events.push(event),
+    spawn: (options) => {
+      const made = new FakeProcess(options);
+      processes.push(made);
+      return made;
+    },
+  });
+  const call = (
+    owner: object = host,
+    { ask = UNWRAP, signal = new AbortController().signal, timeoutMs = undefined as number | undefined } = {},
+  ) => {
+    const answer = host.call(ask, { owner, signal, timeoutMs });
+    answer.catch(() => undefined);
+    return answer;
+  };
+  /** A call and the process that it has started. */
+  const started = async () => {
+    const first = call();
+    await settle();
+    const made = processes.at(-1)!;
+    made.starts();
+    await settle();
+    return { first, made };
+  };
+  return { host, clock, processes, events, call, started };
+}
+
+async function failureOf(call: Promise<unknown>): Promise<TokenFailure> {
+  const error: unknown = await call.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  assert.instance(error, TokenFailure);
+  return error as TokenFailure;
+}
+
+test('the first call starts the process, and calls of one turn go in one message', async () => {
+  const { host, processes, call } = newHost(4);
+  const calls = [call(), call(), call()];
+  await settle();
+  assert.is(processes.length, 1);
+  assert.equal(processes[0]!.messages, []);
+  processes[0]!.starts();
+  assert.equal(
+    processes[0]!.messages.map((message) => message.length),
+    [3],
+  );
+  processes[0]!.answers(processes[0]!.asked);
+  assert.equal(await Promise.all(calls), processes[0]!.asked);
+  assert.is(host.counters.token_host_messages, 2);
+});
+
+test('the process has few calls at a time, and owners take turns with the rest', async () => {
+  const { processes, call } = newHost();
+  const [greedy, modest] = [{}, {}];
+  const many = Array.from({ length: 100 }, () => call(greedy));
+  await settle();
+  const [made] = processes;
+  made!.starts();
+  const other = call(modest);
+  await settle();
+  let done = false;
+  void other.then(() => (done = true));
+  let answered = 0;
+  while (!done) {
+    made!.answers([made!.asked[answered++]!]);
+    await settle();
+  }
+  assert.ok(answered < 10, `${answered} calls came before it`);
+  assert.is(many.length, 100);
+});
+
+test('a call that nobody waits for any more costs the token nothing', async () => {
+  const { processes, call } = newHost();
+  const abort = new AbortController();
+  const calls = [call(), call({}, { signal: abort.signal })];
+  await settle();
+  abort.abort();
+  processes[0]!.starts();
+  assert.is(processes[0]!.asked.length, 1);
+  await rejectsWithCode(() => calls[1]!, 'ERR_KMS_CANCELLED');
+});
+
+test('a failure of the token is passed on', async () => {
+  const { started } = newHost();
+  const { first, made } = await started();
+  made.fails(made.asked, 'no-login');
+  const failure = await failureOf(first);
+  assert.equal([failure.kind, failure.message], ['no-login', 'CKR_X in C_Y']);
+});
+
+test('a call that takes too long is a hang: the process is killed, and the call fails', async () => {
+  const { clock, started } = newHost();
+  const { first, made } = await started();
+  await clock.advance(CALL_TIMEOUT_MS);
+  assert.is(made.killedFor, undefined);
+  await clock.advance(200);
+  assert.is(made.killedFor, 'the module hung');
+  assert.is((await failureOf(first)).kind, 'host-ended');
+});
+
+test('calls that wait behind slow ones do not hang', async () => {
+  const { clock, processes, call } = newHost();
+  const calls = [call(), call()];
+  await settle();
+  const [made] = processes;
+  made!.starts();
+  await clock.advance(800);
+  made!.answers([made!.asked[0]!]);
+  await clock.advance(800);
+  assert.is(made!.killedFor, undefined);
+  made!.answers([made!.asked[1]!]);
+  await Promise.all(calls);
+});
+
+test('a call with a time of its own has that time', async () => {
+  const { clock, processes, call } = newHost();
+  void call({}, { timeoutMs: 30_000 });
+  await settle();
+  processes[0]!.starts();
+  await clock.advance(29_000);
+  assert.is(processes[0]!.killedFor, undefined);
+  await clock.advance(2_000);
+  assert.is(processes[0]!.killedFor, 'the module hung');
+});
+
+test('when the process ends, calls under way fail, and those that wait go to the next process', async () => {
+  const { host, processes, events, call, started } = newHost();
+  const { first, made } = await started();
+  const [second, waiting] = [call(), call()];
+  await settle();
+  made.ends();
+  const failure = await failureOf(first);
+  assert.equal([failure.kind, failure.message], ['host-ended', 'the token host: it ended by itself, by SIGSEGV']);
+  assert.is(host.generation, 2);
+  await settle();
+  processes[1]!.starts();
+  await settle();
+  processes[1]!.answers(processes[1]!.asked);
+  assert.ok(await waiting);
+  await second.catch(() => undefined);
+  assert.equal(
+    events.map(({ type }) => type),
+    ['token-host-started', 'token-host-ended', 'token-host-started'],
+  );
+});
+
+test('a process that keeps ending is started again at once, then ever later, up to half a minute', async () => {
+  const { clock, processes, events, call } = newHost();
+  for (let i = 0; i < 12; i++) {
+    void call();
+    await settle();
+    processes.at(-1)!.ends();
+    await clock.advance(30_000);
+  }
+  const waits = events.flatMap((event) => (event.type === 'token-host-ended' ? [event.restartInMs] : []));
+  assert.equal(waits.slice(0, 9), [0, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000]);
+  assert.is(Math.max(...waits), 30_000);
+});
+
+test('after a minute of life the waits begin anew', async () => {
+  const { clock, processes, events, started, call } = newHost();
+  for (let i = 0; i < 3; i++) {
+    void call();
+    await settle();
+    processes.at(-1)!.ends();
+    await clock.advance(1_000);
+  }
+  const { made } = await started();
+  made.answers(made.asked);
+  await clock.advance(61_000);
+  made.ends();
+  const last = events.at(-1)!;
+  assert.is(last.type === 'token-host-ended' && last.restartInMs, 0);
+});
+
+test('a call waits for a process that starts within a second, and is refused before a later one', async () => {
+  const { clock, processes, call } = newHost();
+  const waiting = call();
+  for (const waitMs of [0, 250, 500, 1_000]) {
+    await settle();
+    processes.at(-1)!.ends();
+    await clock.advance(waitMs);
+  }
+  assert.is(processes.length, 5);
+  processes.at(-1)!.ends();
+  const failure = await failureOf(waiting);
+  assert.is(failure.kind, 'not-begun');
+  assert.match(failure.message, /by SIGSEGV; it starts again in 2 s$/);
+});
+
+test('a process that cannot be started is tried again', async () => {
+  const clock = new FakeClock();
+  let starts = 0;
+  const spawn = () => {
+    starts++;
+    throw new Error('spawn ENOMEM');
+  };
+  const host = new TokenHost({
+    modulePath: '/module.so',
+    sessions: 1,
+    callTimeoutMs: 1_000,
+    clock,
+    spawn,
+    random: () => 0.5,
+  });
+  const call = host.call(UNWRAP, { owner: host, signal: new AbortController().signal });
+  const failed = failureOf(call);
+  await clock.advance(5_000);
+  const failure = await failed;
+  assert.is(failure.kind, 'not-begun');
+  assert.match(failure.message, /spawn ENOMEM; it starts again in \d+ s/);
+  assert.ok(starts > 1);
+});
+
+test('a module that fails for all owners is started again, but not in its first seconds', async () => {
+  const { clock, processes, call, started } = newHost();
+  const { made } = await started();
+  made.fails(made.asked, 'unavailable');
+  const failOnce = async () => {
+    void call();
+    await settle();
+    made.fails([made.asked.at(-1)!], 'unavailable');
+  };
+  for (let i = 0; i < 9; i++) await failOnce();
+  assert.is(made.killedFor, undefined);
+  await clock.advance(5_001);
+  await failOnce();
+  assert.match(made.killedFor!, 'fails again and again: CKR_X in C_Y');
+  assert.is(processes.length, 1);
+});
+
+test('a module that works for one owner is not started again for the failures of another', async () => {
+  const { host, clock, call, started } = newHost();
+  const { made } = await started();
+  const other = {};
+  made.answers(made.asked);
+  await clock.advance(5_001);
+  const failOnce = async () => {
+    void call(other);
+    await settle();
+    made.fails([made.asked.at(-1)!], 'unavailable');
+  };
+  for (let i = 0; i < 9; i++) await failOnce();
+  assert.is(made.killedFor, undefined);
+  host.forget(host);
+  await failOnce();
+  assert.ok(made.killedFor);
+});
+
+for (const [what, kind, ask] of [
+  ['wrong bytes', 'refused', UNWRAP],
+  ['what may be wrong bytes', 'ambiguous', UNWRAP],
+] as const) {
+  test(`${what} are not a failure of the module`, async () => {
+    const { clock, call, started } = newHost();
+    const { made } = await started();
+    made.fails(made.asked, kind);
+    await clock.advance(5_001);
+    for (let i = 0; i < 9; i++) {
+      void call({}, { ask });
+      await settle();
+      made.fails([made.asked.at(-1)!], kind);
+    }
+    assert.is(made.killedFor, undefined);
+  });
+}
+
+test('a renewal replaces the process that it names, once, and costs no wait', async () => {
+  const { host, processes, events, started } = newHost();
+  const { first, made } = await started();
+  made.answers(made.asked);
+  await first;
+  host.renew(1, 'a key is missing');
+  assert.is(made.killedFor, 'a key is missing');
+  const last = events.at(-1)!;
+  assert.is(last.type === 'token-host-ended' && last.restartInMs, 0);
+  await started();
+  host.renew(1, 'a key is missing');
+  assert.is(processes.at(-1)!.killedFor, undefined);
+});
+
+test('a renewal does not cut off a login, whose outcome would be lost', async () => {
+  const { host, processes, call } = newHost();
+  void call({}, { ask: { op: 'login', token: {}, pin: Buffer.alloc(1) } });
+  await settle();
+  processes[0]!.starts();
+  assert.throws(() => host.renew(1, 'a key is missing'), /login is under way/);
+  assert.is(processes[0]!.killedFor, undefined);
+});
+
+test('a closed host refuses, starts nothing, and may be closed twice', async () => {
+  const { host, processes, call } = newHost();
+  await host.close();
+  await host.close();
+  await rejectsWithCode(() => call(), 'ERR_KMS_CLOSED');
+  assert.is(processes.length, 0);
+});
+
+test('calls that wait, and calls under way, are refused when the host is closed', async () => {
+  const { host, call, started } = newHost();
+  const { first } = await started();
+  const waiting = call();
+  await host.close();
+  await rejectsWithCode(() => first, 'ERR_KMS_CLOSED');
+  await rejectsWithCode(() => waiting, 'ERR_KMS_CLOSED');
+});
+
+test('a plugin without a free file descriptor reports that there is no process, and goes on', () => {
   const script = join(import.meta.dirname, '../../../support/starved-host.ts');
   const args = ['-c', 'ulimit -n 64; exec "$0" "$@"', process.execPath, '--conditions=teapot-source', script];
   const { status, stdout, stderr } = spawnSync('/bin/sh', args, { encoding: 'utf8', timeout: 60_000 });
   assert.is(status, 0, stderr);
   const { starved, starts } = JSON.parse(stdout) as { starved: string; starts: number };
-  assert.match(starved, /^ERR_KMS_STORE_UNAVAILABLE: the token host: .*EMFILE.*; started again in \d+ s$/);
+  assert.match(starved, /^not-begun: the token host: .*EMFILE.*; it starts again in \d+ s$/);
   assert.ok(starts >= 2, 'it was tried again');
-});
-
-test('a closed host refuses, starts nothing, and may be closed twice', async () => {
-  const host = newHost();
-  await host.close();
-  await host.close();
-  await rejectsWithCode(() => ask(host), 'ERR_KMS_CLOSED');
-  assert.is(host.counters.token_host_starts, 0);
-});
-
-test('who waits while no process can be started again learns that nothing was begun', async () => {
-  const host = newHost();
-  const error = await rejectsWithCode(() => ask(host), 'ERR_KMS_STORE_UNAVAILABLE');
-  assert.instance(error, NotBegun);
-  assert.match(error.message, /started again in \d+ s/);
-  await host.close();
-});
-
-test('who waits is told when the host is closed', async () => {
-  const host = newHost();
-  const waiting = ask(host);
-  await host.close();
-  await rejectsWithCode(() => waiting, 'ERR_KMS_CLOSED');
 });
 
 test.run();

@@ -1,25 +1,26 @@
-import type { KeyPlace } from '../protocol.ts';
+import { isRsa } from '../mechanism-name.ts';
 import type { MechanismName } from '../mechanism-name.ts';
-import { isRsa, mechanismNames } from '../mechanism-name.ts';
+import { TokenFailure } from '../protocol.ts';
+import type { KeySelector } from '../protocol.ts';
 import { RSA_BITS } from '../rsa-oaep.ts';
-import { OperationFailed } from './failures.ts';
+import { codeOf } from './failures.ts';
+import { findObjects } from './keys.ts';
 import { mechanisms } from './mechanisms.ts';
-import { nameOf, pkcs11 } from './pkcs11.ts';
+import { pkcs11 } from './pkcs11.ts';
 import type { Template } from './pkcs11.ts';
 import type { Session } from './sessions.ts';
 
 /**
- * Makes a key in the token: sensitive, not extractable, and with no other use than its mechanism needs.
- * @throws OperationFailed `unusable` where the token can do none of what is asked
+ * Makes a key in the token for the first of the mechanisms that the token offers: sensitive, not extractable, and with no other
+ * use than the mechanism needs.
+ * @throws TokenFailure `unusable` where the token offers none of them
  */
-export function generateKey(session: Session, place: KeyPlace, wanted: MechanismName | 'auto'): void {
+export function generateKey(session: Session, selector: KeySelector, names: readonly MechanismName[]): void {
   const offered = session.module.C_GetMechanismList(session.slot);
-  const name = mechanismNames.find(
-    (candidate) => (wanted === 'auto' || candidate === wanted) && canMake(offered, candidate),
-  );
-  if (!name) throw new OperationFailed('unusable', `the token can make no key for ${wanted}`);
-  if (isRsa(name)) generatePair(session, place);
-  else generateSecret(session, place, name);
+  const name = names.find((candidate) => canMake(offered, candidate));
+  if (!name) throw new TokenFailure('unusable', `the token can make no key for ${names.join(', ')}`);
+  if (isRsa(name)) generatePair(session, selector);
+  else generateSecret(session, selector, name);
 }
 
 function canMake(offered: readonly number[], name: MechanismName): boolean {
@@ -27,13 +28,13 @@ function canMake(offered: readonly number[], name: MechanismName): boolean {
   return offered.includes(generation) && offered.includes(mechanisms[name].ckm);
 }
 
-function generateSecret({ module, handle }: Session, place: KeyPlace, name: MechanismName): void {
+function generateSecret({ module, handle }: Session, selector: KeySelector, name: MechanismName): void {
   const { usages } = mechanisms[name];
   module.C_GenerateKey(handle, { mechanism: pkcs11.CKM_AES_KEY_GEN }, [
     { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
     { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
     { type: pkcs11.CKA_VALUE_LEN, value: 32 },
-    ...identity(place, true),
+    ...identity(selector, true),
     { type: pkcs11.CKA_SENSITIVE, value: true },
     { type: pkcs11.CKA_EXTRACTABLE, value: false },
     ...(['CKA_ENCRYPT', 'CKA_DECRYPT', 'CKA_WRAP', 'CKA_UNWRAP'] as const).map((usage) => ({
@@ -45,19 +46,19 @@ function generateSecret({ module, handle }: Session, place: KeyPlace, name: Mech
   ]);
 }
 
-function generatePair({ module, handle }: Session, place: KeyPlace): void {
+function generatePair({ module, handle }: Session, selector: KeySelector): void {
   const publicTemplate = (bits: number): Template => [
     { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PUBLIC_KEY },
     { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_RSA },
     { type: pkcs11.CKA_MODULUS_BITS, value: bits },
     { type: pkcs11.CKA_PUBLIC_EXPONENT, value: Buffer.of(1, 0, 1) },
-    // No usages: it is only used outside the token, and tpm2-pkcs11 fails for those of one half that the other has not.
-    ...identity(place, false),
+    // No usages: the public key is only used outside the token, and tpm2-pkcs11 fails for a usage that the other half has not.
+    ...identity(selector, false),
   ];
   const privateTemplate: Template = [
     { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
     { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_RSA },
-    ...identity(place, true),
+    ...identity(selector, true),
     { type: pkcs11.CKA_SENSITIVE, value: true },
     { type: pkcs11.CKA_EXTRACTABLE, value: false },
     { type: pkcs11.CKA_DECRYPT, value: true },
@@ -70,29 +71,24 @@ function generatePair({ module, handle }: Session, place: KeyPlace): void {
       module.C_GenerateKeyPair(handle, mechanism, publicTemplate(bits), privateTemplate);
       return;
     } catch (error) {
-      // A TPM says only here how large its keys may be, and not always by the right name.
-      if (nameOf(error) === undefined || index === RSA_BITS.length - 1) throw error;
+      // A TPM reports only here how large its keys may be, and not always by the right code.
+      if (codeOf(error) === undefined || index === RSA_BITS.length - 1) throw error;
     }
   }
 }
 
-const identity = ({ label, keyId }: KeyPlace, secret: boolean): Template => [
+const identity = ({ label, keyId }: KeySelector, secret: boolean): Template => [
   { type: pkcs11.CKA_TOKEN, value: true },
   { type: pkcs11.CKA_PRIVATE, value: secret },
   { type: pkcs11.CKA_LABEL, value: Buffer.from(label) },
   { type: pkcs11.CKA_ID, value: Buffer.from(keyId) },
 ];
 
-/** Destroys a version, its public half too. Succeeds where it is gone already. */
-export function destroyKey({ module, handle }: Session, { label, keyId }: KeyPlace): void {
+/** Destroys a version of a key, with its public half. Succeeds where it is gone already. */
+export function destroyKey(session: Session, { label, keyId }: KeySelector): void {
   for (const objectClass of [pkcs11.CKO_SECRET_KEY, pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY]) {
-    module.C_FindObjectsInit(handle, [
-      { type: pkcs11.CKA_CLASS, value: objectClass },
-      { type: pkcs11.CKA_LABEL, value: Buffer.from(label) },
-      { type: pkcs11.CKA_ID, value: Buffer.from(keyId) },
-    ]);
-    const found = module.C_FindObjects(handle, 10);
-    module.C_FindObjectsFinal(handle);
-    for (const object of found) module.C_DestroyObject(handle, object);
+    for (const object of findObjects(session, objectClass, label, keyId)) {
+      session.module.C_DestroyObject(session.handle, object);
+    }
   }
 }

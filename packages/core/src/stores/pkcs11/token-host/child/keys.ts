@@ -1,59 +1,71 @@
-import type { KeyPlace } from '../protocol.ts';
-import { OperationFailed } from './failures.ts';
+import { TokenFailure } from '../protocol.ts';
+import type { KeySelector, LabelSelector } from '../protocol.ts';
 import { pkcs11 } from './pkcs11.ts';
 import type { Handle, Template } from './pkcs11.ts';
 import type { KeyClass, Session } from './sessions.ts';
 
-/** The handle of a version of a key. @throws OperationFailed `no-login`, or `no-key` once a logged-in search found none */
-export function findKey(session: Session, place: KeyPlace): Handle {
-  return session.key(`${place.type ?? ''} ${place.label} ${place.keyId}`, () => {
-    const found = search(session, place);
+/**
+ * Returns the handle of one version of a key.
+ * @throws TokenFailure `no-login`; `no-key` where a logged-in search finds none; `unusable` for several
+ */
+export function findKey(session: Session, selector: KeySelector): Handle {
+  const { label, keyId, type } = selector;
+  return session.key(`${type ?? ''} ${label} ${keyId}`, () => {
+    const found = search(session, selector, keyId);
     if (found.length === 1) return found[0]!;
     if (found.length > 1) {
-      throw new OperationFailed('unusable', `${found.length} keys with label "${place.label}" and id ${place.keyId}`);
+      throw new TokenFailure('unusable', `${found.length} keys with label "${label}" and id ${keyId}`);
     }
-    throw new OperationFailed('no-key', `no key with label "${place.label}" and id ${place.keyId} in the token`);
+    throw new TokenFailure('no-key', `no key with label "${label}" and id ${keyId} in the token`);
   });
 }
 
-/** The ids of all keys with this label; those whose id is no text of ours as hexadecimal digits. */
-export function listKeys(session: Session, place: Omit<KeyPlace, 'keyId'>): string[] {
-  return search(session, place).map((handle) => {
+/** Returns the ids of all keys with this label. An id that is no text of ours is given in hexadecimal digits. */
+export function listKeys(session: Session, selector: LabelSelector): string[] {
+  return search(session, selector).map((handle) => {
     const id = bytesOf(session, handle, pkcs11.CKA_ID);
     const text = id.toString('latin1');
     return /^[\x21-\x7e]+$/.test(text) ? text : id.toString('hex');
   });
 }
 
-/** Without a login private objects are invisible, so nothing may be concluded from a search then. */
-function search(session: Session, { label, keyId, type }: Omit<KeyPlace, 'keyId'> & { keyId?: string }): Handle[] {
-  if (!session.loggedIn) throw new OperationFailed('no-login', 'not logged in');
-  const { module, handle } = session;
+/** Private objects are invisible without a login, so a search then proves nothing. */
+function search(session: Session, { label, type }: LabelSelector, keyId?: string): Handle[] {
+  if (!session.loggedIn) throw new TokenFailure('no-login', 'not logged in');
   const classes = { 'secret-key': pkcs11.CKO_SECRET_KEY, private: pkcs11.CKO_PRIVATE_KEY };
-  return (type ? [classes[type]] : Object.values(classes)).flatMap((objectClass) => {
-    const template: Template = [
-      { type: pkcs11.CKA_CLASS, value: objectClass },
-      { type: pkcs11.CKA_LABEL, value: Buffer.from(label) },
-    ];
-    if (keyId !== undefined) template.push({ type: pkcs11.CKA_ID, value: Buffer.from(keyId) });
-    const found: Handle[] = [];
-    module.C_FindObjectsInit(handle, template);
-    try {
-      for (let some = module.C_FindObjects(handle, 100); some.length > 0; some = module.C_FindObjects(handle, 100)) {
-        found.push(...some);
-      }
-    } finally {
-      module.C_FindObjectsFinal(handle);
+  return (type ? [classes[type]] : Object.values(classes)).flatMap((objectClass) =>
+    findObjects(session, objectClass, label, keyId),
+  );
+}
+
+export function findObjects(
+  { module, handle }: Session,
+  objectClass: number,
+  label: string,
+  keyId: string | undefined,
+): Handle[] {
+  const template: Template = [
+    { type: pkcs11.CKA_CLASS, value: objectClass },
+    { type: pkcs11.CKA_LABEL, value: Buffer.from(label) },
+  ];
+  if (keyId !== undefined) template.push({ type: pkcs11.CKA_ID, value: Buffer.from(keyId) });
+  const found: Handle[] = [];
+  module.C_FindObjectsInit(handle, template);
+  try {
+    for (let some = module.C_FindObjects(handle, 100); some.length > 0; some = module.C_FindObjects(handle, 100)) {
+      found.push(...some);
     }
-    return found;
-  });
+  } finally {
+    module.C_FindObjectsFinal(handle);
+  }
+  return found;
 }
 
 export function bytesOf(session: Session, key: Handle, attribute: number): Buffer {
   return session.module.C_GetAttributeValue(session.handle, key, [{ type: attribute }])[0]!.value;
 }
 
-/** A boolean attribute; `undefined` where the token does not have it. */
+/** Returns a boolean attribute, or `undefined` where the token does not have it. */
 export function flagOf(session: Session, key: Handle, attribute: number): boolean | undefined {
   try {
     return bytesOf(session, key, attribute)[0] === 1;
@@ -62,7 +74,7 @@ export function flagOf(session: Session, key: Handle, attribute: number): boolea
   }
 }
 
-/** Asked once for each handle: with a token on a network it would double what an unwrap takes. */
+/** Asks the token once for each handle: a token on a network would take twice as long for an unwrap. */
 export function classOf(session: Session, key: Handle): KeyClass {
   let keyClass = session.classes.get(key);
   if (!keyClass) {
@@ -73,19 +85,16 @@ export function classOf(session: Session, key: Handle): KeyClass {
   return keyClass;
 }
 
-/** What an operator would want to be otherwise. */
+const EXPECTED = [
+  ['CKA_EXTRACTABLE', false, 'the key can leave the token'],
+  ['CKA_SENSITIVE', true, 'the key can be read in the clear'],
+  ['CKA_NEVER_EXTRACTABLE', true, 'the key could leave the token at some time'],
+  ['CKA_LOCAL', true, 'the key was not made in the token, so a copy of it may exist'],
+] as const;
+
+/** Returns the attributes that an operator should know about, with the reason. */
 export function remarksOn(session: Session, key: Handle): string[] {
-  const remarks: string[] = [];
-  const expect = (
-    name: 'CKA_EXTRACTABLE' | 'CKA_SENSITIVE' | 'CKA_NEVER_EXTRACTABLE' | 'CKA_LOCAL',
-    wanted: boolean,
-    why: string,
-  ) => {
-    if (flagOf(session, key, pkcs11[name]) === !wanted) remarks.push(`${name} is ${String(!wanted)}: ${why}`);
-  };
-  expect('CKA_EXTRACTABLE', false, 'the key can leave the token');
-  expect('CKA_SENSITIVE', true, 'the key can be read in the clear');
-  expect('CKA_NEVER_EXTRACTABLE', true, 'the key could leave the token at some time');
-  expect('CKA_LOCAL', true, 'the key was not made in the token, so a copy of it may exist');
-  return remarks;
+  return EXPECTED.filter(([name, wanted]) => flagOf(session, key, pkcs11[name]) === !wanted).map(
+    ([name, wanted, why]) => `${name} is ${String(!wanted)}: ${why}`,
+  );
 }

@@ -3,7 +3,8 @@ import { KEY_BYTES } from '../../../../envelope/limits.ts';
 import { SecretBytes } from '../../../../util/secret-bytes.ts';
 import type { MechanismName } from '../mechanism-name.ts';
 import { wrapWithPublicKey } from '../rsa-oaep.ts';
-import { OperationFailed, orDoubt } from './failures.ts';
+import { TokenFailure } from '../protocol.ts';
+import { codeOf, unwrapping } from './failures.ts';
 import { bytesOf, flagOf } from './keys.ts';
 import { pkcs11 } from './pkcs11.ts';
 import type { Handle } from './pkcs11.ts';
@@ -18,10 +19,10 @@ const CKZ_DATA_SPECIFIED = 1;
 export interface Mechanism {
   readonly ckm: number;
   readonly keyClass: KeyClass;
-  /** What the token's key must be allowed to do; also what a key that we make may do, and nothing else. */
+  /** What the token's key must be allowed to do. A key that we make may do nothing else. */
   readonly usages: readonly ('CKA_ENCRYPT' | 'CKA_DECRYPT' | 'CKA_WRAP' | 'CKA_UNWRAP')[];
   wrap(session: Session, key: Handle, localKek: Buffer, keyId: string): Buffer;
-  /** @throws what the module throws, and OperationFailed `refused` for a wrong length */
+  /** @throws what the module throws, and TokenFailure `refused` for a wrong length */
   unwrap(session: Session, key: Handle, blob: Buffer, keyId: string): SecretBytes;
 }
 
@@ -33,18 +34,18 @@ const aesGcm: Mechanism = {
     try {
       return gcmEncrypt(session, key, localKek, keyId, randomBytes(IV_BYTES));
     } catch (error) {
-      if (!(error instanceof pkcs11.Pkcs11Error) || error.code !== pkcs11.CKR_MECHANISM_PARAM_INVALID) throw error;
+      if (codeOf(error) !== pkcs11.CKR_MECHANISM_PARAM_INVALID) throw error;
       // A token that makes its own IV (FIPS 140-3 IG C.H) takes an empty one and writes to it.
       const wrapped = gcmEncrypt(session, key, localKek, keyId, Buffer.alloc(IV_BYTES));
-      // With the same IV twice GCM would give its keys away.
+      // GCM with the same IV twice would give its keys away.
       if (!wrapped.subarray(0, IV_BYTES).equals(Buffer.alloc(IV_BYTES))) return wrapped;
-      throw new OperationFailed('unusable', 'the token takes no IV and makes none');
+      throw new TokenFailure('unusable', 'the token accepts no IV and makes none');
     }
   },
   unwrap(session, key, blob, keyId) {
     checkLength(blob, IV_BYTES + KEY_BYTES + TAG_BYTES);
     const { module, handle } = session;
-    return orDoubt(() => {
+    return unwrapping(() => {
       module.C_DecryptInit(handle, gcm(blob.subarray(0, IV_BYTES), keyId), key);
       return new SecretBytes(module.C_Decrypt(handle, blob.subarray(IV_BYTES), Buffer.alloc(KEY_BYTES + TAG_BYTES)));
     });
@@ -68,7 +69,7 @@ const gcm = (iv: Buffer, keyId: string) => ({
   },
 });
 
-/** RFC 3394 and RFC 5649; both make 40 bytes of 32. The local KEK is a session object for the moment that it takes. */
+/** RFC 3394 and RFC 5649: both make 40 bytes of 32. The local KEK is a session object in the token for that moment. */
 function aesKeyWrap(ckm: number): Mechanism {
   return {
     ckm,
@@ -88,7 +89,7 @@ function aesKeyWrap(ckm: number): Mechanism {
     unwrap(session, key, blob) {
       checkLength(blob, KEY_BYTES + 8);
       const { module, handle } = session;
-      const object = orDoubt(() => module.C_UnwrapKey(handle, { mechanism: ckm }, key, blob, localKekTemplate()));
+      const object = unwrapping(() => module.C_UnwrapKey(handle, { mechanism: ckm }, key, blob, localKekTemplate()));
       try {
         return new SecretBytes(bytesOf(session, object, pkcs11.CKA_VALUE));
       } finally {
@@ -119,13 +120,12 @@ function rsaOaep(hash: 'sha256' | 'sha1'): Mechanism {
       const size = sizeOf(session, key);
       checkLength(blob, size);
       const { module, handle } = session;
-      // Exactly the modulus' size: a token may fail for any other, with the operation left active.
+      // A token may fail for any other size than the modulus's, and leave the operation active.
       const out = Buffer.alloc(size);
-      const decrypted = orDoubt(() => {
+      const decrypted = unwrapping(() => {
         module.C_DecryptInit(handle, { mechanism: pkcs11.CKM_RSA_PKCS_OAEP, parameter }, key);
         return module.C_Decrypt(handle, blob, out);
       });
-      // Not out of Node's pool of small buffers, which is cloned as a whole with a message to another thread.
       const secret = new SecretBytes(Buffer.alloc(decrypted.length));
       decrypted.copy(secret.expose());
       out.fill(0);
@@ -134,7 +134,7 @@ function rsaOaep(hash: 'sha256' | 'sha1'): Mechanism {
   };
 }
 
-/** Asked once for each handle, as the key's class is. */
+/** Asks the token once for each handle, as {@link classOf} does. */
 function sizeOf(session: Session, key: Handle): number {
   const size = session.sizes.get(key) ?? stripLeadingZeros(bytesOf(session, key, pkcs11.CKA_MODULUS)).length;
   session.sizes.set(key, size);
@@ -152,7 +152,7 @@ function stripLeadingZeros(bytes: Buffer): Buffer {
 }
 
 function checkLength(blob: Buffer, length: number): void {
-  if (blob.length !== length) throw new OperationFailed('refused', `${blob.length} bytes where ${length} are due`);
+  if (blob.length !== length) throw new TokenFailure('refused', `expected ${length} bytes, found ${blob.length}`);
 }
 
 export const mechanisms: Readonly<Record<MechanismName, Mechanism>> = {
@@ -163,20 +163,25 @@ export const mechanisms: Readonly<Record<MechanismName, Mechanism>> = {
   'rsa-oaep-sha1': rsaOaep('sha1'),
 };
 
-/** Why a key cannot be used with a mechanism, as far as the token says so; `undefined` where it may be tried. */
-export function obstacle(session: Session, key: Handle, keyClass: KeyClass, mechanism: Mechanism): string | undefined {
+/** Returns why a key's class, attributes or token rule out a mechanism, or `undefined` where it can be tested. */
+export function unsuitable(
+  session: Session,
+  key: Handle,
+  keyClass: KeyClass,
+  mechanism: Mechanism,
+): string | undefined {
   if (keyClass !== mechanism.keyClass) return `it is a ${keyClass} key`;
   if (!session.module.C_GetMechanismList(session.slot).includes(mechanism.ckm)) return 'the token does not have it';
   const missing = mechanism.usages.find((usage) => flagOf(session, key, pkcs11[usage]) === false);
   return missing && `${missing} is false`;
 }
 
-/** Wraps a random key and unwraps it. @throws what the module throws, and OperationFailed when something else came back */
+/** Wraps and unwraps a random key. @throws what the module throws; TokenFailure where another key comes back */
 export function selfTest(session: Session, key: Handle, keyId: string, mechanism: Mechanism): void {
   const localKek = randomBytes(KEY_BYTES);
   const unwrapped = mechanism.unwrap(session, key, mechanism.wrap(session, key, localKek, keyId), keyId);
   const same = unwrapped.expose().equals(localKek);
   unwrapped.wipe();
   localKek.fill(0);
-  if (!same) throw new OperationFailed('unusable', 'the token does not give back what it wrapped');
+  if (!same) throw new TokenFailure('unusable', 'the token does not give back what it wrapped');
 }

@@ -1,5 +1,6 @@
+import { TokenFailure } from '../protocol.ts';
 import type { TokenInfo, TokenSelector } from '../protocol.ts';
-import { kindOf, OperationFailed } from './failures.ts';
+import { mayBeTheSession } from './failures.ts';
 import { pkcs11 } from './pkcs11.ts';
 import type { Handle, Pkcs11 } from './pkcs11.ts';
 
@@ -7,16 +8,16 @@ import type { Handle, Pkcs11 } from './pkcs11.ts';
 const CKS_RO_USER_FUNCTIONS = 1;
 const CKS_RW_USER_FUNCTIONS = 3;
 
-/** What a key that wraps can be: a secret key of its own, or the private half of a pair. */
+/** A key that wraps is a secret key, or the private half of a pair. */
 export type KeyClass = 'secret' | 'private';
 
-/** One session of this thread's with one token, and the key handles that were looked up in it. */
+/** One session with one token, and what was looked up in it. */
 export class Session {
   readonly module: Pkcs11;
   readonly slot: Handle;
   readonly handle: Handle;
   readonly classes = new WeakMap<Handle, KeyClass>();
-  /** Of RSA keys, in bytes. */
+  /** Of RSA keys: bytes of the modulus. */
   readonly sizes = new WeakMap<Handle, number>();
   readonly #keys = new Map<string, Handle>();
 
@@ -31,7 +32,7 @@ export class Session {
     return state === CKS_RO_USER_FUNCTIONS || state === CKS_RW_USER_FUNCTIONS;
   }
 
-  /** The handle of a key, looked up once for each session. */
+  /** Returns the handle of a key, found once for each session. */
   key(name: string, find: () => Handle): Handle {
     let handle = this.#keys.get(name);
     if (!handle) {
@@ -45,12 +46,12 @@ export class Session {
     try {
       this.module.C_CloseSession(this.handle);
     } catch {
-      // It is gone already, which is why it is thrown away.
+      // A lost session is closed already.
     }
   }
 }
 
-/** This thread's sessions, one for each token. */
+/** The sessions of one thread, one for each token. */
 export class Sessions {
   readonly #module: Pkcs11;
   readonly #open = new Map<string, Session>();
@@ -60,41 +61,25 @@ export class Sessions {
     this.#module = module;
   }
 
-  /**
-   * Runs `work` in a session with the token. When it fails for a reason that a new session may cure (a lost session or
-   * token, a stale handle, an operation that is stuck in it) it is run once more in a new one.
-   */
+  /** Runs `work` in the session with a token, and once more in a new session where that may help. */
   run<T>(token: TokenSelector, work: (session: Session) => T): T {
-    const name = JSON.stringify(token);
     try {
-      return work(this.#session(name, token));
+      return this.#runIn(token, work);
     } catch (error) {
       if (!mayBeTheSession(error)) throw error;
-      this.#replace(name, token);
     }
-    return this.#runIn(name, token, work);
+    return this.#runIn(token, work);
   }
 
-  /** Runs `work` in a session that works, and does not run it again. */
+  /** Runs `work` once, in a session that works. */
   runOnce<T>(token: TokenSelector, work: (session: Session) => T): T {
     this.run(token, (session) => session.loggedIn);
-    return this.#runIn(JSON.stringify(token), token, work);
-  }
-
-  /** What is stuck in a session must not meet the next. */
-  #runIn<T>(name: string, token: TokenSelector, work: (session: Session) => T): T {
-    try {
-      return work(this.#session(name, token));
-    } catch (error) {
-      if (mayBeTheSession(error)) this.#tryToReplace(name, token);
-      throw error;
-    }
+    return this.#runIn(token, work);
   }
 
   /** Runs `work` in a session of its own that may write to the token. */
   runWriting<T>(token: TokenSelector, work: (session: Session) => T): T {
-    const session = new Session(this.#module, findToken(this.#module, token).slot, true);
-    this.opened++;
+    const session = this.#new(token, true);
     try {
       return work(session);
     } finally {
@@ -102,47 +87,48 @@ export class Sessions {
     }
   }
 
-  #session(name: string, token: TokenSelector): Session {
+  #runIn<T>(token: TokenSelector, work: (session: Session) => T): T {
+    const name = JSON.stringify(token);
     let session = this.#open.get(name);
-    if (!session) {
-      session = this.#new(token);
-      this.#open.set(name, session);
+    if (!session) this.#open.set(name, (session = this.#new(token)));
+    try {
+      return work(session);
+    } catch (error) {
+      if (mayBeTheSession(error)) this.#replace(name, token, session);
+      throw error;
     }
-    return session;
   }
 
-  /** The new one is opened before the old one is closed: with its last session a process is logged out. */
-  #replace(name: string, token: TokenSelector): void {
-    const old = this.#open.get(name);
+  /** Opens the new session before it closes the old one: a process without a session is logged out. */
+  #replace(name: string, token: TokenSelector, old: Session): void {
     this.#open.delete(name);
     try {
       this.#open.set(name, this.#new(token));
-    } finally {
-      old?.close();
-    }
-  }
-
-  #tryToReplace(name: string, token: TokenSelector): void {
-    try {
-      this.#replace(name, token);
     } catch {
-      // Then the next one who needs it opens it, or learns why that fails.
+      // The next operation opens it, or reports why that fails.
+    } finally {
+      old.close();
     }
   }
 
-  #new(token: TokenSelector): Session {
-    const session = new Session(this.#module, findToken(this.#module, token).slot, false);
+  #new(token: TokenSelector, writable = false): Session {
+    const session = new Session(this.#module, findToken(this.#module, token).slot, writable);
     this.opened++;
     return session;
   }
 }
 
-/** Blanks, as the standard says; some modules leave zero bytes. */
+/** PKCS#11 pads with blanks; some modules leave zero bytes. */
 const withoutPadding = (text: string): string => text.replace(/[\0 ]+$/, '');
 
+interface FoundToken {
+  readonly slot: Handle;
+  readonly info: Omit<TokenInfo, 'loggedIn'>;
+}
+
 /**
- * Looks for the one token that is meant.
- * @throws OperationFailed `unavailable` where there is none, or several; what the module throws for a slot, where it may have been in that one
+ * Finds the one token that matches.
+ * @throws TokenFailure `unavailable` for no token and for several; what the module throws where a slot that cannot be read may hold it
  */
 export function findToken(module: Pkcs11, selector: TokenSelector): FoundToken {
   const found: FoundToken[] = [];
@@ -159,12 +145,7 @@ export function findToken(module: Pkcs11, selector: TokenSelector): FoundToken {
   if (found.length === 0 && unreadable) throw unreadable as Error;
   const wanted = Object.entries(selector).map(([name, value]) => `${name} "${String(value)}"`);
   const message = `${found.length === 0 ? 'no token' : `${found.length} tokens`} with ${wanted.join(', ')}`;
-  throw new OperationFailed('unavailable', found.length === 0 ? message : `${message}: name one more precisely`);
-}
-
-interface FoundToken {
-  readonly slot: Handle;
-  readonly info: Omit<TokenInfo, 'loggedIn'>;
+  throw new TokenFailure('unavailable', found.length === 0 ? message : `${message}: name one more precisely`);
 }
 
 function tokenInfo(module: Pkcs11, slot: Handle): FoundToken['info'] {
@@ -182,8 +163,4 @@ function tokenInfo(module: Pkcs11, slot: Handle): FoundToken['info'] {
 function matches(slot: Handle, info: FoundToken['info'], { slotId, ...texts }: TokenSelector): boolean {
   if (slotId !== undefined && slotId !== Number(slot.readBigUInt64LE())) return false;
   return (Object.keys(texts) as (keyof typeof texts)[]).every((name) => texts[name] === info[name]);
-}
-
-function mayBeTheSession(error: unknown): boolean {
-  return !(error instanceof OperationFailed) && kindOf(error) === 'unavailable';
 }
