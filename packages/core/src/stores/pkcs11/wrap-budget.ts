@@ -1,8 +1,6 @@
-import * as nodeFs from 'node:fs/promises';
+import { appendFile, mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KmsError, unavailable } from '../../errors.ts';
-import { DurableDirectory } from '../../util/durable-directory.ts';
-import { withFileLock } from '../../util/file-lock.ts';
 import type { SharedResource } from '../../util/shared-resources.ts';
 
 /** AES-GCM with random IVs allows 2^32 uses of one key (NIST SP 800-38D §8.3); four replicas may share them. */
@@ -12,28 +10,23 @@ export const MAX_WRAPS = 2 ** 30;
 export const WARN_AFTER = MAX_WRAPS / 2;
 
 /** Uses recorded in advance, so that a crash never makes the count too low. Each start of the plugin costs as many. */
-const BLOCK = 2 ** 10;
-
-/** ms to wait for another process that reserves its block. */
-const LOCK_WAIT_MS = 5_000;
+export const BLOCK = 2 ** 10;
 
 /**
- * Counts the wraps of this host under one AES-GCM key, over instances, processes and restarts, and ends them in time. Only direct
- * mode counts: there each Encrypt is a wrap, and else a wrap an hour never matters.
+ * Counts the wraps of this host under one AES-GCM key, over instances, processes and restarts, and ends them in time. The
+ * record is a file with one byte for each block of uses: processes may append to it at the same time.
  */
 export class WrapBudget implements SharedResource {
+  readonly #directory: string;
   readonly #path: string;
-  readonly #directory: DurableDirectory;
-  readonly #name: string;
   readonly #keyId: string;
   #left = 0;
   #reserving: Promise<void> | undefined;
 
   constructor(directory: string, keyId: string) {
-    this.#path = directory;
-    this.#directory = new DurableDirectory(directory, nodeFs);
+    this.#directory = directory;
+    this.#path = join(directory, `wraps-${keyId}`);
     this.#keyId = keyId;
-    this.#name = `wraps-${keyId}.json`;
   }
 
   /** @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` when the budget is used up, or cannot be recorded */
@@ -49,7 +42,7 @@ export class WrapBudget implements SharedResource {
       const what = `key ${this.#keyId} was used for half of the ${MAX_WRAPS} wraps that AES-GCM allows on this host`;
       return unavailable(`${what}. It seals nothing after the other half`, { remedy: 'rotate the key' });
     } catch (error) {
-      return cannotCount(error);
+      return this.#cannotCount(error);
     }
   }
 
@@ -60,37 +53,31 @@ export class WrapBudget implements SharedResource {
 
   async #reserve(): Promise<void> {
     try {
-      await this.#directory.make();
-      const path = join(this.#path, `${this.#name}.lock`);
-      const busy = (pid: string) =>
-        unavailable(`process ${pid} holds ${path}`, { remedy: `if it does not, remove ${path}*` });
-      await withFileLock(path, { fs: nodeFs, waitMs: LOCK_WAIT_MS, busy }, async () => {
-        const used = await this.#used();
-        if (used >= MAX_WRAPS) {
-          const what = `key ${this.#keyId} was used ${MAX_WRAPS} times on this host, which is all that AES-GCM allows`;
-          throw unavailable(what, { remedy: 'rotate the key' });
-        }
-        await this.#directory.write(this.#name, Buffer.from(JSON.stringify({ used: used + BLOCK })), 0o600);
-      });
+      await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+      if ((await this.#used()) >= MAX_WRAPS) {
+        const what = `key ${this.#keyId} was used ${MAX_WRAPS} times on this host, which is all that AES-GCM allows`;
+        throw unavailable(what, { remedy: 'rotate the key' });
+      }
+      await appendFile(this.#path, Buffer.alloc(1), { mode: 0o600, flush: true });
       this.#left = BLOCK;
     } catch (error) {
-      throw cannotCount(error);
+      throw this.#cannotCount(error);
     } finally {
       this.#reserving = undefined;
     }
   }
 
-  /** Read each time: other processes use the same key, such as `doctor`. */
   async #used(): Promise<number> {
-    const text = await this.#directory.read(this.#name);
-    if (text === undefined) return 0;
-    const { used } = JSON.parse(text) as { used?: unknown };
-    if (!Number.isSafeInteger(used) || (used as number) < 0) throw new Error(`${this.#name} is damaged`);
-    return used as number;
+    try {
+      return (await stat(this.#path)).size * BLOCK;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 0;
+      throw error;
+    }
   }
-}
 
-function cannotCount(error: unknown): KmsError {
-  const message = `the wraps under a key cannot be counted: ${(error as Error).message}`;
-  return KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', message);
+  #cannotCount(error: unknown): KmsError {
+    const message = `the wraps under key ${this.#keyId} cannot be counted: ${(error as Error).message}`;
+    return KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', message);
+  }
 }
