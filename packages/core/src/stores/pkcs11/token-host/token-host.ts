@@ -54,6 +54,8 @@ interface Call extends CallOptions {
 /** Calls that the process has for each thread. Those that wait there keep threads busy while the plugin's own thread is. */
 const CALLS_PER_THREAD = 2;
 const WATCH_MS = 50;
+/** ms for calls under way to end when the host is closed. */
+const QUIET_MS = 150;
 /** The first new process starts at once, and later ones after these waits, until one has lived for a while. */
 const RESTART = { firstMs: 250, longestMs: 30_000 };
 const SOUND_AFTER_MS = 60_000;
@@ -89,6 +91,7 @@ export class TokenHost {
   #flushing = false;
   #stopWatch: (() => void) | undefined;
   #stopRestart: (() => void) | undefined;
+  #onQuiet: (() => void) | undefined;
   #startedAt = 0;
   #notBefore = 0;
   #ends = 0;
@@ -147,9 +150,19 @@ export class TokenHost {
     this.#closed = true;
     this.#stopRestart?.();
     for (const call of [...this.#queue.drain(), ...this.#underWay.calls]) call.reject(closed());
+    if (!(await this.#quiet())) this.#process?.kill('it was stopped, and a call did not end');
     await this.#process?.stop();
     this.channel.destroy();
     this.#channelKey.wipe();
+  }
+
+  /** Returns whether all calls under way end soon. */
+  async #quiet(): Promise<boolean> {
+    if (this.#underWay.size === 0) return true;
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.#onQuiet = () => resolve(true);
+    const stopWaiting = this.#options.clock.after(QUIET_MS, () => resolve(false), true);
+    return promise.finally(stopWaiting);
   }
 
   /** Calls of one turn of the event loop go in one message. */
@@ -198,6 +211,7 @@ export class TokenHost {
       else call.resolve(value);
       this.#note(call, failure);
     }
+    if (this.#underWay.size === 0) this.#onQuiet?.();
     this.#flushSoon();
   }
 
@@ -264,6 +278,7 @@ export class TokenHost {
     this.#renewed = false;
     this.#notBefore = clock.now() + restartInMs;
     if (!this.#closed) report?.({ type: 'token-host-ended', module: modulePath, reason, restartInMs });
+    this.#onQuiet?.();
     for (const call of this.#underWay.drain()) {
       call.reject(new TokenFailure('host-ended', `the token host: ${reason}`));
     }

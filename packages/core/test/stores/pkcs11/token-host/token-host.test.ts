@@ -25,6 +25,7 @@ class FakeProcess {
   readonly #options: HostProcessOptions;
   readonly messages: (readonly Request[])[] = [];
   killedFor: string | undefined;
+  stopped = false;
 
   constructor(options: HostProcessOptions) {
     this.#options = options;
@@ -62,6 +63,7 @@ class FakeProcess {
   }
 
   stop(): Promise<void> {
+    this.stopped = true;
     this.ends('it was stopped');
     return Promise.resolve();
   }
@@ -376,13 +378,29 @@ test('a closed host refuses, starts nothing, and may be closed twice', async () 
   assert.is(processes.length, 0);
 });
 
-test('calls that wait, and calls under way, are refused when the host is closed', async () => {
+test('a closed host refuses all calls at once, and stops its process when the calls under way have ended', async () => {
   const { host, call, started } = newHost();
-  const { first } = await started();
+  const { first, made } = await started();
   const waiting = call();
-  await host.close();
+  const closing = host.close();
   await rejectsWithCode(() => first, 'ERR_KMS_CLOSED');
   await rejectsWithCode(() => waiting, 'ERR_KMS_CLOSED');
+  await settle();
+  assert.not(made.stopped);
+  made.answers(made.asked);
+  await closing;
+  assert.ok(made.stopped);
+  assert.is(made.killedFor, undefined);
+});
+
+test('a closed host kills its process when a call under way does not end', async () => {
+  const { host, clock, started } = newHost();
+  const { first, made } = await started();
+  const closing = host.close();
+  await rejectsWithCode(() => first, 'ERR_KMS_CLOSED');
+  await clock.advance(150);
+  await closing;
+  assert.is(made.killedFor, 'it was stopped, and a call did not end');
 });
 
 test('a plugin without a free file descriptor reports that there is no process, and goes on', () => {
