@@ -197,9 +197,9 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   /** Returns `false` for a mechanism that the key cannot do, so it has not wrapped anything. @throws as {@link Token.call} */
-  async #passesTest({ op: _, mechanism, ...key }: Ask<'unwrap'>, context: RemoteContext): Promise<boolean> {
+  async #passesTest({ keyId, mechanism }: Ask<'unwrap'>, context: RemoteContext): Promise<boolean> {
     try {
-      await this.token().call({ ...key, op: 'key', mechanisms: [mechanism] }, context);
+      await this.token().call({ op: 'key', ...this.#select(keyId), mechanisms: [mechanism] }, context);
       return true;
     } catch (error) {
       if (kindOf(error) !== 'unusable') throw error;

@@ -75,15 +75,15 @@ export class HostProcess {
       if (message.type === 'broken') this.kill(`the module cannot be used: ${message.message}`);
       else onStarted();
     });
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#ended = promise;
-    const end = (how: string) => {
-      stopWaiting();
-      resolve();
-      onEnd(this.#killedFor ?? `it ended by itself, ${how}${this.#lastLines()}`);
-    };
-    this.#child.once('error', (error) => end(error.message));
-    this.#child.once('exit', (code, signal) => end(signal ? `by ${signal}` : `with code ${String(code)}`));
+    this.#ended = new Promise((ended) => {
+      const end = (how: string) => {
+        stopWaiting();
+        ended();
+        onEnd(this.#killedFor ?? `it ended by itself, ${how}${this.#lastLines()}`);
+      };
+      this.#child.once('error', (error) => end(error.message));
+      this.#child.once('exit', (code, signal) => end(signal ? `by ${signal}` : `with code ${String(code)}`));
+    });
   }
 
   get pid(): number | undefined {

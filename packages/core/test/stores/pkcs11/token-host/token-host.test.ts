@@ -140,10 +140,10 @@ test('the process has few calls at a time, and owners take turns with the rest',
   made!.starts();
   const other = call(modest);
   await settle();
-  let done = false;
-  void other.then(() => (done = true));
+  const state = { done: false };
+  void other.then(() => (state.done = true));
   let answered = 0;
-  while (!done) {
+  while (!state.done) {
     made!.answers([made!.asked[answered++]!]);
     await settle();
   }
