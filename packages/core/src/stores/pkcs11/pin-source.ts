@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
-import { KmsError } from '../../errors.ts';
+import { KmsError, unavailable } from '../../errors.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
 
 /** Longest PIN in bytes: what SoftHSM takes; other tokens take less. */
@@ -10,7 +10,7 @@ const MAX_PIN_BYTES = 255;
 /** A line end may follow. */
 const MAX_CONTENT_BYTES = MAX_PIN_BYTES + 2;
 
-/** A FIFO under a file's name must not hold one of the threads that all instances share. */
+/** Opening a FIFO must not block one of the threads that all instances share. */
 const READ = constants.O_RDONLY | constants.O_NONBLOCK;
 
 type PinSource =
@@ -19,32 +19,31 @@ type PinSource =
   | { readonly kind: 'credential'; readonly name: string };
 
 /**
- * Checks the form of a `pin-source`, without a look at what is there.
+ * Checks the form of a `pin-source`, and reads nothing.
  *
- * @throws {@link KmsError} `ERR_KMS_INVALID_URI`, without a word of `source`: it may be the PIN itself, put there by mistake
+ * @throws {@link KmsError} `ERR_KMS_INVALID_URI`. The message does not repeat `source`, which may be the PIN itself by mistake
  */
 export function checkPinSource(source: string): void {
   parse(source);
 }
 
 /**
- * Reads the PIN, anew each time, so that a changed one is found. One line end (LF or CRLF) behind it is not part of it.
+ * Reads the PIN. Each call reads it again, so that a changed PIN is found. One line end (LF or CRLF) after it is not part of it.
  *
  * | source | where |
  * |---|---|
- * | `file:/path`, `/path` | a file that nobody but its owner may read |
- * | `env:NAME` | an environment variable; it is a string in our memory that cannot be wiped, so a file is better |
+ * | `file:/path`, `/path` | a file that only its owner can read |
+ * | `env:NAME` | an environment variable: a string in memory that cannot be wiped, so prefer a file |
  * | `credential:NAME` | a systemd credential: `NAME` in `$CREDENTIALS_DIRECTORY` |
  *
- * The `|command` of RFC 7512 is refused: who writes the configuration would run programs as the plugin.
+ * The `|command` of RFC 7512 is refused: whoever writes the configuration could run programs as the plugin.
  *
- * A credential may show as readable by its group. systemd makes it 0400 for root and lets the unit's user in by an ACL
- * entry, whose mask `stat` shows in the group's place (`write_credential` in systemd's `exec-credential.c`): 0440, though no
- * group may read it.
+ * A credential may have mode 0440, though no group can read it: systemd makes it 0400 for root and adds an ACL entry for the
+ * unit's user, whose mask `stat` shows as the group's mode (`write_credential` in systemd's `exec-credential.c`).
  *
- * @returns 1–255 bytes, the caller's to wipe
- * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`, so that it is tried again when mended: it names the file or variable,
- * never what is in it; `ERR_KMS_INVALID_URI` as {@link checkPinSource}
+ * @returns 1–255 bytes, which the caller wipes
+ * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`, which names the file or variable and never its content;
+ * `ERR_KMS_INVALID_URI` as {@link checkPinSource}
  */
 export async function readPin(source: string, env: NodeJS.ProcessEnv): Promise<SecretBytes> {
   const parsed = parse(source);
@@ -52,8 +51,9 @@ export async function readPin(source: string, env: NodeJS.ProcessEnv): Promise<S
   if (parsed.kind === 'env') return readVariable(parsed.name, env);
   const directory = env['CREDENTIALS_DIRECTORY'];
   if (directory === undefined || !isAbsolute(directory)) {
-    const remedy = `add LoadCredential=${parsed.name}:/path/of/the/pin to its unit`;
-    throw unavailable(`credential:${parsed.name}: systemd has given the plugin no credentials; ${remedy}`);
+    throw unavailable(`credential:${parsed.name}: systemd has given the plugin no credentials`, {
+      remedy: `add LoadCredential=${parsed.name}:/path/of/the/pin to the plugin's unit`,
+    });
   }
   return readPinFile(join(directory, parsed.name), 0o037);
 }
@@ -61,7 +61,7 @@ export async function readPin(source: string, env: NodeJS.ProcessEnv): Promise<S
 function parse(source: string): PinSource {
   const [, scheme, rest = ''] = /^(file|env|credential):(.*)$/s.exec(source) ?? [undefined, 'file', source];
   if (source.startsWith('|')) throw invalid('the PIN is not taken from a command');
-  if (source.includes('\0')) throw invalid('there is a zero byte in it');
+  if (source.includes('\0')) throw invalid('it contains a zero byte');
   if (scheme === 'env') {
     if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(rest)) return { kind: 'env', name: rest };
     throw invalid('env: is not followed by the name of an environment variable');
@@ -78,8 +78,10 @@ function parse(source: string): PinSource {
 function readVariable(name: string, env: NodeJS.ProcessEnv): SecretBytes {
   const value = env[name];
   if (value === undefined) throw unavailable(`env:${name}: the plugin has no such environment variable`);
-  // Where the bytes were not UTF-8 they are lost, and a wrong PIN costs one of a few tries.
-  if (value.includes('\uFFFD')) throw unavailable(`env:${name}: expected UTF-8, found other bytes; use a file`);
+  // Node has replaced bytes that are not UTF-8, and a wrong PIN costs one of a few tries.
+  if (value.includes('\uFFFD')) {
+    throw unavailable(`env:${name}: expected UTF-8, found other bytes`, { remedy: 'put the PIN into a file' });
+  }
   return pinOf(Buffer.from(value), `env:${name}`);
 }
 
@@ -95,7 +97,7 @@ async function readPinFile(path: string, refusedMode: number): Promise<SecretByt
   }
 }
 
-/** Returns how many bytes there are, up to the size of `content`. */
+/** Returns the number of bytes read, at most the size of `content`. */
 async function readInto(content: Buffer, path: string, refusedMode: number): Promise<number> {
   const file = await open(path, READ);
   try {
@@ -103,8 +105,8 @@ async function readInto(content: Buffer, path: string, refusedMode: number): Pro
     if (!stat.isFile()) throw unavailable(`${path}: expected a file with the PIN, found something else`);
     if ((stat.mode & refusedMode) !== 0) {
       const mode = (stat.mode & 0o7777).toString(8).padStart(4, '0');
-      const remedy = `run: chmod 0600 ${path} (a systemd credential is named as credential:NAME)`;
-      throw unavailable(`${path} is open to others than its owner (mode ${mode}); ${remedy}`);
+      const remedy = `chmod 0600 ${path} (name a systemd credential as credential:NAME)`;
+      throw unavailable(`${path} is open to others than its owner (mode ${mode})`, { remedy });
     }
     let length = 0;
     while (length < content.length) {
@@ -118,7 +120,7 @@ async function readInto(content: Buffer, path: string, refusedMode: number): Pro
   }
 }
 
-/** Takes `content` over. */
+/** Returns the PIN in `content`, which it takes over. */
 function pinOf(content: Buffer, where: string): SecretBytes {
   const end = content.at(-1) === 0x0a ? (content.at(-2) === 0x0d ? 2 : 1) : 0;
   const pin = new SecretBytes(content.subarray(0, content.length - end));
@@ -132,12 +134,10 @@ function reasonOf(error: unknown): string {
   const { code } = error as NodeJS.ErrnoException;
   const reasons: Record<string, string> = {
     ENOENT: 'no such file',
-    EACCES: `permission denied for user ${process.getuid?.() ?? ''} that the plugin runs as`,
+    EACCES: `user ${process.getuid?.() ?? ''}, running this command, cannot read it`,
   };
   return reasons[code ?? ''] ?? code ?? 'cannot be read';
 }
-
-const unavailable = (text: string): KmsError => new KmsError('ERR_KMS_STORE_UNAVAILABLE', text);
 
 function invalid(problem: string): KmsError {
   const expected = 'expected file:/path, env:NAME or credential:NAME';

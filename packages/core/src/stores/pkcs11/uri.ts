@@ -4,25 +4,25 @@ import { KmsError } from '../../errors.ts';
 import type { TokenSelector } from './token-host/protocol.ts';
 import { checkPinSource } from './pin-source.ts';
 
-/** Where the PKCS#11 library is: an absolute path, or a name that {@link findModule} looks for. */
+/** The PKCS#11 library: an absolute path, or a name for {@link findModule}. */
 export type ModuleReference = { readonly path: string } | { readonly name: string };
 
-/** A `pkcs11:` URI (RFC 7512), taken apart and checked. */
+/** A parsed `pkcs11:` URI (RFC 7512). */
 export interface Pkcs11Uri {
   readonly token: TokenSelector;
-  /** CKA_LABEL, which all versions of the key share. */
+  /** CKA_LABEL of all versions of the key. */
   readonly object: string;
   /** CKA_ID, 1–64 bytes. */
   readonly id?: Buffer;
   readonly type?: 'secret-key' | 'private';
   readonly module: ModuleReference;
-  /** Where the PIN comes from, see {@link readPin}. */
+  /** The source of the PIN, see {@link readPin}. */
   readonly pinSource: string;
-  /** The URI in one canonical form without its query, for logs and `status`. */
+  /** The URI in canonical form without its query, for logs and `status`. */
   readonly shown: string;
 }
 
-/** Most bytes of each value after decoding. Those of a token are what CK_TOKEN_INFO has room for. */
+/** Maximum bytes of each value after decoding. Those of a token are the sizes in CK_TOKEN_INFO. */
 const PATH_ATTRIBUTES = new Map([
   ['token', 32],
   ['manufacturer', 32],
@@ -41,7 +41,7 @@ const QUERY_ATTRIBUTES = new Map([
 
 const MAX_URI_CHARACTERS = 16 * 1024;
 
-/** RFC 7512 §2.3: `pk11-pchar` and `pk11-qchar`, as many as there are from the beginning. */
+/** RFC 7512 §2.3: the longest start of `pk11-pchar` and `pk11-qchar`. */
 const PATH_VALUE = /^(?:[A-Za-z0-9\-._~:[\]@!$'()*+,=&]|%[0-9A-Fa-f]{2})*/;
 const QUERY_VALUE = /^(?:[A-Za-z0-9\-._~:[\]@!$'()*+,=/?|]|%[0-9A-Fa-f]{2})*/;
 
@@ -56,9 +56,9 @@ const PATH: Part = { what: 'path', separator: ';', known: PATH_ATTRIBUTES, value
 const QUERY: Part = { what: 'query', separator: '&', known: QUERY_ATTRIBUTES, value: QUERY_VALUE };
 
 /**
- * Takes a `pkcs11:` URI apart. Touches no disk.
+ * Parses a `pkcs11:` URI. Touches no disk.
  *
- * Stricter than RFC 7512 in one point: it lets a consumer ignore attributes that it does not know, but a misspelt `pin-source`
+ * It is stricter than RFC 7512 in one point. RFC 7512 lets a consumer ignore unknown attributes, but a misspelt `pin-source`
  * or `serial` must not silently choose another PIN or token.
  *
  * @throws {@link KmsError} `ERR_KMS_INVALID_URI`; the message never repeats the value of an attribute that may hold a PIN
@@ -98,14 +98,14 @@ export function parsePkcs11Uri(uri: string): Pkcs11Uri {
   return { ...parsed, module, pinSource, shown: format(parsed) };
 }
 
-/** In the order in which they stand, each checked before the next is looked at: what follows a PIN with a `&` in it is never shown. */
+/** Checks each attribute before it reads the next one: what follows a PIN that contains a `&` is never shown. */
 function readAttributes(text: string, part: Part): Map<string, Buffer> {
   const found = new Map<string, Buffer>();
   if (text === '') return found;
   for (const [index, attribute] of text.split(part.separator).entries()) {
     const [, name, raw] = /^([A-Za-z0-9_-]{1,40})=(.*)$/s.exec(attribute) ?? [];
     if (name === undefined || raw === undefined) {
-      // Not shown: it may be what stands behind an unencoded separator in a secret.
+      // Not shown: it may be a part of a secret with an unencoded separator.
       throw invalid(`expected NAME=VALUE as attribute ${index + 1} of the ${part.what}, found something else`);
     }
     const maxBytes = part.known.get(name);
@@ -185,7 +185,7 @@ function format({ token, object, id, type }: Pick<Pkcs11Uri, 'token' | 'object' 
   const parts = Object.entries(withoutUndefined(attributes)).map(
     ([name, value]) => `${name}=${encodeURIComponent(value)}`,
   );
-  // RFC 7512 §2.3: of an id all bytes are percent-encoded.
+  // RFC 7512 §2.3: all bytes of an id are percent-encoded.
   if (id) parts.push(`id=${id.toString('hex').toUpperCase().replaceAll(/../g, '%$&')}`);
   if (type) parts.push(`type=${type}`);
   return `pkcs11:${parts.join(';')}`;

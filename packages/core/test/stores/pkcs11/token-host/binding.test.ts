@@ -1,4 +1,4 @@
-// Without the native package everything else works, and a key in a token says what to install.
+// Without the native package everything else works, and a key in a token reports what to install.
 import { execFile } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -36,19 +36,17 @@ await generateKey(file.admin);
 const { manifest } = await file.load({ signal });
 const kek = open('pkcs11:token=t;object=kek?module-path=/no/such/module.so&pin-source=file:/no/such/pin', { keyset: process.cwd() + '/keys' });
 const error = await kek.describe({ signal }).catch((error) => error);
-console.log(JSON.stringify({ fileKeys: manifest.keys.length, code: error.code, message: error.message }));
+console.log(JSON.stringify({ fileKeys: manifest.keys.length, code: error.code, remedy: error.remedy }));
 `;
 
-test('without pkcs11js a pkcs11: key says what to install, and a file: keyset works', async () => {
+test('without pkcs11js a pkcs11: key reports what to install, and a file: keyset works', async () => {
   const cwd = withoutBinding();
   writeFileSync(join(cwd, 'main.ts'), SCRIPT);
   const { stdout } = await promisify(execFile)(process.execPath, ['main.ts'], { cwd });
   assert.equal(JSON.parse(stdout), {
     fileKeys: 1,
     code: 'ERR_KMS_STORE_UNAVAILABLE',
-    message:
-      'pkcs11: keys need the native package pkcs11js, which is not installed or not compiled here; ' +
-      'install g++, make and python3, then run: npm install pkcs11js',
+    remedy: 'install g++, make and python3, then run: npm install pkcs11js',
   });
 });
 
