@@ -1,4 +1,4 @@
-import { KmsError } from '../../../errors.ts';
+import { KmsError, unavailable } from '../../../errors.ts';
 import { unlessAborted } from '../../../util/abort.ts';
 import { backOffMs } from '../../../util/back-off.ts';
 import type { Clock } from '../../../util/clock.ts';
@@ -130,12 +130,12 @@ export class TokenHost {
 
   /**
    * Replaces process `generation`, where it still runs: some modules show a process only the keys that existed when it started.
-   * @throws {@link TokenFailure} `unavailable` while a login is under way, since its outcome would be lost
+   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` while a login is under way, since its outcome would be lost
    */
   renew(generation: number, reason: string): void {
     if (!this.#process || this.running !== generation) return;
     if (this.#underWay.calls.some(({ ask }) => ask.op === 'login')) {
-      throw new TokenFailure('unavailable', `${reason}, but not while a login is under way`);
+      throw unavailable(`${reason}, but not while a login is under way`);
     }
     this.#renewed = true;
     this.#process.kill(reason);
