@@ -2,7 +2,13 @@ import { GrpcStatus, RpcError } from '../seam.ts';
 import type { Routes } from '../seam.ts';
 import type { Credits } from './credits.ts';
 import { ConnectionError } from './errors.ts';
-import { ANSWER_TIMEOUT_MS, MAX_CONCURRENT_STREAMS, MAX_PARTIAL_BYTES, REQUEST_TIMEOUT_MS } from './limits.ts';
+import {
+  ANSWER_TIMEOUT_MS,
+  MAX_CONCURRENT_STREAMS,
+  MAX_IGNORED_BYTES,
+  MAX_PARTIAL_BYTES,
+  REQUEST_TIMEOUT_MS,
+} from './limits.ts';
 import type { Output } from './output.ts';
 import type { RequestHead } from './request-head.ts';
 import { RequestMessage, wholeMessage } from './request-message.ts';
@@ -22,6 +28,10 @@ export interface CallsOptions {
   readonly onEarlyClose: (id: number) => void;
 }
 
+const BAD_TIMEOUT = errorBlock(GrpcStatus.INTERNAL, 'malformed grpc-timeout', 400);
+const UNKNOWN_METHOD = errorBlock(GrpcStatus.UNIMPLEMENTED, 'unknown service or method');
+const DEADLINE_PASSED = errorBlock(GrpcStatus.DEADLINE_EXCEEDED, "the call's deadline passed");
+
 interface Ready {
   readonly stream: Stream;
   readonly answer: Buffer | undefined;
@@ -37,7 +47,7 @@ export class Calls {
   #places = 0;
   /** Bytes of requests that have arrived in part. */
   #partialBytes = 0;
-  /** Calls that were answered at once since {@link Calls.newTurn}. */
+  /** Requests that cost a handler's call or an answer since the connection's last turn. */
   servedInTurn = 0;
 
   constructor(options: CallsOptions) {
@@ -53,10 +63,16 @@ export class Calls {
     return this.#open.get(id);
   }
 
+  get streams(): Iterable<Stream> {
+    return this.#open.values();
+  }
+
   /** Begins a call with its decoded head. */
   begin(id: number, head: RequestHead, endsStream: boolean, now: number): void {
-    const { routes, output, onEarlyClose, connection } = this.#options;
+    const { routes, output, credits, onEarlyClose, connection } = this.#options;
     if (this.#places >= MAX_CONCURRENT_STREAMS) {
+      this.servedInTurn++;
+      credits.spend();
       output.reset(id, 'REFUSED_STREAM');
       if (!endsStream) onEarlyClose(id);
       return;
@@ -67,30 +83,23 @@ export class Calls {
     stream.expiresAt = Math.min(stream.deadline, now + REQUEST_TIMEOUT_MS);
     this.#open.set(id, stream);
     this.#places++;
+    stream.isHead = head.isHead;
     if (!head.isPost) stream.httpStatus = 405;
     else if (!head.isGrpc) stream.httpStatus = 415;
-    else if (head.timeoutMs < 0)
-      return output.trailersOnly(stream, errorBlock(GrpcStatus.INTERNAL, 'malformed grpc-timeout', 400));
-    else if (!handler)
-      return output.trailersOnly(stream, errorBlock(GrpcStatus.UNIMPLEMENTED, 'unknown service or method'));
+    else if (head.timeoutMs < 0) return output.trailersOnly(stream, BAD_TIMEOUT);
+    else if (!handler) return output.trailersOnly(stream, UNKNOWN_METHOD);
     if (endsStream) this.end(stream, now);
   }
 
-  /** Takes DATA of an open call. `transient`: the bytes do not outlast this call. */
-  data(
-    stream: Stream,
-    bytes: Buffer,
-    start: number,
-    end: number,
-    endsStream: boolean,
-    transient: boolean,
-    now: number,
-  ): void {
-    if (stream.httpStatus !== 0) {
+  /** Takes DATA of an open call. */
+  data(stream: Stream, bytes: Buffer, start: number, end: number, endsStream: boolean, now: number): void {
+    if (!stream.handler) {
       if (endsStream) this.end(stream, now);
+      // The rest of a long request is not waited for: its stream window gets no credit.
+      else if (stream.received > MAX_IGNORED_BYTES) this.#answerHttp(stream, now);
       return;
     }
-    if (endsStream && !stream.message && !transient) {
+    if (endsStream && !stream.message) {
       const whole = wholeMessage(bytes, start, end);
       if (whole) {
         this.#checkLength(stream);
@@ -98,29 +107,24 @@ export class Calls {
         return this.#call(stream, whole, now);
       }
     }
+    stream.requestEnded = endsStream;
     const message = (stream.message ??= new RequestMessage(stream.hasEncoding));
     const fault = message.add(bytes, start, end);
     this.#hold(stream, message.heldBytes);
-    if (fault) {
-      stream.requestEnded = endsStream;
-      return this.#refuse(stream, fault);
-    }
+    if (fault) return this.#refuse(stream, fault);
+    if (endsStream) return this.end(stream, now);
     if (this.#partialBytes > MAX_PARTIAL_BYTES)
       return this.#refuse(stream, {
         status: GrpcStatus.RESOURCE_EXHAUSTED,
         text: 'too many requests have arrived in part',
       });
-    if (endsStream) this.end(stream, now);
   }
 
   /** The client has ended its side. */
   end(stream: Stream, now: number): void {
     stream.requestEnded = true;
     this.#checkLength(stream);
-    if (stream.httpStatus !== 0) {
-      stream.expiresAt = now + ANSWER_TIMEOUT_MS;
-      return this.#options.output.http(stream, httpBlock(stream.httpStatus), 'This socket serves gRPC only.\n');
-    }
+    if (!stream.handler) return this.#answerHttp(stream, now);
     const message = (stream.message ?? new RequestMessage(false)).finish();
     this.#hold(stream, 0);
     if ('status' in message) this.#refuse(stream, message);
@@ -149,7 +153,7 @@ export class Calls {
       const begun = output.drop(stream);
       if (stream.deadline <= now && !begun) {
         stream.abort('ERR_KMS_DEADLINE_EXCEEDED');
-        output.trailersOnly(stream, errorBlock(GrpcStatus.DEADLINE_EXCEEDED, "the call's deadline passed"));
+        output.trailersOnly(stream, DEADLINE_PASSED);
       } else {
         // The request did not arrive in time, or the client did not take its answer.
         output.reset(stream.id, 'CANCEL');
@@ -171,7 +175,12 @@ export class Calls {
   /** The last byte of an answer was written. */
   answered(stream: Stream): void {
     const { credits, output, onEarlyClose } = this.#options;
-    credits.earn();
+    // A call that no handler saw is work that carries nothing.
+    if (stream.served) credits.earn();
+    else {
+      this.servedInTurn++;
+      credits.spend();
+    }
     if (!stream.requestEnded) {
       output.reset(stream.id, 'NO_ERROR');
       onEarlyClose(stream.id);
@@ -188,6 +197,16 @@ export class Calls {
     if (!stream.running) this.#places--;
   }
 
+  /** Once: a request that goes on after it is ignored. */
+  #answerHttp(stream: Stream, now: number): void {
+    if (stream.httpStatus === 0) return;
+    const block = httpBlock(stream.httpStatus);
+    stream.httpStatus = 0;
+    stream.expiresAt = now + ANSWER_TIMEOUT_MS;
+    if (stream.isHead) this.#options.output.trailersOnly(stream, block);
+    else this.#options.output.http(stream, block, 'This socket serves gRPC only.\n');
+  }
+
   #hold(stream: Stream, bytes: number): void {
     this.#partialBytes += bytes - stream.heldBytes;
     stream.heldBytes = bytes;
@@ -196,10 +215,11 @@ export class Calls {
   #call(stream: Stream, message: Buffer, now: number): void {
     const { output } = this.#options;
     this.servedInTurn++;
+    stream.served = true;
     if (stream.deadline <= now) {
       // In a storm most queued work is dead already: nobody waits for it.
       message.fill(0);
-      return output.trailersOnly(stream, errorBlock(GrpcStatus.DEADLINE_EXCEEDED, "the call's deadline passed"));
+      return output.trailersOnly(stream, DEADLINE_PASSED);
     }
     stream.expiresAt = Math.min(stream.deadline, now + ANSWER_TIMEOUT_MS);
     let answer: Buffer | Promise<Buffer>;

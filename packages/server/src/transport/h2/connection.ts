@@ -119,7 +119,10 @@ export class Connection {
   /** Tells the client to go elsewhere; calls that have come by then are answered. */
   drain(now: number): void {
     if (this.#state !== 'open') return;
-    if (!this.#session.greeted) return this.destroy();
+    if (!this.#session.greeted) {
+      this.#act(() => this.#output.goAway(0, 'NO_ERROR', 'shutting down'));
+      return this.#close();
+    }
     this.#state = 'draining';
     this.#drainBy = now + LINGER_MS;
     this.#act(() => {
@@ -142,6 +145,8 @@ export class Connection {
       // The socket is paused, so this is the one chunk that it had read by then.
       const { chunk: before, at } = this.#rest;
       this.#rest = { chunk: Buffer.concat([before.subarray(at), chunk]), at: 0 };
+      before.fill(0);
+      chunk.fill(0);
       return;
     }
     this.#act(() => {
@@ -152,10 +157,16 @@ export class Connection {
       at = this.#reader.read(chunk, at, this.#session);
       if (at < chunk.length) this.#rest = { chunk, at };
     });
+    // Every message was copied, so nothing refers to a chunk that was read.
+    if (!this.#waits(chunk)) chunk.fill(0);
     if (this.#session.paused || this.#socket.writableLength > MAX_UNSENT_BYTES) this.#socket.pause();
     if (this.#session.paused) this.#options.onShareUsed();
     if (this.#session.drainAcknowledged && this.#session.finalId === Infinity) this.#finalGoAway();
     this.#closeIfDone();
+  }
+
+  #waits(chunk: Buffer): boolean {
+    return this.#rest?.chunk === chunk;
   }
 
   #continueReading(): void {
@@ -177,7 +188,7 @@ export class Connection {
     const { code, message } =
       error instanceof ConnectionError ? error : { code: 'INTERNAL_ERROR' as const, message: '' };
     this.#error = code;
-    this.#output.goAway(this.#session.lastId, code, message);
+    this.#output.goAway(Math.min(this.#session.lastId, this.#session.finalId), code, message);
     this.#close();
   }
 
@@ -196,6 +207,7 @@ export class Connection {
     this.#state = 'closing';
     this.#endsAt = this.#options.now() + LINGER_MS;
     this.#calls.destroy();
+    this.#rest?.chunk.fill(0);
     this.#rest = undefined;
     this.#output.flush();
     this.#socket.end();

@@ -32,7 +32,7 @@ export interface Field {
   /** The path; empty for all other kinds. */
   readonly text: string;
   /**
-   * By kind. `METHOD`: 1 for POST. `CONTENT_TYPE`: 1 for gRPC. `ENCODING`: 1 for identity. `CONTENT_LENGTH`: bytes.
+   * By kind. `METHOD`: 1 for POST, 2 for HEAD. `CONTENT_TYPE`: 1 for gRPC. `ENCODING`: 1 for identity. `CONTENT_LENGTH`: bytes.
    * `TIMEOUT`: ms, -1 when malformed.
    */
   readonly number: number;
@@ -86,7 +86,7 @@ export function makeField(name: Kind, nameLength: number, bytes: Buffer, start: 
       if (text === '') kind = Kind.MALFORMED;
       break;
     case Kind.METHOD:
-      number = Number(bytes.toString('latin1', start, end) === 'POST');
+      number = ['POST', 'HEAD'].indexOf(bytes.toString('latin1', start, end)) + 1;
       break;
     case Kind.CONTENT_TYPE:
       number = Number(/^application\/grpc(?:[+;]|$)/.test(bytes.toString('latin1', start, end)));

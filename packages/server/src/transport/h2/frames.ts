@@ -19,7 +19,7 @@ export const Flag = { END_STREAM: 1, ACK: 1, END_HEADERS: 4, PADDED: 8, PRIORITY
 
 export const FRAME_HEADER_BYTES = 9;
 
-/** One frame. The reader reuses the object, so a receiver keeps none. */
+/** One frame. The reader reuses the object, and the bytes are wiped after the read: a receiver copies what it keeps. */
 export interface Frame {
   type: number;
   flags: number;
@@ -29,8 +29,6 @@ export interface Frame {
   bytes: Buffer;
   start: number;
   end: number;
-  /** The bytes are overwritten when the receiver returns: a payload that is needed longer must be copied. */
-  transient: boolean;
 }
 
 export interface FrameReceiver {
@@ -42,7 +40,7 @@ export interface FrameReceiver {
 
 /** Cuts chunks of a connection into frames, without copying any but those that lie across two chunks. */
 export class FrameReader {
-  readonly #frame: Frame = { type: 0, flags: 0, id: 0, bytes: Buffer.alloc(0), start: 0, end: 0, transient: false };
+  readonly #frame: Frame = { type: 0, flags: 0, id: 0, bytes: Buffer.alloc(0), start: 0, end: 0 };
   /** A frame of which a part has arrived. */
   #partial: Buffer | undefined;
   #have = 0;
@@ -61,7 +59,7 @@ export class FrameReader {
       const left = chunk.length - at;
       const size = left < FRAME_HEADER_BYTES ? Infinity : frameSize(chunk, at);
       if (size > left) return this.#keep(chunk, at, chunk.length);
-      this.#emit(chunk, at, size, false, receiver);
+      this.#emit(chunk, at, size, receiver);
       at += size;
     }
     return at;
@@ -83,21 +81,20 @@ export class FrameReader {
     at = this.#keep(chunk, at, Math.min(chunk.length, at + size - this.#have));
     if (this.#have < size) return at;
     this.#have = 0;
-    this.#emit(partial, 0, size, true, receiver);
+    this.#emit(partial, 0, size, receiver);
     partial.fill(0, 0, size);
     return at;
   }
 
-  /** Takes over a part of a frame, and wipes it where it was. */
+  /** Takes over a part of a frame. */
   #keep(chunk: Buffer, from: number, to: number): number {
     this.#partial ??= Buffer.allocUnsafeSlow(FRAME_HEADER_BYTES + MAX_FRAME_BYTES);
     chunk.copy(this.#partial, this.#have, from, to);
-    chunk.fill(0, from, to);
     this.#have += to - from;
     return to;
   }
 
-  #emit(bytes: Buffer, at: number, size: number, transient: boolean, receiver: FrameReceiver): void {
+  #emit(bytes: Buffer, at: number, size: number, receiver: FrameReceiver): void {
     const frame = this.#frame;
     frame.type = bytes[at + 3]!;
     frame.flags = bytes[at + 4]!;
@@ -105,7 +102,6 @@ export class FrameReader {
     frame.bytes = bytes;
     frame.start = at + FRAME_HEADER_BYTES;
     frame.end = at + size;
-    frame.transient = transient;
     receiver.onFrame(frame);
   }
 }

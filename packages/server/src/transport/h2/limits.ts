@@ -19,6 +19,8 @@ export const STREAM_WINDOW = Math.ceil((MAX_REQUEST_BYTES + PREFIX_BYTES + 1) / 
 export const CONNECTION_WINDOW = 2 ** 20;
 /** Bytes of requests that a connection may have sent in part. */
 export const MAX_PARTIAL_BYTES = 2 ** 20;
+/** Bytes of a request that is not gRPC, after which it is answered without its end. */
+export const MAX_IGNORED_BYTES = 64 * 1024;
 /** Bytes of answers that may wait for a connection's send windows. */
 export const MAX_QUEUED_BYTES = 2 ** 20;
 /** Header list size in bytes that SETTINGS announce, and that is enforced (h2spec sends 8,250 bytes and expects an answer). */
@@ -33,7 +35,10 @@ export const HEADER_TABLE_BYTES = 4_096;
 export const MAX_SETTINGS_ENTRIES = 32;
 /** DATA frames that one message may take: four times what the smallest sensible sender needs. */
 export const MAX_DATA_FRAMES = 256;
-/** Streams that we closed before the client ended its side. A client that leaves more of them half open is not one of ours. */
+/**
+ * Streams that we closed before the client ended its side, so that its late frames are no error. nghttp2 never ends them; the
+ * oldest is forgotten.
+ */
 export const MAX_EARLY_CLOSED = 1_000;
 /** Output in bytes that may wait for the client. Above it the connection is not read. */
 export const MAX_UNSENT_BYTES = 256 * 1024;

@@ -134,9 +134,16 @@ export class Output {
     this.drain();
   }
 
-  /** SETTINGS_INITIAL_WINDOW_SIZE: open streams follow, and their windows may become negative (RFC 9113 §6.9.2). */
-  setInitialWindow(value: number): void {
+  /**
+   * SETTINGS_INITIAL_WINDOW_SIZE: open streams follow, and their windows may become negative (RFC 9113 §6.9.2).
+   * @throws {@link ConnectionError} `FLOW_CONTROL_ERROR`
+   */
+  setInitialWindow(value: number, streams: Iterable<Stream>): void {
     this.#initialWindow = value;
+    for (const { sendDelta } of streams) {
+      if (value + sendDelta > MAX_WINDOW)
+        throw new ConnectionError('FLOW_CONTROL_ERROR', 'a stream window overflows by SETTINGS');
+    }
   }
 
   /** Sends what the windows allow of the answers that wait. */
@@ -213,7 +220,7 @@ export class Output {
     for (let index = from; index < prefix && at < end; index++) {
       buffer[at++] = index === 0 ? 0 : (body.length >>> (8 * (PREFIX_BYTES - 1 - index))) & 0xff;
     }
-    body.copy(buffer, at, Math.max(0, from - prefix), from + length - prefix);
+    if (from + length > prefix) body.copy(buffer, at, Math.max(0, from - prefix), from + length - prefix);
     this.#slab.at = end;
     this.#window -= length;
     stream.sendDelta -= length;

@@ -5,6 +5,7 @@ import type { Field } from './fields.ts';
 export class RequestHead {
   path = '';
   isPost = false;
+  isHead = false;
   isGrpc = false;
   /** Whether messages with the compressed flag name an encoding at all. */
   hasEncoding = false;
@@ -20,6 +21,7 @@ export class RequestHead {
   reset(): void {
     this.path = '';
     this.isPost = false;
+    this.isHead = false;
     this.isGrpc = false;
     this.hasEncoding = false;
     this.isIdentity = true;
@@ -38,8 +40,10 @@ export class RequestHead {
     this.#seen |= 1 << kind;
     if (kind === Kind.PATH) this.path = text;
     else if (kind === Kind.TIMEOUT) this.timeoutMs = number;
-    else if (kind === Kind.METHOD) this.isPost = number === 1;
-    else if (kind === Kind.CONTENT_TYPE) this.isGrpc = number === 1;
+    else if (kind === Kind.METHOD) {
+      this.isPost = number === 1;
+      this.isHead = number === 2;
+    } else if (kind === Kind.CONTENT_TYPE) this.isGrpc = number === 1;
     else if (kind === Kind.CONTENT_LENGTH) this.contentLength = number;
     else if (kind === Kind.ENCODING) {
       this.hasEncoding = true;

@@ -22,22 +22,25 @@ const NONE = fault(GrpcStatus.UNIMPLEMENTED, 'no message for a unary method');
 const TRUNCATED = fault(GrpcStatus.INTERNAL, 'the message is truncated');
 
 /**
- * The common case: `bytes[start..end)` is the whole request, so the message is a view of it.
- * @returns `undefined` where it is not
+ * The common case: `bytes[start..end)` is the whole request.
+ * @returns a copy of the message, so that an answer that takes long does not hold the chunk; `undefined` where it is not whole
  */
 export function wholeMessage(bytes: Buffer, start: number, end: number): Buffer | undefined {
   const length = end - start - PREFIX_BYTES;
   if (length < 0 || length > MAX_REQUEST_BYTES || bytes[start] !== 0 || bytes.readUInt32BE(start + 1) !== length)
     return undefined;
-  return bytes.subarray(start + PREFIX_BYTES, end);
+  return Buffer.from(bytes.subarray(start + PREFIX_BYTES, end));
 }
 
 /** Puts the one message of a unary call together (grpc PROTOCOL-HTTP2, Length-Prefixed-Message). */
 export class RequestMessage {
   readonly #hasEncoding: boolean;
   readonly #prefix = Buffer.alloc(PREFIX_BYTES);
-  #received = 0;
-  #message: Buffer | undefined;
+  #prefixBytes = 0;
+  #length = 0;
+  /** Only what has arrived is held, whatever the prefix announces. */
+  #parts: Buffer[] = [];
+  #held = 0;
 
   /** @param hasEncoding - the request names an encoding other than identity */
   constructor(hasEncoding: boolean) {
@@ -46,51 +49,45 @@ export class RequestMessage {
 
   /** Bytes of the message that are held here. */
   get heldBytes(): number {
-    return this.#message?.length ?? 0;
+    return this.#held;
   }
 
-  /** Copies the next bytes of the request, and wipes them where they were. */
+  /** Copies the next bytes of the request. */
   add(bytes: Buffer, start: number, end: number): MessageFault | undefined {
     let at = start;
-    if (this.#received < PREFIX_BYTES) {
-      const to = Math.min(end, at + PREFIX_BYTES - this.#received);
-      bytes.copy(this.#prefix, this.#received, at, to);
-      this.#received += to - at;
-      at = to;
-      if (this.#received < PREFIX_BYTES) return undefined;
-      const found = this.#open();
-      if (found) return found;
+    if (this.#prefixBytes < PREFIX_BYTES) {
+      at += bytes.copy(this.#prefix, this.#prefixBytes, at, Math.min(end, at + PREFIX_BYTES - this.#prefixBytes));
+      this.#prefixBytes += at - start;
+      const found = this.#prefixBytes < PREFIX_BYTES ? undefined : this.#readPrefix();
+      if (found || at === end) return found;
     }
-    const offset = this.#received - PREFIX_BYTES;
-    if (end - at > this.#message!.length - offset) return TWO;
-    bytes.copy(this.#message!, offset, at, end);
-    bytes.fill(0, at, end);
-    this.#received += end - at;
+    if (this.#held + end - at > this.#length) return TWO;
+    this.#parts.push(Buffer.from(bytes.subarray(at, end)));
+    this.#held += end - at;
     return undefined;
   }
 
   /** The message at the end of the request; the caller wipes it. */
   finish(): Buffer | MessageFault {
-    if (this.#received === 0) return NONE;
-    const message = this.#message;
-    if (!message || this.#received - PREFIX_BYTES < message.length) return TRUNCATED;
-    this.#message = undefined;
+    if (this.#prefixBytes === 0) return NONE;
+    if (this.#prefixBytes < PREFIX_BYTES || this.#held < this.#length) return TRUNCATED;
+    const message = Buffer.concat(this.#parts);
+    this.destroy();
     return message;
   }
 
   /** Wipes what is held. */
   destroy(): void {
-    this.#message?.fill(0);
-    this.#message = undefined;
+    for (const part of this.#parts) part.fill(0);
+    this.#parts = [];
+    this.#held = 0;
   }
 
-  #open(): MessageFault | undefined {
+  #readPrefix(): MessageFault | undefined {
     const flag = this.#prefix[0]!;
     if (flag === 1 && this.#hasEncoding) return COMPRESSED;
     if (flag !== 0) return BAD_FLAG;
-    const length = this.#prefix.readUInt32BE(1);
-    if (length > MAX_REQUEST_BYTES) return TOO_LONG;
-    this.#message = Buffer.alloc(length);
-    return undefined;
+    this.#length = this.#prefix.readUInt32BE(1);
+    return this.#length > MAX_REQUEST_BYTES ? TOO_LONG : undefined;
   }
 }

@@ -98,27 +98,23 @@ export class Session implements FrameReceiver {
   /** A stream is closed on our side while the client's is open. */
   closeEarly(id: number): void {
     this.#earlyClosed.add(id);
-    if (this.#earlyClosed.size > MAX_EARLY_CLOSED)
-      throw new ConnectionError('ENHANCE_YOUR_CALM', 'too many streams are half open');
+    if (this.#earlyClosed.size > MAX_EARLY_CLOSED) this.#earlyClosed.delete(this.#earlyClosed.values().next().value!);
   }
 
-  #onData({ id, flags, bytes, start, end, transient }: Frame): void {
+  #onData({ id, flags, bytes, start, end }: Frame): void {
     if (id === 0) throw protocolError('DATA on stream 0');
     const length = end - start;
     this.#receive(length);
     const [from, to] = flags & Flag.PADDED ? withoutPadding(bytes, start, end) : [start, end];
     const endsStream = (flags & Flag.END_STREAM) !== 0;
     const stream = this.#calls.find(id);
-    if (!stream || stream.requestEnded) {
-      this.#ignoreIfEarlyClosed(id, endsStream, 'DATA');
-      return;
-    }
-    stream.received += to - from;
     if (length === 0 && !endsStream) this.#credits.spend();
+    if (!stream || stream.requestEnded) return this.#ignoreIfEarlyClosed(id, endsStream, 'DATA');
+    stream.received += to - from;
     if (++stream.dataFrames > MAX_DATA_FRAMES) throw new ConnectionError('ENHANCE_YOUR_CALM', 'too many DATA frames');
     if (stream.received > STREAM_WINDOW)
       throw new ConnectionError('FLOW_CONTROL_ERROR', 'the stream window is overrun');
-    this.#calls.data(stream, bytes, from, to, endsStream, transient, this.now);
+    this.#calls.data(stream, bytes, from, to, endsStream, this.now);
   }
 
   #onHeaders(frame: Frame): void {
@@ -174,8 +170,8 @@ export class Session implements FrameReceiver {
     this.#checkNotIdle(id, 'RST_STREAM');
     this.#earlyClosed.delete(id);
     const stream = this.#calls.find(id);
+    if (!stream?.requestEnded) this.#credits.spend();
     if (!stream) return;
-    if (!stream.requestEnded) this.#credits.spend();
     this.#calls.cancel(stream);
   }
 
@@ -190,7 +186,7 @@ export class Session implements FrameReceiver {
     this.greeted = true;
     readSettings(bytes, start, end, (setting, value) => {
       if (setting === Setting.HEADER_TABLE_SIZE) this.#output.blocks.clientTableSize(value);
-      else if (setting === Setting.INITIAL_WINDOW_SIZE) this.#output.setInitialWindow(value);
+      else if (setting === Setting.INITIAL_WINDOW_SIZE) this.#output.setInitialWindow(value, this.#calls.streams);
     });
     this.#output.frame(FrameType.SETTINGS, Flag.ACK, 0, Buffer.alloc(0));
     this.#output.drain();

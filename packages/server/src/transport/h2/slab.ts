@@ -10,9 +10,14 @@ const SLAB_BYTES = 64 * 1024;
 export class Slab {
   buffer = Buffer.allocUnsafeSlow(SLAB_BYTES);
   at = 0;
+  /** The socket whose output this is. */
+  #owner: Socket | undefined;
 
   /** Makes room for `bytes`, if need be by sending what is there. */
   reserve(bytes: number, socket: Socket): void {
+    // A handler that makes another connection write must not send it this one's bytes.
+    if (this.#owner && this.#owner !== socket) this.flush(this.#owner);
+    this.#owner = socket;
     if (this.buffer.length - this.at >= bytes) return;
     this.flush(socket);
     if (this.buffer.length < bytes) this.buffer = Buffer.allocUnsafeSlow(bytes);
@@ -21,7 +26,7 @@ export class Slab {
   /** Sends what is there, and wipes it once the kernel has it. */
   flush(socket: Socket): void {
     const { buffer, at } = this;
-    if (at === 0) return;
+    if (at === 0 || this.#owner !== socket) return;
     this.at = 0;
     if (socket.destroyed || socket.writableEnded) {
       buffer.fill(0, 0, at);

@@ -15,8 +15,11 @@ export class Stream implements Call {
   expiresAt: number;
   readonly hasEncoding: boolean;
   readonly contentLength: number;
-  /** HTTP status of the answer to a request that is not gRPC. */
+  /** HTTP status of the answer to a request that is not gRPC; 0 for gRPC, and once that answer was given. */
   httpStatus = 0;
+  isHead = false;
+  /** Its handler was called. */
+  served = false;
   /** Bytes of DATA so far. */
   received = 0;
   dataFrames = 0;

@@ -21,6 +21,7 @@ export class H2Transport implements Transport {
   readonly violations = new Map<ErrorCodeName, number>();
   #nextTurn: NodeJS.Immediate | undefined;
   #cancelTick: (() => void) | undefined;
+  #drained = false;
 
   constructor(routes: Routes, clock: Clock = systemClock) {
     this.#routes = routes;
@@ -28,6 +29,10 @@ export class H2Transport implements Transport {
   }
 
   accept(socket: Socket): void {
+    if (this.#drained) {
+      socket.destroy();
+      return;
+    }
     const connection: Connection = new Connection({
       socket,
       routes: this.#routes,
@@ -50,8 +55,10 @@ export class H2Transport implements Transport {
     while (this.#connections.size > 0 && this.#clock.now() < deadline) {
       await new Promise<void>((resolve) => this.#clock.after(TICK_MS, resolve));
     }
+    this.#drained = true;
     for (const connection of this.#connections) connection.destroy();
     this.#cancelTick?.();
+    this.#cancelTick = undefined;
   }
 
   #tick(): void {

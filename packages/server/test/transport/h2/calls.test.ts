@@ -91,6 +91,23 @@ test('a content-type other than gRPC is answered with HTTP 415', () => {
   assert.is(client.answer(1)!.fields[':status'], '415');
 });
 
+test('HEAD gets a header block alone', () => {
+  const client = new Rig().connect();
+  client.send(headers(1, requestBlock({ ':method': 'HEAD' }), END_HEADERS | END_STREAM));
+  const answer = client.answer(1)!;
+  assert.equal([answer.fields[':status'], answer.ended, answer.body.length], ['405', true, 0]);
+});
+
+test('a long request that is not gRPC is answered before its end, and the rest is ignored', () => {
+  const client = new Rig().connect();
+  client.send(headers(1, requestBlock({ 'content-type': 'text/plain' })));
+  for (let n = 0; n < 8; n++) client.send(data(1, Buffer.alloc(16_384), 0));
+  assert.is(client.answer(1)!.fields[':status'], '415');
+  assert.is(client.answer(1)!.reset, NO_ERROR);
+  client.send(data(1, ''), call(3, 'next'));
+  assert.equal(client.message(3), Buffer.from('next'));
+});
+
 for (const type of ['application/grpc', 'application/grpc+proto', 'application/grpc;charset=utf8']) {
   test(`content-type ${type} is gRPC`, () => {
     const client = new Rig().connect();
@@ -297,6 +314,31 @@ test('the request and the answer are wiped', () => {
   client.send(call(1, Buffer.alloc(32, 7)));
   assert.equal(client.message(1), Buffer.alloc(32, 7));
   assert.equal(kept, [Buffer.alloc(32), Buffer.alloc(32)]);
+});
+
+test('an answer that takes long gets the request unchanged, whatever becomes of its connection', async () => {
+  const seen: Buffer[] = [];
+  const rig = new Rig((request) => {
+    seen.push(request);
+    return new Promise(() => undefined);
+  });
+  const client = rig.connect();
+  client.send(...Array.from({ length: 70 }, (_, n) => call(2 * n + 1, 'unchanged')));
+  client.socket.destroy();
+  await settle();
+  assert.ok(seen.every((request) => request.toString() === 'unchanged'));
+});
+
+test('what one connection writes never goes to another, not even when its handler drains the transport', () => {
+  const rig = new Rig(() => {
+    void rig.transport.drain(0);
+    return Buffer.from('secret');
+  });
+  const [first, second] = [rig.connect(), rig.connect()];
+  first.read();
+  second.read();
+  first.send(call(1));
+  assert.not.ok(second.socket.take().includes('secret'));
 });
 
 test.run();

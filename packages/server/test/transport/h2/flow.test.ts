@@ -66,6 +66,30 @@ test('an answer over 16,384 bytes comes in frames of at most that', () => {
   assert.equal(client.message(1), Buffer.alloc(50_000, 1));
 });
 
+for (const size of [1, 2, 3, 4, 5, 6]) {
+  test(`a stream window of ${size} bytes`, () => {
+    const client = new Rig().connect([[INITIAL_WINDOW_SIZE, size]]);
+    client.send(call(1, 'hello'));
+    for (let n = 0; n < 10; n++) client.send(grant(1, size));
+    assert.equal(client.message(1), Buffer.from('hello'));
+    assert.is(client.goAway(), undefined);
+  });
+
+  test(`${size} bytes left of the connection window`, () => {
+    const client = new Rig((request) => Buffer.alloc(request.length)).connect([[INITIAL_WINDOW_SIZE, 100_000]]);
+    client.send(headers(1));
+    const first = grpc(Buffer.alloc(65_535 - 5 - size, 1));
+    for (let at = 0; at < first.length; at += 16_384) {
+      client.send(data(1, first.subarray(at, at + 16_384), at + 16_384 >= first.length ? 1 : 0));
+    }
+    client.send(call(3, 'hello'));
+    client.read();
+    assert.is(dataBytes(client), 65_535);
+    client.send(grant(0, 100));
+    assert.equal(client.message(3), Buffer.alloc(5));
+  });
+}
+
 test('an error needs no window', () => {
   const client = new Rig().connect([[INITIAL_WINDOW_SIZE, 0]]);
   client.send(call(1), headers(3, requestBlock({ ':path': '/none' })));

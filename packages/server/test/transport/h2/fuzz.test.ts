@@ -49,7 +49,7 @@ function lawful(random: Random, ids: { next: number }): Buffer {
     case 1:
       return frame(Type.WINDOW_UPDATE, 0, random.below(2) * old, uint32(1 + random.below(100_000)));
     case 2:
-      return settings([[random.below(7), random.below(70_000)]]);
+      return settings([[random.below(7), random.below(2) === 0 ? random.below(8) : random.below(70_000)]]);
     case 3:
       return frame(Type.RST_STREAM, 0, old, uint32(8));
     case 4:

@@ -43,6 +43,12 @@ const FLOODS: readonly (readonly [what: string, make: (n: number) => readonly Bu
   ['PRIORITY', () => [frame(Type.PRIORITY, 0, 3, Buffer.alloc(5))]],
   ['unknown frames', () => [frame(0x42, 0, 0)]],
   ['GOAWAY', () => [frame(Type.GOAWAY, 0, 0, uint32(0, 0))]],
+  ['unknown methods', (n) => [headers(2 * n + 1, requestBlock({ ':path': '/x' }), END_HEADERS | 1)]],
+  [
+    'messages that are shorter than announced',
+    (n) => [headers(2 * n + 1), data(2 * n + 1, Buffer.from([0, 0, 2, 0, 0]))],
+  ],
+  ['resets of closed streams', (n) => [...(n === 0 ? [call(1)] : []), frame(Type.RST_STREAM, 0, 1, uint32(8))]],
   ['resets before the request is whole', (n) => [headers(2 * n + 1), frame(Type.RST_STREAM, 0, 2 * n + 1, uint32(8))]],
 ];
 for (const [what, make] of FLOODS) {
@@ -146,12 +152,17 @@ test('more than 32 settings in a frame end the connection', () => {
 
 test('requests that have arrived in part are bounded over the connection: the newest is refused', () => {
   const client = new Rig().connect();
-  const prefix = Buffer.alloc(6);
-  prefix.writeUInt32BE(128 * 1024, 1);
-  for (let n = 0; n < 8; n++) client.send(headers(2 * n + 1), data(2 * n + 1, prefix, 0));
+  const part = grpc(Buffer.alloc(128 * 1024)).subarray(0, 8 * 16_384);
+  const sendPart = (id: number): void => {
+    client.send(headers(id));
+    for (let at = 0; at < part.length; at += 16_384) client.send(data(id, part.subarray(at, at + 16_384), 0));
+  };
+  for (let n = 0; n < 8; n++) sendPart(2 * n + 1);
   assert.is(client.status(15), undefined);
-  client.send(headers(17), data(17, prefix, 0));
+  sendPart(17);
   assert.is(client.status(17), 8);
+  client.send(headers(19), data(19, grpc('small').subarray(0, 7), 0), data(19, grpc('small').subarray(7)));
+  assert.equal(client.message(19), Buffer.from('small'));
 });
 
 test('a client that does not read is not read from, and is cut after 30 s', async () => {

@@ -19,6 +19,7 @@ import {
   uint32,
   WITH_PRIORITY,
 } from './frames.ts';
+import { MAX_REQUEST_BYTES } from '../../../src/transport/seam.ts';
 import { Rig } from './rig.ts';
 
 const test = suite('h2 session');
@@ -247,9 +248,29 @@ test('the connection window is given back when half of it is used', () => {
 
 test('a stream that overruns its window ends the connection', () => {
   const client = new Rig().connect();
-  client.send(headers(1, requestBlock({ 'content-type': 'text/plain' })));
-  for (let n = 0; n < 9; n++) client.send(data(1, Buffer.alloc(16_384), 0));
+  const bytes = Buffer.concat([grpc(Buffer.alloc(MAX_REQUEST_BYTES)), Buffer.alloc(16_384)]);
+  client.send(headers(1));
+  for (let n = 0; n < 9; n++) client.send(data(1, bytes.subarray(n * 16_384, (n + 1) * 16_384), 0));
   assert.is(client.goAway(), FLOW_CONTROL);
+});
+
+test('a window that SETTINGS would lift above 2^31-1 ends the connection', () => {
+  const client = new Rig().connect([[4, 0]]);
+  client.send(headers(1), frame(Type.WINDOW_UPDATE, 0, 1, uint32(2 ** 31 - 1)), settings([[4, 1]]));
+  assert.is(client.goAway(), FLOW_CONTROL);
+});
+
+test('thousands of requests that never end, answered early, do not end the connection (nghttp2)', async () => {
+  const rig = new Rig();
+  const client = rig.connect();
+  for (let n = 0; n < 3_000; n++) {
+    client.send(headers(2 * n + 1, requestBlock({ ':path': '/other' })));
+    if (client.socket.paused) await settle();
+    if (n % 500 === 499) await rig.clock.advance(10_000);
+  }
+  client.send(call(6_001, 'after'));
+  await settle();
+  assert.equal(client.message(6_001), Buffer.from('after'));
 });
 
 test.run();
