@@ -15,7 +15,6 @@ export interface KubeconfigOptions {
 
 /** A cluster or user as one file has it. */
 export interface Entry<T> {
-  readonly name: string;
   /** For error messages: the file, and the entry in it. */
   readonly where: string;
   /** Relative paths in `value` start here. */
@@ -121,7 +120,6 @@ function targetOf(files: readonly File[], context: string, paths: readonly strin
     throw unusable(`${paths.join(', ')}: ${wanted}`);
   };
   const entry = <T>(field: string, { path }: File, name: string, value: T): Entry<T> => ({
-    name,
     where: `${path}: ${field} ${quote(name)}`,
     directory: dirname(resolve(path)),
     value,

@@ -21,7 +21,7 @@ function callOf(script: string, exec: object = {}, cluster: object = {}, directo
     users: [{ name: 'u', user: { exec: { apiVersion: V1, command: './plugin', interactiveMode: 'Never', ...exec } } }],
   });
   const value = config.users[0]!.user!;
-  const user = { name: 'u', where: 'FILE: user "u"', directory, value };
+  const user = { where: 'FILE: user "u"', directory, value };
   return pluginCall(user, value.exec!, config.clusters[0]!.cluster!, CA);
 }
 

@@ -29,7 +29,7 @@ const base64 = (name: string): string => readFileSync(file(name), 'base64');
 
 function userOf(user: object): Entry<User> {
   const [found] = kubeconfigSchema.parse({ users: [{ name: 'u', user }] }).users;
-  return { name: 'u', where: 'FILE: user "u"', directory, value: found!.user! };
+  return { where: 'FILE: user "u"', directory, value: found!.user! };
 }
 
 for (const [what, user, token] of [

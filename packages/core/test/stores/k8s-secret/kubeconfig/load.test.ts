@@ -138,7 +138,7 @@ test('without KUBECONFIG it is ~/.kube/config', async () => {
 test('a context that is named is taken instead of the current one', async () => {
   const directory = write({ a: simple('a'), b: simple('b') });
   const env = { KUBECONFIG: `${directory}/a:${directory}/b` };
-  assert.is((await loadTarget({ context: 'b' }, env)).user.name, 'b');
+  assert.match((await loadTarget({ context: 'b' }, env)).user.where, 'user "b"');
 });
 
 for (const [what, files] of [
