@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import type { KmsError } from '../../../errors.ts';
 import { unavailable } from '../../../errors.ts';
@@ -15,6 +16,8 @@ import type { Cluster, ExecConfig, User } from './schema.ts';
 const TIMEOUT_MS = 30_000;
 /** Bytes that a plugin may print. */
 const MAX_OUTPUT_BYTES = 1024 * 1024;
+/** Characters at the end of its complaints that an error repeats. */
+const SHOWN_CHARS = 200;
 
 const GROUP = 'client.authentication.k8s.io';
 const VERSIONS = [`${GROUP}/v1`, `${GROUP}/v1beta1`];
@@ -135,26 +138,33 @@ function clusterInfo(cluster: Cluster, ca: Buffer | undefined): object {
 function run(call: PluginCall, about: string, { clock, env, signal }: PluginContext): Promise<string> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(abortError(signal));
-    // In a process group of its own: without a terminal, and its children end with it.
-    const child = spawn(call.command, call.args, {
-      env: { ...env, ...Object.fromEntries(call.env), KUBERNETES_EXEC_INFO: call.info },
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true,
-    });
+    const failed = (what: string, remedy = `run ${call.command} by hand`): KmsError =>
+      unavailable(`${about} ${what}`, { remedy });
+    const notRun = ({ code = '' }: NodeJS.ErrnoException): KmsError =>
+      failed(`cannot be run (${code})`, safeText(call.installHint ?? `install ${call.command}`));
+    let child: ChildProcess;
+    try {
+      child = spawnPlugin(call, env);
+    } catch (error) {
+      // Not as the cause: its message may repeat a variable.
+      return reject(notRun(error as Error));
+    }
+    child.on('error', (error) => settle(notRun(error)));
+    const group = child.pid;
+    if (group !== undefined) noteRunning(group);
     const [out, complaints] = [[] as Buffer[], [] as Buffer[]];
     let length = 0;
     const settle = (error?: KmsError): void => {
       cancel();
       signal.removeEventListener('abort', abort);
+      // A helper that the plugin has left behind may hold them.
+      for (const stream of [child.stdout, child.stderr]) stream?.destroy();
       if (error) reject(error);
       else resolve(Buffer.concat(out).toString('utf8'));
     };
-    const failed = (what: string, remedy = `run ${call.command} by hand`): KmsError =>
-      unavailable(`${about} ${what}`, { remedy });
     const kill = (error: KmsError): void => {
       settle(error);
-      if (child.pid !== undefined) killGroup(child.pid);
-      for (const stream of [child.stdout, child.stderr]) stream.destroy();
+      if (group !== undefined) killGroup(group);
     };
     const collect = (into: Buffer[]) => (chunk: Buffer) => {
       into.push(chunk);
@@ -164,17 +174,61 @@ function run(call: PluginCall, about: string, { clock, env, signal }: PluginCont
     const abort = (): void => kill(abortError(signal));
     const cancel = clock.after(TIMEOUT_MS, () => kill(failed(`did not end within ${TIMEOUT_MS / 1000} s`)));
     signal.addEventListener('abort', abort);
-    child.stdout.on('data', collect(out));
-    child.stderr.on('data', collect(complaints));
-    child.on('error', ({ code = '' }: NodeJS.ErrnoException) =>
-      settle(failed(`cannot be run (${code})`, safeText(call.installHint ?? `install ${call.command}`))),
-    );
-    child.on('close', (code, killedBy) => {
-      if (code === 0) return settle();
-      const text = withoutSecrets(Buffer.concat(complaints).toString('utf8'), call);
-      settle(failed(`ended with ${code === null ? (killedBy ?? '') : `exit code ${code}`}: ${text}`));
+    // Without file descriptors there are no streams.
+    const printed = new Promise((resolve) => child.stdout?.on('data', collect(out)).on('close', resolve));
+    child.stderr?.on('data', collect(complaints));
+    child.on('exit', (code, killedBy) => {
+      if (group !== undefined) noteEnded(group);
+      // Not `close`: a helper that the plugin has left behind may hold stderr. What the plugin wrote there is read in this turn.
+      void printed.then(() =>
+        setImmediate(() => {
+          if (code === 0) return settle();
+          const text = withoutSecrets(Buffer.concat(complaints).toString('utf8'), call);
+          settle(failed(`ended with ${code === null ? (killedBy ?? '') : `exit code ${code}`}: ${text}`));
+        }),
+      );
     });
   });
+}
+
+/** In a process group of its own: without a terminal, and its children end with it. */
+function spawnPlugin({ command, args, env: own, info }: PluginCall, env: NodeJS.ProcessEnv): ChildProcess {
+  return spawn(command, args, {
+    env: { ...env, ...Object.fromEntries(own), KUBERNETES_EXEC_INFO: info },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  });
+}
+
+/** Process groups of the plugins that run. What ends us, such as Ctrl-C, does not reach them. */
+const running = new Set<number>();
+const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+function noteRunning(group: number): void {
+  if (running.size === 0) {
+    process.on('exit', killAll);
+    for (const signal of ENDING) process.on(signal, endBy);
+  }
+  running.add(group);
+}
+
+function noteEnded(group: number): void {
+  running.delete(group);
+  if (running.size > 0) return;
+  process.off('exit', killAll);
+  for (const signal of ENDING) process.off(signal, endBy);
+}
+
+function killAll(): void {
+  for (const group of running) killGroup(group);
+}
+
+/** Does what happens without a listener, after the plugins. Whoever else listens decides about our end. */
+function endBy(signal: NodeJS.Signals): void {
+  if (process.listenerCount(signal) > 1) return;
+  killAll();
+  process.off(signal, endBy);
+  process.kill(process.pid, signal);
 }
 
 function killGroup(pid: number): void {
@@ -185,9 +239,12 @@ function killGroup(pid: number): void {
   }
 }
 
-/** Hides the values of `env`, and words so long that they may be a token. */
+/** Hides the values of `env`, and words so long that they may be a token. Returns the end, where the reason is. */
 function withoutSecrets(printed: string, { env }: PluginCall): string {
-  let text = printed.slice(-4_000);
-  for (const [, value] of env) if (value.length > 3) text = text.replaceAll(value, '[hidden]');
-  return safeText(text.replace(/[^\s"'<>]{24,}/g, '[hidden]'), 200) || 'nothing';
+  let text = printed;
+  // A value may be a part of another one.
+  const values = env.map(([, value]) => value).sort((a, b) => b.length - a.length);
+  for (const value of values) if (value.length > 3) text = text.replaceAll(value, '[hidden]');
+  const line = safeText(text.replace(/[^\s"'<>]{24,}/g, '[hidden]'), Infinity);
+  return safeText(line.slice(-SHOWN_CHARS)) || 'nothing';
 }

@@ -1,5 +1,6 @@
 // Exec credential plugins, run for real; only the time is not.
 import { assertNoSecret, FakeClock, newDirectory, rejectsWithCode, until } from '@teapot-kms/testing';
+import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -121,6 +122,77 @@ test('a plugin that runs while the store closes is killed', async () => {
   closing.abort();
   await running;
   await until('it is dead', () => isDead(pid));
+});
+
+/** A plugin that writes its process id and then hangs. */
+function hangingPlugin(): string {
+  const path = join(newDirectory(), 'plugin');
+  writeFileSync(path, '#!/bin/sh\necho $$ >"$0.new"; mv "$0.new" "$0.pid"; exec sleep 1000\n', { mode: 0o700 });
+  return path;
+}
+
+const OWNER = ['--conditions=teapot-source', join(import.meta.dirname, '../../../support/plugin-owner.ts')];
+
+for (const [how, signal] of [
+  ['exit', undefined],
+  ['wait', 'SIGINT'],
+  ['wait', 'SIGTERM'],
+  ['wait', 'SIGHUP'],
+] as const) {
+  test(`a plugin does not outlive a process that ends by ${signal ?? how}`, async () => {
+    const plugin = hangingPlugin();
+    const owner = spawn(process.execPath, [...OWNER, plugin, how], { stdio: 'inherit' });
+    const ended = new Promise((resolve) => owner.on('exit', (code, killedBy) => resolve(killedBy ?? code)));
+    const pid = await until('it runs', () => existsSync(`${plugin}.pid`) && Number(readFileSync(`${plugin}.pid`)));
+    if (signal) owner.kill(signal);
+    assert.is(await ended, signal ?? 0);
+    await until('it is dead', () => isDead(pid));
+  });
+}
+
+test('nothing listens for the end of the process once no plugin runs', async () => {
+  const count = () => ['exit', 'SIGINT', 'SIGTERM', 'SIGHUP'].map((name) => process.listenerCount(name));
+  const before = count();
+  await Promise.all([1, 2, 3].map(() => runPlugin(callOf(prints({ token: 't' })), contextOf())));
+  assert.equal(count(), before);
+});
+
+test('without file descriptors, the failure is an answer and ends nobody', () => {
+  const node = [process.execPath, ...OWNER, '/bin/true', 'no-descriptors'];
+  const printed = execFileSync('sh', ['-c', 'ulimit -n 64; exec "$@"', 'sh', ...node], { encoding: 'utf8' });
+  assert.is(printed, 'ERR_KMS_STORE_UNAVAILABLE');
+});
+
+test('arguments that no process can get: the failure does not repeat them', async () => {
+  const call = callOf('', { env: [{ name: 'SECRET', value: 'hunter2\0' }] });
+  const error = await rejectsWithCode(() => runPlugin(call, contextOf()), 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.match(error.message, 'cannot be run (ERR_INVALID_ARG_VALUE)');
+  assertNoSecret(error, Buffer.from('hunter2'));
+});
+
+test('a helper that a plugin leaves behind, and that holds stderr, holds up nobody', async () => {
+  const directory = newDirectory();
+  const call = callOf(`sleep 1000 >/dev/null & echo $! >${directory}/pid\n${prints({ token: 't' })}`);
+  assert.is((await runPlugin(call, contextOf())).token, 't');
+  process.kill(Number(readFileSync(join(directory, 'pid'))));
+});
+
+test('secrets are hidden in all of a long text, the longest first, and its end is shown', async () => {
+  const env = [
+    { name: 'SHORT', value: 'abcd' },
+    { name: 'LONG', value: 'abcd efgh' },
+    { name: 'EDGE', value: 'ijkl '.repeat(40).trim() },
+  ];
+  const script = `{ echo "start $EDGE"; yes ' ' | head -c 3900; echo "$LONG $SHORT"; yes word | head -20; echo the end; } >&2; exit 1`;
+  const { message } = await rejectsWithCode(
+    () => runPlugin(callOf(script, { env }), contextOf()),
+    'ERR_KMS_STORE_UNAVAILABLE',
+  );
+  assert.match(message, /start \[hidden\] \[hidden\] \[hidden\] (word )+the end$/);
+  const long = callOf(`{ echo start; yes word | head -1000; echo the end; } >&2; exit 1`);
+  const { message: shown } = await rejectsWithCode(() => runPlugin(long, contextOf()), 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.match(shown, /the end$/);
+  assert.not.match(shown, 'start');
 });
 
 /** Whether a process has ended; nobody may have waited for it yet. */
