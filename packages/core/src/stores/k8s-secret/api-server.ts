@@ -106,7 +106,7 @@ export class ApiServer implements SharedResource {
       ...(body && { 'content-type': body.type }),
     };
     try {
-      const stream = await this.#connections.request(credentials, headers, body !== undefined);
+      const stream = await this.#connections.request(credentials, headers, body !== undefined, signal);
       if (body) stream.end(body.bytes);
       const status = Number((await headersOf(stream, signal, this.clock))[':status']);
       if (status === 401) this.#credentials.refused(credentials);

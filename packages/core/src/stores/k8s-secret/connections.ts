@@ -1,6 +1,6 @@
 import type { ClientHttp2Session, ClientHttp2Stream, OutgoingHttpHeaders } from 'node:http2';
-import { unavailable } from '../../errors.ts';
-import type { KmsError } from '../../errors.ts';
+import { KmsError, unavailable } from '../../errors.ts';
+import { unlessAborted } from '../../util/abort.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { Credentials } from './credentials.ts';
 import { connectThrough } from './kubeconfig/proxy.ts';
@@ -31,32 +31,40 @@ interface Connection {
 export class Connections {
   readonly #clock: Clock;
   readonly #connections = new Set<Connection>();
-  #opening: Promise<void> | undefined;
+  #opening: { readonly id: string; readonly giveUp: AbortController; readonly done: Promise<void> } | undefined;
+  #closed = false;
   #failure: { readonly id: string; readonly error: KmsError; readonly at: number } | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** Connections that are open. */
-  get size(): number {
-    return this.#connections.size;
-  }
-
   /**
    * Begins a request. Its place is free again when the stream closes.
-   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`
+   * @param signal - ends the wait for a connection; the caller ends the stream
+   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`, `ERR_KMS_CLOSED`
    */
-  async request(credentials: Credentials, headers: OutgoingHttpHeaders, hasBody: boolean): Promise<ClientHttp2Stream> {
+  async request(
+    credentials: Credentials,
+    headers: OutgoingHttpHeaders,
+    hasBody: boolean,
+    signal: AbortSignal,
+  ): Promise<ClientHttp2Stream> {
+    const { connectionId } = credentials;
     for (;;) {
-      this.#retireOthers(credentials.connectionId);
+      if (this.#closed) throw closed();
+      this.#retireOthers(connectionId);
       const free = [...this.#connections].find(isUsable);
       if (free) return begin(free, headers, hasBody);
-      await (this.#opening ??= this.#open(credentials).finally(() => (this.#opening = undefined)));
+      const { id, done } = (this.#opening ??= this.#startOpening(credentials));
+      // A failure with other credentials says nothing about these.
+      await unlessAborted(id === connectionId ? done : done.catch(() => undefined), signal);
     }
   }
 
   close(): void {
+    this.#closed = true;
+    this.#opening?.giveUp.abort(closed());
     for (const { session } of this.#connections) session.destroy();
     this.#connections.clear();
   }
@@ -70,7 +78,13 @@ export class Connections {
     }
   }
 
-  async #open(credentials: Credentials): Promise<void> {
+  #startOpening(credentials: Credentials) {
+    const giveUp = new AbortController();
+    const done = this.#open(credentials, giveUp).finally(() => (this.#opening = undefined));
+    return { id: credentials.connectionId, giveUp, done };
+  }
+
+  async #open(credentials: Credentials, giveUp: AbortController): Promise<void> {
     const { connectionId: id } = credentials;
     if (this.#failure?.id === id && this.#clock.now() - this.#failure.at < RETRY_MS) throw this.#failure.error;
     if (this.#connections.size >= MAX_CONNECTIONS) {
@@ -78,9 +92,14 @@ export class Connections {
     }
     let session: ClientHttp2Session;
     try {
-      session = await openSession(credentials, this.#clock);
+      session = await openSession(credentials, this.#clock, giveUp);
     } catch (error) {
+      if (this.#closed) throw closed();
       throw this.#failed(credentials, error as Error);
+    }
+    if (this.#closed) {
+      session.destroy();
+      throw closed();
     }
     const connection: Connection = { id, session, streams: new Set(), answered: false };
     this.#connections.add(connection);
@@ -100,6 +119,8 @@ export class Connections {
   }
 }
 
+const closed = (): KmsError => new KmsError('ERR_KMS_CLOSED', 'this key store was closed');
+
 function isUsable({ session, streams }: Connection): boolean {
   return !session.closed && !session.destroyed && streams.size < (session.remoteSettings.maxConcurrentStreams ?? 100);
 }
@@ -112,9 +133,8 @@ function begin(connection: Connection, headers: OutgoingHttpHeaders, hasBody: bo
   return stream;
 }
 
-async function openSession(credentials: Credentials, clock: Clock): Promise<ClientHttp2Session> {
+async function openSession(credentials: Credentials, clock: Clock, late: AbortController): Promise<ClientHttp2Session> {
   const { server, ca, cert, key, servername, proxy } = credentials;
-  const late = new AbortController();
   const cancel = clock.after(CONNECT_TIMEOUT_MS, () => late.abort(new Error('no connection in time')));
   try {
     // Only this store needs it: 10 MB of memory, with TLS.
