@@ -1,4 +1,5 @@
 import type { ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2';
+import { isDeepStrictEqual } from 'node:util';
 import { KmsError, unavailable } from '../../errors.ts';
 import { abortError, timeoutSignal, unlessAborted } from '../../util/abort.ts';
 import type { Clock } from '../../util/clock.ts';
@@ -35,6 +36,8 @@ export interface ApiAnswer {
   readonly body: Buffer;
   /** The URL of the server that gave it. */
   readonly server: string;
+  /** PEM of the authorities that the server was trusted by. */
+  readonly ca: Buffer | undefined;
 }
 
 interface Begun {
@@ -77,8 +80,8 @@ export class ApiServer implements SharedResource {
     return this.#requests.run(signal, async () => {
       const first = await this.#begin(request, signal);
       const answer = await answerOf(first, signal);
-      const retry = first.status === 401 && (await this.credentials(signal)) !== first.credentials;
-      return retry ? answerOf(await this.#begin(request, signal), signal) : answer;
+      if (first.status !== 401 || isSame(await this.credentials(signal), first.credentials)) return answer;
+      return answerOf(await this.#begin(request, signal), signal);
     });
   }
 
@@ -118,6 +121,11 @@ export class ApiServer implements SharedResource {
   }
 }
 
+/** Whether a request is the same with both. */
+function isSame(a: Credentials, b: Credentials): boolean {
+  return a.connectionId === b.connectionId && isDeepStrictEqual(a.headers, b.headers);
+}
+
 function headersOf(stream: ClientHttp2Stream, signal: AbortSignal, clock: Clock): Promise<IncomingHttpHeaders> {
   return new Promise((resolve, reject) => {
     endWith(stream, signal);
@@ -143,7 +151,7 @@ async function answerOf({ status, stream, credentials }: Begun, signal: AbortSig
       if (length > MAX_ANSWER_BYTES) throw unavailable(`an answer of the API server exceeds ${MAX_ANSWER_BYTES} bytes`);
     }
     if (signal.aborted || stream.rstCode !== NO_ERROR) throw failure(stream, signal);
-    return { status, body: Buffer.concat(chunks), server: credentials.server.href };
+    return { status, body: Buffer.concat(chunks), server: credentials.server.href, ca: credentials.ca };
   } catch (error) {
     throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', failure(stream, signal).message);
   } finally {

@@ -139,7 +139,7 @@ async function openSession(credentials: Credentials, clock: Clock, late: AbortCo
   try {
     // Only this store needs it: 10 MB of memory, with TLS.
     const { connect } = await import('node:http2');
-    const socket = proxy && (await connectThrough(proxy, server, late.signal));
+    const socket = proxy && (await connectThrough(proxy, server, ca, late.signal));
     const session = connect(server.origin, {
       ...(ca && { ca }),
       ...(cert && { cert }),

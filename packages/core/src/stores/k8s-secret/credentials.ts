@@ -161,6 +161,12 @@ function serverOf({ value, where }: Entry<Cluster>): URL {
     const why = 'whoever answers could hand out keys that are theirs';
     throw unusable(`${where}: insecure-skip-tls-verify is refused: ${why}`, 'set certificate-authority-data instead');
   }
+  // They would be in errors.
+  const { username, password, search, hash } = server;
+  const parts = { 'a user': username, 'a password': password, 'a query': search, 'a fragment': hash };
+  for (const [part, found] of Object.entries(parts)) {
+    if (found !== '') throw unusable(`${where}: expected a server without ${part}, found one`);
+  }
   return server;
 }
 

@@ -42,6 +42,13 @@ export class SecretSource implements KeysetSource {
     refuseOwnCluster(this.#served, (await api.credentials(signal)).ca);
     const answer = await api.request(getSecret(this.#secret, signal));
     if (answer.status !== 200) throw await this.#refusal(answer, signal);
+    try {
+      // The credentials may have been read again meanwhile.
+      refuseOwnCluster(this.#served, answer.ca);
+    } catch (error) {
+      answer.body.fill(0);
+      throw error;
+    }
     const secret = parseSecret(answer.body, this.#secret);
     try {
       const keyset = await this.#keysetOf(secret);

@@ -4,26 +4,41 @@ import {
   FakeApiServer,
   FakeClock,
   json,
+  newDirectory,
   rejectsWithCode,
   secretObject,
   settle,
   statusObject,
   until,
 } from '@teapot-kms/testing';
-import { writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { connect } from 'node:net';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { KeysetSource } from '../../../src/keyset/keyset-source.ts';
 import { formatManifest } from '../../../src/keyset/manifest.ts';
+import { authorityHashes } from '../../../src/stores/k8s-secret/guard.ts';
 import { k8sSecretProvider } from '../../../src/stores/k8s-secret/index.ts';
 import { SharedResources } from '../../../src/util/shared-resources.ts';
 import { impatient, patient } from '../../support/context.ts';
 import { newKeyBytes } from '../../support/keys.ts';
 import { manifestOf } from '../../support/manifests.ts';
+
+/** A self-signed certificate for 127.0.0.1, and its key. */
+function newAuthority(name: string): { readonly cert: Buffer; readonly key: Buffer } {
+  const directory = newDirectory();
+  const [cert, key] = [join(directory, 'crt'), join(directory, 'key')];
+  const subject = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert];
+  const kind = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+  execFileSync('openssl', [...kind, ...subject], { stdio: 'ignore' });
+  return { cert: readFileSync(cert), key: readFileSync(key) };
+}
 
 interface Site {
   server: FakeApiServer;
@@ -235,6 +250,36 @@ test('a token that is refused is read anew from its file, and the request sent o
   await load(source);
 });
 
+test('a token that is refused and is the same when it is read anew is not sent again', async (site) => {
+  const source = open(site);
+  await load(source);
+  site.server.answer = (stream) => reply(stream, 401, statusObject('Unauthorized', ''));
+  await site.clock.advance(1_000);
+  await rejectsWithCode(() => source.load(patient), 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.is(site.server.requests.length, 2);
+});
+
+test('the guard holds for the cluster that answered, also where the kubeconfig has changed during the request', async (site) => {
+  const [served, other] = [newAuthority('served'), newAuthority('other')];
+  const writeKubeconfig = (token: string, { cert }: { cert: Buffer }): void =>
+    site.server.writeKubeconfig({ token }, { 'certificate-authority-data': cert.toString('base64') });
+  writeKubeconfig('a', other);
+  const { kubeconfig } = site.server;
+  const [serves] = authorityHashes(served.cert);
+  const source = k8sSecretProvider.open('k8s-secret:ns/s', { kubeconfig, serves: serves! }, site.shared);
+  site.opened.push(source);
+  await load(source);
+  await site.clock.advance(1_000);
+  site.server.answer = (stream, { authorization }) => {
+    if (authorization === 'Bearer b') return reply(stream, 200, keyset());
+    writeKubeconfig('b', served);
+    reply(stream, 401, statusObject('Unauthorized', ''));
+  };
+  const { message } = await rejectsWithCode(() => source.load(patient), 'ERR_KMS_INVALID_URI');
+  assert.match(message, 'encrypted by itself');
+  assert.is(site.server.requests.at(-1)!.authorization, 'Bearer b');
+});
+
 test('credentials that have changed take another connection', async (site) => {
   const source = open(site);
   await load(source);
@@ -254,11 +299,16 @@ for (const [what, cluster] of [
   ['insecure-skip-tls-verify', { server: 'https://127.0.0.1:1', 'insecure-skip-tls-verify': true }],
   ['not https', { server: 'http://192.0.2.1', 'insecure-skip-tls-verify': true }],
   ['proxy-url', { 'proxy-url': 'socks5://127.0.0.1:1' }],
+  ['a user', { server: 'https://hunter2@127.0.0.1:1', 'insecure-skip-tls-verify': false }],
+  ['a password', { server: 'https://:hunter2@127.0.0.1:1', 'insecure-skip-tls-verify': false }],
+  ['a query', { server: 'https://127.0.0.1:1/?token=hunter2', 'insecure-skip-tls-verify': false }],
+  ['a fragment', { server: 'https://127.0.0.1:1/#hunter2', 'insecure-skip-tls-verify': false }],
 ] as const) {
-  test(`a kubeconfig with a cluster that ${what} is refused`, async (site) => {
+  test(`a kubeconfig with a cluster of this kind is refused: ${what}`, async (site) => {
     site.server.writeKubeconfig({ token: 'x' }, cluster);
     const error = await rejectsWithCode(() => open(site).load(patient), 'ERR_KMS_INVALID_URI');
     assert.match(error.message, what);
+    assertNoSecret(error, Buffer.from('hunter2'));
     assert.is(site.server.connections, 0);
   });
 }
@@ -397,6 +447,34 @@ test('a proxy that refuses is named, without its login', async (site) => {
   const error = await rejectsWithCode(() => open(site).load(patient), 'ERR_KMS_STORE_UNAVAILABLE');
   assert.match(error.message, 'HTTP status 407');
   assertNoSecret(error, Buffer.from('pass-word'));
+  proxy.close();
+});
+
+test('an https proxy must be trusted by the authority of the cluster, whatever the environment says', async (site) => {
+  const [own, other] = [newAuthority('127.0.0.1'), newAuthority('other')];
+  const proxy = createTlsServer(own).on('connect', (_, client) => {
+    client.write('HTTP/1.1 200 OK\r\n\r\n');
+    const target = connect(Number(new URL(site.server.url).port), '127.0.0.1');
+    client.pipe(target).pipe(client);
+    client.on('error', () => target.destroy());
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  const { port } = proxy.address() as AddressInfo;
+  const trust = ({ cert }: { cert: Buffer }): void => {
+    const ca = { 'certificate-authority-data': cert.toString('base64') };
+    site.server.writeKubeconfig({ token: 'a-token' }, { 'proxy-url': `https://127.0.0.1:${port}`, ...ca });
+  };
+  trust(own);
+  const source = open(site);
+  await load(source);
+  trust(other);
+  await site.clock.advance(60_000);
+  process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0';
+  try {
+    await rejectsWithCode(() => source.load(patient), 'ERR_KMS_STORE_UNAVAILABLE');
+  } finally {
+    delete process.env['NODE_TLS_REJECT_UNAUTHORIZED'];
+  }
   proxy.close();
 });
 
