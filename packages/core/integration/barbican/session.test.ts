@@ -188,7 +188,7 @@ test('a token goes to no host out of a secret_ref', async () => {
 
 test('a refusal is certain only under a token just issued: under an older one it is asked again with a new one', async () => {
   const session = cloud.session();
-  const client = new BarbicanClient(session);
+  const client = new BarbicanClient(session, cloud.clock);
   const secret = await client.create('gone', Buffer.alloc(32, 1), patient().signal);
   await client.delete(secret, patient().signal);
   const read = () => client.payload(secret, patient().signal);

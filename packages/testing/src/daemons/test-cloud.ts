@@ -117,7 +117,7 @@ export class TestCloud {
   /** Over a session of its own, for what a test does behind a source's back. */
   get client(): BarbicanClient {
     this.#session ??= this.session();
-    return new BarbicanClient(this.#session);
+    return new BarbicanClient(this.#session, this.clock);
   }
 
   /** Ends all faults, and forgets what was counted. */

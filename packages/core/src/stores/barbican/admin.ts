@@ -14,9 +14,6 @@ export interface StoredManifest {
   readonly revision: string;
 }
 
-/** Ends a change after one minute. */
-export const deadline = (): AbortSignal => AbortSignal.timeout(60_000);
-
 /** Keys as secrets of 32 random bytes. The manifest has their UUIDs; their names, `teapot-kms-` and the key's id, are for people. */
 export abstract class BarbicanAdmin implements KeysetAdmin {
   /** The place of the manifest, for people. */
@@ -34,14 +31,14 @@ export abstract class BarbicanAdmin implements KeysetAdmin {
   async createKey(keyId: string): Promise<KeyLocation> {
     const key = randomBytes(KEY_BYTES);
     try {
-      return { secret: await this.client.create(`teapot-kms-${keyId}`, key, deadline()) };
+      return { secret: await this.client.create(`teapot-kms-${keyId}`, key, this.client.deadline()) };
     } finally {
       key.fill(0);
     }
   }
 
   async destroyKey(_keyId: string, { secret }: KeyLocation): Promise<void> {
-    if (secret !== undefined) await this.client.delete(secret, deadline());
+    if (secret !== undefined) await this.client.delete(secret, this.client.deadline());
   }
 }
 

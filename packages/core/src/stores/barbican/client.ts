@@ -1,7 +1,10 @@
 import { KmsError, unavailable } from '../../errors.ts';
+import { timeoutSignal } from '../../util/abort.ts';
+import type { Clock } from '../../util/clock.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
 import { errorBody, parseJson, parseTime } from './keystone/answers.ts';
 import type { KeystoneSession, ServiceAnswer, ServiceRequest } from './keystone/session.ts';
+import { UUID } from './settings.ts';
 
 /** A secret as Barbican lists it, without its payload. */
 export interface SecretInfo {
@@ -14,19 +17,29 @@ export interface SecretInfo {
 }
 
 const OCTETS = 'application/octet-stream';
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 /** Longest list that Barbican returns. */
 const PAGE = 100;
 const MAX_PAGES = 50;
+/** ms for a change. */
+const CHANGE_TIMEOUT_MS = 60_000;
+/** ms to delete what is left of a change that failed, perhaps because its own time was over. */
+const CLEAN_UP_TIMEOUT_MS = 10_000;
 
 /** The part of Barbican's API v1 that a keyset needs. Microversion 1.0, which every Barbican has. */
 export class BarbicanClient {
   readonly #session: KeystoneSession;
+  readonly #clock: Clock;
   /** The place that last delivered each secret. */
   readonly #servedBy = new Map<string, string>();
 
-  constructor(session: KeystoneSession) {
+  constructor(session: KeystoneSession, clock: Clock) {
     this.#session = session;
+    this.#clock = clock;
+  }
+
+  /** A signal that ends a change after one minute. */
+  deadline(): AbortSignal {
+    return timeoutSignal(this.#clock, CHANGE_TIMEOUT_MS);
   }
 
   /**
@@ -73,13 +86,16 @@ export class BarbicanClient {
       if (stored.status !== 204) throw unexpected(stored, 'storing a secret');
       return id;
     } catch (error) {
-      await this.delete(id, signal).catch(() => undefined);
+      await this.delete(id).catch(() => undefined);
       throw error;
     }
   }
 
-  /** Deletes a secret. Succeeds if it does not exist. */
-  async delete(id: string, signal: AbortSignal): Promise<void> {
+  /**
+   * Deletes a secret. Succeeds if it does not exist.
+   * @param signal - by default one of its own, as a clean-up needs it
+   */
+  async delete(id: string, signal = timeoutSignal(this.#clock, CLEAN_UP_TIMEOUT_MS)): Promise<void> {
     const answer = await this.#session.keyManager({ method: 'DELETE', path: `/secrets/${id}`, signal });
     if (answer.status !== 204 && answer.status !== 404) throw unexpected(answer, `deleting secret ${id}`);
   }
@@ -152,6 +168,6 @@ function infoOf(secret: unknown, wanted: string): SecretInfo | undefined {
 
 /** Returns the UUID at the end of a ref. Nothing is ever sent to the host in it: Barbican's configuration chooses that. */
 function idOf(ref: unknown): string | undefined {
-  const id = typeof ref === 'string' ? ref.split('/').at(-1) : undefined;
+  const id = typeof ref === 'string' ? ref.split('/').at(-1)?.toLowerCase() : undefined;
   return id !== undefined && UUID.test(id) ? id : undefined;
 }

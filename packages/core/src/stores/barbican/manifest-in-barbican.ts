@@ -2,7 +2,7 @@ import { KmsError, unavailable } from '../../errors.ts';
 import { keysetConflict } from '../../keyset/keyset-source.ts';
 import { formatManifest, parseManifest } from '../../keyset/manifest.ts';
 import type { Manifest } from '../../keyset/manifest.ts';
-import { BarbicanAdmin, deadline } from './admin.ts';
+import { BarbicanAdmin } from './admin.ts';
 import type { StoredManifest } from './admin.ts';
 import type { BarbicanClient, SecretInfo } from './client.ts';
 import type { KeystoneSession } from './keystone/session.ts';
@@ -32,7 +32,7 @@ export class ManifestInBarbican extends BarbicanAdmin {
     this.where = `Barbican secret ${this.#name}`;
   }
 
-  async readManifest(signal = deadline()): Promise<StoredManifest | undefined> {
+  async readManifest(signal = this.client.deadline()): Promise<StoredManifest | undefined> {
     const [newest] = await this.#revisions(signal);
     if (!newest) return undefined;
     try {
@@ -47,7 +47,7 @@ export class ManifestInBarbican extends BarbicanAdmin {
 
   /** Of two writers at the same time, one or none succeeds. */
   async writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
-    const signal = deadline();
+    const signal = this.client.deadline();
     const text = Buffer.from(formatManifest(manifest));
     if (text.length > MAX_PAYLOAD_BYTES) {
       const message = `the manifest has ${text.length} bytes, and Barbican stores at most ${MAX_PAYLOAD_BYTES}`;
@@ -61,9 +61,9 @@ export class ManifestInBarbican extends BarbicanAdmin {
     }
     if ((await this.#revisions(signal))[0]?.id !== revision) throw keysetConflict();
     const ours = await this.client.create(this.#name, text, signal);
-    const [newest, before, ...older] = await this.#revisions(signal);
+    const [newest, before, ...older] = await this.#revisions(signal).catch(outcomeUnknown);
     if (newest?.id !== ours || before?.id !== revision) {
-      await this.client.delete(ours, signal);
+      await this.client.delete(ours).catch(outcomeUnknown);
       if (newest?.id !== revision) throw keysetConflict();
       throw unavailable("Barbican dates the new manifest before the last one: its hosts' clocks disagree", {
         remedy: "synchronize the clocks of Barbican's hosts, and try again",
@@ -77,4 +77,13 @@ export class ManifestInBarbican extends BarbicanAdmin {
     const creators = this.#creators ?? [(await this.#session.token(signal)).user.id];
     return (await this.client.list(this.#name, signal)).filter(({ creator }) => creators.includes(creator));
   }
+}
+
+/** For a failure after the manifest was stored: it may count. */
+function outcomeUnknown(cause: unknown): never {
+  const { message } = KmsError.from(cause, 'ERR_KMS_STORE_UNAVAILABLE');
+  throw unavailable(`the new manifest was stored, but whether the change is made is unknown: ${message}`, {
+    cause,
+    remedy: 'look with "teapot-kms keys list" before you try again',
+  });
 }

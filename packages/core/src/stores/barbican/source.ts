@@ -46,7 +46,7 @@ export class BarbicanSource implements KeysetSource {
     this.#lease = lease;
     this.#clock = clock;
     const session = lease.resource;
-    this.#client = new BarbicanClient(session);
+    this.#client = new BarbicanClient(session, clock);
     this.admin =
       'directory' in place
         ? new ManifestOnHost(this.#client, place.directory, clock)

@@ -1,6 +1,7 @@
-import { rejectsWithCode } from '@teapot-kms/testing';
+import { FakeClock, rejectsWithCode } from '@teapot-kms/testing';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { KmsError } from '../../../src/errors.ts';
 import { BarbicanClient } from '../../../src/stores/barbican/client.ts';
 import type { KeystoneSession, ServiceAnswer, ServiceRequest } from '../../../src/stores/barbican/keystone/session.ts';
 
@@ -22,7 +23,7 @@ function clientOf(...answers: (Pick<ServiceAnswer, 'status'> & Partial<ServiceAn
       });
     },
   } as unknown as KeystoneSession;
-  return { client: new BarbicanClient(session), requests };
+  return { client: new BarbicanClient(session, new FakeClock()), requests };
 }
 
 const refusal = (status: 403 | 404, more: Partial<ServiceAnswer> = {}) => ({
@@ -82,6 +83,28 @@ test('errors name the key that the secret is, and pass on no control characters'
   const { message } = await rejectsWithCode(() => client.payload(ID, signal, 'key k1'), 'ERR_KMS_KEY_GONE');
   assert.match(message, `key k1, secret ${ID} `);
   assert.match(message, /gone evil\ufffd$/);
+});
+
+test('a secret that could not be stored is deleted, also when the time for it is over', async () => {
+  const timeout = new AbortController();
+  const requests: ServiceRequest[] = [];
+  const session = {
+    keyManager(request: ServiceRequest) {
+      requests.push(request);
+      request.signal.throwIfAborted();
+      if (request.method === 'POST') {
+        return { status: 201, body: Buffer.from(JSON.stringify({ secret_ref: `http://b/v1/secrets/${ID}` })) };
+      }
+      if (request.method === 'DELETE') return { status: 204 };
+      timeout.abort(new KmsError('ERR_KMS_DEADLINE_EXCEEDED', 'the deadline passed'));
+      request.signal.throwIfAborted();
+    },
+  } as unknown as KeystoneSession;
+  const client = new BarbicanClient(session, new FakeClock());
+  const create = () => client.create('x', Buffer.alloc(32), timeout.signal);
+  await rejectsWithCode(create, 'ERR_KMS_DEADLINE_EXCEEDED');
+  const { method, path, signal } = requests.at(-1)!;
+  assert.equal([method, path, signal.aborted], ['DELETE', `/secrets/${ID}`, false]);
 });
 
 test.run();
