@@ -42,6 +42,13 @@ interface Store {
   close?(): Promise<void>;
 }
 
+/** Damage that takes nothing away: the keys in memory stay in use. */
+export interface Damage {
+  readonly error: KmsError;
+  /** Whether the store said all the same which keys it has. If not, a key that is not in memory may still be there. */
+  readonly answered: boolean;
+}
+
 /** Longest time in ms that calls wait for the first answer of the store: well below kube-apiserver's 3 s. */
 const FIRST_ANSWER_MS = 1_000;
 /** Time in ms for which an unknown key id is not looked up again. */
@@ -58,7 +65,7 @@ export abstract class BaseService implements KmsService {
   protected readonly health: StoreHealth;
   protected readonly counters = { key_switches: 0, unknown_keys: 0 };
   protected closed = false;
-  /** Probes that failed or found damage. */
+  /** Probes that did not learn which keys the store has. */
   protected probeFailures = 0;
   readonly #store: Store;
   readonly #refresher: Refresher;
@@ -84,11 +91,8 @@ export abstract class BaseService implements KmsService {
     this.#refresher = new Refresher({ clock, intervalMs, timeoutMs, run: (signal) => this.#probe(signal) });
   }
 
-  /**
-   * Reads the store and takes over what it holds.
-   * @returns damage that takes nothing away: the store answers, and the keys in memory stay in use
-   */
-  protected abstract readStore(signal: AbortSignal): Promise<KmsError | undefined>;
+  /** Reads the store and takes over what it holds. */
+  protected abstract readStore(signal: AbortSignal): Promise<Damage | undefined>;
   /** The key id that Status announces, if there is one. */
   protected abstract announcedKeyId(): string | undefined;
   protected abstract seal(plaintext: Uint8Array, context: EncryptContext): MaybePromise<EncryptResult>;
@@ -209,25 +213,26 @@ export abstract class BaseService implements KmsService {
   async #probe(signal: AbortSignal): Promise<boolean> {
     try {
       const damage = await this.readStore(signal);
-      if (damage) return this.#failed(damage, true);
+      if (damage) return this.#troubled(damage, true);
       const recovered = this.health.lastError !== undefined;
       if (this.health.good()) this.onEvent({ type: 'store-ok' });
       // The watch may have ended with what it watched, for example with a directory that was replaced.
       if (recovered) this.#watch();
       return true;
     } catch (error) {
-      return this.#failed(KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', 'the key store failed'), false);
+      const failure = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', 'the key store failed');
+      return this.#troubled({ error: failure, answered: false }, false);
     }
   }
 
-  #failed(error: KmsError, answered: boolean): false {
+  #troubled({ error, answered }: Damage, keysStay: boolean): boolean {
     if (this.closed) return false;
-    this.probeFailures++;
+    if (!answered) this.probeFailures++;
     const news = this.health.lastError?.message !== error.message;
-    if (answered) this.health.damaged(error);
+    if (keysStay) this.health.damaged(error);
     else this.health.failed(error);
     if (news) this.onEvent({ type: 'store-failed', error, keyLoaded: this.announcedKeyId() !== undefined });
-    return false;
+    return answered;
   }
 
   #watch(): void {

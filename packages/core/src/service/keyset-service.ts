@@ -6,7 +6,7 @@ import type { CallContext, EncryptContext, EncryptResult, MaybePromise } from '.
 import { unlessAborted } from '../util/abort.ts';
 import { timed } from '../util/timed.ts';
 import { BaseService } from './base.ts';
-import type { ServiceOptions } from './base.ts';
+import type { Damage, ServiceOptions } from './base.ts';
 
 export interface KeysetServiceOptions extends ServiceOptions {
   readonly source: KeysetSource;
@@ -70,13 +70,14 @@ export class KeysetService extends BaseService implements KeysetHolder {
     this.#keyset = undefined;
   }
 
-  protected override async readStore(signal: AbortSignal): Promise<KmsError | undefined> {
+  protected override async readStore(signal: AbortSignal): Promise<Damage | undefined> {
     try {
       const load = () => unlessAborted(this.#source.load({ signal }), signal, (late) => late.destroy());
       this.#use(await timed(this.clock, 'load', load, this.onEvent));
       return undefined;
     } catch (error) {
-      if (this.#unexpired() && isDamage(error)) return error;
+      // What cannot be read may list the key that somebody asks for.
+      if (this.#unexpired() && isDamage(error)) return { error, answered: false };
       throw error;
     }
   }

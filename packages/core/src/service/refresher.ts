@@ -9,7 +9,7 @@ export interface RefresherOptions {
   readonly intervalMs: number;
   /** Time in ms after which a run is aborted, so that a store that hangs does not end the loop. */
   readonly timeoutMs: number;
-  /** Does the work and returns whether it succeeded. Must not throw. */
+  /** Does the work and returns whether it succeeded. A run that throws has failed. */
   readonly run: (signal: AbortSignal) => Promise<boolean>;
 }
 
@@ -76,7 +76,8 @@ export class Refresher {
   #start(): Promise<boolean> {
     if (this.#stopped.signal.aborted) return Promise.resolve(false);
     this.#cancelTimer?.();
-    this.#running = this.#runOnce().then((good) => {
+    const run = this.#runOnce().catch(() => false);
+    this.#running = run.then((good) => {
       this.#running = undefined;
       this.#failures = good ? 0 : this.#failures + 1;
       this.#schedule();

@@ -309,4 +309,12 @@ async function startServiceOver({ store }: Awaited<ReturnType<typeof startServic
   };
 }
 
+test('an unknown key is called unavailable while the keyset is damaged: what cannot be read may list it', async () => {
+  const { service, store } = await startService();
+  const { ciphertext } = await (await startService()).service.encrypt(seed, patient);
+  store.replaceManifest('keys: nonsense\n');
+  await rejectsWithCode(() => service.decrypt({ ciphertext }, patient), 'ERR_KMS_STORE_UNAVAILABLE');
+  await service.close();
+});
+
 test.run();

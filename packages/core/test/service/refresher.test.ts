@@ -174,4 +174,12 @@ test('stop aborts the run that is under way and lets no other begin', async () =
   assert.is(clock.pending, 0);
 });
 
+test('a run that throws has failed, and the next one comes', async () => {
+  const { refresher, clock, runs } = make({ run: () => Promise.reject(new Error('thrown')) });
+  assert.is(await refresher.refresh(), false);
+  await clock.advance(700);
+  assert.is(runs.length, 2);
+  refresher.stop();
+});
+
 test.run();

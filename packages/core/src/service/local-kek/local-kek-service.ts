@@ -4,7 +4,7 @@ import type { CallContext, EncryptContext, EncryptResult, MaybePromise } from '.
 import { unlessAborted } from '../../util/abort.ts';
 import { timed } from '../../util/timed.ts';
 import { BaseService } from '../base.ts';
-import type { ServiceOptions } from '../base.ts';
+import type { Damage, ServiceOptions } from '../base.ts';
 import { KekCache } from './kek-cache.ts';
 import { destroyLocalKek } from './local-kek.ts';
 import type { RemoteKek, RemoteKekDescription } from './remote-kek.ts';
@@ -104,14 +104,14 @@ export class LocalKekService extends BaseService {
     this.#cache.clear();
   }
 
-  protected override async readStore(signal: AbortSignal): Promise<KmsError | undefined> {
+  protected override async readStore(signal: AbortSignal): Promise<Damage | undefined> {
     this.#probes++;
     this.#cache.sweep();
     const describe = () => unlessAborted(this.#remote.describe({ signal }), signal);
     const description = await timed(this.clock, 'describe', describe, this.onEvent);
     this.#description = description;
     if (!this.#direct) await this.#renewSealingKek(description, signal);
-    return description.damaged;
+    return description.damaged && { error: description.damaged, answered: true };
   }
 
   async #sealAfterRefresh(plaintext: Uint8Array, context: EncryptContext): Promise<EncryptResult> {

@@ -155,7 +155,7 @@ export class Pkcs11Kek implements RemoteKek {
 
   /** @throws {@link KmsError} `ERR_KMS_CLOSED`; `ERR_KMS_STORE_UNAVAILABLE` where the module or the binding is missing */
   token(): Token {
-    if (this.#closed) throw new KmsError('ERR_KMS_CLOSED', 'this key store was closed');
+    this.#checkOpen();
     this.#token ??= new Token({
       uri: this.#uri,
       host: this.#host,
@@ -165,8 +165,14 @@ export class Pkcs11Kek implements RemoteKek {
     return this.#token;
   }
 
+  /** Before each lease: nobody would release one that is taken after the close. */
+  #checkOpen(): void {
+    if (this.#closed) throw new KmsError('ERR_KMS_CLOSED', 'this key store was closed');
+  }
+
   /** The token host of all instances with the same module, sessions and time limit. */
   get #host(): TokenHost {
+    this.#checkOpen();
     if (!this.#lease) {
       checkBinding();
       const { sessions, callTimeout: callTimeoutMs } = this.#settings;
@@ -239,6 +245,7 @@ export class Pkcs11Kek implements RemoteKek {
   #budget(keyId: string, mechanism: MechanismName): WrapBudget | undefined {
     const { stateDirectory, direct } = this.#settings;
     if (!direct || mechanism !== 'aes-gcm') return undefined;
+    this.#checkOpen();
     let budget = this.#budgets.get(keyId);
     if (!budget) {
       const name = `pkcs11 wraps ${stateDirectory} ${keyId}`;

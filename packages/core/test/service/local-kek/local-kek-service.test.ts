@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decodeEnvelope } from '../../../src/envelope/codec.ts';
+import { KmsError } from '../../../src/errors.ts';
 import { patient } from '../../support/context.ts';
 import { makeLocal, sealedElsewhere, startLocal } from '../../support/local-kek-service.ts';
 import { startService } from '../../support/keyset-service.ts';
@@ -287,6 +288,22 @@ test('an unwrap that is under way at close fails for its caller, and its key is 
   resolve(undefined);
   await rejectsWithCode(() => waiting, 'ERR_KMS_CLOSED');
   assert.equal(remote.givenOut[0]!.expose(), Buffer.alloc(32));
+});
+
+test('with damage in the token an unknown key is unknown all the same, and the probe goes on as usual', async () => {
+  const { service, remote, token, clock } = await startLocal();
+  const [sealed] = await sealedElsewhere(new FakeToken(), 1);
+  const describe = token.describe.bind(token);
+  token.describe = () => ({ ...describe(), damaged: new KmsError('ERR_KMS_KEY_GONE', 'a key that only unwraps') });
+  for (let i = 0; i < 5; i++) {
+    await rejectsWithCode(() => service.decrypt({ ciphertext: sealed!.ciphertext }, patient), 'ERR_KMS_UNKNOWN_KEY');
+  }
+  assert.is(remote.describing.calls, 2);
+  await clock.advance(20_000);
+  assert.is(remote.describing.calls, 2, 'no back-off');
+  assert.match(service.describe().warnings.join(), 'a key that only unwraps');
+  assert.is(service.describe().counters['probe_failures'], 0);
+  await service.close();
 });
 
 test.run();

@@ -1,10 +1,13 @@
 import { newDirectory, rejectsWithCode } from '@teapot-kms/testing';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { formatManifest } from '../../../src/keyset/manifest.ts';
 import { pkcs11Provider } from '../../../src/stores/pkcs11/provider.ts';
 import { SharedResources } from '../../../src/util/shared-resources.ts';
+import { writeWithMode } from '../../support/directories.ts';
+import { manifestOf } from '../../support/manifests.ts';
 
 const URI = 'pkcs11:token=t;object=kek?module-path=/no/such/module.so&pin-source=file:/no/such/pin';
 
@@ -73,6 +76,17 @@ test('doctor is told what does not work instead of an error', async () => {
   assert.match(remarks[0]!.text, /pkcs11js|no PKCS#11 module at/);
   assert.ok(remarks[0]!.remedy);
   await kek.close();
+});
+
+test('a store that is closed while it reads its manifest leases nothing any more', async () => {
+  const directory = newDirectory();
+  const { shared, kek } = openIn(directory, { uri: URI.replace('/no/such/module.so', process.execPath) });
+  mkdirSync(join(directory, 'keyset'), { mode: 0o700 });
+  writeWithMode(join(directory, 'keyset/keyset.yaml'), formatManifest(manifestOf('promoted')), 0o600);
+  const described = rejectsWithCode(() => kek.describe(context()), 'ERR_KMS_CLOSED');
+  await kek.close();
+  await described;
+  assert.is(shared.size, 0);
 });
 
 test.run();

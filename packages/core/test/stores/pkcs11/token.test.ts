@@ -11,7 +11,8 @@ import { SecretBytes } from '../../../src/util/secret-bytes.ts';
 import { TokenFailure } from '../../../src/stores/pkcs11/token-host/protocol.ts';
 import type { Ask, FailureKind } from '../../../src/stores/pkcs11/token-host/protocol.ts';
 import { newChannelKey, SealedChannel } from '../../../src/stores/pkcs11/token-host/sealed-channel.ts';
-import type { CallOptions, TokenHost } from '../../../src/stores/pkcs11/token-host/token-host.ts';
+import { TokenHost } from '../../../src/stores/pkcs11/token-host/token-host.ts';
+import type { CallOptions } from '../../../src/stores/pkcs11/token-host/token-host.ts';
 import { systemClock } from '../../../src/util/clock.ts';
 import { SingleFlight } from '../../../src/util/single-flight.ts';
 import { CHEAP } from '../../support/pin-ledgers.ts';
@@ -43,7 +44,7 @@ class FakeHost {
   readonly channel = new SealedChannel(newChannelKey());
   pin = '';
 
-  readonly call = (async (ask: Ask<'token' | 'login' | 'list'>, options: CallOptions) => {
+  call = (async (ask: Ask<'token' | 'login' | 'list'>, options: CallOptions) => {
     this.counts[ask.op]++;
     await Promise.resolve();
     if (ask.op === 'token') {
@@ -246,6 +247,22 @@ test('the PIN is wiped once the login is over', async () => {
     SecretBytes.prototype.wipe = wipe;
   }
   assert.equal(wiped, [PIN.length]);
+});
+
+test('stops of the plugin before its login is sent cost no try, however often', async () => {
+  const { openOther, host, ledger } = newToken();
+  const call = host.call;
+  host.call = (ask, options) => {
+    if (ask.op !== 'login') return call(ask, options);
+    const closing = new TokenHost({ modulePath: '/module.so', sessions: 1, callTimeoutMs: 1_000, clock: systemClock });
+    const answer = closing.call(ask, options);
+    void closing.close();
+    return answer;
+  };
+  for (let i = 0; i < 3; i++) await rejectsWithCode(() => openOther().list(), 'ERR_KMS_CLOSED');
+  assert.equal(outcomesIn(ledger), []);
+  host.call = call;
+  assert.equal(await openOther().list(), ['key']);
 });
 
 test.run();

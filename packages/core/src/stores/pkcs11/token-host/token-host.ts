@@ -56,6 +56,8 @@ const CALLS_PER_THREAD = 2;
 const WATCH_MS = 50;
 /** ms for calls under way to end when the host is closed. */
 const QUIET_MS = 150;
+/** ms for the outcomes of logins to be recorded when the host is closed. */
+const RECORD_MS = 1_000;
 /** The first new process starts at once, and later ones after these waits, until one has lived for a while. */
 const RESTART = { firstMs: 250, longestMs: 30_000 };
 const SOUND_AFTER_MS = 60_000;
@@ -88,6 +90,8 @@ export class TokenHost {
   readonly #owners = new FailingOwners();
   #process: ReturnType<NonNullable<TokenHostOptions['spawn']>> | undefined;
   #ready = false;
+  /** The process was killed and has not ended yet: what it is sent now gets no answer. */
+  #killed = false;
   #flushing = false;
   #stopWatch: (() => void) | undefined;
   #stopRestart: (() => void) | undefined;
@@ -106,22 +110,22 @@ export class TokenHost {
 
   /** The number of the process that the next call goes to, from 1. What one process has set up, such as a login, the next has not. */
   get generation(): number {
-    return this.counters.token_host_starts + (this.#process ? 0 : 1);
+    return this.counters.token_host_starts + (this.running === 0 ? 1 : 0);
   }
 
   /** The number of the running process; 0 where none runs. */
   get running(): number {
-    return this.#process ? this.counters.token_host_starts : 0;
+    return this.#process && !this.#killed ? this.counters.token_host_starts : 0;
   }
 
   /**
    * Asks the process, which is started where none runs.
-   * @throws {@link TokenFailure} what the process answers, `not-begun` and `host-ended`; {@link KmsError} `ERR_KMS_CLOSED`,
-   * and what `signal` was aborted for
+   * @throws {@link TokenFailure} what the process answers, `not-begun` and `host-ended`; {@link KmsError} `ERR_KMS_CLOSED`, with
+   * `not-begun` as its cause for a call that was not sent, and what `signal` was aborted for
    */
   call<Name extends OperationName>(ask: Ask<Name>, options: CallOptions): Promise<Operations[Name]['answer']> {
     const answer = new Promise<unknown>((resolve, reject) => {
-      if (this.#closed) return reject(closed());
+      if (this.#closed) return reject(closed(NOT_SENT));
       this.#queue.push(options.owner, { ...options, ask: ask as Ask, resolve, reject });
       this.#flushSoon();
     });
@@ -133,12 +137,12 @@ export class TokenHost {
    * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` while a login is under way, since its outcome would be lost
    */
   renew(generation: number, reason: string): void {
-    if (!this.#process || this.running !== generation) return;
-    if (this.#underWay.calls.some(({ ask }) => ask.op === 'login')) {
+    if (this.running !== generation) return;
+    if (this.#loginUnderWay) {
       throw unavailable(`${reason}, but not while a login is under way`);
     }
     this.#renewed = true;
-    this.#process.kill(reason);
+    this.#kill(reason);
   }
 
   /** Removes an owner that makes no more calls. */
@@ -149,9 +153,13 @@ export class TokenHost {
   async close(): Promise<void> {
     this.#closed = true;
     this.#stopRestart?.();
-    for (const call of [...this.#queue.drain(), ...this.#underWay.calls]) call.reject(closed());
-    if (!(await this.#quiet())) this.#process?.kill('it was stopped, and a call did not end');
+    for (const call of this.#queue.drain()) call.reject(closed(NOT_SENT));
+    // A login waits for its answer or for the end of its process, because the outcome is recorded.
+    for (const call of this.#underWay.calls) if (call.ask.op !== 'login') call.reject(closed());
+    if (!(await this.#quiet())) this.#kill('it was stopped, and a call did not end');
     await this.#process?.stop();
+    // The plugin's process may end after this.
+    await this.#soon(this.logins.settled(), RECORD_MS);
     this.channel.destroy();
     this.#channelKey.wipe();
   }
@@ -159,10 +167,27 @@ export class TokenHost {
   /** Returns whether all calls under way end soon. */
   async #quiet(): Promise<boolean> {
     if (this.#underWay.size === 0) return true;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#onQuiet = resolve;
+    return this.#soon(promise, QUIET_MS);
+  }
+
+  /** Returns whether this happens within the time. */
+  #soon(happens: Promise<void>, ms: number): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>();
-    this.#onQuiet = () => resolve(true);
-    const stopWaiting = this.#options.clock.after(QUIET_MS, () => resolve(false), true);
+    const stopWaiting = this.#options.clock.after(ms, () => resolve(false), true);
+    void happens.then(() => resolve(true));
     return promise.finally(stopWaiting);
+  }
+
+  get #loginUnderWay(): boolean {
+    return this.#underWay.calls.some(({ ask }) => ask.op === 'login');
+  }
+
+  #kill(reason: string): void {
+    if (!this.#process) return;
+    this.#killed = true;
+    this.#process.kill(reason);
   }
 
   /** Calls of one turn of the event loop go in one message. */
@@ -180,7 +205,7 @@ export class TokenHost {
     if (!this.#process) return this.#startOrRefuse();
     const { sessions, clock } = this.#options;
     // While each thread still has a call, more of them gather for one message.
-    if (!this.#ready || this.#underWay.size > sessions) return;
+    if (!this.#ready || this.#killed || this.#underWay.size > sessions) return;
     const requests = [];
     while (this.#underWay.size < sessions * CALLS_PER_THREAD) {
       const call = this.#queue.shift();
@@ -197,7 +222,7 @@ export class TokenHost {
   #watch(): void {
     this.#stopWatch = undefined;
     const { clock } = this.#options;
-    if (this.#underWay.hung(clock.now())) this.#process?.kill('the module hung');
+    if (this.#underWay.hung(clock.now())) this.#kill('the module hung');
     else if (this.#underWay.size > 0) this.#stopWatch = clock.after(WATCH_MS, () => this.#watch());
   }
 
@@ -223,7 +248,9 @@ export class TokenHost {
     if (!failed && (op === 'token' || op === 'list')) return;
     this.#owners.note(owner, failed);
     if (!this.#owners.all || this.#options.clock.now() - this.#startedAt <= YOUNG_MS) return;
-    this.#process?.kill(`the module fails again and again: ${failure?.message ?? ''}`);
+    // The outcome of a login must not be lost.
+    if (this.#loginUnderWay) return;
+    this.#kill(`the module fails again and again: ${failure?.message ?? ''}`);
   }
 
   #startOrRefuse(): void {
@@ -273,6 +300,7 @@ export class TokenHost {
     const { clock, modulePath, report } = this.#options;
     this.#process = undefined;
     this.#ready = false;
+    this.#killed = false;
     this.#lastEnd = reason;
     const restartInMs = this.#renewed ? 0 : this.#backOff(clock.now());
     this.#renewed = false;
@@ -293,4 +321,6 @@ export class TokenHost {
 
 const startProcess = (options: HostProcessOptions) => new HostProcess(options);
 
-const closed = () => new KmsError('ERR_KMS_CLOSED', 'the token host was closed');
+const NOT_SENT = new TokenFailure('not-begun', 'the call was not sent');
+
+const closed = (cause?: TokenFailure) => new KmsError('ERR_KMS_CLOSED', 'the token host was closed', { cause });

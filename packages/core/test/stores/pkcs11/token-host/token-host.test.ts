@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { HostProcessOptions } from '../../../../src/stores/pkcs11/token-host/host-process.ts';
-import { TokenFailure } from '../../../../src/stores/pkcs11/token-host/protocol.ts';
+import { kindOf, TokenFailure } from '../../../../src/stores/pkcs11/token-host/protocol.ts';
 import type { Ask, FailureKind, Reply, Request } from '../../../../src/stores/pkcs11/token-host/protocol.ts';
 import { TokenHost } from '../../../../src/stores/pkcs11/token-host/token-host.ts';
 import type { TokenHostEvent } from '../../../../src/stores/pkcs11/token-host/token-host.ts';
 
 const CALL_TIMEOUT_MS = 1_000;
+const LOGIN: Ask = { op: 'login', token: {}, pin: Buffer.alloc(1) };
 const UNWRAP: Ask = {
   op: 'unwrap',
   token: {},
@@ -26,6 +27,8 @@ class FakeProcess {
   readonly messages: (readonly Request[])[] = [];
   killedFor: string | undefined;
   stopped = false;
+  /** Whether it goes on for a while when it is killed, until {@link FakeProcess.ends}. */
+  lingers = false;
 
   constructor(options: HostProcessOptions) {
     this.#options = options;
@@ -59,7 +62,7 @@ class FakeProcess {
 
   kill(reason: string): void {
     this.killedFor = reason;
-    this.ends(reason);
+    if (!this.lingers) this.ends(reason);
   }
 
   stop(): Promise<void> {
@@ -363,11 +366,96 @@ test('a renewal replaces the process that it names, once, and costs no wait', as
 
 test('a renewal does not cut off a login, whose outcome would be lost', async () => {
   const { host, processes, call } = newHost();
-  void call({}, { ask: { op: 'login', token: {}, pin: Buffer.alloc(1) } });
+  void call({}, { ask: LOGIN });
   await settle();
   processes[0]!.starts();
   assert.throws(() => host.renew(1, 'a key is missing'), /login is under way/);
   assert.is(processes[0]!.killedFor, undefined);
+});
+
+test('a process that was killed is sent nothing any more, also not by what it says last', async () => {
+  const { host, processes, clock, call } = newHost();
+  const first = call();
+  await settle();
+  const [made] = processes;
+  made!.lingers = true;
+  host.renew(1, 'a key is missing');
+  assert.equal([host.running, host.generation], [0, 2]);
+  const second = call();
+  made!.starts();
+  await settle();
+  assert.equal(made!.asked, []);
+  host.renew(1, 'a key is missing');
+  made!.ends();
+  await clock.advance(0);
+  processes[1]!.starts();
+  await settle();
+  processes[1]!.answers(processes[1]!.asked);
+  assert.equal(await Promise.all([first, second]), processes[1]!.asked);
+  assert.is(host.counters.token_host_starts, 2);
+});
+
+test('a module that fails for all owners is not started again while a login is under way', async () => {
+  const { clock, call, started } = newHost(8);
+  const { made } = await started();
+  void call({}, { ask: LOGIN, timeoutMs: 30_000 });
+  await settle();
+  const [, login] = made.asked;
+  await clock.advance(900);
+  made.fails([made.asked[0]!], 'unavailable');
+  await clock.advance(5_000);
+  const failOnce = async () => {
+    void call();
+    await settle();
+    made.fails([made.asked.at(-1)!], 'unavailable');
+  };
+  for (let i = 0; i < 9; i++) await failOnce();
+  assert.is(made.killedFor, undefined);
+  made.fails([login!], 'no-login');
+  assert.is(made.killedFor, undefined);
+});
+
+test('a closed host says of a login that was not sent that it was not, and gives one under way its answer', async () => {
+  const { host, processes, call } = newHost();
+  const logins = [call({}, { ask: LOGIN })];
+  await settle();
+  processes[0]!.starts();
+  logins.push(call({}, { ask: LOGIN }), call({}, { ask: LOGIN }));
+  await settle();
+  const { asked } = processes[0]!;
+  assert.is(asked.length, 2, 'sent');
+  const closing = host.close();
+  logins.push(call({}, { ask: LOGIN }));
+  for (const unsent of logins.slice(2)) {
+    assert.is(kindOf(await rejectsWithCode(() => unsent, 'ERR_KMS_CLOSED')), 'not-begun');
+  }
+  processes[0]!.answers(asked);
+  assert.equal(await Promise.all(logins.slice(0, 2)), asked);
+  await closing;
+});
+
+test('a closed host says of a login whose process it had to kill that it has no answer', async () => {
+  const { host, clock, processes, call } = newHost();
+  const login = call({}, { ask: LOGIN });
+  await settle();
+  processes[0]!.starts();
+  const closing = host.close();
+  await clock.advance(150);
+  await closing;
+  assert.is((await failureOf(login)).kind, 'host-ended');
+});
+
+test('a closed host waits until the outcomes of its logins are recorded, but not for ever', async () => {
+  const { host, clock } = newHost();
+  let closed = false;
+  const recording = Promise.withResolvers<void>();
+  void host.logins.run('one', () => recording.promise);
+  const closing = host.close().then(() => (closed = true));
+  await clock.advance(999);
+  assert.not(closed);
+  await clock.advance(1);
+  await closing;
+  recording.resolve();
 });
 
 test('a closed host refuses, starts nothing, and may be closed twice', async () => {
