@@ -50,7 +50,7 @@ test('an operation that throws at once leaves no place taken', () => {
 test('settled waits for all that is in progress, whatever comes of it', async () => {
   const flights = new SingleFlight<void>();
   await flights.settled();
-  const [good, bad] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const [good, bad] = [Promise.withResolvers<undefined>(), Promise.withResolvers<undefined>()];
   void flights.run('good', () => good.promise);
   flights.run('bad', () => bad.promise).catch(() => undefined);
   let settled = false;
@@ -58,7 +58,7 @@ test('settled waits for all that is in progress, whatever comes of it', async ()
   bad.reject(new Error('x'));
   await Promise.resolve();
   assert.not(settled);
-  good.resolve();
+  good.resolve(undefined);
   await all;
 });
 

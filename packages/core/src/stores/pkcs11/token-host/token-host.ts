@@ -167,8 +167,8 @@ export class TokenHost {
   /** Returns whether all calls under way end soon. */
   async #quiet(): Promise<boolean> {
     if (this.#underWay.size === 0) return true;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#onQuiet = resolve;
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    this.#onQuiet = () => resolve(undefined);
     return this.#soon(promise, QUIET_MS);
   }
 

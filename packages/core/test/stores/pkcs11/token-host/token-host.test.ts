@@ -448,14 +448,14 @@ test('a closed host says of a login whose process it had to kill that it has no 
 test('a closed host waits until the outcomes of its logins are recorded, but not for ever', async () => {
   const { host, clock } = newHost();
   let closed = false;
-  const recording = Promise.withResolvers<void>();
+  const recording = Promise.withResolvers<undefined>();
   void host.logins.run('one', () => recording.promise);
   const closing = host.close().then(() => (closed = true));
   await clock.advance(999);
   assert.not(closed);
   await clock.advance(1);
   await closing;
-  recording.resolve();
+  recording.resolve(undefined);
 });
 
 test('a closed host refuses, starts nothing, and may be closed twice', async () => {
