@@ -17,6 +17,7 @@
  * | `ERR_KMS_KEY_GONE` | the key store says for certain that the key is gone, disabled or forbidden |
  * | `ERR_KMS_KEYSET_INVALID` | a manifest or key blob is damaged |
  * | `ERR_KMS_KEYSET_PERMISSIONS` | users who must not can read a key blob |
+ * | `ERR_KMS_KEYSET_STALE` | the store has an older, a conflicting or a foreign keyset instead of the one in use |
  * | `ERR_KMS_KEYSET_CONFLICT` | another process changed the keyset at the same time |
  * | `ERR_KMS_KEYSET_RULE` | the change would break a rule of rotation, for example, promote a former primary |
  * | `ERR_KMS_INVALID_URI` | a key URI or its settings are not valid |
@@ -39,6 +40,7 @@ export type KmsErrorCode =
   | 'ERR_KMS_KEY_GONE'
   | 'ERR_KMS_KEYSET_INVALID'
   | 'ERR_KMS_KEYSET_PERMISSIONS'
+  | 'ERR_KMS_KEYSET_STALE'
   | 'ERR_KMS_KEYSET_CONFLICT'
   | 'ERR_KMS_KEYSET_RULE'
   | 'ERR_KMS_INVALID_URI'

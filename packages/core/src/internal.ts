@@ -2,9 +2,10 @@
  * Exports for this project's own tests, benchmarks and fakes, beyond the public API. They may change in any release.
  */
 export { CONTEXT_ID_BYTES, KEY_BYTES, MAX_WRAPPED_BYTES } from './envelope/limits.ts';
+export { newKey } from './keyset/blob.ts';
 export { keysetConflict } from './keyset/keyset-source.ts';
 export { formatManifest, parseManifest } from './keyset/manifest.ts';
-export type { KeyLocation } from './keyset/manifest.ts';
+export type { KeyTraits, StoredManifest } from './keyset/manifest.ts';
 export { newManifest, withPendingKey } from './keyset/rotation.ts';
 export { KekCache } from './service/local-kek/kek-cache.ts';
 export { Unwrapper } from './service/local-kek/unwrapper.ts';

@@ -1,6 +1,6 @@
 // Many tenants in one process: what is wrong with one changes nothing in the answers of the others.
-import { formatManifest, newManifest } from '@teapot-kms/core/internal';
-import { FakeApiServer, secretObject } from '@teapot-kms/testing';
+import { formatManifest } from '@teapot-kms/core/internal';
+import { FakeApiServer, secretObject, version1Manifest } from '@teapot-kms/testing';
 import { freePort } from '@teapot-kms/testing/daemons';
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -68,7 +68,7 @@ async function silentServer(site: TestSite): Promise<{ server: Server; kubeconfi
 
 /** An API server that gives a keyset once, and never answers again. */
 async function serverOfOneAnswer(): Promise<FakeApiServer> {
-  const manifest = newManifest(new Date());
+  const manifest = version1Manifest('key-0');
   const data = { 'keyset.yaml': Buffer.from(formatManifest(manifest)), [`${manifest.primary}.key`]: seed() };
   let answered = false;
   return FakeApiServer.start((stream, { ':path': path }) => {

@@ -12,6 +12,7 @@ export type { RemoteKekFixture } from './suites/remote-kek-suite.ts';
 export { assertNoSecret } from './assert/secret-search.ts';
 export type { TestFunction } from './suites/test-function.ts';
 export { figure, Hopeless, say, timed, until } from './assert/until.ts';
+export { version1Manifest } from './fakes/manifests.ts';
 export { FakeApiServer, json } from './fakes/fake-api-server.ts';
 export { message, secretObject, statusObject } from './fakes/kube-protobuf.ts';
 export { legacyCiphertext } from './fakes/legacy-ciphertext.ts';

@@ -126,6 +126,13 @@ async function keysetOf(count: number): Promise<{ keyset: Keyset; ids: string[] 
   const ids = Array.from({ length: count }, newKeyId);
   const created = new Date(0).toISOString();
   const keys = ids.map((id) => ({ id, created, since: created, state: 'promoted' as const }));
-  const manifest: Manifest = { formatVersion: 1, contextId: '00'.repeat(16), primary: ids[0]!, keys };
+  const manifest = {
+    formatVersion: 1,
+    contextId: '00'.repeat(16),
+    generation: 0,
+    hash: '',
+    primary: ids[0]!,
+    keys,
+  } as const;
   return { keyset: await Keyset.load(manifest, () => Promise.resolve(new SecretBytes(randomBytes(32)))), ids };
 }

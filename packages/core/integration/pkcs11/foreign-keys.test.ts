@@ -1,6 +1,6 @@
 // Keys that were made elsewhere, as in a key ceremony: label, CKA_ID and a manifest make them ours.
 import { SoftHsm } from '@teapot-kms/testing/daemons';
-import { rejectsWithCode } from '@teapot-kms/testing';
+import { rejectsWithCode, version1Manifest } from '@teapot-kms/testing';
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -9,7 +9,6 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { newKeyId } from '../../src/envelope/key-id.ts';
 import { formatManifest } from '../../src/keyset/manifest.ts';
-import { newManifest } from '../../src/keyset/rotation.ts';
 import { newDirectory, openKek, patient, use } from './support/tokens.ts';
 
 const missing = SoftHsm.missing();
@@ -30,7 +29,7 @@ else {
     const command = ['--import', pem, '--token', token.label, '--label', label, '--id', id, '--pin', token.pin];
     execFileSync('softhsm2-util', command, { stdio: 'ignore' });
     mkdirSync(join(directory, 'keyset'));
-    writeFileSync(join(directory, 'keyset/keyset.yaml'), formatManifest(newManifest(new Date(), keyId)));
+    writeFileSync(join(directory, 'keyset/keyset.yaml'), formatManifest(version1Manifest(keyId)));
     return { keyId, kek: openKek({ token, directory, label, settings: { sessions: 1 } }) };
   }
 

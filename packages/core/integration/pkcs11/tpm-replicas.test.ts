@@ -1,6 +1,6 @@
 // Two nodes, each with a TPM of its own: what docs/hsm-and-tpm.md §6 says of their keys.
 import { Tpm } from '@teapot-kms/testing/daemons';
-import { rejectsWithCode, until } from '@teapot-kms/testing';
+import { rejectsWithCode, until, version1Manifest } from '@teapot-kms/testing';
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
@@ -8,7 +8,6 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import { newKeyId } from '../../src/envelope/key-id.ts';
 import { formatManifest } from '../../src/keyset/manifest.ts';
-import { newManifest } from '../../src/keyset/rotation.ts';
 import { LocalKekService } from '../../src/service/local-kek/local-kek-service.ts';
 import { seal } from './support/rig.ts';
 import { newDirectory, newKek, openKek, patient, use } from './support/tokens.ts';
@@ -46,7 +45,7 @@ class Node {
 
 /** A `keyset.yaml` by hand, the same on all nodes. */
 function writeManifest(keyId: string, label: string, nodes: readonly Node[]): void {
-  const manifest = formatManifest(newManifest(new Date(), keyId));
+  const manifest = formatManifest(version1Manifest(keyId));
   for (const { directory } of nodes) {
     mkdirSync(join(directory, label, 'keyset'), { recursive: true });
     writeFileSync(join(directory, label, 'keyset/keyset.yaml'), manifest);

@@ -3,8 +3,16 @@ import { KmsError } from '../errors.ts';
 import { systemClock } from '../util/clock.ts';
 import type { Clock } from '../util/clock.ts';
 import type { KeysetAdmin } from './keyset-source.ts';
-import type { KeyLocation, Manifest } from './manifest.ts';
-import { newManifest, withoutKey, withPendingKey, withPromoted, withRestored, withRetired } from './rotation.ts';
+import type { KeyTraits, Manifest, StoredManifest } from './manifest.ts';
+import {
+  newContextId,
+  newManifest,
+  withoutKey,
+  withPendingKey,
+  withPromoted,
+  withRestored,
+  withRetired,
+} from './rotation.ts';
 
 export interface ChangeOptions {
   /** Checks that the change is allowed, and returns what it would do, without doing it. */
@@ -25,10 +33,13 @@ export async function generateKey(admin: KeysetAdmin, options: ChangeOptions = {
   const keyId = newKeyId();
   const now = today(options);
   const current = await admin.readManifest();
-  const made = (location: KeyLocation): Manifest =>
-    current ? withPendingKey(current.manifest, now, keyId, location) : newManifest(now, keyId, location);
+  const contextId = current?.manifest.contextId ?? newContextId();
+  const made = (traits: KeyTraits): Manifest =>
+    current
+      ? successor(current.manifest, (manifest) => withPendingKey(manifest, now, keyId, traits))
+      : newManifest(now, contextId, keyId, traits);
   if (options.dryRun) return { before: current?.manifest, after: made({}), keyId };
-  const after = made(await admin.createKey(keyId));
+  const after = made(await admin.createKey(keyId, Buffer.from(contextId, 'hex')));
   await admin.writeManifest(after, current?.revision);
   return { before: current?.manifest, after, keyId };
 }
@@ -76,7 +87,16 @@ async function change(
   if (!current) {
     throw new KmsError('ERR_KMS_KEYSET_RULE', 'there is no keyset yet', { remedy: MAKE_A_KEYSET });
   }
-  const after = transition(current.manifest, today(options));
+  const after = successor(current.manifest, (manifest) => transition(manifest, today(options)));
   if (!options.dryRun) await admin.writeManifest(after, current.revision);
   return { before: current.manifest, after, keyId };
+}
+
+/** A change of version 2 counts the generation and names the manifest that it replaces. */
+function successor({ hash, ...before }: StoredManifest, transition: (manifest: Manifest) => Manifest): Manifest {
+  const after = transition(before);
+  if (after.formatVersion === 2) return { ...after, generation: before.generation + 1, replaces: hash };
+  // Version 1 has no place for the check value of a new key.
+  const keys = after.keys.map(({ id, created, state, since, secret }) => ({ id, created, state, since, secret }));
+  return { ...after, keys };
 }

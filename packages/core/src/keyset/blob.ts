@@ -1,5 +1,17 @@
+import { randomBytes } from 'node:crypto';
 import { KEY_BYTES } from '../envelope/limits.ts';
 import { KmsError } from '../errors.ts';
+import { SecretBytes } from '../util/secret-bytes.ts';
+import { KeyProof } from './key-proof.ts';
+import type { KeyTraits } from './manifest.ts';
+
+/** 32 random bytes, which the caller wipes, and what the manifest must say of them. */
+export function newKey(keyId: string, contextId: Buffer): { readonly key: SecretBytes; readonly traits: KeyTraits } {
+  const key = new SecretBytes(randomBytes(KEY_BYTES));
+  const proof = new KeyProof(key, contextId, keyId);
+  proof.destroy();
+  return { key, traits: { check: proof.check } };
+}
 
 /**
  * The error for a key's blob of a wrong size.

@@ -4,7 +4,7 @@ import type { KmsService, MaybePromise } from '../kms-service.ts';
 import type { Keyset } from './keyset.ts';
 import type { Finding } from '../finding.ts';
 import type { SharedResources } from '../util/shared-resources.ts';
-import type { KeyLocation, Manifest } from './manifest.ts';
+import type { KeyTraits, Manifest, StoredManifest } from './manifest.ts';
 
 export interface LoadContext {
   /** Aborted when the instance closes or the load takes too long. */
@@ -51,12 +51,13 @@ export interface KeysetAdmin {
    */
   destination?(): Promise<string>;
   /** The manifest and its revision, or `undefined` if there is no keyset yet. */
-  readManifest(): Promise<{ manifest: Manifest; revision: string } | undefined>;
+  readManifest(): Promise<{ manifest: StoredManifest; revision: string } | undefined>;
   /**
    * Creates a random key under `keyId`. It is durable at the latest when the manifest names it, and belongs to no keyset until then.
+   * @param contextId - 16 bytes, which the check value binds
    * @returns what its entry in the manifest must contain
    */
-  createKey(keyId: string): Promise<KeyLocation>;
+  createKey(keyId: string, contextId: Buffer): Promise<KeyTraits>;
   /**
    * The commit point.
    * @param revision - revision of the manifest that this one replaces; `undefined` for the first
@@ -65,9 +66,9 @@ export interface KeysetAdmin {
   writeManifest(manifest: Manifest, revision: string | undefined): Promise<void>;
   /**
    * Destroys a key that no manifest lists. Succeeds if the key is already gone.
-   * @param location - what its entry contained
+   * @param traits - what its entry contained
    */
-  destroyKey(keyId: string, location: KeyLocation): Promise<void>;
+  destroyKey(keyId: string, traits: KeyTraits): Promise<void>;
 }
 
 /** The error of {@link KeysetAdmin.writeManifest} for a change that comes too late. */

@@ -1,80 +1,114 @@
 import { EnvelopeKey } from '../envelope/envelope.ts';
 import { KmsError } from '../errors.ts';
 import type { SecretBytes } from '../util/secret-bytes.ts';
+import { KeyProof } from './key-proof.ts';
 import type { LegacyOpener } from './legacy-opener.ts';
-import type { Manifest, ManifestEntry } from './manifest.ts';
+import type { ManifestEntry, StoredManifest } from './manifest.ts';
 
 /** Keys that are fetched from the store at the same time. */
 const FETCHES_AT_A_TIME = 4;
 
+interface LoadedKey {
+  readonly key: EnvelopeKey;
+  readonly proof: KeyProof;
+  /** Whether the manifest's check value shows that it is the right key. Version 1 has none. */
+  readonly verified: boolean;
+}
+
 /**
- * The keys of one instance in memory: the primary seals, the others only open. Immutable: a change makes a new keyset and destroys the old
- * one.
+ * The keys of one instance in memory: the primary seals, the others only open. A change makes a new keyset, which takes over the keys that it
+ * could not load ({@link Keyset.keepFrom}), and destroys the old one.
  */
 export class Keyset {
-  readonly manifest: Manifest;
-  /** Keys that the manifest lists and that are gone for certain, with the store's error. Never the primary. */
-  readonly missing: ReadonlyMap<string, KmsError>;
+  readonly manifest: StoredManifest;
   /** Opens what another plugin wrote. Never seals. {@link LegacyService} uses it. */
   readonly legacy: LegacyOpener | undefined;
-  readonly #keys: ReadonlyMap<string, EnvelopeKey>;
+  /** Listed keys that could not be loaded, and why. */
+  readonly problems: ReadonlyMap<string, KmsError>;
+  readonly #keys: Map<string, LoadedKey>;
 
   private constructor(
-    manifest: Manifest,
-    keys: ReadonlyMap<string, EnvelopeKey>,
-    { missing, legacy }: { missing: ReadonlyMap<string, KmsError>; legacy: LegacyOpener | undefined },
+    manifest: StoredManifest,
+    keys: Map<string, LoadedKey>,
+    { problems, legacy }: { problems: ReadonlyMap<string, KmsError>; legacy: LegacyOpener | undefined },
   ) {
     this.manifest = manifest;
-    this.missing = missing;
+    this.problems = problems;
     this.legacy = legacy;
     this.#keys = keys;
   }
 
   /**
-   * Fetches the blob of every key that is not retired, a few at a time.
-   * @param fetchKey - returns the 32 raw bytes of a key. If it throws, the load fails and keeps nothing. Exception: `ERR_KMS_KEY_GONE` for
-   * a key other than the primary leaves that key out
+   * Fetches the blob of every key that is not retired, a few at a time, and compares it with its check value
+   * (`docs/spec/keyset-v2.md` §5.3). A key that is damaged, or gone for certain, is left out ({@link Keyset.problems}).
+   * @param fetchKey - returns the 32 raw bytes of a key. If it throws anything but `ERR_KMS_KEYSET_INVALID`,
+   * `ERR_KMS_KEYSET_PERMISSIONS` or `ERR_KMS_KEY_GONE`, the load fails and keeps nothing
    * @param loadLegacy - loads the opener of what another plugin wrote
-   * @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` for a blob of another size
+   * @throws {@link KmsError} `ERR_KMS_KEY_GONE` if the primary is gone; what `fetchKey` throws
    */
   static async load(
-    manifest: Manifest,
+    manifest: StoredManifest,
     fetchKey: (keyId: string, entry: ManifestEntry) => Promise<SecretBytes>,
     loadLegacy?: () => Promise<LegacyOpener | undefined>,
   ): Promise<Keyset> {
-    const contextId = Buffer.from(manifest.contextId, 'hex');
-    const keys = new Map<string, EnvelopeKey>();
-    const missing = new Map<string, KmsError>();
+    const keys = new Map<string, LoadedKey>();
+    const problems = new Map<string, KmsError>();
     const fetchOne = async (entry: ManifestEntry): Promise<void> => {
       try {
-        keys.set(entry.id, new EnvelopeKey({ key: await fetchKey(entry.id, entry), keyId: entry.id, contextId }));
+        keys.set(entry.id, loadedKey(await fetchKey(entry.id, entry), entry, manifest));
       } catch (error) {
-        const gone = error instanceof KmsError && error.code === 'ERR_KMS_KEY_GONE';
-        if (!gone || entry.id === manifest.primary) throw error;
-        missing.set(entry.id, error);
+        if (!(error instanceof KmsError) || !isLossOfOneKey(error, entry.id === manifest.primary)) throw error;
+        problems.set(entry.id, error);
       }
     };
     try {
       const wanted = manifest.keys.filter(({ state }) => state !== 'retired');
       await inTurns(wanted, FETCHES_AT_A_TIME, fetchOne);
-      return new Keyset(manifest, keys, { missing, legacy: await loadLegacy?.() });
+      return new Keyset(manifest, keys, { problems, legacy: await loadLegacy?.() });
     } catch (error) {
-      for (const key of keys.values()) key.destroy();
+      for (const key of keys.values()) destroy(key);
       throw error;
     }
   }
 
+  /**
+   * The key that seals.
+   * @throws {@link KmsError} the reason why it could not be loaded
+   */
   get primary(): EnvelopeKey {
-    return this.#keys.get(this.manifest.primary)!;
+    return this.find(this.manifest.primary);
   }
 
-  /** What an operator should know: keys that are gone, legacy keys that cannot be used. One line each. */
-  get warnings(): readonly string[] {
-    const gone = [...this.missing.values()].map(({ code, message }) => `${code}: ${message}`);
-    return [...gone, ...(this.legacy?.warnings ?? [])];
+  /** Whether the primary is loaded. */
+  get seals(): boolean {
+    return this.#keys.has(this.manifest.primary);
   }
 
-  /** @throws {@link KmsError} `ERR_KMS_UNKNOWN_KEY`, `ERR_KMS_KEY_RETIRED`, `ERR_KMS_KEY_GONE` */
+  /** What proves that this process holds a key, by key id. Only keys whose check value is right. */
+  get proofs(): ReadonlyMap<string, KeyProof> {
+    return new Map([...this.#keys].flatMap(([id, { proof, verified }]) => (verified ? [[id, proof]] : [])));
+  }
+
+  /** What an operator should know: keys that could not be loaded, legacy keys that cannot be used. */
+  get warnings(): readonly (KmsError | string)[] {
+    return [...this.problems.values(), ...(this.legacy?.warnings ?? [])];
+  }
+
+  /**
+   * Takes over the keys of the keyset before that this one lists and could not load, so that damage in the store takes no key out of memory.
+   * A key with another check value is another key and stays where it is.
+   */
+  keepFrom(before: Keyset): void {
+    const known = new Map(before.manifest.keys.map((entry) => [entry.id, entry]));
+    for (const { id, check } of this.manifest.keys) {
+      const held = before.#keys.get(id);
+      if (!held || !this.problems.has(id) || known.get(id)?.check !== check) continue;
+      before.#keys.delete(id);
+      this.#keys.set(id, held);
+    }
+  }
+
+  /** @throws {@link KmsError} `ERR_KMS_UNKNOWN_KEY`, and as {@link Keyset.get} */
   find(keyId: string): EnvelopeKey {
     const key = this.get(keyId);
     if (key) return key;
@@ -83,13 +117,13 @@ export class Keyset {
 
   /**
    * @returns `undefined` for a key that is not in this keyset
-   * @throws {@link KmsError} `ERR_KMS_KEY_RETIRED`, `ERR_KMS_KEY_GONE`
+   * @throws {@link KmsError} `ERR_KMS_KEY_RETIRED`; the reason why the key could not be loaded
    */
   get(keyId: string): EnvelopeKey | undefined {
-    const key = this.#keys.get(keyId);
-    if (key) return key;
-    const gone = this.missing.get(keyId);
-    if (gone) throw gone;
+    const loaded = this.#keys.get(keyId);
+    if (loaded) return loaded.key;
+    const problem = this.problems.get(keyId);
+    if (problem) throw problem;
     if (this.manifest.keys.some((entry) => entry.id === keyId)) {
       throw new KmsError('ERR_KMS_KEY_RETIRED', `key ${keyId} was retired`);
     }
@@ -98,18 +132,51 @@ export class Keyset {
 
   /**
    * The key to seal with: the key that Status announced, if it is or was the primary; otherwise the primary (design D1).
+   * @throws {@link KmsError} the reason why the primary could not be loaded
    */
   sealingKey(announcedKeyId: string | undefined): EnvelopeKey {
     if (announcedKeyId === undefined || announcedKeyId === this.manifest.primary) return this.primary;
     const announced = this.manifest.keys.find((entry) => entry.id === announcedKeyId);
-    return (announced?.state === 'promoted' ? this.#keys.get(announcedKeyId) : undefined) ?? this.primary;
+    return (announced?.state === 'promoted' ? this.#keys.get(announcedKeyId)?.key : undefined) ?? this.primary;
   }
 
   /** Wipes every key. */
   destroy(): void {
-    for (const key of this.#keys.values()) key.destroy();
+    for (const key of this.#keys.values()) destroy(key);
     this.legacy?.destroy();
   }
+}
+
+/** @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` if the check value does not match */
+function loadedKey(key: SecretBytes, { id: keyId, check }: ManifestEntry, manifest: StoredManifest): LoadedKey {
+  const contextId = Buffer.from(manifest.contextId, 'hex');
+  const proof = new KeyProof(key, contextId, keyId);
+  if (check !== undefined && !proof.matches(check)) {
+    proof.destroy();
+    key.wipe();
+    throw new KmsError(
+      'ERR_KMS_KEYSET_INVALID',
+      `key ${keyId}: its bytes do not match the check value in the manifest`,
+      {
+        remedy: `restore key ${keyId} from another replica or from the backup`,
+      },
+    );
+  }
+  return { key: new EnvelopeKey({ key, keyId, contextId }), proof, verified: check !== undefined };
+}
+
+/** Whether the error takes away this one key and says nothing of the others. Of a primary that is gone, the service must hear (design D3). */
+function isLossOfOneKey({ code }: KmsError, primary: boolean): boolean {
+  return (
+    code === 'ERR_KMS_KEYSET_INVALID' ||
+    code === 'ERR_KMS_KEYSET_PERMISSIONS' ||
+    (code === 'ERR_KMS_KEY_GONE' && !primary)
+  );
+}
+
+function destroy({ key, proof }: LoadedKey): void {
+  key.destroy();
+  proof.destroy();
 }
 
 /** Runs `work` for each item, `width` at a time. Settles when all have settled. The first failure stops the rest and is thrown. */

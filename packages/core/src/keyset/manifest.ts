@@ -1,6 +1,7 @@
+import { createHash } from 'node:crypto';
 import { stringify } from 'yaml';
 import { z } from 'zod';
-import { CONTEXT_ID_BYTES } from '../envelope/limits.ts';
+import { CONTEXT_ID_BYTES, MAX_WRAPPED_BYTES } from '../envelope/limits.ts';
 import { isKeyId } from '../envelope/key-id.ts';
 import { KmsError } from '../errors.ts';
 import { formatProblems, parseYaml } from '../util/yaml-document.ts';
@@ -22,39 +23,75 @@ export const blobName = (keyId: string): string => `${keyId}.key`;
  */
 export type KeyState = 'pending' | 'promoted' | 'retired';
 
-const isContextId = (text: string) => new RegExp(`^[0-9a-f]{${2 * CONTEXT_ID_BYTES}}$`).test(text);
+const hex = (bytes: number, what: string) =>
+  z
+    .string()
+    .regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`), `expected ${what}: ${2 * bytes} hexadecimal digits, lower case`);
 
 const keyIdSchema = z.string().refine(isKeyId, 'expected a key id: 1-64 of a-z, 0-9, "." and "-"');
 const secretSchema = z
   .string()
   .regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'expected the UUID of a Barbican secret, in lower case');
 const timeSchema = z.iso.datetime('expected a time in UTC such as 2026-01-02T03:04:05Z');
+const wrappedSchema = z
+  .base64('expected the wrapped check key, in base64')
+  .max(Math.ceil(MAX_WRAPPED_BYTES / 3) * 4, `expected at most ${MAX_WRAPPED_BYTES} bytes in base64`);
+
+const entrySchema = z.strictObject({
+  id: keyIdSchema,
+  created: timeSchema,
+  state: z.enum(['pending', 'promoted', 'retired']),
+  since: timeSchema,
+  /** The key's secret in Barbican. Other stores find a key by its id. */
+  secret: secretSchema.optional(),
+});
+
+const traitsSchema = z.object({
+  check: hex(16, 'a check value'),
+  /** Of a key that stays in a token: the wrapped check key. */
+  checkKey: wrappedSchema.optional(),
+  /** Of an RSA key: SHA-256 of its SubjectPublicKeyInfo. */
+  publicKey: hex(32, 'a SHA-256').optional(),
+});
+
+const fields = {
+  contextId: z
+    .string()
+    .refine(
+      (text) => /^[0-9a-f]+$/.test(text) && text.length === 2 * CONTEXT_ID_BYTES,
+      'expected 32 hexadecimal digits, lower case, in quotes',
+    ),
+  primary: keyIdSchema,
+};
+
+const version1 = z.strictObject({
+  formatVersion: z.literal(1),
+  ...fields,
+  keys: z.array(entrySchema).min(1).max(1000),
+});
+
+const version2 = z.strictObject({
+  formatVersion: z.literal(2),
+  ...fields,
+  generation: z.int('expected a whole number').min(1, 'expected a whole number of at least 1'),
+  replaces: hex(32, 'the SHA-256 of a manifest').optional(),
+  keys: z.array(entrySchema.extend(traitsSchema.shape)).min(1).max(1000),
+  /** Notes of `teapot-kms rotate`. */
+  rotation: z
+    .record(z.string().max(64), z.string().max(1024))
+    .refine((notes) => Object.keys(notes).length <= 64, 'expected at most 64 notes')
+    .optional(),
+});
 
 const manifestSchema = z
-  .strictObject({
-    formatVersion: z.literal(1),
-    contextId: z.string().refine(isContextId, 'expected 32 hexadecimal digits, lower case, in quotes'),
-    primary: keyIdSchema,
-    keys: z
-      .array(
-        z.strictObject({
-          id: keyIdSchema,
-          created: timeSchema,
-          state: z.enum(['pending', 'promoted', 'retired']),
-          since: timeSchema,
-          /** The key's secret in Barbican. Other stores find a key by its id. */
-          secret: secretSchema.optional(),
-        }),
-      )
-      .min(1)
-      .max(1000),
-  })
+  .discriminatedUnion('formatVersion', [version1, version2], 'expected 1 or 2')
   .superRefine((manifest, context) => {
-    const ids = manifest.keys.map((key) => key.id);
-    ids.forEach((id, index) => {
-      if (ids.indexOf(id) !== index) {
+    const seen = new Set<string>();
+    manifest.keys.forEach(({ id }, index) => {
+      if (seen.has(id)) {
         context.addIssue({ code: 'custom', path: ['keys', index, 'id'], message: `key ${id} is listed twice` });
       }
+      seen.add(id);
     });
     if (manifest.keys.find((key) => key.id === manifest.primary)?.state !== 'promoted') {
       const message = `expected the id of a listed key in state "promoted", found ${manifest.primary}`;
@@ -62,17 +99,37 @@ const manifestSchema = z
     }
   });
 
-/** What a keyset consists of, without key material. It is the same on every replica. */
-export type Manifest = Readonly<z.infer<typeof manifestSchema>>;
-export type ManifestEntry = Readonly<Manifest['keys'][number]>;
-/** Where a key is, for stores that name keys themselves. */
-export type KeyLocation = Pick<ManifestEntry, 'secret'>;
+/** A key of a keyset (`docs/spec/keyset-v2.md` §3). Version 1 has no `check`, `checkKey` and `publicKey`. */
+export interface ManifestEntry extends Readonly<z.infer<typeof entrySchema>>, KeyTraits {}
+
+/** What the entry of a key says besides its id and state: where the key is, and how to recognise it. */
+export interface KeyTraits extends Readonly<Partial<z.infer<typeof traitsSchema>>> {
+  readonly secret?: string | undefined;
+}
+
+/** What a keyset consists of, without key material (`docs/spec/keyset-v2.md` §3). It is the same on every replica. */
+export interface Manifest {
+  readonly formatVersion: 1 | 2;
+  readonly contextId: string;
+  /** 0 in version 1. */
+  readonly generation: number;
+  readonly replaces?: string | undefined;
+  readonly primary: string;
+  readonly keys: readonly ManifestEntry[];
+  readonly rotation?: Readonly<Record<string, string>> | undefined;
+}
+
+/** A manifest as a store has it. */
+export interface StoredManifest extends Manifest {
+  /** SHA-256 of its bytes, in hexadecimal: the next manifest names it. */
+  readonly hash: string;
+}
 
 /**
  * @param where - what an error names: a path, a Secret
  * @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` with line, path, and what was expected and found
  */
-export function parseManifest(text: string, where: string): Manifest {
+export function parseManifest(text: string, where: string): StoredManifest {
   if (text.length > MAX_MANIFEST_BYTES)
     throw new KmsError(
       'ERR_KMS_KEYSET_INVALID',
@@ -80,12 +137,16 @@ export function parseManifest(text: string, where: string): Manifest {
     );
   const { value, problems } = parseYaml(text, manifestSchema);
   if (problems) throw new KmsError('ERR_KMS_KEYSET_INVALID', formatProblems(where, problems));
-  return value;
+  return { generation: 0, ...value, hash: createHash('sha256').update(text).digest('hex') };
 }
 
+/** The text of a manifest. What only a stored one has, its hash, is left out. */
 export function formatManifest(manifest: Manifest): string {
   const comment =
     '# A keyset of Teapot KMS: which keys there are, and which one seals. Holds no secret.\n' +
     '# Change it with `teapot-kms keys`, not by hand: replicas and clusters rely on its rules.\n';
-  return comment + stringify(manifest, { defaultStringType: 'PLAIN', lineWidth: 0 });
+  const { formatVersion, contextId, generation, replaces, primary, keys, rotation } = manifest;
+  const versioned = formatVersion === 1 ? {} : { generation, replaces };
+  const written = { formatVersion, contextId, ...versioned, primary, keys, rotation };
+  return comment + stringify(written, { defaultStringType: 'PLAIN', lineWidth: 0, keepUndefined: false });
 }

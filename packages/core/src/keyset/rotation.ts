@@ -1,28 +1,25 @@
 import { randomBytes } from 'node:crypto';
 import { CONTEXT_ID_BYTES } from '../envelope/limits.ts';
-import { newKeyId } from '../envelope/key-id.ts';
 import { KmsError } from '../errors.ts';
-import type { KeyLocation, Manifest, ManifestEntry } from './manifest.ts';
+import type { KeyTraits, Manifest, ManifestEntry } from './manifest.ts';
 
 /** Least time in ms that a new key stays pending: every replica must load it before it seals (design D4). */
 export const MIN_PENDING_MS = 2 * 60_000;
 
+/** 16 random bytes in hexadecimal: the identity of a new keyset. */
+export const newContextId = (): string => randomBytes(CONTEXT_ID_BYTES).toString('hex');
+
 /** A new keyset. Its first key is the primary at once, because no data is sealed yet. */
-export function newManifest(now: Date, id = newKeyId(), location: KeyLocation = {}): Manifest {
+export function newManifest(now: Date, contextId: string, id: string, traits: KeyTraits): Manifest {
   const time = now.toISOString();
-  const contextId = randomBytes(CONTEXT_ID_BYTES).toString('hex');
-  return {
-    formatVersion: 1,
-    contextId,
-    primary: id,
-    keys: [{ id, created: time, state: 'promoted', since: time, ...location }],
-  };
+  const keys = [{ id, created: time, state: 'promoted', since: time, ...traits }] as const;
+  return { formatVersion: 2, contextId, generation: 1, primary: id, keys };
 }
 
 /** Adds a pending key. All replicas can open with it before it seals. */
-export function withPendingKey(manifest: Manifest, now: Date, id = newKeyId(), location: KeyLocation = {}): Manifest {
+export function withPendingKey(manifest: Manifest, now: Date, id: string, traits: KeyTraits): Manifest {
   const time = now.toISOString();
-  return { ...manifest, keys: [...manifest.keys, { id, created: time, state: 'pending', since: time, ...location }] };
+  return { ...manifest, keys: [...manifest.keys, { id, created: time, state: 'pending', since: time, ...traits }] };
 }
 
 /**

@@ -20,6 +20,7 @@ import { unlessAborted } from '../util/abort.ts';
 import { systemClock } from '../util/clock.ts';
 import type { Clock } from '../util/clock.ts';
 import { DecryptCounts } from './decrypt-counts.ts';
+import type { KeysetGuard } from './keyset-guard.ts';
 import { NegativeCache } from './negative-cache.ts';
 import { Refresher } from './refresher.ts';
 import { StoreHealth } from './store-health.ts';
@@ -29,6 +30,8 @@ export interface ServiceOptions {
   readonly clock?: Clock;
   /** Seals and opens. Its creator closes it. Default: inline, in this thread. */
   readonly crypto?: CryptoEngine;
+  /** Decides whether a changed keyset may be used. Default: each one may. */
+  readonly guard?: KeysetGuard;
   /** Time in ms between two probes of the key store. Default 30 s. */
   readonly probeIntervalMs?: number;
   /** Time in ms after the last good probe in which Status stays ok. Default 2 min (design D3). */
@@ -42,9 +45,11 @@ interface Store {
   close?(): Promise<void>;
 }
 
-/** Damage that takes nothing away: the keys in memory stay in use. */
+/** The store answered, and something in it is wrong. The keys in memory stay in use. */
 export interface Damage {
   readonly error: KmsError;
+  /** Whether the store no longer has the key that seals: then new data depends on memory alone, and Status reports it (design D3). */
+  readonly primary: boolean;
   /** Whether the store said all the same which keys it has. If not, a key that is not in memory may still be there. */
   readonly answered: boolean;
 }
@@ -68,6 +73,7 @@ export abstract class BaseService implements KmsService {
   /** Probes that did not learn which keys the store has. */
   protected probeFailures = 0;
   readonly #store: Store;
+  protected readonly guard: KeysetGuard | undefined;
   readonly #refresher: Refresher;
   readonly #unknown: NegativeCache;
   readonly #decrypts = new DecryptCounts();
@@ -87,6 +93,7 @@ export abstract class BaseService implements KmsService {
     this.onEvent = options.onEvent ?? (() => undefined);
     this.health = new StoreHealth(clock, options.statusGraceMs ?? 2 * 60_000);
     this.#store = store;
+    this.guard = options.guard;
     this.#unknown = new NegativeCache(clock, UNKNOWN_KEY_TTL_MS);
     this.#refresher = new Refresher({ clock, intervalMs, timeoutMs, run: (signal) => this.#probe(signal) });
   }
@@ -97,7 +104,10 @@ export abstract class BaseService implements KmsService {
   protected abstract announcedKeyId(): string | undefined;
   protected abstract seal(plaintext: Uint8Array, context: EncryptContext): MaybePromise<EncryptResult>;
   protected abstract open(envelope: Envelope, context: CallContext): MaybePromise<Buffer>;
-  protected abstract describeKeys(): Pick<ServiceDescription, 'primary' | 'warnings' | 'cacheEntries' | 'counters'> & {
+  /** Whether keys are loaded that open. */
+  protected abstract get opens(): boolean;
+  protected abstract describeKeys(): Pick<ServiceDescription, 'primary' | 'cacheEntries' | 'counters'> & {
+    readonly warnings: readonly (KmsError | string)[];
     readonly keys: readonly { readonly id: string; readonly state: string }[];
   };
   protected abstract destroyKeys(): void;
@@ -139,12 +149,13 @@ export abstract class BaseService implements KmsService {
   describe(): ServiceDescription {
     const { keys, warnings, counters, ...more } = this.describeKeys();
     const error = this.health.lastError;
+    const problems = new Set([...(error ? [error] : []), ...warnings, ...(this.guard?.warnings ?? [])]);
     return {
       uri: this.#store.uri,
       ...more,
       keys: keys.map(({ id, state }) => ({ id, state, decrypts: this.#decrypts.of(id) })),
       lastGoodProbeAgeMs: this.health.lastGoodAgeMs,
-      warnings: [...(error ? [warningOf(error)] : []), ...warnings],
+      warnings: [...problems].map(warningOf),
       counters: { ...this.counters, ...counters },
     };
   }
@@ -201,7 +212,9 @@ export abstract class BaseService implements KmsService {
   protected refusal(): KmsError {
     if (this.closed) return new KmsError('ERR_KMS_CLOSED', 'the instance is shutting down');
     this.health.healthz();
-    return this.#unavailable('No key is loaded', 'All calls are refused.');
+    return this.opens
+      ? this.#unavailable('No key may encrypt', 'Only Decrypt works.')
+      : this.#unavailable('No key is loaded', 'All calls are refused.');
   }
 
   #unavailable(what: string, consequence = ''): KmsError {
@@ -213,7 +226,7 @@ export abstract class BaseService implements KmsService {
   async #probe(signal: AbortSignal): Promise<boolean> {
     try {
       const damage = await this.readStore(signal);
-      if (damage) return this.#troubled(damage, true);
+      if (damage) return this.#troubled(damage, !damage.primary);
       const recovered = this.health.lastError !== undefined;
       if (this.health.good()) this.onEvent({ type: 'store-ok' });
       // The watch may have ended with what it watched, for example with a directory that was replaced.
@@ -225,7 +238,7 @@ export abstract class BaseService implements KmsService {
     }
   }
 
-  #troubled({ error, answered }: Damage, keysStay: boolean): boolean {
+  #troubled({ error, answered }: Omit<Damage, 'primary'>, keysStay: boolean): boolean {
     if (this.closed) return false;
     if (!answered) this.probeFailures++;
     const news = this.health.lastError?.message !== error.message;
@@ -241,5 +254,8 @@ export abstract class BaseService implements KmsService {
   }
 }
 
-const warningOf = ({ code, message, remedy }: KmsError): string =>
-  `${code}: ${message}${remedy === undefined ? '' : `; fix: ${remedy}`}`;
+function warningOf(problem: KmsError | string): string {
+  if (typeof problem === 'string') return problem;
+  const { code, message, remedy } = problem;
+  return `${code}: ${message}${remedy === undefined ? '' : `; fix: ${remedy}`}`;
+}

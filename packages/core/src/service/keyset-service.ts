@@ -23,6 +23,8 @@ export class KeysetService extends BaseService implements KeysetHolder {
   #loads = 0;
   #confirmedAt = 0;
   #keyset: Keyset | undefined;
+  /** False for a keyset that this host has used in a newer generation: then it only opens. */
+  #seals = true;
 
   constructor(options: KeysetServiceOptions) {
     const { source } = options;
@@ -41,6 +43,7 @@ export class KeysetService extends BaseService implements KeysetHolder {
   }
 
   protected override seal(plaintext: Uint8Array, context: EncryptContext): MaybePromise<EncryptResult> {
+    if (!this.#seals) throw this.refusal();
     return this.crypto.seal(this.#usable().sealingKey(context.announcedKeyId), plaintext, context);
   }
 
@@ -56,7 +59,12 @@ export class KeysetService extends BaseService implements KeysetHolder {
   }
 
   protected override announcedKeyId(): string | undefined {
-    return this.#unexpired()?.manifest.primary;
+    const keyset = this.#unexpired();
+    return keyset?.seals && this.#seals ? keyset.manifest.primary : undefined;
+  }
+
+  protected override get opens(): boolean {
+    return this.#keyset !== undefined;
   }
 
   protected override describeKeys() {
@@ -73,11 +81,10 @@ export class KeysetService extends BaseService implements KeysetHolder {
   protected override async readStore(signal: AbortSignal): Promise<Damage | undefined> {
     try {
       const load = () => unlessAborted(this.#source.load({ signal }), signal, (late) => late.destroy());
-      this.#use(await timed(this.clock, 'load', load, this.onEvent));
-      return undefined;
+      return await this.#take(await timed(this.clock, 'load', load, this.onEvent));
     } catch (error) {
       // What cannot be read may list the key that somebody asks for.
-      if (this.#unexpired() && isDamage(error)) return { error, answered: false };
+      if (this.#unexpired() && isDamage(error)) return { error, answered: false, primary: false };
       throw error;
     }
   }
@@ -107,11 +114,28 @@ export class KeysetService extends BaseService implements KeysetHolder {
     return this.#keyset;
   }
 
-  #use(keyset: Keyset): void {
-    if (this.closed) return keyset.destroy();
-    const from = this.#keyset?.manifest.primary;
+  /** Puts the keyset in the place of the one in memory, if it may be (`docs/spec/keyset-v2.md` §6). */
+  async #take(keyset: Keyset): Promise<Damage | undefined> {
+    const { use, problem } = (await this.guard?.judge(keyset.manifest, this.#keyset?.manifest)) ?? { use: 'all' };
+    if (this.closed || use === 'nothing') {
+      keyset.destroy();
+      return problem && { error: problem, answered: false, primary: false };
+    }
+    if (this.#keyset) keyset.keepFrom(this.#keyset);
+    this.#use(keyset, use === 'all');
+    if (problem) return { error: problem, answered: true, primary: true };
+    await this.guard?.remember(keyset.manifest);
+    const { problems, manifest } = keyset;
+    const lost = problems.get(manifest.primary);
+    const [error = lost] = problems.values();
+    return error && { error: lost ?? error, answered: true, primary: lost !== undefined };
+  }
+
+  #use(keyset: Keyset, seals: boolean): void {
+    const from = this.announcedKeyId();
     this.destroyKeys();
     this.#keyset = keyset;
+    this.#seals = seals;
     this.#confirmedAt = this.clock.now();
     this.#loads++;
     const to = keyset.manifest.primary;

@@ -98,7 +98,13 @@ function describe(issue: z.core.$ZodIssue): string {
     .replace(/^(Invalid|Too) [^:]*: (?=expected )/, '')
     .replaceAll('"|"', '", "');
   if (/found /.test(expected) || !expected.startsWith('expected ')) return expected;
-  return `${expected}, found ${shorten(issue.input)}`;
+  return `${expected}, found ${shorten(inputOf(issue))}`;
+}
+
+/** Where a field selects the alternative of a union, zod passes the whole map. */
+function inputOf(issue: z.core.$ZodIssue): unknown {
+  const { discriminator } = issue as { discriminator?: string };
+  return discriminator === undefined ? issue.input : (issue.input as Record<string, unknown>)[discriminator];
 }
 
 function shorten(input: unknown): string {

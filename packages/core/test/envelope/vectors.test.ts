@@ -39,7 +39,14 @@ function keysetService({ contextId, keys }: Vector): KmsService {
   const time = '2026-01-01T00:00:00Z';
   const ids = Object.keys(keys).filter(isKeyId);
   const entries: ManifestEntry[] = ids.map((id) => ({ id, created: time, state: 'promoted', since: time }));
-  const manifest = { formatVersion: 1 as const, contextId, primary: ids[0] ?? '', keys: entries };
+  const manifest = {
+    formatVersion: 1,
+    contextId,
+    generation: 0,
+    hash: '',
+    primary: ids[0] ?? '',
+    keys: entries,
+  } as const;
   const load = () => Keyset.load(manifest, (id) => Promise.resolve(new SecretBytes(Buffer.from(keys[id]!, 'hex'))));
   return new KeysetService({ source: { uri: 'vector:', load, watch: () => () => undefined } });
 }

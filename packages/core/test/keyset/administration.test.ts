@@ -1,18 +1,23 @@
-import { FakeClock, FakeKeysetStore, rejectsWithCode } from '@teapot-kms/testing';
+import { FakeClock, FakeKeysetStore, rejectsWithCode, version1Manifest } from '@teapot-kms/testing';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { destroyRetiredKey, generateKey, promoteKey, restoreKey, retireKey } from '../../src/keyset/administration.ts';
 import type { KeysetAdmin } from '../../src/keyset/keyset-source.ts';
+import { formatManifest } from '../../src/keyset/manifest.ts';
+import type { Manifest, StoredManifest } from '../../src/keyset/manifest.ts';
 import { MIN_PENDING_MS } from '../../src/keyset/rotation.ts';
 
 const clock = new FakeClock();
+
+/** A stored manifest without its hash. */
+const contentOf = ({ hash: _, ...content }: StoredManifest): Manifest => content;
 
 /** A store that notes the order of what is asked of it. */
 function recording(): { admin: KeysetAdmin; log: string[] } {
   const [store, log] = [new FakeKeysetStore(), [] as string[]];
   const admin: KeysetAdmin = {
     readManifest: () => store.readManifest(),
-    createKey: (keyId) => (log.push('createKey'), store.createKey(keyId)),
+    createKey: (keyId, contextId) => (log.push('createKey'), store.createKey(keyId, contextId)),
     writeManifest: (manifest, revision) => (log.push('writeManifest'), store.writeManifest(manifest, revision)),
     destroyKey: (keyId) => (log.push('destroyKey'), store.destroyKey(keyId)),
   };
@@ -42,8 +47,31 @@ test('a change says what was before and what is after', async () => {
   assert.is(first.before, undefined);
   assert.is(first.after.primary, first.keyId);
   const second = await generateKey(admin, { clock });
-  assert.equal(second.before, first.after);
-  assert.equal((await admin.readManifest())?.manifest, second.after);
+  assert.equal(contentOf(second.before as StoredManifest), first.after);
+  assert.equal(contentOf((await admin.readManifest())!.manifest), second.after);
+});
+
+test('each change counts the generation and names the manifest that it replaces', async () => {
+  const { admin } = recording();
+  const { keyId } = await generateKey(admin, { clock });
+  const hashes = [(await admin.readManifest())!.manifest.hash];
+  const second = await generateKey(admin, { clock });
+  hashes.push((await admin.readManifest())!.manifest.hash);
+  await promoteKey(admin, second.keyId, { clock, minPendingMs: 0 });
+  hashes.push((await admin.readManifest())!.manifest.hash);
+  const { after } = await retireKey(admin, keyId, { clock });
+  assert.is(after.generation, 4);
+  assert.is(after.replaces, hashes.at(-1));
+  assert.is(new Set(hashes).size, 3);
+});
+
+test('a keyset of version 1 stays one, and its new keys have no check value', async () => {
+  const store = new FakeKeysetStore();
+  store.replaceManifest(formatManifest(version1Manifest('old')));
+  const { after, keyId } = await generateKey(store, { clock });
+  assert.equal([after.formatVersion, after.generation, after.replaces], [1, 0, undefined]);
+  const stored = (await store.readManifest())!.manifest;
+  assert.is(stored.keys.find(({ id }) => id === keyId)?.check, undefined);
 });
 
 test('a pending key is not promoted before its time, by the clock', async () => {

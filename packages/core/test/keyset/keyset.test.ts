@@ -4,7 +4,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decodeEnvelope } from '../../src/envelope/codec.ts';
 import { KmsError } from '../../src/errors.ts';
+import { KeyProof } from '../../src/keyset/key-proof.ts';
 import { Keyset } from '../../src/keyset/keyset.ts';
+import type { StoredManifest } from '../../src/keyset/manifest.ts';
 import { SecretBytes } from '../../src/util/secret-bytes.ts';
 import { manifestOf } from '../support/manifests.ts';
 
@@ -45,11 +47,62 @@ test('what the store throws is passed on', async () => {
   assert.is(await rejectsWithCode(load, 'ERR_KMS_KEY_GONE'), gone);
 });
 
-test('a blob of another size is refused and wiped', async () => {
+test('a blob of another size is wiped, and only its key is refused', async () => {
   const blob = Buffer.alloc(31, 7);
-  const load = () => Keyset.load(manifestOf('promoted'), () => Promise.resolve(new SecretBytes(blob)));
-  await rejectsWithCode(load, 'ERR_KMS_KEYSET_INVALID');
+  const fetch = (id: string) => (id === 'key-1' ? Promise.resolve(new SecretBytes(blob)) : anyKey());
+  const keyset = await Keyset.load(manifestOf('promoted', 'pending'), fetch);
+  await rejectsWithCode(() => keyset.find('key-1'), 'ERR_KMS_KEYSET_INVALID');
+  assert.is(keyset.primary.keyId, 'key-0');
   assert.equal(blob, Buffer.alloc(31));
+});
+
+/** A manifest of version 2 for keys of these bytes. */
+function checked(keys: Readonly<Record<string, Buffer>>): StoredManifest {
+  const { contextId, keys: entries, ...rest } = manifestOf('promoted', 'pending');
+  const check = (id: string) => new KeyProof(new SecretBytes(keys[id]!), Buffer.from(contextId, 'hex'), id).check;
+  return { ...rest, formatVersion: 2, contextId, keys: entries.map((entry) => ({ ...entry, check: check(entry.id) })) };
+}
+
+const right = { 'key-0': randomBytes(32), 'key-1': randomBytes(32) };
+const fetchFrom = (keys: Readonly<Record<string, Buffer>>) => (id: string) =>
+  Promise.resolve(new SecretBytes(Buffer.from(keys[id]!)));
+
+test('a key that does not match its check value is refused by name and wiped; the others are loaded', async () => {
+  const wrong = randomBytes(32);
+  const fetch = (id: string) => (id === 'key-1' ? Promise.resolve(new SecretBytes(wrong)) : fetchFrom(right)(id));
+  const keyset = await Keyset.load(checked(right), fetch);
+  const error = await rejectsWithCode(() => keyset.find('key-1'), 'ERR_KMS_KEYSET_INVALID');
+  assert.match(error.message, /key key-1: its bytes do not match the check value/);
+  assert.equal(wrong, Buffer.alloc(32));
+  assert.equal([...keyset.problems.keys()], ['key-1']);
+  assert.equal([...keyset.proofs.keys()], ['key-0']);
+});
+
+test('a keyset whose primary is another key opens with the others and does not seal', async () => {
+  const keyset = await Keyset.load(checked(right), fetchFrom({ ...right, 'key-0': randomBytes(32) }));
+  assert.is(keyset.seals, false);
+  await rejectsWithCode(() => keyset.sealingKey(undefined), 'ERR_KMS_KEYSET_INVALID');
+  await rejectsWithCode(() => keyset.sealingKey('key-0'), 'ERR_KMS_KEYSET_INVALID');
+  assert.is(keyset.find('key-1').keyId, 'key-1');
+});
+
+test('a key that could not be loaded is kept from the keyset before, and outlives it', async () => {
+  const before = await Keyset.load(checked(right), fetchFrom(right));
+  const envelope = decodeEnvelope(before.primary.seal(Buffer.from('x')));
+  const after = await Keyset.load(checked(right), fetchFrom({ ...right, 'key-0': randomBytes(32) }));
+  after.keepFrom(before);
+  before.destroy();
+  assert.is(after.seals, true);
+  assert.is(after.primary.open(envelope).toString(), 'x');
+  assert.equal([...after.problems.keys()], ['key-0'], 'the store still has the wrong bytes');
+});
+
+test('a key with another check value is another key, and is not kept', async () => {
+  const others = { 'key-0': randomBytes(32), 'key-1': randomBytes(32) };
+  const before = await Keyset.load(checked(others), fetchFrom(others));
+  const after = await Keyset.load(checked(right), fetchFrom(others));
+  after.keepFrom(before);
+  assert.is(after.seals, false);
 });
 
 test('every blob is wiped once it is loaded', async () => {

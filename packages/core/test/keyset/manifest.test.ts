@@ -1,15 +1,19 @@
 import { rejectsWithCode } from '@teapot-kms/testing';
 import fc from 'fast-check';
+import { createHash } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { isKeyId } from '../../src/envelope/key-id.ts';
 import { KmsError } from '../../src/errors.ts';
-import type { Manifest } from '../../src/keyset/manifest.ts';
+import type { Manifest, StoredManifest } from '../../src/keyset/manifest.ts';
 import { blobName, formatManifest, MAX_MANIFEST_BYTES, parseManifest } from '../../src/keyset/manifest.ts';
 import { fuzz, fuzzRuns } from '../support/fuzz.ts';
 import { manifestOf, manifestText } from '../support/manifests.ts';
 
 const good = manifestText(manifestOf('promoted', 'pending'));
+
+/** A stored manifest without its hash. */
+const contentOf = ({ hash: _, ...content }: StoredManifest): Manifest => content;
 
 /** The message for a manifest in which `from` stands as `to`. */
 async function messageFor(from: string | RegExp, to: string): Promise<string> {
@@ -37,8 +41,8 @@ test('a manifest is what an operator expects to read', () => {
 });
 
 const wrong: [what: string, from: string | RegExp, to: string, message: RegExp][] = [
-  ['another format version', 'formatVersion: 1', 'formatVersion: 2', /:1: formatVersion: expected 1, found 2$/],
-  ['no format version', 'formatVersion: 1\n', '', /:1: formatVersion: expected 1, found nothing$/],
+  ['an unknown format version', 'formatVersion: 1', 'formatVersion: 3', /:1: formatVersion: expected 1 or 2, found 3$/],
+  ['no format version', 'formatVersion: 1\n', '', /:1: formatVersion: expected 1 or 2, found nothing$/],
   ['a context id that is too short', '89abcdef\np', '89\np', /:2: contextId: expected 32 hexadecimal digits.*, found /],
   ['a context id in upper case', '0123456789abcdef01', '0123456789ABCDEF01', /:2: contextId: expected 32 hex/],
   [
@@ -84,8 +88,94 @@ for (const [what, from, to, message] of wrong) {
   });
 }
 
+const version2 = {
+  formatVersion: 2,
+  contextId: '0123456789abcdef0123456789abcdef',
+  generation: 7,
+  replaces: 'ab'.repeat(32),
+  primary: 'one',
+  keys: [
+    {
+      id: 'one',
+      created: '2026-01-02T03:04:05.000Z',
+      state: 'promoted',
+      since: '2026-01-02T03:04:05.000Z',
+      check: '00112233445566778899aabbccddeeff',
+      checkKey: Buffer.alloc(60).toString('base64'),
+      publicKey: 'cd'.repeat(32),
+    },
+  ],
+  rotation: { step: 'rewrite' },
+} satisfies Manifest;
+
+test('version 2 is read as it was written, notes of a rotation included', () => {
+  assert.equal(contentOf(parseManifest(formatManifest(version2), 'x')), version2);
+});
+
+test('the hash of a manifest is that of its bytes, whatever they mean', () => {
+  const text = formatManifest(version2);
+  const expected = createHash('sha256').update(text).digest('hex');
+  assert.is(parseManifest(text, 'x').hash, expected);
+  assert.is.not(parseManifest(`${text}# a comment\n`, 'x').hash, expected);
+});
+
+const wrong2: [what: string, from: string | RegExp, to: string, message: RegExp][] = [
+  ['no generation', /generation: 7\n/, '', /generation: expected a whole number/],
+  [
+    'generation 0',
+    'generation: 7',
+    'generation: 0',
+    /:\d+: generation: expected a whole number of at least 1, found 0/,
+  ],
+  [
+    'a generation that is no number',
+    'generation: 7',
+    'generation: new',
+    /:\d+: generation: expected a whole number, found "new"/,
+  ],
+  [
+    'a predecessor that is no hash',
+    /replaces: .*/,
+    'replaces: abc',
+    /:\d+: replaces: expected the SHA-256 of a manifest/,
+  ],
+  ['no check value', / +check: .*\n/, '', /keys\[0\].check: expected .*, found nothing/],
+  [
+    'a check value that is too short',
+    /check: .*/,
+    'check: abcd',
+    /keys\[0\].check: expected a check value: 32 hexadecimal digits/,
+  ],
+  [
+    'a check key that is no base64',
+    /checkKey: .*/,
+    'checkKey: "?"',
+    /keys\[0\].checkKey: expected the wrapped check key, in base64/,
+  ],
+  [
+    'a check key that is too long',
+    /checkKey: .*/,
+    `checkKey: ${'A'.repeat(688)}`,
+    /keys\[0\].checkKey: expected at most 512 bytes/,
+  ],
+];
+for (const [what, from, to, message] of wrong2) {
+  test(`version 2: ${what} is refused`, async () => {
+    const text = formatManifest(version2);
+    const changed = text.replace(from, to);
+    assert.is.not(changed, text);
+    const error = await rejectsWithCode(() => parseManifest(changed, 'x'), 'ERR_KMS_KEYSET_INVALID');
+    assert.match(error.message, message);
+  });
+}
+
+test('version 1 has no place for what only version 2 has', async () => {
+  const text = good.replace('primary:', 'generation: 1\nprimary:');
+  await rejectsWithCode(() => parseManifest(text, 'x'), 'ERR_KMS_KEYSET_INVALID');
+});
+
 test('all problems are named at once, and never more than twenty', async () => {
-  const two = await messageFor(/formatVersion: 1|state: pending/g, 'formatVersion: 9');
+  const two = await messageFor(/created: .*/g, 'created: 9');
   assert.ok(two.split('\n').length >= 2, two);
   const many = good + '  - {}\n'.repeat(500);
   const error = await rejectsWithCode(() => parseManifest(many, 'x'), 'ERR_KMS_KEYSET_INVALID');
@@ -101,7 +191,7 @@ test('a thousand keys are parsed, one more is not', async () => {
   const most = manifestOf(...Array.from({ length: 1_000 }, () => 'promoted' as const));
   const text = manifestText(most);
   assert.ok(text.length < MAX_MANIFEST_BYTES);
-  assert.equal(parseManifest(text, 'x'), most);
+  assert.equal(contentOf(parseManifest(text, 'x')), contentOf(most));
   const more = manifestText(manifestOf(...Array.from({ length: 1_001 }, () => 'promoted' as const)));
   await rejectsWithCode(() => parseManifest(more, 'x'), 'ERR_KMS_KEYSET_INVALID');
 });
@@ -146,12 +236,14 @@ const manifests: fc.Arbitrary<Manifest> = fc
   .map(({ contextId, keys, at }) => {
     const primary = keys[at % keys.length]!;
     primary.state = 'promoted';
-    return { formatVersion: 1, contextId, primary: primary.id, keys };
+    return { formatVersion: 1, contextId, generation: 0, primary: primary.id, keys };
   });
 
 test('what is formatted is parsed to the same, whatever YAML could take it for', () => {
   fc.assert(
-    fc.property(manifests, (manifest) => assert.equal(parseManifest(formatManifest(manifest), 'x'), manifest)),
+    fc.property(manifests, (manifest) =>
+      assert.equal(contentOf(parseManifest(formatManifest(manifest), 'x')), manifest),
+    ),
     { numRuns: 300 },
   );
 });

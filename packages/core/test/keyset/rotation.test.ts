@@ -7,6 +7,7 @@ import { formatManifest, parseManifest } from '../../src/keyset/manifest.ts';
 import type { Manifest } from '../../src/keyset/manifest.ts';
 import {
   MIN_PENDING_MS,
+  newContextId,
   newManifest,
   withoutKey,
   withPendingKey,
@@ -19,15 +20,22 @@ const start = new Date('2026-01-01T00:00:00.000Z');
 const later = (ms: number) => new Date(start.getTime() + ms);
 const stateOf = (manifest: Manifest, id: string) => manifest.keys.find((key) => key.id === id)?.state;
 
-const one = newManifest(start, 'one');
-const two = withPendingKey(one, start, 'two');
+const CONTEXT = '0123456789abcdef0123456789abcdef';
+const traits = { check: 'ab'.repeat(16) };
+const one = newManifest(start, CONTEXT, 'one', traits);
+const two = withPendingKey(one, start, 'two', traits);
 const promoted = withPromoted(two, 'two', later(MIN_PENDING_MS));
 
-test('a new keyset has one key, which is the primary, and a random context id', () => {
+test('a new keyset is of version 2, generation 1, and has one key, which is the primary', () => {
+  assert.equal([one.formatVersion, one.generation, one.replaces], [2, 1, undefined]);
   assert.is(one.primary, 'one');
   assert.is(stateOf(one, 'one'), 'promoted');
-  assert.match(one.contextId, /^[0-9a-f]{32}$/);
-  assert.is.not(newManifest(start).contextId, one.contextId);
+  assert.is(one.contextId, CONTEXT);
+});
+
+test('a context id is 16 random bytes', () => {
+  assert.match(newContextId(), /^[0-9a-f]{32}$/);
+  assert.is.not(newContextId(), newContextId());
 });
 
 test('a key added later is pending and changes nothing else', () => {
@@ -105,7 +113,7 @@ test('an unknown id is named, whatever is to be done with it', async () => {
 test('nothing changes the manifest it is given', () => {
   const frozen = Object.freeze({ ...two, keys: Object.freeze(two.keys.map((key) => Object.freeze(key))) });
   const manifest = frozen as unknown as Manifest;
-  withPendingKey(manifest, start);
+  withPendingKey(manifest, start, 'three', traits);
   withPromoted(manifest, 'two', later(1e9));
   withRestored(withRetired(manifest, 'two', start), 'two', start);
 });
@@ -114,12 +122,12 @@ test('after any series of changes the manifest is valid, and no key was the prim
   const change = fc.record({ what: fc.nat(4), which: fc.nat() });
   fc.assert(
     fc.property(fc.array(change, { maxLength: 40 }), (changes) => {
-      let manifest = newManifest(start, 'key-0');
+      let manifest = newManifest(start, CONTEXT, 'key-0', traits);
       const primaries = ['key-0'];
       changes.forEach(({ what, which }, index) => {
         const id = manifest.keys[which % manifest.keys.length]!.id;
         try {
-          if (what === 0) manifest = withPendingKey(manifest, start, `key-${String(index + 1)}`);
+          if (what === 0) manifest = withPendingKey(manifest, start, `key-${String(index + 1)}`, traits);
           if (what === 1) manifest = withPromoted(manifest, id, start, 0);
           if (what === 2) manifest = withRetired(manifest, id, start);
           if (what === 3) manifest = withRestored(manifest, id, start);
@@ -130,7 +138,8 @@ test('after any series of changes the manifest is valid, and no key was the prim
         if (manifest.primary !== primaries.at(-1)) primaries.push(manifest.primary);
         assert.is(new Set(primaries).size, primaries.length);
       });
-      assert.equal(parseManifest(formatManifest(manifest), 'x'), manifest);
+      const { hash: _, ...stored } = parseManifest(formatManifest(manifest), 'x');
+      assert.equal(stored, manifest);
     }),
     { numRuns: 200 },
   );

@@ -53,7 +53,7 @@ const without = (id: string) =>
 
 test('a keyset comes without a key that is gone for certain, and says so of that key alone', async () => {
   const keyset = await without('key-2');
-  assert.equal([...keyset.missing.keys()], ['key-2']);
+  assert.equal([...keyset.problems.keys()], ['key-2']);
   assert.is(keyset.primary.keyId, 'key-0');
   assert.is(keyset.find('key-1').keyId, 'key-1');
   assert.is(await rejectsWithCode(() => keyset.find('key-2'), 'ERR_KMS_KEY_GONE'), gone);

@@ -4,7 +4,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KmsError } from '../../src/errors.ts';
 import { generateKey, retireKey } from '../../src/keyset/administration.ts';
+import { KeyProof } from '../../src/keyset/key-proof.ts';
 import { KeysetService } from '../../src/service/keyset-service.ts';
+import { SecretBytes } from '../../src/util/secret-bytes.ts';
 import { impatient, patient } from '../support/context.ts';
 import { makeKey } from '../support/keys.ts';
 import { makeService, rotate, startService } from '../support/keyset-service.ts';
@@ -118,8 +120,13 @@ test('another tenant’s ciphertext does not open, though its key id is the same
   const [ours, theirs] = [await startService(), await startService()];
   const { ciphertext } = await theirs.service.encrypt(seed, patient);
   // Their key under their id in our keyset: only the context id tells the two apart.
-  const text = ours.store.manifestText!.replaceAll(ours.primary, theirs.primary);
-  ours.store.putBlob(theirs.primary, theirs.store.readBlob(theirs.primary));
+  const key = theirs.store.readBlob(theirs.primary)!;
+  const contextId = Buffer.from((await ours.store.readManifest())!.manifest.contextId, 'hex');
+  const { check } = new KeyProof(new SecretBytes(key), contextId, theirs.primary);
+  const text = ours.store
+    .manifestText!.replaceAll(ours.primary, theirs.primary)
+    .replace(/check: .*/, `check: "${check}"`);
+  ours.store.putBlob(theirs.primary, key);
   ours.store.replaceManifest(text);
   await settle();
   assert.is((await ours.service.status()).keyId, theirs.primary);

@@ -1,8 +1,7 @@
-import { formatManifest, keysetConflict, parseManifest } from '@teapot-kms/core/internal';
-import type { KeyLocation } from '@teapot-kms/core/internal';
+import { formatManifest, keysetConflict, newKey, parseManifest } from '@teapot-kms/core/internal';
+import type { KeyTraits, StoredManifest } from '@teapot-kms/core/internal';
 import { Keyset, KmsError, SecretBytes } from '@teapot-kms/core';
 import type { KeysetAdmin, KeysetSource, LoadContext, Manifest } from '@teapot-kms/core';
-import { randomBytes } from 'node:crypto';
 import { Faults } from './faults.ts';
 
 /** A keyset in memory: what all sources of it, on all replicas, have in common. */
@@ -13,17 +12,18 @@ export class FakeKeysetStore implements KeysetAdmin {
   readonly #blobs = new Map<string, Buffer>();
   #revision = 0;
 
-  readManifest(): Promise<{ manifest: Manifest; revision: string } | undefined> {
+  readManifest(): Promise<{ manifest: StoredManifest; revision: string } | undefined> {
     return settled(() => {
       if (this.manifestText === undefined) return undefined;
       return { manifest: parseManifest(this.manifestText, 'fake:keyset'), revision: String(this.#revision) };
     });
   }
 
-  createKey(keyId: string): Promise<KeyLocation> {
+  createKey(keyId: string, contextId: Buffer): Promise<KeyTraits> {
     return settled(() => {
-      this.#blobs.set(keyId, randomBytes(32));
-      return {};
+      const { key, traits } = newKey(keyId, contextId);
+      this.#blobs.set(keyId, key.expose());
+      return traits;
     });
   }
 

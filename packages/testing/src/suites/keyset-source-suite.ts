@@ -193,7 +193,7 @@ function registerReplicas(behaviour: Behaviour): void {
     const stale = await admin.readManifest();
     assert.ok(stale);
     const { keyId } = await generateKey(reopen().admin!);
-    const mine = withPendingKey(stale.manifest, new Date());
+    const mine = withPendingKey(stale.manifest, new Date(), 'mine', {});
     await rejectsWithCode(() => admin.writeManifest(mine, stale.revision), 'ERR_KMS_KEYSET_CONFLICT');
     const now = await admin.readManifest();
     assert.ok(now?.manifest.keys.some((key) => key.id === keyId));
@@ -243,9 +243,9 @@ function registerDamage(behaviour: Behaviour): void {
     }
     const { after } = await generateKey(admin);
     const text = formatManifest(after);
-    await replaceManifest(text.replace('formatVersion: 1', 'formatVersion: 2'));
+    await replaceManifest(text.replace('formatVersion: 2', 'formatVersion: 3'));
     const error = await rejectsWithCode(() => source.load(context()), 'ERR_KMS_KEYSET_INVALID');
-    assert.match(error.message, /:\d+: formatVersion: expected 1, found 2/);
+    assert.match(error.message, /:\d+: formatVersion: expected 1 or 2, found 3/);
     await rejectsWithCode(() => admin.readManifest(), 'ERR_KMS_KEYSET_INVALID');
     await replaceManifest(text);
     (await source.load(context())).destroy();

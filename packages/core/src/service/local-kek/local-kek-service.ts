@@ -9,6 +9,7 @@ import { KekCache } from './kek-cache.ts';
 import { destroyLocalKek } from './local-kek.ts';
 import type { RemoteKek, RemoteKekDescription } from './remote-kek.ts';
 import { SealingKeks } from './sealing-keks.ts';
+import { TokenProofs } from './token-proofs.ts';
 import { overloaded, Unwrapper } from './unwrapper.ts';
 
 export interface LocalKekServiceOptions extends ServiceOptions {
@@ -38,7 +39,10 @@ export class LocalKekService extends BaseService {
   readonly #cache: KekCache;
   readonly #sealing: SealingKeks;
   readonly #unwrapper: Unwrapper;
+  readonly #proofs: TokenProofs;
   #description: RemoteKekDescription | undefined;
+  /** False for a keyset that only opens: an older generation, or another key in the primary's place. */
+  #seals = true;
   #probes = 0;
   #directWraps = 0;
 
@@ -47,6 +51,7 @@ export class LocalKekService extends BaseService {
     super(remote, operationTimeoutMs, options);
     const { clock, onEvent } = this;
     this.#remote = remote;
+    this.#proofs = new TokenProofs(remote);
     this.#direct = options.direct ?? false;
     this.#maxPending = options.maxPending ?? 1_024;
     this.#cache = new KekCache({ clock, maxEntries: options.cacheEntries ?? 10_000, softAgeMs, hardAgeMs });
@@ -63,6 +68,7 @@ export class LocalKekService extends BaseService {
   }
 
   protected override seal(plaintext: Uint8Array, context: EncryptContext): MaybePromise<EncryptResult> {
+    if (!this.#seals) throw this.refusal();
     if (this.#direct) return this.#sealDirect(plaintext, context);
     const kek = this.#sealing.usable(context.announcedKeyId);
     return kek ? this.crypto.seal(kek, plaintext, context) : this.#sealAfterRefresh(plaintext, context);
@@ -78,7 +84,12 @@ export class LocalKekService extends BaseService {
   }
 
   protected override announcedKeyId(): string | undefined {
+    if (!this.#seals) return undefined;
     return this.#direct ? this.#description?.primary : this.#sealing.keyId;
+  }
+
+  protected override get opens(): boolean {
+    return this.#description !== undefined;
   }
 
   protected override describeKeys() {
@@ -100,6 +111,7 @@ export class LocalKekService extends BaseService {
 
   protected override destroyKeys(): void {
     this.#sealing.destroy();
+    this.#proofs.destroy();
     this.#unwrapper.close();
     this.#cache.clear();
   }
@@ -108,10 +120,22 @@ export class LocalKekService extends BaseService {
     this.#probes++;
     this.#cache.sweep();
     const describe = () => unlessAborted(this.#remote.describe({ signal }), signal);
-    const description = await timed(this.clock, 'describe', describe, this.onEvent);
+    const offered = await timed(this.clock, 'describe', describe, this.onEvent);
+    const { manifest } = offered;
+    const { use, problem } =
+      (manifest && (await this.guard?.judge(manifest, this.#description?.manifest))) ?? ({ use: 'all' } as const);
+    if (use === 'nothing') return problem && { error: problem, answered: false, primary: false };
+    const wrong = await this.#proofs.verify(offered, signal);
+    if (this.closed) return undefined;
+    const { primary } = offered;
+    const description = { ...offered, keys: offered.keys.filter(({ id }) => !wrong.has(id)) };
     this.#description = description;
-    if (!this.#direct) await this.#renewSealingKek(description, signal);
-    return description.damaged && { error: description.damaged, answered: true };
+    this.#seals = use === 'all' && !wrong.has(primary);
+    if (problem) return { error: problem, answered: true, primary: true };
+    if (manifest) await this.guard?.remember(manifest);
+    if (this.#seals && !this.#direct) await this.#renewSealingKek(description, signal);
+    const [error = description.damaged] = wrong.values();
+    return error && { error: wrong.get(primary) ?? error, answered: true, primary: wrong.has(primary) };
   }
 
   async #sealAfterRefresh(plaintext: Uint8Array, context: EncryptContext): Promise<EncryptResult> {

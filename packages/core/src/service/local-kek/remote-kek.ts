@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { KmsError } from '../../errors.ts';
 import type { KeysetAdmin, StoreProvider } from '../../keyset/keyset-source.ts';
+import type { StoredManifest } from '../../keyset/manifest.ts';
 import type { Finding } from '../../finding.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 
@@ -17,6 +18,8 @@ export interface RemoteKekDescription {
   readonly primary: string;
   /** Every version that unwraps, the primary included, with its state. */
   readonly keys: readonly { readonly id: string; readonly state: 'pending' | 'promoted' }[];
+  /** The manifest that this is from, for stores that have one. */
+  readonly manifest?: StoredManifest | undefined;
   /** Damage in the store. The versions that were known before stay in use. */
   readonly damaged?: KmsError | undefined;
 }

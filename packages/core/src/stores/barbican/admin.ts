@@ -1,16 +1,15 @@
-import { randomBytes } from 'node:crypto';
 import * as nodeFs from 'node:fs/promises';
 import { join } from 'node:path';
-import { KEY_BYTES } from '../../envelope/limits.ts';
+import { newKey } from '../../keyset/blob.ts';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
 import { MANIFEST_NAME } from '../../keyset/manifest.ts';
-import type { KeyLocation, Manifest } from '../../keyset/manifest.ts';
+import type { KeyTraits, Manifest, StoredManifest } from '../../keyset/manifest.ts';
 import type { Clock } from '../../util/clock.ts';
 import { KeysetDirectoryAdmin } from '../file/keyset-directory-admin.ts';
 import type { BarbicanClient } from './client.ts';
 
-export interface StoredManifest {
-  readonly manifest: Manifest;
+export interface ManifestRevision {
+  readonly manifest: StoredManifest;
   readonly revision: string;
 }
 
@@ -24,20 +23,21 @@ export abstract class BarbicanAdmin implements KeysetAdmin {
     this.client = client;
   }
 
-  abstract readManifest(signal?: AbortSignal): Promise<StoredManifest | undefined>;
+  abstract readManifest(signal?: AbortSignal): Promise<ManifestRevision | undefined>;
 
   abstract writeManifest(manifest: Manifest, revision: string | undefined): Promise<void>;
 
-  async createKey(keyId: string): Promise<KeyLocation> {
-    const key = randomBytes(KEY_BYTES);
+  async createKey(keyId: string, contextId: Buffer): Promise<KeyTraits> {
+    const { key, traits } = newKey(keyId, contextId);
     try {
-      return { secret: await this.client.create(`teapot-kms-${keyId}`, key, this.client.deadline()) };
+      const secret = await this.client.create(`teapot-kms-${keyId}`, key.expose(), this.client.deadline());
+      return { ...traits, secret };
     } finally {
-      key.fill(0);
+      key.wipe();
     }
   }
 
-  async destroyKey(_keyId: string, { secret }: KeyLocation): Promise<void> {
+  async destroyKey(_keyId: string, { secret }: KeyTraits): Promise<void> {
     if (secret !== undefined) await this.client.delete(secret, this.client.deadline());
   }
 }
@@ -53,7 +53,7 @@ export class ManifestOnHost extends BarbicanAdmin {
     this.#directory = new KeysetDirectoryAdmin(directory, nodeFs, clock);
   }
 
-  readManifest(): Promise<StoredManifest | undefined> {
+  readManifest(): Promise<ManifestRevision | undefined> {
     return this.#directory.readManifest();
   }
 

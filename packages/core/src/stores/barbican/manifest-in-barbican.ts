@@ -3,7 +3,7 @@ import { keysetConflict } from '../../keyset/keyset-source.ts';
 import { formatManifest, parseManifest } from '../../keyset/manifest.ts';
 import type { Manifest } from '../../keyset/manifest.ts';
 import { BarbicanAdmin } from './admin.ts';
-import type { StoredManifest } from './admin.ts';
+import type { ManifestRevision } from './admin.ts';
 import type { BarbicanClient, SecretInfo } from './client.ts';
 import type { KeystoneSession } from './keystone/session.ts';
 
@@ -32,7 +32,7 @@ export class ManifestInBarbican extends BarbicanAdmin {
     this.where = `Barbican secret ${this.#name}`;
   }
 
-  async readManifest(signal = this.client.deadline()): Promise<StoredManifest | undefined> {
+  async readManifest(signal = this.client.deadline()): Promise<ManifestRevision | undefined> {
     const [newest] = await this.#revisions(signal);
     if (!newest) return undefined;
     try {

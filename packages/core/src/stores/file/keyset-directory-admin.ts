@@ -1,12 +1,12 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type * as nodeFs from 'node:fs/promises';
 import { join } from 'node:path';
-import { KEY_BYTES } from '../../envelope/limits.ts';
 import { KmsError } from '../../errors.ts';
+import { newKey } from '../../keyset/blob.ts';
 import { keysetConflict } from '../../keyset/keyset-source.ts';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
 import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
-import type { KeyLocation, Manifest } from '../../keyset/manifest.ts';
+import type { KeyTraits, Manifest, StoredManifest } from '../../keyset/manifest.ts';
 import { DurableDirectory } from '../../util/durable-directory.ts';
 import { systemClock } from '../../util/clock.ts';
 import type { Clock } from '../../util/clock.ts';
@@ -31,22 +31,22 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
     this.#directory = new DurableDirectory(path, fs);
   }
 
-  async readManifest(): Promise<{ manifest: Manifest; revision: string } | undefined> {
+  async readManifest(): Promise<{ manifest: StoredManifest; revision: string } | undefined> {
     const text = await onDisk(() => this.#directory.read(MANIFEST_NAME));
     if (text === undefined) return undefined;
     return { manifest: parseManifest(text, join(this.#path, MANIFEST_NAME)), revision: revisionOf(text) };
   }
 
-  createKey(keyId: string): Promise<KeyLocation> {
+  createKey(keyId: string, contextId: Buffer): Promise<KeyTraits> {
     return onDisk(async () => {
       await this.#directory.make();
-      const key = randomBytes(KEY_BYTES);
+      const { key, traits } = newKey(keyId, contextId);
       try {
-        await this.#directory.write(blobName(keyId), key, 0o600);
+        await this.#directory.write(blobName(keyId), key.expose(), 0o600);
       } finally {
-        key.fill(0);
+        key.wipe();
       }
-      return {};
+      return traits;
     });
   }
 

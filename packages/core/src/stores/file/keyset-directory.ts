@@ -6,7 +6,7 @@ import { KmsError } from '../../errors.ts';
 import { wrongBlobSize } from '../../keyset/blob.ts';
 import { Keyset } from '../../keyset/keyset.ts';
 import { blobName, MANIFEST_NAME, MAX_MANIFEST_BYTES, parseManifest } from '../../keyset/manifest.ts';
-import type { Manifest } from '../../keyset/manifest.ts';
+import type { StoredManifest } from '../../keyset/manifest.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
 
 export interface DirectoryOptions {
@@ -55,7 +55,7 @@ export async function findLeftovers(directory: string): Promise<string[]> {
 }
 
 /** @param shownPath - what an error names */
-export async function readManifest(path: string, shownPath = path): Promise<Manifest> {
+export async function readManifest(path: string, shownPath = path): Promise<StoredManifest> {
   return parseManifest((await readBounded(path, MAX_MANIFEST_BYTES)).toString('utf8'), shownPath);
 }
 

@@ -1,10 +1,10 @@
-import { randomBytes } from 'node:crypto';
-import { KEY_BYTES } from '../../envelope/limits.ts';
 import { KmsError, unavailable } from '../../errors.ts';
+import { newKey } from '../../keyset/blob.ts';
 import { keysetConflict } from '../../keyset/keyset-source.ts';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
 import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
-import type { KeyLocation, Manifest } from '../../keyset/manifest.ts';
+import type { KeyTraits, Manifest, StoredManifest } from '../../keyset/manifest.ts';
+import type { SecretBytes } from '../../util/secret-bytes.ts';
 import type { Lease } from '../../util/shared-resources.ts';
 import type { ApiAnswer, ApiRequest, ApiServer } from './api-server.ts';
 import { base64 } from './base64.ts';
@@ -21,7 +21,7 @@ const MERGE_PATCH = 'application/merge-patch+json';
 interface Found {
   readonly uid: string;
   readonly resourceVersion: string;
-  readonly manifest: Manifest | undefined;
+  readonly manifest: StoredManifest | undefined;
   readonly names: ReadonlySet<string>;
 }
 
@@ -33,7 +33,7 @@ export class SecretAdmin implements KeysetAdmin {
   readonly #secret: SecretName;
   readonly #lease: Lease<ApiServer>;
   /** Keys that no manifest names yet. */
-  readonly #made = new Map<string, Buffer>();
+  readonly #made = new Map<string, SecretBytes>();
 
   constructor(secret: SecretName, lease: Lease<ApiServer>) {
     this.#secret = secret;
@@ -44,15 +44,16 @@ export class SecretAdmin implements KeysetAdmin {
     return (await this.#lease.resource.credentials()).description;
   }
 
-  async readManifest(): Promise<{ manifest: Manifest; revision: string } | undefined> {
+  async readManifest(): Promise<{ manifest: StoredManifest; revision: string } | undefined> {
     const found = await this.#read();
     return found?.manifest && { manifest: found.manifest, revision: revisionOf(found) };
   }
 
   /** The key is stored with the manifest that names it. */
-  createKey(keyId: string): Promise<KeyLocation> {
-    this.#made.set(keyId, randomBytes(KEY_BYTES));
-    return Promise.resolve({});
+  createKey(keyId: string, contextId: Buffer): Promise<KeyTraits> {
+    const { key, traits } = newKey(keyId, contextId);
+    this.#made.set(keyId, key);
+    return Promise.resolve(traits);
   }
 
   async writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
@@ -80,7 +81,7 @@ export class SecretAdmin implements KeysetAdmin {
 
   /** Wipes keys that were made but not stored. */
   close(): void {
-    for (const key of this.#made.values()) key.fill(0);
+    for (const key of this.#made.values()) key.wipe();
     this.#made.clear();
   }
 
@@ -97,7 +98,7 @@ export class SecretAdmin implements KeysetAdmin {
     }
   }
 
-  #manifestOf({ data }: SecretObject): Manifest | undefined {
+  #manifestOf({ data }: SecretObject): StoredManifest | undefined {
     const text = data.get(MANIFEST_NAME)?.toString('utf8');
     return text === undefined ? undefined : parseManifest(text, `${uriOf(this.#secret)} ${MANIFEST_NAME}`);
   }
@@ -123,7 +124,7 @@ export class SecretAdmin implements KeysetAdmin {
     const keys = [...this.#made].filter(([id]) => manifest.keys.some((entry) => entry.id === id));
     const values: [name: string, value: Buffer][] = [
       [MANIFEST_NAME, base64(Buffer.from(formatManifest(manifest)))],
-      ...keys.map(([id, key]): [string, Buffer] => [blobName(id), base64(key)]),
+      ...keys.map(([id, key]): [string, Buffer] => [blobName(id), base64(key.expose())]),
     ];
     const quoted = values.flatMap(([name, value], index) => [
       Buffer.from(`${index === 0 ? '' : ','}"${name}":"`),

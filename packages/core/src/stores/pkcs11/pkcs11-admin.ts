@@ -1,9 +1,10 @@
 import * as nodeFs from 'node:fs/promises';
-import type { KeyLocation } from '../../keyset/manifest.ts';
+import type { KeyTraits } from '../../keyset/manifest.ts';
 import { KeysetDirectoryAdmin } from '../file/keyset-directory-admin.ts';
 
 interface KeyMaker {
-  generate(keyId: string): Promise<void>;
+  /** @returns what the manifest must say of the key */
+  generate(keyId: string, contextId: Buffer): Promise<KeyTraits>;
   destroy(keyId: string): Promise<void>;
 }
 
@@ -16,11 +17,10 @@ export class Pkcs11Admin extends KeysetDirectoryAdmin {
     this.#kek = kek;
   }
 
-  override async createKey(keyId: string): Promise<KeyLocation> {
+  override async createKey(keyId: string, contextId: Buffer): Promise<KeyTraits> {
     // First: where no manifest can be written, no key may be left in the token.
     await this.makeDirectory();
-    await this.#kek.generate(keyId);
-    return {};
+    return this.#kek.generate(keyId, contextId);
   }
 
   override destroyKey(keyId: string): Promise<void> {

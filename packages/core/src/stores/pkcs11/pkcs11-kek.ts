@@ -2,8 +2,9 @@ import { join } from 'node:path';
 import { MAX_WRAPPED_BYTES } from '../../envelope/limits.ts';
 import { KmsError, unavailable } from '../../errors.ts';
 import type { Finding } from '../../finding.ts';
+import { newKey } from '../../keyset/blob.ts';
 import { MANIFEST_NAME } from '../../keyset/manifest.ts';
-import type { Manifest } from '../../keyset/manifest.ts';
+import type { KeyTraits, StoredManifest } from '../../keyset/manifest.ts';
 import type { RemoteContext, RemoteKek, RemoteKekDescription } from '../../service/local-kek/remote-kek.ts';
 import { unlessAborted } from '../../util/abort.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
@@ -19,7 +20,7 @@ import { allowedMechanisms, isRsa, parseWrappedForm, wrappedForm } from './token
 import type { MechanismName } from './token-host/mechanism-name.ts';
 import { kindOf } from './token-host/protocol.ts';
 import type { Ask, KeyInfo, KeySelector, Sealed } from './token-host/protocol.ts';
-import { wrapWithPublicKey } from './token-host/rsa-oaep.ts';
+import { publicKeyHash, wrapWithPublicKey } from './token-host/rsa-oaep.ts';
 import { TokenHost } from './token-host/token-host.ts';
 import { Token } from './token.ts';
 import type { Pkcs11Uri } from './uri.ts';
@@ -44,7 +45,7 @@ export class Pkcs11Kek implements RemoteKek {
   readonly #seenIn = new Map<string, number>();
   #lease: Lease<TokenHost> | undefined;
   #token: Token | undefined;
-  #manifest: Manifest | undefined;
+  #manifest: StoredManifest | undefined;
   #closed = false;
 
   constructor(uri: Pkcs11Uri, settings: Pkcs11Settings, shared: SharedResources) {
@@ -78,8 +79,12 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   async wrap(keyId: string, key: SecretBytes, context: RemoteContext): Promise<Buffer> {
-    const token = this.token();
+    this.#checkOpen();
     await this.#checkListed(keyId);
+    return this.#wrap(keyId, key, context);
+  }
+
+  async #wrap(keyId: string, key: SecretBytes, context: RemoteContext): Promise<Buffer> {
     const { mechanism, publicKey } = await this.keyInfo(keyId, context);
     if (publicKey && isRsa(mechanism)) {
       const hash = mechanism === 'rsa-oaep-sha256' ? 'sha256' : 'sha1';
@@ -87,7 +92,7 @@ export class Pkcs11Kek implements RemoteKek {
     }
     await this.#budget(keyId, mechanism)?.take();
     const sealed = this.#host.channel.seal(key);
-    const blob = await token.call({ op: 'wrap', ...this.#select(keyId), mechanism, key: sealed }, context);
+    const blob = await this.token().call({ op: 'wrap', ...this.#select(keyId), mechanism, key: sealed }, context);
     return wrappedForm(mechanism, blob);
   }
 
@@ -119,13 +124,20 @@ export class Pkcs11Kek implements RemoteKek {
     await this.#lease?.release();
   }
 
-  /** Makes a key in the token under `keyId`, which is in no manifest yet. */
-  async generate(keyId: string): Promise<void> {
+  /** Makes a key in the token under `keyId`, which is in no manifest yet, and wraps its check key. */
+  async generate(keyId: string, contextId: Buffer): Promise<KeyTraits> {
     const context = { signal: AbortSignal.timeout(GENERATE_TIMEOUT_MS) };
     const ask = { op: 'generate', ...this.#select(keyId), mechanisms: this.#mechanisms } as const;
     await this.token().call(ask, context, GENERATE_TIMEOUT_MS);
     // A key that cannot wrap must not get into a keyset.
-    await this.keyInfo(keyId, context);
+    const { publicKey } = await this.keyInfo(keyId, context);
+    const { key, traits } = newKey(keyId, contextId);
+    try {
+      const checkKey = (await this.#wrap(keyId, key, context)).toString('base64');
+      return { ...traits, checkKey, ...(publicKey && { publicKey: publicKeyHash(publicKey) }) };
+    } finally {
+      key.wipe();
+    }
   }
 
   async destroy(keyId: string): Promise<void> {
@@ -264,7 +276,7 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   /** A manifest that is damaged or missing takes away nothing that is known already. */
-  async #readManifest(): Promise<{ manifest: Manifest; damaged?: KmsError }> {
+  async #readManifest(): Promise<{ manifest: StoredManifest; damaged?: KmsError }> {
     const path = join(this.#settings.keyset, MANIFEST_NAME);
     try {
       this.#manifest = await readManifest(path);

@@ -144,7 +144,7 @@ for (const path of ['/nonexistent/keys', '/etc/passwd']) {
 
 test('what the disk refuses to a writer is a KmsError', async () => {
   const { admin } = open('/etc/passwd/teapot');
-  await rejectsWithCode(() => admin!.createKey('k'), 'ERR_KMS_STORE_UNAVAILABLE');
+  await rejectsWithCode(() => admin!.createKey('k', Buffer.alloc(16)), 'ERR_KMS_STORE_UNAVAILABLE');
   await rejectsWithCode(() => open('/etc/passwd').admin!.readManifest(), 'ERR_KMS_STORE_UNAVAILABLE');
 });
 

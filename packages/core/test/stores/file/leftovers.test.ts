@@ -21,7 +21,7 @@ test('a key that no manifest lists is named, and so is one under a temporary nam
   const directory = newDirectory();
   const source = open(directory);
   await generateKey(source.admin!);
-  await source.admin!.createKey('orphan');
+  await source.admin!.createKey('orphan', Buffer.alloc(16));
   writeFileSync(join(directory, '.orphan.key.0123456789ab.tmp'), 'x'.repeat(32));
   writeFileSync(join(directory, 'README'), 'not a key');
   const found = (await source.examine?.(patient))!;

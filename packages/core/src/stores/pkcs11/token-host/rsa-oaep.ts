@@ -1,4 +1,4 @@
-import { constants, createPublicKey, publicEncrypt } from 'node:crypto';
+import { constants, createHash, createPublicKey, publicEncrypt } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 
 export interface RsaPublicKey {
@@ -17,6 +17,12 @@ function rsaKeyObject({ modulus, exponent }: RsaPublicKey): KeyObject {
   const key = { kty: 'RSA', n: text(modulus), e: text(exponent) };
   return createPublicKey({ key, format: 'jwk' });
 }
+
+/** SHA-256 of the key's SubjectPublicKeyInfo (RFC 5280 §4.1), in hexadecimal. */
+export const publicKeyHash = (key: RsaPublicKey): string =>
+  createHash('sha256')
+    .update(rsaKeyObject(key).export({ format: 'der', type: 'spki' }))
+    .digest('hex');
 
 /** RSA-OAEP (RFC 8017 §7.1), with the same hash for MGF1 and no label. It needs only the public key, so the token is not asked. */
 export function wrapWithPublicKey(key: RsaPublicKey, hash: 'sha256' | 'sha1', localKek: Buffer): Buffer {

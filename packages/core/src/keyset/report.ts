@@ -1,0 +1,88 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+import { isKeyId } from '../envelope/key-id.ts';
+import { KmsError } from '../errors.ts';
+import type { KeyProof } from './key-proof.ts';
+
+/** Longest report that is read, in bytes: 1,000 keys take about 130 kB. */
+export const MAX_REPORT_BYTES = 256 * 1024;
+
+const hex = (bytes: number) =>
+  z.string().regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`), `expected ${2 * bytes} hexadecimal digits`);
+
+const reportSchema = z.strictObject({
+  report: z.literal(1),
+  replica: hex(8),
+  host: z.string().max(253),
+  time: z.iso.datetime('expected a time in UTC such as 2026-01-02T03:04:05Z'),
+  nonce: hex(16),
+  contextId: hex(16),
+  generation: z.int().min(0),
+  hash: hex(32),
+  reads: z.array(z.int()).max(16),
+  keys: z.array(z.strictObject({ id: z.string().refine(isKeyId, 'expected a key id'), mac: hex(32) })).max(1000),
+});
+
+/** What a running replica says of its keyset, and proves (`docs/spec/keyset-v2.md` §10). Holds no secret. */
+export type ReplicaReport = Readonly<z.infer<typeof reportSchema>>;
+
+/** A report without its proofs. */
+export type ReportBody = Omit<ReplicaReport, 'report' | 'keys'>;
+
+/** @param proofs - of the keys that are loaded and verified, by key id */
+export function makeReport(body: ReportBody, proofs: ReadonlyMap<string, KeyProof>): ReplicaReport {
+  const ids = [...proofs.keys()];
+  const signed = bodyText(body, ids);
+  return { report: 1, ...ordered(body), keys: [...proofs].map(([id, proof]) => ({ id, mac: proof.mac(signed) })) };
+}
+
+/**
+ * @param where - what an error names: the file
+ * @throws {@link KmsError} `ERR_KMS_INVALID_REQUEST`
+ */
+export function parseReport(text: string, where: string): ReplicaReport {
+  const invalid = (problem: string) =>
+    new KmsError('ERR_KMS_INVALID_REQUEST', `${where}: not a report of a replica: ${problem}`, {
+      remedy: 'make it with "teapot-kms status --report" on the replica',
+    });
+  if (text.length > MAX_REPORT_BYTES) throw invalid(`more than ${MAX_REPORT_BYTES} bytes`);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw invalid('it is not JSON');
+  }
+  const parsed = reportSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const { path, message } = parsed.error.issues[0]!;
+  throw invalid(`${path.join('.')}: ${message}`);
+}
+
+/** Whether the replica that made the report holds the key. */
+export function provesKey({ report: _, keys, ...body }: ReplicaReport, keyId: string, proof: KeyProof): boolean {
+  const entry = keys.find(({ id }) => id === keyId);
+  return (
+    entry !== undefined &&
+    proof.verifies(
+      bodyText(
+        body,
+        keys.map(({ id }) => id),
+      ),
+      entry.mac,
+    )
+  );
+}
+
+/** Names a replica: the host's boot, and the socket that it serves. */
+export function replicaId(socketPath: string): string {
+  const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+  return createHash('sha256').update(`${boot}\0${socketPath}`).digest('hex').slice(0, 16);
+}
+
+function ordered({ replica, host, time, nonce, contextId, generation, hash, reads }: ReportBody): ReportBody {
+  return { replica, host, time, nonce, contextId, generation, hash, reads };
+}
+
+const bodyText = (body: ReportBody, keyIds: readonly string[]): string =>
+  JSON.stringify({ report: 1, ...ordered(body), keys: keyIds.map((id) => ({ id })) });

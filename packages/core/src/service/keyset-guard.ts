@@ -1,0 +1,95 @@
+import { KmsError } from '../errors.ts';
+import type { HostRecords } from '../keyset/host-records.ts';
+import type { StoredManifest } from '../keyset/manifest.ts';
+import { relationOf } from '../keyset/succession.ts';
+import type { Predecessor, Relation } from '../keyset/succession.ts';
+
+/** What may be done with the keys of an offered manifest. */
+export interface Verdict {
+  readonly use: 'all' | 'opening' | 'nothing';
+  /** What is wrong; absent if all keys may be used. */
+  readonly problem?: KmsError;
+}
+
+export interface KeysetGuardOptions {
+  /** Names the instance in the host's records: the path of its socket. */
+  readonly name: string;
+  /** The key URI, for errors. */
+  readonly uri: string;
+  readonly records: HostRecords;
+}
+
+/**
+ * Decides whether the keyset that a store offers may replace the one in use (`docs/spec/keyset-v2.md` §6), and remembers the newest one on
+ * this host, so that a rollback is also recognised at a start.
+ */
+export class KeysetGuard {
+  readonly #options: KeysetGuardOptions;
+  #recordProblem: string | undefined;
+  #remembered: string | undefined;
+
+  constructor(options: KeysetGuardOptions) {
+    this.#options = options;
+  }
+
+  /** What an operator should know of the records. Calls do not depend on it (design D16). */
+  get warnings(): readonly string[] {
+    return this.#recordProblem === undefined ? [] : [this.#recordProblem];
+  }
+
+  /** @param held - the manifest of the keys in memory */
+  async judge(offered: StoredManifest, held: StoredManifest | undefined): Promise<Verdict> {
+    if (held?.hash === offered.hash) return { use: 'all' };
+    const record = await this.#recordOf();
+    // What an operator has confirmed is the one that counts.
+    if (record?.hash === offered.hash) return { use: 'all' };
+    const known = held ?? record;
+    const relation = known ? relationOf(offered, known) : 'newer';
+    if (relation === 'same' || relation === 'newer') return { use: 'all' };
+    const problem = this.#problem(offered, known!, relation, held !== undefined);
+    return { use: held || relation === 'foreign' ? 'nothing' : 'opening', problem };
+  }
+
+  /** Records that the keyset is in use. A record that cannot be written is a warning. */
+  async remember(taken: StoredManifest): Promise<void> {
+    if (this.#remembered === taken.hash) return;
+    const { name, records } = this.#options;
+    try {
+      await records.write(name, taken);
+      this.#remembered = taken.hash;
+      this.#recordProblem = undefined;
+    } catch (error) {
+      this.#recordProblem = `${records.directory} cannot be written (${(error as Error).message}): after a restart, a keyset that was rolled back is not recognised`;
+    }
+  }
+
+  async #recordOf(): Promise<Predecessor | undefined> {
+    const { name, records } = this.#options;
+    try {
+      return await records.read(name);
+    } catch (error) {
+      this.#recordProblem = `the record in ${records.directory} cannot be read (${(error as Error).message})`;
+      return undefined;
+    }
+  }
+
+  #problem(offered: StoredManifest, known: Predecessor, relation: Relation, held: boolean): KmsError {
+    const { uri } = this.#options;
+    const offer = `${uri} has generation ${offered.generation} of keyset ${offered.contextId}`;
+    const where = held ? 'the keys in memory' : 'this host used before';
+    const text = {
+      foreign: `${uri} has another keyset: ${offered.contextId}, and ${held ? `${where} are of` : where} ${known.contextId}`,
+      older: `${offer}, which is older than generation ${known.generation}, ${held ? `that of ${where}` : `which ${where}`}`,
+      conflict: `${offer}, and it is not the one with this number that ${held ? 'is in memory' : where}: two copies were changed at the same time`,
+    }[relation as 'foreign' | 'older' | 'conflict'];
+    const consequence = held
+      ? 'The keys in memory stay in use.'
+      : relation === 'foreign'
+        ? 'No key is used.'
+        : 'Its keys decrypt, and nothing is encrypted.';
+    return new KmsError('ERR_KMS_KEYSET_STALE', `${text}. ${consequence}`, { remedy: REMEDY });
+  }
+}
+
+const REMEDY =
+  'compare "teapot-kms keys list" on all nodes, and restore the newest keyset (volume, other node, backup). Only if the offered one is right: "teapot-kms keys confirm"';

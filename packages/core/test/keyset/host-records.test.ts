@@ -1,0 +1,48 @@
+import { newDirectory } from '@teapot-kms/testing';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import nodeAssert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { HostRecords } from '../../src/keyset/host-records.ts';
+import { manifestOf } from '../support/manifests.ts';
+
+const SOCKET = '/run/teapot-kms/kms.sock';
+
+test('nothing is remembered at first', async () => {
+  assert.is(await new HostRecords(join(newDirectory(), 'state')).read(SOCKET), undefined);
+});
+
+test('what was written is read by the next process, for this instance alone', async () => {
+  const directory = join(newDirectory(), 'state');
+  const { contextId, hash } = manifestOf('promoted');
+  await new HostRecords(directory).write(SOCKET, { contextId, generation: 7, hash });
+  const record = (await new HostRecords(directory).read(SOCKET))!;
+  assert.equal([record.contextId, record.generation, record.hash], [contextId, 7, hash]);
+  assert.is(await new HostRecords(directory).read('/run/another.sock'), undefined);
+});
+
+test('a record is readable by its owner alone, names its instance, and replaces the one before', async () => {
+  const directory = newDirectory();
+  const records = new HostRecords(directory);
+  await records.write(SOCKET, manifestOf('promoted'));
+  await records.write(SOCKET, { ...manifestOf('promoted'), generation: 2 });
+  const [name, ...more] = readdirSync(directory);
+  assert.equal(more, []);
+  assert.is(statSync(join(directory, name!)).mode & 0o777, 0o600);
+  assert.match(readFileSync(join(directory, name!), 'utf8'), SOCKET);
+});
+
+test('a damaged record is an error, never another record', async () => {
+  const directory = newDirectory();
+  const records = new HostRecords(directory);
+  await records.write(SOCKET, manifestOf('promoted'));
+  const path = join(directory, readdirSync(directory)[0]!);
+  const text = readFileSync(path, 'utf8');
+  for (const damaged of ['', '{}', text.slice(0, -5), text.replace('"generation":0', '"generation":-1')]) {
+    writeFileSync(path, damaged);
+    await nodeAssert.rejects(records.read(SOCKET));
+  }
+});
+
+test.run();

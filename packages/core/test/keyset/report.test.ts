@@ -1,0 +1,2 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
