@@ -6,6 +6,8 @@ export { newKey } from './keyset/blob.ts';
 export { keysetConflict } from './keyset/keyset-source.ts';
 export { formatManifest, parseManifest } from './keyset/manifest.ts';
 export type { KeyTraits, StoredManifest } from './keyset/manifest.ts';
+export { HostRecords } from './keyset/host-records.ts';
+export { KeysetGuard } from './service/keyset-guard.ts';
 export { newManifest, withPendingKey } from './keyset/rotation.ts';
 export { KekCache } from './service/local-kek/kek-cache.ts';
 export { Unwrapper } from './service/local-kek/unwrapper.ts';

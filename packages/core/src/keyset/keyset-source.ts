@@ -9,6 +9,11 @@ import type { KeyTraits, Manifest, StoredManifest } from './manifest.ts';
 export interface LoadContext {
   /** Aborted when the instance closes or the load takes too long. */
   readonly signal: AbortSignal;
+  /**
+   * Judges the manifest before any key is fetched: of a keyset that is not the one in use, no loss counts.
+   * @throws {@link KmsError} `ERR_KMS_KEYSET_STALE` to refuse it
+   */
+  readonly accept?: (manifest: StoredManifest) => Promise<void>;
 }
 
 /**

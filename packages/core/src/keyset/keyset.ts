@@ -1,7 +1,10 @@
 import { EnvelopeKey } from '../envelope/envelope.ts';
+import { KEY_BYTES } from '../envelope/limits.ts';
 import { KmsError } from '../errors.ts';
 import type { SecretBytes } from '../util/secret-bytes.ts';
+import { wrongBlobSize } from './blob.ts';
 import { KeyProof } from './key-proof.ts';
+import type { LoadContext } from './keyset-source.ts';
 import type { LegacyOpener } from './legacy-opener.ts';
 import type { ManifestEntry, StoredManifest } from './manifest.ts';
 
@@ -41,16 +44,19 @@ export class Keyset {
   /**
    * Fetches the blob of every key that is not retired, a few at a time, and compares it with its check value
    * (`docs/spec/keyset-v2.md` §5.3). A key that is damaged, or gone for certain, is left out ({@link Keyset.problems}).
+   * @param context - may refuse the manifest before a key is fetched
    * @param fetchKey - returns the 32 raw bytes of a key. If it throws anything but `ERR_KMS_KEYSET_INVALID`,
    * `ERR_KMS_KEYSET_PERMISSIONS` or `ERR_KMS_KEY_GONE`, the load fails and keeps nothing
    * @param loadLegacy - loads the opener of what another plugin wrote
    * @throws {@link KmsError} `ERR_KMS_KEY_GONE` if the primary is gone; what `fetchKey` throws
    */
   static async load(
+    { accept }: LoadContext,
     manifest: StoredManifest,
     fetchKey: (keyId: string, entry: ManifestEntry) => Promise<SecretBytes>,
     loadLegacy?: () => Promise<LegacyOpener | undefined>,
   ): Promise<Keyset> {
+    await accept?.(manifest);
     const keys = new Map<string, LoadedKey>();
     const problems = new Map<string, KmsError>();
     const fetchOne = async (entry: ManifestEntry): Promise<void> => {
@@ -147,8 +153,12 @@ export class Keyset {
   }
 }
 
-/** @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` if the check value does not match */
+/** @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` if the length is wrong or the check value does not match */
 function loadedKey(key: SecretBytes, { id: keyId, check }: ManifestEntry, manifest: StoredManifest): LoadedKey {
+  if (key.length !== KEY_BYTES) {
+    key.wipe();
+    throw wrongBlobSize(`key ${keyId}`, key.length);
+  }
   const contextId = Buffer.from(manifest.contextId, 'hex');
   const proof = new KeyProof(key, contextId, keyId);
   if (check !== undefined && !proof.matches(check)) {

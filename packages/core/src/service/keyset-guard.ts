@@ -5,11 +5,10 @@ import { relationOf } from '../keyset/succession.ts';
 import type { Predecessor, Relation } from '../keyset/succession.ts';
 
 /** What may be done with the keys of an offered manifest. */
-export interface Verdict {
-  readonly use: 'all' | 'opening' | 'nothing';
-  /** What is wrong; absent if all keys may be used. */
-  readonly problem?: KmsError;
-}
+export type Verdict =
+  | { readonly use: 'all'; readonly problem?: undefined }
+  /** `opening`: the keys open and do not seal. */
+  | { readonly use: 'opening' | 'nothing'; readonly problem: KmsError };
 
 export interface KeysetGuardOptions {
   /** Names the instance in the host's records: the path of its socket. */
@@ -37,7 +36,7 @@ export class KeysetGuard {
     return this.#recordProblem === undefined ? [] : [this.#recordProblem];
   }
 
-  /** @param held - the manifest of the keys in memory */
+  /** @param held - the manifest of the keys in memory, if they are all in use */
   async judge(offered: StoredManifest, held: StoredManifest | undefined): Promise<Verdict> {
     if (held?.hash === offered.hash) return { use: 'all' };
     const record = await this.#recordOf();

@@ -1,12 +1,14 @@
 import type { Envelope } from '../envelope/codec.ts';
 import { KmsError } from '../errors.ts';
 import type { Keyset } from '../keyset/keyset.ts';
+import type { StoredManifest } from '../keyset/manifest.ts';
 import type { KeysetHolder, KeysetSource } from '../keyset/keyset-source.ts';
 import type { CallContext, EncryptContext, EncryptResult, MaybePromise } from '../kms-service.ts';
 import { unlessAborted } from '../util/abort.ts';
 import { timed } from '../util/timed.ts';
 import { BaseService } from './base.ts';
 import type { Damage, ServiceOptions } from './base.ts';
+import type { Verdict } from './keyset-guard.ts';
 
 export interface KeysetServiceOptions extends ServiceOptions {
   readonly source: KeysetSource;
@@ -80,8 +82,13 @@ export class KeysetService extends BaseService implements KeysetHolder {
 
   protected override async readStore(signal: AbortSignal): Promise<Damage | undefined> {
     try {
-      const load = () => unlessAborted(this.#source.load({ signal }), signal, (late) => late.destroy());
-      return await this.#take(await timed(this.clock, 'load', load, this.onEvent));
+      let verdict: Verdict = { use: 'all' };
+      const accept = async (manifest: StoredManifest): Promise<void> => {
+        if (this.guard) verdict = await this.guard.judge(manifest, this.#seals ? this.#keyset?.manifest : undefined);
+        if (verdict.use === 'nothing') throw verdict.problem;
+      };
+      const load = () => unlessAborted(this.#source.load({ signal, accept }), signal, (late) => late.destroy());
+      return await this.#take(await timed(this.clock, 'load', load, this.onEvent), verdict);
     } catch (error) {
       // What cannot be read may list the key that somebody asks for.
       if (this.#unexpired() && isDamage(error)) return { error, answered: false, primary: false };
@@ -114,16 +121,16 @@ export class KeysetService extends BaseService implements KeysetHolder {
     return this.#keyset;
   }
 
-  /** Puts the keyset in the place of the one in memory, if it may be (`docs/spec/keyset-v2.md` §6). */
-  async #take(keyset: Keyset): Promise<Damage | undefined> {
-    const { use, problem } = (await this.guard?.judge(keyset.manifest, this.#keyset?.manifest)) ?? { use: 'all' };
-    if (this.closed || use === 'nothing') {
+  /** Puts the keyset in the place of the one in memory. */
+  async #take(keyset: Keyset, { use, problem }: Verdict): Promise<Damage | undefined> {
+    if (this.closed) {
       keyset.destroy();
-      return problem && { error: problem, answered: false, primary: false };
+      return undefined;
     }
     if (this.#keyset) keyset.keepFrom(this.#keyset);
     this.#use(keyset, use === 'all');
-    if (problem) return { error: problem, answered: true, primary: true };
+    // The right keyset may list the key that somebody asks for.
+    if (problem) return { error: problem, answered: false, primary: true };
     await this.guard?.remember(keyset.manifest);
     const { problems, manifest } = keyset;
     const lost = problems.get(manifest.primary);
@@ -148,5 +155,9 @@ export class KeysetService extends BaseService implements KeysetHolder {
 /** The store can be reached, and holds something that is not a usable keyset. */
 function isDamage(error: unknown): error is KmsError {
   if (!(error instanceof KmsError)) return false;
-  return error.code === 'ERR_KMS_KEYSET_INVALID' || error.code === 'ERR_KMS_KEYSET_PERMISSIONS';
+  return (
+    error.code === 'ERR_KMS_KEYSET_INVALID' ||
+    error.code === 'ERR_KMS_KEYSET_PERMISSIONS' ||
+    error.code === 'ERR_KMS_KEYSET_STALE'
+  );
 }

@@ -8,18 +8,19 @@ import { KeyProof } from '../../src/keyset/key-proof.ts';
 import { Keyset } from '../../src/keyset/keyset.ts';
 import type { StoredManifest } from '../../src/keyset/manifest.ts';
 import { SecretBytes } from '../../src/util/secret-bytes.ts';
+import { patient } from '../support/context.ts';
 import { manifestOf } from '../support/manifests.ts';
 
 const anyKey = () => Promise.resolve(new SecretBytes(randomBytes(32)));
 
 test('every key but the retired ones is fetched', async () => {
   const fetched: string[] = [];
-  await Keyset.load(manifestOf('promoted', 'retired', 'pending'), (id) => (fetched.push(id), anyKey()));
+  await Keyset.load(patient, manifestOf('promoted', 'retired', 'pending'), (id) => (fetched.push(id), anyKey()));
   assert.equal(fetched, ['key-0', 'key-2']);
 });
 
 test('a key is found by its id, a retired and an unknown one are told apart', async () => {
-  const keyset = await Keyset.load(manifestOf('promoted', 'retired', 'pending'), anyKey);
+  const keyset = await Keyset.load(patient, manifestOf('promoted', 'retired', 'pending'), anyKey);
   assert.is(keyset.find('key-0').keyId, 'key-0');
   assert.is(keyset.find('key-2').keyId, 'key-2');
   await rejectsWithCode(() => keyset.find('key-1'), 'ERR_KMS_KEY_RETIRED');
@@ -27,7 +28,7 @@ test('a key is found by its id, a retired and an unknown one are told apart', as
 });
 
 test('the announced key seals where it is or was the primary', async () => {
-  const keyset = await Keyset.load(manifestOf('promoted', 'promoted', 'pending', 'retired'), anyKey);
+  const keyset = await Keyset.load(patient, manifestOf('promoted', 'promoted', 'pending', 'retired'), anyKey);
   const sealing = [undefined, 'key-0', 'key-1', 'key-2', 'key-3', 'key-9'].map((id) => keyset.sealingKey(id).keyId);
   assert.equal(sealing, ['key-0', 'key-0', 'key-1', 'key-0', 'key-0', 'key-0']);
 });
@@ -35,7 +36,7 @@ test('the announced key seals where it is or was the primary', async () => {
 test('a key of the same bytes in another context does not open', async () => {
   const bytes = randomBytes(32);
   const load = (contextId: string) =>
-    Keyset.load({ ...manifestOf('promoted'), contextId }, () => Promise.resolve(new SecretBytes(Buffer.from(bytes))));
+    Keyset.load(patient, { ...manifestOf('promoted'), contextId }, () => Promise.resolve(new SecretBytes(Buffer.from(bytes))));
   const [a, b] = [await load('a'.repeat(32)), await load('b'.repeat(32))];
   const envelope = decodeEnvelope(a.primary.seal(Buffer.from('x')));
   await rejectsWithCode(() => b.primary.open(envelope), 'ERR_KMS_AUTHENTICATION_FAILED');
@@ -43,14 +44,14 @@ test('a key of the same bytes in another context does not open', async () => {
 
 test('what the store throws is passed on', async () => {
   const gone = new KmsError('ERR_KMS_KEY_GONE', 'gone');
-  const load = () => Keyset.load(manifestOf('promoted'), () => Promise.reject(gone));
+  const load = () => Keyset.load(patient, manifestOf('promoted'), () => Promise.reject(gone));
   assert.is(await rejectsWithCode(load, 'ERR_KMS_KEY_GONE'), gone);
 });
 
 test('a blob of another size is wiped, and only its key is refused', async () => {
   const blob = Buffer.alloc(31, 7);
   const fetch = (id: string) => (id === 'key-1' ? Promise.resolve(new SecretBytes(blob)) : anyKey());
-  const keyset = await Keyset.load(manifestOf('promoted', 'pending'), fetch);
+  const keyset = await Keyset.load(patient, manifestOf('promoted', 'pending'), fetch);
   await rejectsWithCode(() => keyset.find('key-1'), 'ERR_KMS_KEYSET_INVALID');
   assert.is(keyset.primary.keyId, 'key-0');
   assert.equal(blob, Buffer.alloc(31));
@@ -70,7 +71,7 @@ const fetchFrom = (keys: Readonly<Record<string, Buffer>>) => (id: string) =>
 test('a key that does not match its check value is refused by name and wiped; the others are loaded', async () => {
   const wrong = randomBytes(32);
   const fetch = (id: string) => (id === 'key-1' ? Promise.resolve(new SecretBytes(wrong)) : fetchFrom(right)(id));
-  const keyset = await Keyset.load(checked(right), fetch);
+  const keyset = await Keyset.load(patient, checked(right), fetch);
   const error = await rejectsWithCode(() => keyset.find('key-1'), 'ERR_KMS_KEYSET_INVALID');
   assert.match(error.message, /key key-1: its bytes do not match the check value/);
   assert.equal(wrong, Buffer.alloc(32));
@@ -79,7 +80,7 @@ test('a key that does not match its check value is refused by name and wiped; th
 });
 
 test('a keyset whose primary is another key opens with the others and does not seal', async () => {
-  const keyset = await Keyset.load(checked(right), fetchFrom({ ...right, 'key-0': randomBytes(32) }));
+  const keyset = await Keyset.load(patient, checked(right), fetchFrom({ ...right, 'key-0': randomBytes(32) }));
   assert.is(keyset.seals, false);
   await rejectsWithCode(() => keyset.sealingKey(undefined), 'ERR_KMS_KEYSET_INVALID');
   await rejectsWithCode(() => keyset.sealingKey('key-0'), 'ERR_KMS_KEYSET_INVALID');
@@ -87,9 +88,9 @@ test('a keyset whose primary is another key opens with the others and does not s
 });
 
 test('a key that could not be loaded is kept from the keyset before, and outlives it', async () => {
-  const before = await Keyset.load(checked(right), fetchFrom(right));
+  const before = await Keyset.load(patient, checked(right), fetchFrom(right));
   const envelope = decodeEnvelope(before.primary.seal(Buffer.from('x')));
-  const after = await Keyset.load(checked(right), fetchFrom({ ...right, 'key-0': randomBytes(32) }));
+  const after = await Keyset.load(patient, checked(right), fetchFrom({ ...right, 'key-0': randomBytes(32) }));
   after.keepFrom(before);
   before.destroy();
   assert.is(after.seals, true);
@@ -99,15 +100,15 @@ test('a key that could not be loaded is kept from the keyset before, and outlive
 
 test('a key with another check value is another key, and is not kept', async () => {
   const others = { 'key-0': randomBytes(32), 'key-1': randomBytes(32) };
-  const before = await Keyset.load(checked(others), fetchFrom(others));
-  const after = await Keyset.load(checked(right), fetchFrom(others));
+  const before = await Keyset.load(patient, checked(others), fetchFrom(others));
+  const after = await Keyset.load(patient, checked(right), fetchFrom(others));
   after.keepFrom(before);
   assert.is(after.seals, false);
 });
 
 test('every blob is wiped once it is loaded', async () => {
   const blobs: Buffer[] = [];
-  await Keyset.load(manifestOf('promoted', 'pending'), () => {
+  await Keyset.load(patient, manifestOf('promoted', 'pending'), () => {
     blobs.push(randomBytes(32));
     return Promise.resolve(new SecretBytes(blobs.at(-1)!));
   });
@@ -115,7 +116,7 @@ test('every blob is wiped once it is loaded', async () => {
 });
 
 test('a destroyed keyset seals and opens nothing', async () => {
-  const keyset = await Keyset.load(manifestOf('promoted', 'pending'), anyKey);
+  const keyset = await Keyset.load(patient, manifestOf('promoted', 'pending'), anyKey);
   const envelope = decodeEnvelope(keyset.primary.seal(Buffer.from('x')));
   keyset.destroy();
   keyset.destroy();

@@ -253,7 +253,7 @@ test('a key that is not in memory while the store is away is unavailable, not un
   const { service, source, store, clock } = await startService();
   source.loading.failWith = 'ERR_KMS_STORE_UNAVAILABLE';
   const keyId = await rotate({ store });
-  const elsewhere = await store.load();
+  const elsewhere = await store.load(patient);
   const ciphertext = elsewhere.primary.seal(seed);
   elsewhere.destroy();
   await rejectsWithCode(() => service.decrypt({ ciphertext, keyId }, patient), 'ERR_KMS_STORE_UNAVAILABLE');
@@ -298,7 +298,7 @@ test('an unknown key is looked for again only after five seconds', async () => {
 async function startServiceOver({ store }: Awaited<ReturnType<typeof startService>>) {
   const other = await makeService();
   const source = other.source;
-  source.load = () => store.load();
+  source.load = () => store.load(patient);
   other.service.start();
   await settle();
   return {

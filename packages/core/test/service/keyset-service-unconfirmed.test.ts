@@ -47,7 +47,7 @@ test('without a limit keys go on without end', async () => {
 
 const gone = new KmsError('ERR_KMS_KEY_GONE', 'it is gone');
 const without = (id: string) =>
-  Keyset.load(manifestOf('promoted', 'pending', 'promoted'), (keyId) =>
+  Keyset.load(patient, manifestOf('promoted', 'pending', 'promoted'), (keyId) =>
     keyId === id ? Promise.reject(gone) : Promise.resolve(new SecretBytes(newKeyBytes())),
   );
 

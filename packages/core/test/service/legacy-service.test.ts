@@ -23,7 +23,7 @@ function makeWithLegacy(options: Partial<KeysetServiceOptions> = {}) {
   const key = newKeyBytes();
   const openers: LegacyKeys[] = [];
   const load = () =>
-    Keyset.load(
+    Keyset.load(patient, 
       manifestOf('promoted'),
       () => Promise.resolve(new SecretBytes(Buffer.from(key))),
       () => {

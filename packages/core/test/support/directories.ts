@@ -1,13 +1,18 @@
 import { newDirectory } from '@teapot-kms/testing';
 import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { EnvelopeKey } from '../../src/envelope/envelope.ts';
 import type { KeysetSource } from '../../src/keyset/keyset-source.ts';
 import type { Manifest } from '../../src/keyset/manifest.ts';
 import { formatManifest } from '../../src/keyset/manifest.ts';
 import { openKeysetDirectory } from '../../src/stores/file/index.ts';
+import { patient } from './context.ts';
 
 export const open = (directory: string, allowGroupRead = false): KeysetSource =>
   openKeysetDirectory(`file:${directory}`, { allowGroupRead });
+
+/** @throws the reason why the primary could not be loaded */
+export const primaryOf = async (source: KeysetSource): Promise<EnvelopeKey> => (await source.load(patient)).primary;
 
 /** Writes a file with exactly this mode, whatever the umask. */
 export function writeWithMode(path: string, bytes: Buffer | string, mode: number): void {

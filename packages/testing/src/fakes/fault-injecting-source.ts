@@ -62,10 +62,10 @@ export class FakeKeysetStore implements KeysetAdmin {
   }
 
   /** @throws {@link KmsError} as {@link KeysetSource.load} does */
-  load(): Promise<Keyset> {
+  load(context: LoadContext): Promise<Keyset> {
     const text = this.manifestText;
     if (text === undefined) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'there is no keyset');
-    return Keyset.load(parseManifest(text, 'fake:keyset'), (keyId) =>
+    return Keyset.load(context, parseManifest(text, 'fake:keyset'), (keyId) =>
       settled(() => {
         const blob = this.#blobs.get(keyId);
         if (!blob) throw new KmsError('ERR_KMS_KEYSET_INVALID', `the blob of ${keyId} is missing`);
@@ -87,9 +87,9 @@ export class FaultInjectingSource implements KeysetSource {
     this.admin = store;
   }
 
-  load({ signal }: LoadContext): Promise<Keyset> {
-    return this.loading.around(signal, async () => {
-      const keyset = await this.admin.load();
+  load(context: LoadContext): Promise<Keyset> {
+    return this.loading.around(context.signal, async () => {
+      const keyset = await this.admin.load(context);
       this.givenOut.push(keyset);
       return keyset;
     });

@@ -123,7 +123,8 @@ export class LocalKekService extends BaseService {
     const offered = await timed(this.clock, 'describe', describe, this.onEvent);
     const { manifest } = offered;
     const { use, problem } =
-      (manifest && (await this.guard?.judge(manifest, this.#description?.manifest))) ?? ({ use: 'all' } as const);
+      (manifest && (await this.guard?.judge(manifest, this.#seals ? this.#description?.manifest : undefined))) ??
+      ({ use: 'all' } as const);
     if (use === 'nothing') return problem && { error: problem, answered: false, primary: false };
     const wrong = await this.#proofs.verify(offered, signal);
     if (this.closed) return undefined;
@@ -131,7 +132,7 @@ export class LocalKekService extends BaseService {
     const description = { ...offered, keys: offered.keys.filter(({ id }) => !wrong.has(id)) };
     this.#description = description;
     this.#seals = use === 'all' && !wrong.has(primary);
-    if (problem) return { error: problem, answered: true, primary: true };
+    if (problem) return { error: problem, answered: false, primary: true };
     if (manifest) await this.guard?.remember(manifest);
     if (this.#seals && !this.#direct) await this.#renewSealingKek(description, signal);
     const [error = description.damaged] = wrong.values();

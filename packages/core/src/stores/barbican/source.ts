@@ -53,7 +53,8 @@ export class BarbicanSource implements KeysetSource {
         : new ManifestInBarbican(this.#client, session, place.name, settings.creators);
   }
 
-  async load({ signal }: LoadContext): Promise<Keyset> {
+  async load(context: LoadContext): Promise<Keyset> {
+    const { signal } = context;
     const stored = await this.admin.readManifest(signal);
     if (!stored) {
       throw unavailable(`${this.admin.where}: no such manifest`, {
@@ -62,6 +63,7 @@ export class BarbicanSource implements KeysetSource {
     }
     const { primary } = stored.manifest;
     return Keyset.load(
+      context,
       stored.manifest,
       (keyId, entry) => {
         const fetch = () => this.#fetchKey(entry, signal);

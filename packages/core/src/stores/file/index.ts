@@ -44,7 +44,7 @@ export function openKeysetDirectory(
   const directory = directoryOf(uri);
   return {
     uri: `file:${directory}`,
-    load: () => loadKeysetDirectory(directory, { allowGroupRead }),
+    load: (context) => loadKeysetDirectory(directory, { allowGroupRead }, context),
     examine: () => examineDirectory(directory),
     watch: (onChange) => watchDirectory(directory, onChange, clock),
     admin: new KeysetDirectoryAdmin(directory, fs, clock),

@@ -2,9 +2,10 @@ import { constants } from 'node:fs';
 import { open, readdir, realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { KEY_BYTES } from '../../envelope/limits.ts';
-import { KmsError } from '../../errors.ts';
+import { KmsError, unavailable } from '../../errors.ts';
 import { wrongBlobSize } from '../../keyset/blob.ts';
 import { Keyset } from '../../keyset/keyset.ts';
+import type { LoadContext } from '../../keyset/keyset-source.ts';
 import { blobName, MANIFEST_NAME, MAX_MANIFEST_BYTES, parseManifest } from '../../keyset/manifest.ts';
 import type { StoredManifest } from '../../keyset/manifest.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
@@ -26,7 +27,11 @@ const READ = constants.O_RDONLY | constants.O_NONBLOCK;
  *
  * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` if there is no manifest, `ERR_KMS_KEYSET_INVALID`, `ERR_KMS_KEYSET_PERMISSIONS`
  */
-export async function loadKeysetDirectory(directory: string, options: DirectoryOptions): Promise<Keyset> {
+export async function loadKeysetDirectory(
+  directory: string,
+  options: DirectoryOptions,
+  context: LoadContext,
+): Promise<Keyset> {
   for (let attempt = 1; ; attempt++) {
     const manifestPath = join(directory, MANIFEST_NAME);
     let real: string | undefined;
@@ -34,12 +39,18 @@ export async function loadKeysetDirectory(directory: string, options: DirectoryO
       real = await realpath(manifestPath);
       const realDirectory = dirname(real);
       const manifest = await readManifest(real, manifestPath);
-      return await Keyset.load(manifest, (keyId) => readBlob(join(realDirectory, blobName(keyId)), options));
+      return await Keyset.load(context, manifest, async (keyId) => {
+        const path = join(realDirectory, blobName(keyId));
+        try {
+          return await readBlob(path, options);
+        } catch (error) {
+          if (!isMissing(error) || (await isSwapped(manifestPath, real))) throw error;
+          throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: no such file`, { cause: error });
+        }
+      });
     } catch (error) {
       if (error instanceof KmsError) throw error;
-      // The file is missing because the whole directory was swapped, not because it never existed.
-      const swapped = isMissing(error) && (await realpath(manifestPath).catch(() => real)) !== real;
-      if (swapped && attempt < ATTEMPTS) continue;
+      if (isMissing(error) && attempt < ATTEMPTS && (await isSwapped(manifestPath, real))) continue;
       throw fileError(error, manifestPath);
     }
   }
@@ -96,17 +107,20 @@ async function readBounded(path: string, maxBytes: number): Promise<Buffer> {
   }
 }
 
-/** A missing manifest may come back with its volume. A missing blob of a key in the manifest is damage. */
+/** Whether the whole directory was swapped since its manifest was found at `real`, so that a missing file says nothing. */
+const isSwapped = async (manifestPath: string, real: string | undefined): Promise<boolean> =>
+  (await realpath(manifestPath).catch(() => real)) !== real;
+
+/** A missing manifest may come back with its volume. */
 function fileError(error: unknown, manifestPath: string): KmsError {
   const { code, path } = error as NodeJS.ErrnoException;
-  const missingBlob = isMissing(error) && path?.endsWith('.key');
   const reasons: Record<string, string> = {
     ENOENT: 'no such file',
     EACCES: `user ${process.getuid?.() ?? ''} (running this command) cannot read it`,
     ELOOP: 'a symbolic link where a key blob should be',
   };
   const text = `${path ?? manifestPath}: ${reasons[code ?? ''] ?? code ?? 'cannot be read'}`;
-  return new KmsError(missingBlob ? 'ERR_KMS_KEYSET_INVALID' : 'ERR_KMS_STORE_UNAVAILABLE', text, { cause: error });
+  return unavailable(text, { cause: error });
 }
 
 function isMissing(error: unknown): boolean {

@@ -37,7 +37,8 @@ export class SecretSource implements KeysetSource {
     this.admin = new SecretAdmin(secret, lease);
   }
 
-  async load({ signal }: LoadContext): Promise<Keyset> {
+  async load(context: LoadContext): Promise<Keyset> {
+    const { signal } = context;
     const api = this.#lease.resource;
     refuseOwnCluster(this.#served, (await api.credentials(signal)).ca);
     const answer = await api.request(getSecret(this.#secret, signal));
@@ -51,7 +52,7 @@ export class SecretSource implements KeysetSource {
     }
     const secret = parseSecret(answer.body, this.#secret);
     try {
-      const keyset = await this.#keysetOf(secret);
+      const keyset = await this.#keysetOf(secret, context);
       this.#loaded = { version: secret.resourceVersion, server: answer.server };
       return keyset;
     } finally {
@@ -81,10 +82,10 @@ export class SecretSource implements KeysetSource {
     return this.#lease.release();
   }
 
-  #keysetOf({ data }: SecretObject): Promise<Keyset> {
+  #keysetOf({ data }: SecretObject, context: LoadContext): Promise<Keyset> {
     const manifest = data.get(MANIFEST_NAME);
     if (!manifest) throw this.#absent(`${this.uri} has no ${MANIFEST_NAME} in its data`);
-    return Keyset.load(parseManifest(manifest.toString('utf8'), `${this.uri} ${MANIFEST_NAME}`), (keyId) => {
+    return Keyset.load(context, parseManifest(manifest.toString('utf8'), `${this.uri} ${MANIFEST_NAME}`), (keyId) => {
       const where = `${this.uri} ${blobName(keyId)}`;
       const blob = data.get(blobName(keyId));
       if (!blob) throw new KmsError('ERR_KMS_KEYSET_INVALID', `${where} is missing`);

@@ -9,7 +9,7 @@ import { generateKey } from '../../../src/keyset/administration.ts';
 import { fileProvider, openKeysetDirectory } from '../../../src/stores/file/index.ts';
 import { SharedResources } from '../../../src/util/shared-resources.ts';
 import { patient } from '../../support/context.ts';
-import { open, writeWithMode } from '../../support/directories.ts';
+import { open, primaryOf, writeWithMode } from '../../support/directories.ts';
 import { newKeyBytes } from '../../support/keys.ts';
 
 keysetSourceSuite(test, 'file', () => {
@@ -57,7 +57,7 @@ for (const mode of [0o644, 0o604, 0o602, 0o601, 0o666, 0o777]) {
     chmodSync(blob, mode);
     for (const allowGroupRead of [false, true]) {
       const error = await rejectsWithCode(
-        () => open(directory, allowGroupRead).load(patient),
+        () => primaryOf(open(directory, allowGroupRead)),
         'ERR_KMS_KEYSET_PERMISSIONS',
       );
       assert.ok(error.message.includes(`mode 0${mode.toString(8)}`), error.message);
@@ -71,7 +71,7 @@ for (const mode of [0o640, 0o440]) {
   test(`a blob of mode 0${mode.toString(8)} is loaded only where its group is allowed to read`, async () => {
     const { directory, blob } = await makeKeyset();
     chmodSync(blob, mode);
-    const error = await rejectsWithCode(() => open(directory).load(patient), 'ERR_KMS_KEYSET_PERMISSIONS');
+    const error = await rejectsWithCode(() => primaryOf(open(directory)), 'ERR_KMS_KEYSET_PERMISSIONS');
     assert.match(error.remedy ?? '', /chmod 0600 .*allowGroupRead/);
     (await open(directory, true).load(patient)).destroy();
   });
@@ -81,7 +81,7 @@ for (const mode of [0o660, 0o620, 0o670]) {
   test(`a blob of mode 0${mode.toString(8)} is refused though its group may read: it may do more`, async () => {
     const { directory, blob } = await makeKeyset();
     chmodSync(blob, mode);
-    await rejectsWithCode(() => open(directory, true).load(patient), 'ERR_KMS_KEYSET_PERMISSIONS');
+    await rejectsWithCode(() => primaryOf(open(directory, true)), 'ERR_KMS_KEYSET_PERMISSIONS');
   });
 }
 
@@ -93,7 +93,7 @@ for (const [what, text, hint] of [
     const { directory, blob } = await makeKeyset();
     const key = newKeyBytes();
     writeFileSync(blob, text(key));
-    const error = await rejectsWithCode(() => open(directory).load(patient), 'ERR_KMS_KEYSET_INVALID');
+    const error = await rejectsWithCode(() => primaryOf(open(directory)), 'ERR_KMS_KEYSET_INVALID');
     assert.match(error.message, hint);
     assertNoSecret(error, key);
   });
@@ -115,7 +115,7 @@ for (const name of ['blob', 'manifest']) {
     const path = name === 'blob' ? blob : join(directory, 'keyset.yaml');
     rmSync(path);
     execFileSync('mkfifo', ['-m', '600', path]);
-    await rejectsWithCode(() => open(directory).load(patient), 'ERR_KMS_KEYSET_INVALID');
+    await rejectsWithCode(() => primaryOf(open(directory)), 'ERR_KMS_KEYSET_INVALID');
   });
 
   test(`a directory in the place of the ${name} is refused`, async () => {
@@ -124,14 +124,14 @@ for (const name of ['blob', 'manifest']) {
     rmSync(path);
     mkdirSync(path, { mode: 0o700 });
     const code = name === 'blob' ? 'ERR_KMS_KEYSET_INVALID' : 'ERR_KMS_STORE_UNAVAILABLE';
-    await rejectsWithCode(() => open(directory).load(patient), code);
+    await rejectsWithCode(() => primaryOf(open(directory)), code);
   });
 }
 
 test('a manifest that is far too long is refused unread', async () => {
   const { directory } = await makeKeyset();
   writeFileSync(join(directory, 'keyset.yaml'), '#'.repeat(1_000_000));
-  const error = await rejectsWithCode(() => open(directory).load(patient), 'ERR_KMS_KEYSET_INVALID');
+  const error = await rejectsWithCode(() => primaryOf(open(directory)), 'ERR_KMS_KEYSET_INVALID');
   assert.match(error.message, /too long/);
 });
 

@@ -1,0 +1,266 @@
+import { formatManifest, HostRecords, KeysetGuard, parseManifest } from '@teapot-kms/core/internal';
+import { generateKey, KeysetService, promoteKey } from '@teapot-kms/core';
+import type { KeysetAdmin, KeysetSource, Manifest } from '@teapot-kms/core';
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { rejectsWithCode } from '../assert/rejects-with-code.ts';
+import { rememberSecret } from '../assert/remember-secret.ts';
+import { skipped } from '../assert/skipped.ts';
+import { until } from '../assert/until.ts';
+import { FakeClock, settle } from '../fakes/fake-clock.ts';
+import { newDirectory } from '../util/new-directory.ts';
+import type { KeysetSourceFixture } from './keyset-source-suite.ts';
+
+/*
+ * Keys are never traded for worse ones (`docs/spec/keyset-v2.md` §6): a service over the real store, while somebody puts another keyset, an
+ * older one or other bytes in its place.
+ */
+
+type Behaviour = (what: string, run: (fixture: KeysetSourceFixture, admin: KeysetAdmin) => Promise<void>) => void;
+
+const GRACE_MS = 120_000;
+const context = { signal: new AbortController().signal };
+const plaintext = Buffer.from('kept');
+
+/** One service over the store, on a fake clock, with what its host remembers. */
+class Site {
+  readonly service: KeysetService;
+  readonly #clock = new FakeClock();
+  #ciphertext: Buffer = Buffer.alloc(0);
+  #hint = (): void => undefined;
+  #reads = 0;
+
+  constructor(source: KeysetSource, state: string) {
+    const guard = new KeysetGuard({ name: '/run/site.sock', uri: source.uri, records: new HostRecords(state) });
+    const borrowed: KeysetSource = {
+      uri: source.uri,
+      load: (given) => source.load(given),
+      watch: (onChange) => {
+        this.#hint = onChange;
+        return () => undefined;
+      },
+    };
+    this.service = new KeysetService({
+      source: borrowed,
+      guard,
+      clock: this.#clock,
+      // The clock moves only while nothing is read.
+      probeIntervalMs: 10 * GRACE_MS,
+      onEvent: (event) => {
+        if (event.type === 'store-operation') this.#reads++;
+      },
+      statusGraceMs: GRACE_MS,
+    });
+    this.service.start();
+  }
+
+  /** Encrypts with the keys that are good, to see later whether they are still there. */
+  async seal(): Promise<void> {
+    await this.service.status();
+    ({ ciphertext: this.#ciphertext } = await this.service.encrypt(plaintext, context));
+  }
+
+  /** Waits until the service has read the store again. */
+  async probe(): Promise<void> {
+    const before = this.#reads;
+    this.#hint();
+    await until('the service has read its store', () => this.#reads > before, { everyMs: 5, timeoutMs: 30_000 });
+    await settle();
+  }
+
+  async advance(ms: number): Promise<void> {
+    await this.#clock.advance(ms);
+    await this.probe();
+  }
+
+  /** What was encrypted before opens, and Status announces this key. */
+  async assertWhole(keyId: string): Promise<void> {
+    assert.deepEqual(await this.service.decrypt({ ciphertext: this.#ciphertext }, context), plaintext);
+    const { ciphertext, keyId: sealedBy } = await this.service.encrypt(plaintext, context);
+    assert.equal(sealedBy, keyId);
+    assert.deepEqual(await this.service.decrypt({ ciphertext }, context), plaintext);
+    assert.equal((await this.service.status()).keyId, keyId);
+  }
+
+  assertWarning(pattern: RegExp): void {
+    const { warnings } = this.service.describe();
+    assert.ok(
+      warnings.some((warning) => pattern.test(warning)),
+      warnings.join('\n'),
+    );
+  }
+}
+
+export function registerLastingKeys(behaviour: Behaviour): void {
+  const site = (
+    what: string,
+    run: (site: Site, fixture: Required<Changes>, admin: KeysetAdmin, more: More) => Promise<void>,
+  ) =>
+    behaviour(what, async (fixture, admin) => {
+      const { replaceManifest, putBlob, removeBlob } = fixture;
+      if (!replaceManifest || !putBlob || !removeBlob) {
+        skipped('replaceManifest, putBlob, removeBlob');
+        return;
+      }
+      const { keyId } = await generateKey(admin);
+      const state = join(newDirectory(), 'state');
+      const first = new Site(fixture.source, state);
+      const restart = async (): Promise<Site> => {
+        await first.service.close();
+        return new Site(fixture.reopen(), state);
+      };
+      try {
+        await first.seal();
+        await run(first, { replaceManifest, putBlob, removeBlob }, admin, {
+          keyId,
+          state,
+          restart,
+          removedIs: fixture.removedIs,
+        });
+      } finally {
+        await first.service.close();
+      }
+    });
+
+  site(
+    'another keyset in its place leaves the keys in memory',
+    async (site, { replaceManifest }, _admin, { keyId }) => {
+      await replaceManifest(formatManifest(foreignManifest()));
+      await site.probe();
+      await site.assertWhole(keyId);
+      assert.equal((await site.service.status()).healthz, 'ok');
+      site.assertWarning(/ERR_KMS_KEYSET_STALE: .* has another keyset: f{32}.*keys in memory stay/);
+    },
+  );
+
+  site('an older manifest in its place changes nothing', async (site, { replaceManifest }, admin, { keyId }) => {
+    const older = await textOf(admin);
+    const { keyId: next } = await generateKey(admin);
+    await promoteKey(admin, next, { minPendingMs: 0 });
+    await site.probe();
+    await replaceManifest(older);
+    await site.probe();
+    assert.notEqual(next, keyId);
+    await site.assertWhole(next);
+    site.assertWarning(/ERR_KMS_KEYSET_STALE: .*generation 1 .*older than generation 3/);
+  });
+
+  site(
+    'a change on another copy is a conflict, and the keys in memory stay',
+    async (site, fixture, admin, { keyId }) => {
+      const manifest = await manifestOf(admin);
+      await generateKey(admin);
+      await site.probe();
+      await fixture.replaceManifest(formatManifest({ ...manifest, generation: 2, replaces: manifest.hash }));
+      await site.probe();
+      await site.assertWhole(keyId);
+      site.assertWarning(/ERR_KMS_KEYSET_STALE: .*two copies were changed/);
+    },
+  );
+
+  site(
+    'other bytes in the place of the primary leave the key in memory, and Status reports it after its grace',
+    async (site, fixture, _admin, { keyId }) => {
+      const other = randomBytes(32);
+      rememberSecret(other);
+      await fixture.putBlob(keyId, other);
+      await site.probe();
+      await site.assertWhole(keyId);
+      assert.equal((await site.service.status()).healthz, 'ok');
+      site.assertWarning(new RegExp(`ERR_KMS_KEYSET_INVALID: key ${keyId}: its bytes do not match`));
+      await site.advance(GRACE_MS + 1);
+      await site.assertWhole(keyId);
+      assert.match((await site.service.status()).healthz, /do not match the check value/);
+    },
+  );
+
+  site('a pending key that is damaged is named, and nothing else changes', async (site, fixture, admin, { keyId }) => {
+    const { keyId: pending } = await generateKey(admin);
+    await site.probe();
+    await fixture.putBlob(pending, randomBytes(32));
+    await site.advance(GRACE_MS + 1);
+    await site.assertWhole(keyId);
+    assert.equal((await site.service.status()).healthz, 'ok');
+    site.assertWarning(new RegExp(pending));
+  });
+
+  site('a blob that is gone leaves the key in memory', async (site, fixture, _admin, { keyId, removedIs }) => {
+    if (removedIs === 'ERR_KMS_KEY_GONE') return; // A certain loss has rules of its own (design D3).
+    await fixture.removeBlob(keyId);
+    await site.probe();
+    await site.assertWhole(keyId);
+    await site.advance(GRACE_MS + 1);
+    await site.assertWhole(keyId);
+    assert.notEqual((await site.service.status()).healthz, 'ok');
+  });
+
+  site(
+    'after a restart, an older manifest decrypts and does not encrypt, until it is confirmed',
+    async (_site, fixture, admin, more) => {
+      const older = await textOf(admin);
+      const { keyId: next } = await generateKey(admin);
+      await promoteKey(admin, next, { minPendingMs: 0 });
+      await _site.probe();
+      const sealed = await _site.service.encrypt(plaintext, context);
+      await fixture.replaceManifest(older);
+      const later = await more.restart();
+      await rejectsWithCode(() => later.service.status(), 'ERR_KMS_STORE_UNAVAILABLE');
+      const refused = await rejectsWithCode(
+        () => later.service.encrypt(plaintext, context),
+        'ERR_KMS_STORE_UNAVAILABLE',
+      );
+      assert.match(refused.message, /older than generation 3/);
+      assert.match(refused.remedy ?? '', /keys confirm/);
+      later.assertWarning(/ERR_KMS_KEYSET_STALE/);
+      await later.probe();
+      await rejectsWithCode(() => later.service.status(), 'ERR_KMS_STORE_UNAVAILABLE');
+      await rejectsWithCode(() => later.service.decrypt(sealed, context), 'ERR_KMS_STORE_UNAVAILABLE');
+      await new HostRecords(more.state).write('/run/site.sock', await manifestOf(admin));
+      await later.probe();
+      assert.equal((await later.service.status()).keyId, more.keyId);
+      await later.service.close();
+    },
+  );
+
+  site(
+    'after a restart, another keyset is not used at all',
+    async (_site, { replaceManifest }, _admin, { restart }) => {
+      await replaceManifest(formatManifest(foreignManifest()));
+      const later = await restart();
+      const error = await rejectsWithCode(() => later.service.status(), 'ERR_KMS_STORE_UNAVAILABLE');
+      assert.match(error.message, /has another keyset/);
+      await later.service.close();
+    },
+  );
+}
+
+interface More {
+  readonly keyId: string;
+  /** The directory of what the host remembers. */
+  readonly state: string;
+  /** Ends the service, and starts another one on the same host. */
+  readonly restart: () => Promise<Site>;
+  readonly removedIs: KeysetSourceFixture['removedIs'];
+}
+
+type Changes = Pick<KeysetSourceFixture, 'replaceManifest' | 'putBlob' | 'removeBlob'>;
+
+async function manifestOf(admin: KeysetAdmin) {
+  const stored = await admin.readManifest();
+  assert.ok(stored);
+  return stored.manifest;
+}
+
+const textOf = async (admin: KeysetAdmin): Promise<string> => {
+  const manifest = await manifestOf(admin);
+  const text = formatManifest(manifest);
+  assert.equal(parseManifest(text, 'the text').hash, manifest.hash);
+  return text;
+};
+
+function foreignManifest(): Manifest {
+  const time = '2026-01-02T03:04:05.000Z';
+  const keys = [{ id: 'foreign', created: time, state: 'promoted', since: time, check: '00'.repeat(16) } as const];
+  return { formatVersion: 2, contextId: 'f'.repeat(32), generation: 1, primary: 'foreign', keys };
+}
