@@ -38,6 +38,7 @@ if (!existsSync(config)) {
     config,
     `version: 1
 http: { port: ${port} }
+stateDirectory: ${JSON.stringify(join(directory, 'state'))}
 instances:
   - name: demo
     socket: ${JSON.stringify(socket)}

@@ -57,6 +57,7 @@ func newPlugin(t *testing.T, settings ...string) *plugin {
 	lines := []string{
 		"version: 1",
 		"http: false",
+		fmt.Sprintf("stateDirectory: %q", filepath.Join(directory, "state")),
 		"instances:",
 		"  - name: main",
 		"    socket: " + p.socket,

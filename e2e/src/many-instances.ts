@@ -104,7 +104,10 @@ function writeConfig(
     socket: socketOf(cluster, name),
     keys: { uri: `k8s-secret:${NAMESPACE}/${name}`, kubeconfig, serves },
   }));
-  writeFileSync(file, JSON.stringify({ version: 1, http: { port }, instances }, null, 1));
+  writeFileSync(
+    file,
+    JSON.stringify({ version: 1, http: { port }, stateDirectory: `${file}.state`, instances }, null, 1),
+  );
 }
 
 async function startPlugin(cluster: ManagementCluster, kubeconfig: string, names: readonly string[]) {

@@ -47,7 +47,8 @@ export class Plugin {
   configure({ keys, env }: PluginStore): void {
     this.#env = env;
     const instance = { name: 'main', socket: this.socket, keys, ...this.#options.settings };
-    const config = { version: 1, http: { port: this.#port }, instances: [instance] };
+    const stateDirectory = `${this.configFile}.state`;
+    const config = { version: 1, http: { port: this.#port }, stateDirectory, instances: [instance] };
     writeFileSync(this.configFile, JSON.stringify(config, null, 2), { mode: 0o600 });
   }
 

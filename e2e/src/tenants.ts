@@ -96,7 +96,14 @@ export class Tenants {
   }
 
   configure(instances: readonly object[]): void {
-    writeFileSync(this.configFile, JSON.stringify({ version: 1, http: { port: this.#port }, instances }, null, 1));
+    writeFileSync(
+      this.configFile,
+      JSON.stringify(
+        { version: 1, http: { port: this.#port }, stateDirectory: `${this.configFile}.state`, instances },
+        null,
+        1,
+      ),
+    );
   }
 
   async startPlugin(): Promise<void> {

@@ -59,7 +59,10 @@ class Site {
   serve(serves: string): void {
     const keys = { uri: `k8s-secret:${NAMESPACE}/${TENANT}`, serves };
     const instance = { name: TENANT, socket: this.#socket, keys, probeInterval: '300ms', statusGrace: '1s' };
-    writeFileSync(this.#config, JSON.stringify({ version: 1, http: false, instances: [instance] }));
+    writeFileSync(
+      this.#config,
+      JSON.stringify({ version: 1, http: false, stateDirectory: `${this.#config}.state`, instances: [instance] }),
+    );
     this.#plugin ??= startInPod(this.#config, this.volume, this.cluster.apiserver.url, this.logFile);
   }
 

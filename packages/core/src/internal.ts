@@ -5,9 +5,7 @@ export { CONTEXT_ID_BYTES, KEY_BYTES, MAX_WRAPPED_BYTES } from './envelope/limit
 export { newKey } from './keyset/blob.ts';
 export { keysetConflict } from './keyset/keyset-source.ts';
 export { formatManifest, parseManifest } from './keyset/manifest.ts';
-export type { KeyTraits, StoredManifest } from './keyset/manifest.ts';
-export { HostRecords } from './keyset/host-records.ts';
-export { KeysetGuard } from './service/keyset-guard.ts';
+export type { KeyTraits } from './keyset/manifest.ts';
 export { newManifest, withPendingKey } from './keyset/rotation.ts';
 export { KekCache } from './service/local-kek/kek-cache.ts';
 export { Unwrapper } from './service/local-kek/unwrapper.ts';

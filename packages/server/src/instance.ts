@@ -39,9 +39,12 @@ export class Instance {
   readonly #clock: Clock;
   #listener: SocketListener | undefined;
   #cancelRetry: () => void = () => undefined;
+  #started = false;
   #stopped = false;
   #inFlight = 0;
   #keySince = 0;
+  /** Why the configuration that is to replace this one is not in use. */
+  heldBack: string | undefined;
 
   constructor({ config, log, metrics, ...resources }: InstanceOptions) {
     this.config = config;
@@ -87,8 +90,22 @@ export class Instance {
    * @returns the error of the first attempt
    */
   async start(takeOver: boolean): Promise<Error | undefined> {
-    this.#service.start();
-    return this.#listen(takeOver);
+    this.#startService();
+    return this.listen(takeOver);
+  }
+
+  /**
+   * Loads the keys of an instance that is to replace another one, before it takes over the socket. May be called again.
+   * @returns the error if it has no key to encrypt with
+   */
+  async prepare(): Promise<Error | undefined> {
+    this.#startService();
+    try {
+      await this.#service.status();
+      return undefined;
+    } catch (error) {
+      return error as Error;
+    }
   }
 
   /** Lets calls under way finish for at most `graceMs`, then wipes the keys. */
@@ -115,6 +132,7 @@ export class Instance {
   }
 
   describe(): InstanceDescription & { readonly instance: string; readonly version: string; readonly pid: number } {
+    const described = this.#service.describe();
     return {
       instance: this.config.name,
       version,
@@ -122,11 +140,18 @@ export class Instance {
       listening: this.#listener !== undefined,
       inFlight: this.#inFlight,
       keySince: this.#keySince,
-      ...this.#service.describe(),
+      ...described,
+      warnings: [...(this.heldBack === undefined ? [] : [this.heldBack]), ...described.warnings],
     };
   }
 
-  async #listen(takeOver: boolean): Promise<Error | undefined> {
+  #startService(): void {
+    if (!this.#started) this.#service.start();
+    this.#started = true;
+  }
+
+  /** Opens the socket only, after {@link Instance.prepare}. */
+  async listen(takeOver: boolean): Promise<Error | undefined> {
     const { socket: path, socketMode: mode, socketGroup: gid } = this.config;
     const onConnection = (socket: Socket): void => this.#transport.accept(socket);
     try {
@@ -137,7 +162,7 @@ export class Instance {
       return undefined;
     } catch (error) {
       this.#log.error({ error: describeError(error) }, 'cannot open the socket; trying again');
-      if (!this.#stopped) this.#cancelRetry = this.#clock.after(RETRY_MS, () => void this.#listen(takeOver));
+      if (!this.#stopped) this.#cancelRetry = this.#clock.after(RETRY_MS, () => void this.listen(takeOver));
       return error as Error;
     }
   }

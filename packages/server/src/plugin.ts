@@ -1,4 +1,4 @@
-import { CryptoEngine, inlineEngine, SharedResources, systemClock } from '@teapot-kms/core';
+import { CryptoEngine, HostRecords, inlineEngine, SharedResources, sleep, systemClock } from '@teapot-kms/core';
 import type { Clock } from '@teapot-kms/core';
 import type { Server } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
@@ -8,9 +8,13 @@ import { startHttp } from './observability/http.ts';
 import { Instance } from './instance.ts';
 import { describeError, logResourceEvent } from './observability/logging.ts';
 import { Metrics } from './observability/metrics.ts';
+import { isLive } from './transport/socket.ts';
 
-/** Time between two attempts to open the HTTP port, in ms. */
+/** Time between two attempts to open the HTTP port, and to load a key before a take-over, in ms. */
 const RETRY_MS = 1_000;
+
+/** Time until changed keys that could not be used are tried again, in ms. */
+const HELD_BACK_MS = 30_000;
 
 /** The instances of a configuration in one process. The failure of an instance never affects another one. */
 export class Plugin {
@@ -20,8 +24,10 @@ export class Plugin {
   readonly #clock: Clock;
   readonly metrics: Metrics;
   #crypto = inlineEngine;
+  #records: HostRecords | undefined;
   #http: Server | undefined;
   #cancelHttpRetry: (() => void) | undefined;
+  #cancelRetry: (() => void) | undefined;
   /** The last change. Changes are applied one after the other. */
   #applying: Promise<void> = Promise.resolve();
   #config: Config | undefined;
@@ -42,6 +48,7 @@ export class Plugin {
   async start(config: Config, takeOver: boolean): Promise<void> {
     this.#config = config;
     this.#crypto = new CryptoEngine(config.crypto.engine);
+    this.#records = new HostRecords(config.stateDirectory);
     void this.#startHttp(config.http);
     const failures = await Promise.all(config.instances.map((one) => this.#startInstance(one, takeOver)));
     const [first] = failures;
@@ -62,6 +69,7 @@ export class Plugin {
     await Promise.all([...this.#instances.values()].map((instance) => instance.stop(graceMs)));
     await this.#crypto.close();
     this.#cancelHttpRetry?.();
+    this.#cancelRetry?.();
     this.#http?.closeAllConnections();
     this.#http?.close();
   }
@@ -92,7 +100,7 @@ export class Plugin {
     this.#config = config;
     this.#log.level = config.log.level;
     for (const instance of this.#instances.values()) instance.setLogLevel(config.log.level);
-    for (const setting of ['http', 'crypto'] as const) {
+    for (const setting of ['http', 'crypto', 'stateDirectory'] as const) {
       if (isDeepStrictEqual(before?.[setting], config[setting])) continue;
       this.#log.warn(`the change of "${setting}" takes effect at the next start`);
     }
@@ -114,20 +122,75 @@ export class Plugin {
     this.#log.info({ changed: changed.length, removed: removed.length, unchanged }, 'configuration taken');
   }
 
-  /** Without a gap: the new instance takes over the socket before the old one stops. */
+  /**
+   * Without a gap: the new instance takes over the socket before the old one stops. Where other keys are configured, it takes over only once it
+   * has loaded them: keys in use are never traded for none, nor for another keyset that nobody has confirmed.
+   */
   async #replaceInstance(config: InstanceConfig, graceMs: number): Promise<void> {
     const old = this.#instances.get(config.name);
     const ours = [...this.#instances.values()].some((instance) => instance.config.socket === config.socket);
-    await this.#startInstance(config, ours);
+    if (!old || isDeepStrictEqual(old.config.keys, config.keys)) await this.#startInstance(config, ours);
+    else if (!(await this.#takeOverKeys(old, config, ours))) return;
     await old?.stop(graceMs);
+  }
+
+  /** @returns whether the new instance has taken over */
+  async #takeOverKeys(old: Instance, config: InstanceConfig, takeOver: boolean): Promise<boolean> {
+    const next = this.#newInstance(config);
+    const error = await next.prepare();
+    if (error) {
+      await next.stop(0);
+      old.heldBack = `the changed "keys" of the configuration (${config.keys.uri}) are not in use: ${error.message}`;
+      this.#log.error(
+        { instance: config.name, error: describeError(error) },
+        'the changed keys are not used yet; the keys in use stay',
+      );
+      this.#cancelRetry ??= this.#clock.after(HELD_BACK_MS, () => {
+        this.#cancelRetry = undefined;
+        if (this.#config) void this.apply(this.#config);
+      });
+      return false;
+    }
+    this.#instances.set(config.name, next);
+    await next.listen(takeOver);
+    return true;
+  }
+
+  /** A live server has its keys in memory: a successor takes its socket only once it has keys too. */
+  async #loadBeforeTakeOver(instance: Instance): Promise<void> {
+    let waiting = false;
+    for (let error = await instance.prepare(); error; error = await instance.prepare()) {
+      const { name, socket } = instance.config;
+      if (this.#stopping || !(await isLive(socket))) return;
+      if (!waiting) {
+        this.#log.warn(
+          { instance: name, error: describeError(error) },
+          'waiting for a key before taking over the socket',
+        );
+      }
+      waiting = true;
+      await sleep(this.#clock, RETRY_MS);
+    }
+  }
+
+  #newInstance(config: InstanceConfig): Instance {
+    const [log, metrics, shared, crypto, records] = [
+      this.#log,
+      this.metrics,
+      this.#shared,
+      this.#crypto,
+      this.#records!,
+    ];
+    return new Instance({ config, log, metrics, shared, crypto, records });
   }
 
   async #startInstance(config: InstanceConfig, takeOver: boolean): Promise<Error | undefined> {
     try {
-      const [log, metrics, shared, crypto] = [this.#log, this.metrics, this.#shared, this.#crypto];
-      const instance = new Instance({ config, log, metrics, shared, crypto });
+      const instance = this.#newInstance(config);
       this.#instances.set(config.name, instance);
-      return await instance.start(takeOver);
+      if (!takeOver || !(await isLive(config.socket))) return await instance.start(takeOver);
+      await this.#loadBeforeTakeOver(instance);
+      return await instance.listen(takeOver);
     } catch (error) {
       this.#log.error({ instance: config.name, error: describeError(error) }, 'this instance cannot start');
       return error as Error;

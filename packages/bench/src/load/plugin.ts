@@ -40,6 +40,7 @@ export class PluginServer extends Server {
     const config = {
       version: 1,
       http: false,
+      stateDirectory: join(directory, 'state'),
       ...settings,
       instances: instances.map((one, index) => ({ ...one, socket: sockets[index] })),
     };

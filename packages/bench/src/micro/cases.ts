@@ -134,5 +134,10 @@ async function keysetOf(count: number): Promise<{ keyset: Keyset; ids: string[] 
     primary: ids[0]!,
     keys,
   } as const;
-  return { keyset: await Keyset.load({ signal: new AbortController().signal }, manifest, () => Promise.resolve(new SecretBytes(randomBytes(32)))), ids };
+  return {
+    keyset: await Keyset.load({ signal: new AbortController().signal }, manifest, () =>
+      Promise.resolve(new SecretBytes(randomBytes(32))),
+    ),
+    ids,
+  };
 }

@@ -54,8 +54,8 @@ export interface Damage {
   readonly answered: boolean;
 }
 
-/** Longest time in ms that calls wait for the first answer of the store: well below kube-apiserver's 3 s. */
-const FIRST_ANSWER_MS = 1_000;
+/** Longest time in ms that calls wait for the first answer of the store: below the 3 s that kube-apiserver gives a call. */
+const FIRST_ANSWER_MS = 2_000;
 /** Time in ms for which an unknown key id is not looked up again. */
 const UNKNOWN_KEY_TTL_MS = 5_000;
 
@@ -80,7 +80,7 @@ export abstract class BaseService implements KmsService {
   #stopWatch: (() => void) | undefined;
 
   /**
-   * Pending from the start until the store has answered or a second is over. Calls wait for it, so that a restart of the plugin does not
+   * Pending from the start until the store has answered or two seconds are over. Calls wait for it, so that a restart of the plugin does not
    * cost its kube-apiserver a failed request.
    */
   protected starting: Promise<void> | undefined;

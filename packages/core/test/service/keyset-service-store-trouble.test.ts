@@ -36,7 +36,7 @@ test('calls wait for the first load one second at most', async () => {
         settled.push(`${String(index)} ${(error as { code: string }).code}`),
       ),
   );
-  await clock.advance(999);
+  await clock.advance(1_999);
   assert.equal(settled, []);
   await clock.advance(1);
   await Promise.all(calls);

@@ -132,7 +132,7 @@ test('before the first load no ciphertext is called malformed: it may be a legac
   const { service, clock } = makeWithLegacy({ source: { uri: 'test:', load: hangs, watch: () => () => undefined } });
   service.start();
   const failed = rejectsWithCode(async () => service.decrypt({ ciphertext: Buffer.from('x') }, patient), UNAVAILABLE);
-  await clock.advance(1_000);
+  await clock.advance(2_000);
   await failed;
   await service.close();
 });

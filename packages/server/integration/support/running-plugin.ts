@@ -80,7 +80,10 @@ export class TestSite {
   }
 
   writeConfig(instances: readonly string[], head = 'http: false\nshutdownGrace: 3s\n'): void {
-    writeFileSync(this.configFile, `version: 1\nlog: { level: debug }\n${head}instances:\n${instances.join('')}`);
+    writeFileSync(
+      this.configFile,
+      `version: 1\nlog: { level: debug }\nstateDirectory: ${join(this.directory, 'state')}\n${head}instances:\n${instances.join('')}`,
+    );
   }
 
   /** Starts `serve`; with `until` it waits for that log line. */

@@ -3,7 +3,7 @@ import type { KeysetAdmin, KeysetSource, RemoteKek } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
-import type { InstanceConfig } from '../config/schema.ts';
+import type { Config, InstanceConfig } from '../config/schema.ts';
 import { CliError, ExitCode } from './exit-codes.ts';
 import { printError } from './output.ts';
 
@@ -63,10 +63,16 @@ export async function withAdmin<T>(options: KeyStoreOptions, work: (admin: Keyse
   }
 }
 
-/** Returns the instance that `--config` and `--instance` name. */
-export function instanceOf({ config: file, instance: name }: KeyStoreOptions): InstanceConfig {
+/** Returns the configuration that `--config` names. */
+export function configOf({ config: file }: KeyStoreOptions): Config {
   if (file === undefined) throw new CliError(ExitCode.USAGE, 'expected --uri URI, or --config FILE [--instance NAME]');
-  const { instances } = loadConfig(file);
+  return loadConfig(file);
+}
+
+/** Returns the instance that `--config` and `--instance` name. */
+export function instanceOf(options: KeyStoreOptions): InstanceConfig {
+  const { config: file, instance: name } = options;
+  const { instances } = configOf(options);
   const names = instances.map((instance) => instance.name).join(', ');
   const found =
     name === undefined && instances.length === 1 ? instances[0] : instances.find((one) => one.name === name);

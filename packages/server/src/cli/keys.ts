@@ -1,6 +1,7 @@
 import {
   destroyRetiredKey,
   generateKey,
+  HostRecords,
   MIN_PENDING_MS,
   promoteKey,
   restoreKey,
@@ -11,7 +12,7 @@ import type { Change, ChangeOptions, KeysetAdmin, Manifest } from '@teapot-kms/c
 import type { Command } from 'commander';
 import { keyIdHash } from '../kms/key-id-hash.ts';
 import { CliError, ExitCode } from './exit-codes.ts';
-import { withAdmin, withKeyStoreOptions } from './key-store.ts';
+import { configOf, instanceOf, withAdmin, withKeyStoreOptions } from './key-store.ts';
 import type { KeyStoreOptions } from './key-store.ts';
 import { age, outputOption, print, table } from './output.ts';
 import type { OutputFormat } from './output.ts';
@@ -92,9 +93,40 @@ longer grows (metric teapot_kms_decrypts_total, or "status"). Only then:
     destroyRetiredKey,
     'is destroyed: data encrypted with it is lost',
   );
+
+  withKeyStoreOptions(
+    keys
+      .command('confirm')
+      .description(
+        'Confirm on this host that the keyset in the key store is the right one, after it was restored or exchanged on purpose',
+      ),
+  )
+    .addOption(outputOption())
+    .option('--dry-run', 'show what would be confirmed')
+    .action(confirm);
 }
 
 type Apply = (admin: KeysetAdmin, keyId: string, options: ChangeOptions) => Promise<Change>;
+
+/** Records the keyset as the one that this host uses: the running plugin takes it at its next probe. */
+async function confirm(options: KeysOptions): Promise<void> {
+  const { stateDirectory, socket } = { ...configOf(options), ...instanceOf(options) };
+  const current = await withAdmin(options, (admin) => admin.readManifest());
+  if (!current) throw new CliError(ExitCode.FAILED, 'there is no keyset to confirm');
+  const { manifest } = current;
+  const records = new HostRecords(stateDirectory);
+  const before = await records.read(socket).catch(() => undefined);
+  if (!options.dryRun) await records.write(socket, manifest);
+  const { contextId, generation, hash } = manifest;
+  if (options.output === 'json') {
+    print(JSON.stringify({ dryRun: options.dryRun ?? false, before, confirmed: { contextId, generation, hash } }));
+    return;
+  }
+  const show = (one: { contextId: string; generation: number }) =>
+    `keyset ${one.contextId}, generation ${one.generation}`;
+  print(`${options.dryRun ? 'dry run, nothing is changed: ' : ''}this host uses ${show(manifest)} for ${socket}`);
+  if (before) print(`before: ${show(before)}`);
+}
 
 function report(options: KeysOptions, { after }: Change, text: string, extra: object = {}): void {
   if (options.output === 'json')
@@ -102,8 +134,8 @@ function report(options: KeysOptions, { after }: Change, text: string, extra: ob
   print(`${options.dryRun ? 'dry run, nothing is changed: ' : ''}${text}\n\n${list(after)}`);
 }
 
-function summary({ contextId, primary, keys }: Manifest): object {
-  return { contextId, primary, keys: keys.map((key) => ({ ...key, keyIdHash: keyIdHash(key.id) })) };
+function summary({ contextId, generation, primary, keys }: Manifest): object {
+  return { contextId, generation, primary, keys: keys.map((key) => ({ ...key, keyIdHash: keyIdHash(key.id) })) };
 }
 
 function list({ primary, keys }: Manifest): string {

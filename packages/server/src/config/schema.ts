@@ -46,6 +46,7 @@ const keysSchema = z.looseObject({ uri: uriSchema }, KEYS).transform((keys, cont
 const MODE = 'expected an octal mode in quotes, such as "0600"';
 const GROUP = 'expected a group of this host, by name or number';
 const NAME = 'expected 1-63 of a-z, 0-9 and "-"';
+const DIRECTORY = 'expected an absolute path without "." and ".."';
 const SOCKET = 'expected an absolute path without "." and ".."';
 
 /** A map of settings whose errors name the settings that there are. */
@@ -149,6 +150,13 @@ export const configSchema = settings({
     .prefault({})
     .describe('a change takes effect at the next start. Messages of kube-apiserver are short and always sealed inline'),
   shutdownGrace: duration(0).prefault('5s').describe('time for calls under way to finish after SIGTERM'),
+  stateDirectory: z
+    .string(DIRECTORY)
+    .refine((path) => isAbsolute(path) && normalize(path) === path, DIRECTORY)
+    .default('/var/lib/teapot-kms/state')
+    .describe(
+      'where this host remembers the newest keyset of each instance, so that a rollback is recognised after a restart',
+    ),
   instances: z
     .array(instanceSchema, 'expected a list of instances')
     .min(1, 'expected at least one instance')

@@ -30,7 +30,10 @@ async function load(source: KeysetSource, context: { signal: AbortSignal }): Pro
   const keyset = await source.load(context);
   const { warnings, manifest } = keyset;
   keyset.destroy();
-  return [loaded(manifest.primary, manifest.keys.length), ...warnings.map((warning) => damage(typeof warning === 'string' ? warning : warning.message))];
+  return [
+    loaded(manifest.primary, manifest.keys.length),
+    ...warnings.map((warning) => damage(typeof warning === 'string' ? warning : warning.message)),
+  ];
 }
 
 async function describe(remote: RemoteKek, context: { signal: AbortSignal }): Promise<Finding[]> {

@@ -126,7 +126,7 @@ function bind(server: Server, path: string): Promise<void> {
 const NO_SERVER = new Set(['ECONNREFUSED', 'ENOENT', 'ENOTDIR']);
 
 /** Whether a process accepts connections on `path`. Only a refusal means no: with a full backlog, for example, a process is there. */
-function isLive(path: string): Promise<boolean> {
+export function isLive(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
     const answer = (live: boolean) => {

@@ -41,7 +41,7 @@ const wrong: Wrong[] = [
   [
     'nothing at all',
     () => '',
-    '1: expected a map of settings (version, log, http, crypto, shutdownGrace, instances), found null',
+    '1: expected a map of settings (version, log, http, crypto, shutdownGrace, stateDirectory, instances), found null',
   ],
   ['a list', () => '[]', '1: expected a map of settings (version, '],
   ['a syntax error', () => 'version: 1\nhttp: [\n', '3: '],
@@ -269,6 +269,7 @@ test('the JSON Schema names every setting, with what it is for', () => {
     'instances',
     'log',
     'shutdownGrace',
+    'stateDirectory',
     'version',
   ]);
   for (const [name, property] of Object.entries(schema.properties)) assert.ok(property.description, name);

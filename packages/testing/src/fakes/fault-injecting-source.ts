@@ -1,7 +1,7 @@
 import { formatManifest, keysetConflict, newKey, parseManifest } from '@teapot-kms/core/internal';
-import type { KeyTraits, StoredManifest } from '@teapot-kms/core/internal';
+import type { KeyTraits } from '@teapot-kms/core/internal';
 import { Keyset, KmsError, SecretBytes } from '@teapot-kms/core';
-import type { KeysetAdmin, KeysetSource, LoadContext, Manifest } from '@teapot-kms/core';
+import type { KeysetAdmin, KeysetSource, LoadContext, Manifest, StoredManifest } from '@teapot-kms/core';
 import { Faults } from './faults.ts';
 
 /** A keyset in memory: what all sources of it, on all replicas, have in common. */

@@ -1,5 +1,5 @@
-import { formatManifest, HostRecords, KeysetGuard, parseManifest } from '@teapot-kms/core/internal';
-import { generateKey, KeysetService, promoteKey } from '@teapot-kms/core';
+import { formatManifest, parseManifest } from '@teapot-kms/core/internal';
+import { generateKey, HostRecords, KeysetGuard, KeysetService, promoteKey } from '@teapot-kms/core';
 import type { KeysetAdmin, KeysetSource, Manifest } from '@teapot-kms/core';
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
