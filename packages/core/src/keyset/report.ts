@@ -60,18 +60,10 @@ export function parseReport(text: string, where: string): ReplicaReport {
 }
 
 /** Whether the replica that made the report holds the key. */
-export function provesKey({ report: _, keys, ...body }: ReplicaReport, keyId: string, proof: KeyProof): boolean {
-  const entry = keys.find(({ id }) => id === keyId);
-  return (
-    entry !== undefined &&
-    proof.verifies(
-      bodyText(
-        body,
-        keys.map(({ id }) => id),
-      ),
-      entry.mac,
-    )
-  );
+export function provesKey(report: ReplicaReport, keyId: string, proof: KeyProof): boolean {
+  const entry = report.keys.find(({ id }) => id === keyId);
+  const ids = report.keys.map(({ id }) => id);
+  return entry !== undefined && proof.verifies(bodyText(report, ids), entry.mac);
 }
 
 /** Names a replica: the host's boot, and the socket that it serves. */

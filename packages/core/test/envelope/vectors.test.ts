@@ -47,7 +47,8 @@ function keysetService({ contextId, keys }: Vector): KmsService {
     primary: ids[0] ?? '',
     keys: entries,
   } as const;
-  const load = () => Keyset.load(patient, manifest, (id) => Promise.resolve(new SecretBytes(Buffer.from(keys[id]!, 'hex'))));
+  const load = () =>
+    Keyset.load(patient, manifest, (id) => Promise.resolve(new SecretBytes(Buffer.from(keys[id]!, 'hex'))));
   return new KeysetService({ source: { uri: 'vector:', load, watch: () => () => undefined } });
 }
 

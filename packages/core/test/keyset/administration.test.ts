@@ -4,13 +4,11 @@ import * as assert from 'uvu/assert';
 import { destroyRetiredKey, generateKey, promoteKey, restoreKey, retireKey } from '../../src/keyset/administration.ts';
 import type { KeysetAdmin } from '../../src/keyset/keyset-source.ts';
 import { formatManifest } from '../../src/keyset/manifest.ts';
-import type { Manifest, StoredManifest } from '../../src/keyset/manifest.ts';
+import type { StoredManifest } from '../../src/keyset/manifest.ts';
 import { MIN_PENDING_MS } from '../../src/keyset/rotation.ts';
+import { contentOf } from '../support/manifests.ts';
 
 const clock = new FakeClock();
-
-/** A stored manifest without its hash. */
-const contentOf = ({ hash: _, ...content }: StoredManifest): Manifest => content;
 
 /** A store that notes the order of what is asked of it. */
 function recording(): { admin: KeysetAdmin; log: string[] } {

@@ -36,7 +36,9 @@ test('the announced key seals where it is or was the primary', async () => {
 test('a key of the same bytes in another context does not open', async () => {
   const bytes = randomBytes(32);
   const load = (contextId: string) =>
-    Keyset.load(patient, { ...manifestOf('promoted'), contextId }, () => Promise.resolve(new SecretBytes(Buffer.from(bytes))));
+    Keyset.load(patient, { ...manifestOf('promoted'), contextId }, () =>
+      Promise.resolve(new SecretBytes(Buffer.from(bytes))),
+    );
   const [a, b] = [await load('a'.repeat(32)), await load('b'.repeat(32))];
   const envelope = decodeEnvelope(a.primary.seal(Buffer.from('x')));
   await rejectsWithCode(() => b.primary.open(envelope), 'ERR_KMS_AUTHENTICATION_FAILED');

@@ -5,15 +5,12 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { isKeyId } from '../../src/envelope/key-id.ts';
 import { KmsError } from '../../src/errors.ts';
-import type { Manifest, StoredManifest } from '../../src/keyset/manifest.ts';
+import type { Manifest } from '../../src/keyset/manifest.ts';
 import { blobName, formatManifest, MAX_MANIFEST_BYTES, parseManifest } from '../../src/keyset/manifest.ts';
 import { fuzz, fuzzRuns } from '../support/fuzz.ts';
-import { manifestOf, manifestText } from '../support/manifests.ts';
+import { contentOf, manifestOf, manifestText } from '../support/manifests.ts';
 
 const good = manifestText(manifestOf('promoted', 'pending'));
-
-/** A stored manifest without its hash. */
-const contentOf = ({ hash: _, ...content }: StoredManifest): Manifest => content;
 
 /** The message for a manifest in which `from` stands as `to`. */
 async function messageFor(from: string | RegExp, to: string): Promise<string> {

@@ -24,7 +24,7 @@ test('start returns at once, and calls wait for the first load', async () => {
   await service.close();
 });
 
-test('calls wait for the first load one second at most', async () => {
+test('calls wait for the first load two seconds at most', async () => {
   const { service, source, clock } = await makeService();
   const { ciphertext } = await (await startService()).service.encrypt(seed, patient);
   source.loading.hang = true;

@@ -23,7 +23,8 @@ function makeWithLegacy(options: Partial<KeysetServiceOptions> = {}) {
   const key = newKeyBytes();
   const openers: LegacyKeys[] = [];
   const load = () =>
-    Keyset.load(patient, 
+    Keyset.load(
+      patient,
       manifestOf('promoted'),
       () => Promise.resolve(new SecretBytes(Buffer.from(key))),
       () => {

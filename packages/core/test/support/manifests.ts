@@ -17,5 +17,10 @@ export function manifestOf(...states: readonly ('pending' | 'promoted' | 'retire
   };
 }
 
+/** What a manifest says, without what only a stored one has. */
+export function contentOf(manifest: StoredManifest): Manifest {
+  return Object.fromEntries(Object.entries(manifest).filter(([name]) => name !== 'hash')) as unknown as Manifest;
+}
+
 /** As it stands in a file, without the comment. */
 export const manifestText = (manifest: Manifest): string => formatManifest(manifest).replace(/^#.*\n/gm, '');

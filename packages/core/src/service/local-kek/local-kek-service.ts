@@ -5,6 +5,7 @@ import { unlessAborted } from '../../util/abort.ts';
 import { timed } from '../../util/timed.ts';
 import { BaseService } from '../base.ts';
 import type { Damage, ServiceOptions } from '../base.ts';
+import type { Verdict } from '../keyset-guard.ts';
 import { KekCache } from './kek-cache.ts';
 import { destroyLocalKek } from './local-kek.ts';
 import type { RemoteKek, RemoteKekDescription } from './remote-kek.ts';
@@ -121,22 +122,26 @@ export class LocalKekService extends BaseService {
     this.#cache.sweep();
     const describe = () => unlessAborted(this.#remote.describe({ signal }), signal);
     const offered = await timed(this.clock, 'describe', describe, this.onEvent);
-    const { manifest } = offered;
-    const { use, problem } =
-      (manifest && (await this.guard?.judge(manifest, this.#seals ? this.#description?.manifest : undefined))) ??
-      ({ use: 'all' } as const);
-    if (use === 'nothing') return problem && { error: problem, answered: false, primary: false };
-    const wrong = await this.#proofs.verify(offered, signal);
+    const { use, problem } = await this.#judge(offered);
+    if (use === 'nothing') return { error: problem, answered: false, primary: false };
+    const wrong = await this.#proofs.verify(offered, this.#sealing.isDue(offered.primary), signal);
     if (this.closed) return undefined;
-    const { primary } = offered;
     const description = { ...offered, keys: offered.keys.filter(({ id }) => !wrong.has(id)) };
+    const { primary, manifest, damaged } = description;
+    const lost = wrong.get(primary);
     this.#description = description;
-    this.#seals = use === 'all' && !wrong.has(primary);
+    // A local KEK of the right key is still in memory: it seals until its hard age.
+    this.#seals = use === 'all' && (!lost || this.#sealing.keyId === primary);
     if (problem) return { error: problem, answered: false, primary: true };
     if (manifest) await this.guard?.remember(manifest);
-    if (this.#seals && !this.#direct) await this.#renewSealingKek(description, signal);
-    const [error = description.damaged] = wrong.values();
-    return error && { error: wrong.get(primary) ?? error, answered: true, primary: wrong.has(primary) };
+    if (!lost && !this.#direct) await this.#renewSealingKek(description, signal);
+    const [error = damaged] = wrong.values();
+    return error && { error: lost ?? error, answered: true, primary: lost !== undefined };
+  }
+
+  async #judge({ manifest }: RemoteKekDescription): Promise<Verdict> {
+    if (!this.guard || !manifest) return { use: 'all' };
+    return this.guard.judge(manifest, this.#seals ? this.#description?.manifest : undefined);
   }
 
   async #sealAfterRefresh(plaintext: Uint8Array, context: EncryptContext): Promise<EncryptResult> {

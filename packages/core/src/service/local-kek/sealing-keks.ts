@@ -47,11 +47,17 @@ export class SealingKeks {
     return aged && clock.now() - aged.since < hardAgeMs ? aged.key : undefined;
   }
 
+  /** Whether the next {@link SealingKeks.renew} makes a new local KEK. */
+  isDue(primary: string): boolean {
+    const { clock, softAgeMs } = this.#options;
+    return this.#current?.key.keyId !== primary || clock.now() - this.#current.since >= softAgeMs;
+  }
+
   /** Makes a new local KEK if the primary has changed or the current one has reached its soft age. */
   async renew(description: RemoteKekDescription, signal: AbortSignal): Promise<void> {
-    const { clock, softAgeMs, cache } = this.#options;
+    const { clock, cache } = this.#options;
     const current = this.#current;
-    if (current?.key.keyId === description.primary && clock.now() - current.since < softAgeMs) return;
+    if (!this.isDue(description.primary)) return;
     const made = await this.make(description.primary, description.contextId, signal);
     // A late one could bring back a key that is no longer the primary.
     if (this.#destroyed || signal.aborted) {

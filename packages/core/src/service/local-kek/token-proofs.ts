@@ -4,8 +4,8 @@ import type { ManifestEntry } from '../../keyset/manifest.ts';
 import type { RemoteKek, RemoteKekDescription } from './remote-kek.ts';
 
 /**
- * Shows by their check keys that the keys in a token are those that the manifest lists (`docs/spec/keyset-v2.md` §5.2). Each key is tested
- * once: unwrapping its check key is an operation of the token.
+ * Shows by their check keys that the keys in a token are those that the manifest lists (`docs/spec/keyset-v2.md` §5.2). Unwrapping a check
+ * key is an operation of the token, so each key is tested once.
  */
 export class TokenProofs {
   readonly #remote: RemoteKek;
@@ -21,11 +21,13 @@ export class TokenProofs {
   }
 
   /**
+   * @param sealing - whether the primary is about to wrap: then it is tested again, because the token may have been exchanged
    * @returns the keys that are others than the manifest lists, with the reason
    * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` if the token cannot be asked
    */
   async verify(
-    { manifest, keys, contextId }: RemoteKekDescription,
+    { manifest, keys, contextId, primary }: RemoteKekDescription,
+    sealing: boolean,
     signal: AbortSignal,
   ): Promise<ReadonlyMap<string, KmsError>> {
     const wrong = new Map<string, KmsError>();
@@ -33,7 +35,8 @@ export class TokenProofs {
     for (const entry of manifest?.keys ?? []) {
       const { id, check, checkKey } = entry;
       if (check === undefined || checkKey === undefined || !used.has(id)) continue;
-      if (this.#proofs.get(id)?.matches(check)) continue;
+      const again = sealing && id === primary;
+      if (!again && this.#proofs.get(id)?.matches(check)) continue;
       const proof = await this.#prove(entry, Buffer.from(checkKey, 'base64'), contextId, signal);
       if (proof?.matches(check)) this.#keep(id, proof);
       else {
