@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { SocketListener, toHandler, transports, v1beta1Endpoints, v2Endpoints } from '@teapot-kms/server/internal';
 import { legacyCiphertext } from '@teapot-kms/testing';
 import type { KmsService } from '@teapot-kms/core';
@@ -13,7 +14,16 @@ export async function startLegacyPlugin(path: string, keyId: string, key: Buffer
       return Buffer.concat([decipher.update(ciphertext.subarray(16)), decipher.final()]);
     },
     status: () => ({ healthz: 'ok', keyId }),
-    describe: () => ({ uri: 'legacy:', primary: keyId, keys: [], lastGoodProbeAgeMs: 0, warnings: [], counters: {} }),
+    describe: () => ({
+      uri: 'legacy:',
+      primary: keyId,
+      keyset: undefined,
+      keys: [],
+      lastGoodProbeAgeMs: 0,
+      warnings: [],
+      counters: {},
+    }),
+    report: () => assert.fail('the legacy plugin makes no reports'),
     start: () => undefined,
     close: () => Promise.resolve(),
   };

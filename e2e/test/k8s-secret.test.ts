@@ -143,7 +143,7 @@ async function withService(
 
 async function switchKey(admin: KeysetAdmin): Promise<string> {
   const { keyId } = await generateKey(admin);
-  await promoteKey(admin, keyId, { minPendingMs: 0 });
+  await promoteKey(admin, keyId);
   return keyId;
 }
 

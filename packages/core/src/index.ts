@@ -16,6 +16,7 @@ export type {
   EventListener,
   KmsService,
   MaybePromise,
+  ReportSubject,
   ServiceDescription,
   ServiceEvent,
   StatusResult,
@@ -27,7 +28,14 @@ export type { Envelope } from './envelope/codec.ts';
 export { EnvelopeKey } from './envelope/envelope.ts';
 export { isKeyId, newKeyId } from './envelope/key-id.ts';
 export { MAX_PLAINTEXT_BYTES } from './envelope/limits.ts';
-export { destroyRetiredKey, generateKey, promoteKey, restoreKey, retireKey } from './keyset/administration.ts';
+export {
+  convertKeyset,
+  destroyRetiredKey,
+  generateKey,
+  promoteKey,
+  restoreKey,
+  retireKey,
+} from './keyset/administration.ts';
 export type { Change, ChangeOptions } from './keyset/administration.ts';
 export { HostRecords } from './keyset/host-records.ts';
 export { Keyset } from './keyset/keyset.ts';
@@ -42,7 +50,12 @@ export { SharedResources } from './util/shared-resources.ts';
 export type { KeysetAdmin, KeysetProvider, KeysetSource, LoadContext } from './keyset/keyset-source.ts';
 export { watchDirectory } from './stores/file/watch-directory.ts';
 export type { KeyState, Manifest, ManifestEntry, StoredManifest } from './keyset/manifest.ts';
-export { MIN_PENDING_MS } from './keyset/rotation.ts';
+export { checkHeldByAll, checkReadByAll } from './keyset/evidence.ts';
+export type { Evidence } from './keyset/evidence.ts';
+export type { KeyProof } from './keyset/key-proof.ts';
+export { parseReport, replicaId } from './keyset/report.ts';
+export type { ReplicaReport } from './keyset/report.ts';
+export { TokenProofs } from './service/local-kek/token-proofs.ts';
 export { LocalKekService } from './service/local-kek/local-kek-service.ts';
 export { localKekOptions } from './service/local-kek/settings.ts';
 export type { LocalKekSettings } from './service/local-kek/settings.ts';

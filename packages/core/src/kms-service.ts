@@ -1,3 +1,5 @@
+import type { ReplicaReport } from './keyset/report.ts';
+
 /** A value, or a promise if the key store must be read first. Callers on the hot path test for the promise. */
 export type MaybePromise<T> = T | Promise<T>;
 
@@ -58,16 +60,32 @@ export interface KmsService {
   status(): MaybePromise<StatusResult>;
   /** What an operator should see of this service: plain JSON without secrets. */
   describe(): ServiceDescription;
+  /**
+   * Proves to whoever has the same keys that this process holds them, for a promotion (`docs/spec/keyset-v2.md` §10).
+   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` while no key is loaded
+   */
+  report(about: ReportSubject): ReplicaReport;
   /** Starts the background work and returns at once, so that an unavailable store does not delay the start of the plugin. */
   start(): void;
   /** Ends the background work and wipes the keys. Later calls fail with `ERR_KMS_CLOSED`. */
   close(): Promise<void>;
 }
 
+/** Who reports, and when. */
+export type ReportSubject = Pick<ReplicaReport, 'replica' | 'host' | 'time' | 'nonce'>;
+
 export interface ServiceDescription {
   readonly uri: string;
   readonly primary: string | undefined;
-  readonly keys: readonly { readonly id: string; readonly state: string; readonly decrypts: number }[];
+  /** The keyset in use; `undefined` if none is loaded. */
+  readonly keyset: { readonly contextId: string; readonly generation: number; readonly hash: string } | undefined;
+  /** `verified`: its check value matches, or it has opened data. */
+  readonly keys: readonly {
+    readonly id: string;
+    readonly state: string;
+    readonly decrypts: number;
+    readonly verified: boolean;
+  }[];
   /** Time in ms since the last good probe; `undefined` before the first one. */
   readonly lastGoodProbeAgeMs: number | undefined;
   /** Problems that an operator should know about although the service works, for example a damaged manifest. */

@@ -91,7 +91,7 @@ test('a damaged keyset leaves the keys in memory at work, shows in status, and h
   const plugin = await site.serve([], 'key loaded');
   const manifest = site.path('keys/main/keyset.yaml');
   const good = readFileSync(manifest, 'utf8');
-  writeFileSync(manifest, good.replace('formatVersion: 1', 'formatVersion: 9'));
+  writeFileSync(manifest, good.replace('formatVersion: 2', 'formatVersion: 9'));
   await plugin.logged('ERR_KMS_KEYSET_INVALID');
   const shown = await eventually(() => {
     const result = teapot('status', '--socket', site.socket('main'));
@@ -99,7 +99,7 @@ test('a damaged keyset leaves the keys in memory at work, shows in status, and h
     return result;
   });
   assert.is(shown.code, 0);
-  assert.match(shown.stdout, 'keyset.yaml:3: formatVersion: expected 1, found 9');
+  assert.match(shown.stdout, 'keyset.yaml:3: formatVersion: expected 1 or 2, found 9');
   await withClient(site.socket('main'), async (client) => {
     assert.equal(await client.status(), { version: 'v2', healthz: 'ok', keyId: id });
     writeFileSync(manifest, good);

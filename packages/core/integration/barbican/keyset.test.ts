@@ -85,7 +85,7 @@ test("where the clocks of Barbican's hosts disagree, a manifest that would not b
   const source = cloud.open(`barbican:${name}`);
   const { keyId } = await generateKey(source.admin!);
   const next = await generateKey(source.admin!);
-  const promote = () => promoteKey(source.admin!, next.keyId, { minPendingMs: 0 });
+  const promote = () => promoteKey(source.admin!, next.keyId);
   const known = (await cloud.client.list(`teapot-kms-keyset-${name}`, patient().signal)).map(({ id }) => id);
   // A host that is years behind makes the next one.
   const behind = (body: Buffer) => {

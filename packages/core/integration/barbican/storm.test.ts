@@ -25,7 +25,7 @@ const sealed: Sealed[] = [];
 const maker = cloud.open(uri);
 for (let version = 0; version < VERSIONS; version++) {
   const { keyId } = await generateKey(maker.admin!);
-  if (version > 0) await promoteKey(maker.admin!, keyId, { minPendingMs: 0 });
+  if (version > 0) await promoteKey(maker.admin!, keyId);
   const keyset = await maker.load(patient());
   for (let count = 0; count < 20; count++) {
     const plaintext = randomBytes(32);

@@ -26,7 +26,7 @@ else {
       ],
     );
     assert.is(damaged, undefined);
-    await promoteKey(kek.admin, keyId, { minPendingMs: 0 });
+    await promoteKey(kek.admin, keyId);
     assert.is((await kek.describe(patient())).primary, keyId);
     assert.is(kek.counters()['token_host_starts'], 2, 'one new process was enough');
     await kek.close();

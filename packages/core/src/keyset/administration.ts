@@ -44,13 +44,16 @@ export async function generateKey(admin: KeysetAdmin, options: ChangeOptions = {
   return { before: current?.manifest, after, keyId };
 }
 
-/** Makes a pending key the primary. {@link withPromoted} has the rules. */
+/**
+ * Makes a pending key the primary. {@link withPromoted} has the rules.
+ * @param check - throws if the evidence for this very manifest does not suffice (design D14)
+ */
 export function promoteKey(
   admin: KeysetAdmin,
   keyId: string,
-  options: ChangeOptions & { readonly minPendingMs?: number } = {},
+  options: ChangeOptions & { readonly check?: (manifest: StoredManifest) => void } = {},
 ): Promise<Change> {
-  return change(admin, keyId, options, (manifest, now) => withPromoted(manifest, keyId, now, options.minPendingMs));
+  return change(admin, keyId, options, (manifest, now) => withPromoted(manifest, keyId, now));
 }
 
 /** Ends the use of a key. Its blob is kept until {@link destroyRetiredKey}. */
@@ -80,16 +83,45 @@ const today = ({ clock = systemClock }: ChangeOptions): Date => new Date(clock.w
 async function change(
   admin: KeysetAdmin,
   keyId: string,
-  options: ChangeOptions,
+  options: ChangeOptions & { readonly check?: (manifest: StoredManifest) => void },
   transition: (manifest: Manifest, now: Date) => Manifest,
 ): Promise<Change> {
   const current = await admin.readManifest();
   if (!current) {
     throw new KmsError('ERR_KMS_KEYSET_RULE', 'there is no keyset yet', { remedy: MAKE_A_KEYSET });
   }
+  options.check?.(current.manifest);
   const after = successor(current.manifest, (manifest) => transition(manifest, today(options)));
   if (!options.dryRun) await admin.writeManifest(after, current.revision);
   return { before: current.manifest, after, keyId };
+}
+
+/**
+ * Converts a keyset of version 1 to version 2. A plugin that reads only version 1 refuses the result.
+ * @param traitsOf - what the entry of a key must say from now on; of a retired key nothing is known
+ * @param check - as for {@link promoteKey}
+ * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE` if there is nothing to convert
+ */
+export async function convertKeyset(
+  admin: KeysetAdmin,
+  traitsOf: (keyId: string, contextId: Buffer) => Promise<KeyTraits>,
+  options: ChangeOptions & { readonly check?: (manifest: StoredManifest) => void } = {},
+): Promise<Change> {
+  const current = await admin.readManifest();
+  if (current?.manifest.formatVersion !== 1) {
+    throw new KmsError('ERR_KMS_KEYSET_RULE', 'there is no keyset of version 1 here: nothing to convert');
+  }
+  const { hash, ...before } = current.manifest;
+  options.check?.(current.manifest);
+  const contextId = Buffer.from(before.contextId, 'hex');
+  const keys = await Promise.all(
+    before.keys.map(async (key) =>
+      key.state === 'retired' ? key : { ...key, ...(await traitsOf(key.id, contextId)) },
+    ),
+  );
+  const after: Manifest = { ...before, formatVersion: 2, generation: 1, replaces: hash, keys };
+  if (!options.dryRun) await admin.writeManifest(after, current.revision);
+  return { before: current.manifest, after, keyId: before.primary };
 }
 
 /** A change of version 2 counts the generation and names the manifest that it replaces. */

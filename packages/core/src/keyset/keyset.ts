@@ -90,9 +90,14 @@ export class Keyset {
     return this.#keys.has(this.manifest.primary);
   }
 
-  /** What proves that this process holds a key, by key id. Only keys whose check value is right. */
+  /** What proves that this process holds a key, by key id. */
   get proofs(): ReadonlyMap<string, KeyProof> {
-    return new Map([...this.#keys].flatMap(([id, { proof, verified }]) => (verified ? [[id, proof]] : [])));
+    return new Map([...this.#keys].map(([id, { proof }]) => [id, proof]));
+  }
+
+  /** Whether a check value shows that this is the key that the manifest lists. */
+  isVerified(keyId: string): boolean {
+    return this.#keys.get(keyId)?.verified ?? false;
   }
 
   /** What an operator should know: keys that could not be loaded, legacy keys that cannot be used. */

@@ -9,6 +9,9 @@ import { formatProblems, parseYaml } from '../util/yaml-document.ts';
 /** The manifest's name in a keyset directory and in a Secret's data (design D11). */
 export const MANIFEST_NAME = 'keyset.yaml';
 
+/** The format versions that this plugin reads. */
+export const FORMAT_VERSIONS = [1, 2];
+
 /** Longest manifest that is read, in bytes. A manifest of 1,000 keys takes about 150 KiB. */
 export const MAX_MANIFEST_BYTES = 256 * 1024;
 
@@ -47,7 +50,8 @@ const entrySchema = z.strictObject({
 });
 
 const traitsSchema = z.object({
-  check: hex(16, 'a check value'),
+  /** Absent only for a key that was retired when its keyset was converted. */
+  check: hex(16, 'a check value').optional(),
   /** Of a key that stays in a token: the wrapped check key. */
   checkKey: wrappedSchema.optional(),
   /** Of an RSA key: SHA-256 of its SubjectPublicKeyInfo. */

@@ -20,7 +20,7 @@ const reportSchema = z.strictObject({
   contextId: hex(16),
   generation: z.int().min(0),
   hash: hex(32),
-  reads: z.array(z.int()).max(16),
+  reads: z.array(z.int()).max(16).readonly(),
   keys: z.array(z.strictObject({ id: z.string().refine(isKeyId, 'expected a key id'), mac: hex(32) })).max(1000),
 });
 

@@ -3,9 +3,6 @@ import { CONTEXT_ID_BYTES } from '../envelope/limits.ts';
 import { KmsError } from '../errors.ts';
 import type { KeyTraits, Manifest, ManifestEntry } from './manifest.ts';
 
-/** Least time in ms that a new key stays pending: every replica must load it before it seals (design D4). */
-export const MIN_PENDING_MS = 2 * 60_000;
-
 /** 16 random bytes in hexadecimal: the identity of a new keyset. */
 export const newContextId = (): string => randomBytes(CONTEXT_ID_BYTES).toString('hex');
 
@@ -25,21 +22,14 @@ export function withPendingKey(manifest: Manifest, now: Date, id: string, traits
 /**
  * Makes a pending key the primary. A former primary is never promoted again: kube-apiserver would take data that was sealed under it before
  * for up to date (design D2).
- * @param minPendingMs - least time in ms since the key became pending
  * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE`
  */
-export function withPromoted(manifest: Manifest, id: string, now: Date, minPendingMs = MIN_PENDING_MS): Manifest {
+export function withPromoted(manifest: Manifest, id: string, now: Date): Manifest {
   const entry = entryOf(manifest, id);
   if (entry.state !== 'pending') {
     const reason =
       id === manifest.primary ? 'is already the primary' : `is ${entry.state}; only a pending key can be promoted`;
     throw rule(`key ${id} ${reason}`, 'make a new key with "teapot-kms keys generate"');
-  }
-  const pendingMs = now.getTime() - Date.parse(entry.since);
-  if (pendingMs < minPendingMs) {
-    const wait = Math.ceil((minPendingMs - pendingMs) / 1000);
-    const message = `key ${id} has been pending for only ${Math.floor(pendingMs / 1000)} s; not every replica may have loaded it`;
-    throw rule(message, `wait ${wait} s and try again`);
   }
   return { ...changed(manifest, { ...entry, state: 'promoted', since: now.toISOString() }), primary: id };
 }

@@ -14,8 +14,14 @@ import type {
   KmsService,
   MaybePromise,
   ServiceDescription,
+  ReportSubject,
   StatusResult,
 } from '../kms-service.ts';
+import type { KeyProof } from '../keyset/key-proof.ts';
+import { FORMAT_VERSIONS } from '../keyset/manifest.ts';
+import type { StoredManifest } from '../keyset/manifest.ts';
+import { makeReport } from '../keyset/report.ts';
+import type { ReplicaReport } from '../keyset/report.ts';
 import { unlessAborted } from '../util/abort.ts';
 import { systemClock } from '../util/clock.ts';
 import type { Clock } from '../util/clock.ts';
@@ -106,9 +112,12 @@ export abstract class BaseService implements KmsService {
   protected abstract open(envelope: Envelope, context: CallContext): MaybePromise<Buffer>;
   /** Whether keys are loaded that open. */
   protected abstract get opens(): boolean;
+  /** The keyset in use and what proves its keys, if one is loaded. */
+  protected abstract held():
+    { readonly manifest: StoredManifest | undefined; readonly proofs: ReadonlyMap<string, KeyProof> } | undefined;
   protected abstract describeKeys(): Pick<ServiceDescription, 'primary' | 'cacheEntries' | 'counters'> & {
     readonly warnings: readonly (KmsError | string)[];
-    readonly keys: readonly { readonly id: string; readonly state: string }[];
+    readonly keys: readonly { readonly id: string; readonly state: string; readonly verified: boolean }[];
   };
   protected abstract destroyKeys(): void;
 
@@ -149,15 +158,27 @@ export abstract class BaseService implements KmsService {
   describe(): ServiceDescription {
     const { keys, warnings, counters, ...more } = this.describeKeys();
     const error = this.health.lastError;
+    const { manifest } = this.held() ?? {};
     const problems = new Set([...(error ? [error] : []), ...warnings, ...(this.guard?.warnings ?? [])]);
     return {
       uri: this.#store.uri,
       ...more,
-      keys: keys.map(({ id, state }) => ({ id, state, decrypts: this.#decrypts.of(id) })),
+      keyset: manifest && { contextId: manifest.contextId, generation: manifest.generation, hash: manifest.hash },
+      keys: keys.map(({ id, state, verified }) => {
+        const decrypts = this.#decrypts.of(id);
+        return { id, state, decrypts, verified: verified || decrypts > 0 };
+      }),
       lastGoodProbeAgeMs: this.health.lastGoodAgeMs,
       warnings: [...problems].map(warningOf),
       counters: { ...this.counters, ...counters },
     };
+  }
+
+  report(about: ReportSubject): ReplicaReport {
+    const { manifest, proofs } = this.held() ?? {};
+    if (!manifest || !proofs) throw this.refusal();
+    const { contextId, generation, hash } = manifest;
+    return makeReport({ ...about, contextId, generation, hash, reads: FORMAT_VERSIONS }, proofs);
   }
 
   async close(): Promise<void> {

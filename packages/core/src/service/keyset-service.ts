@@ -69,10 +69,15 @@ export class KeysetService extends BaseService implements KeysetHolder {
     return this.#keyset !== undefined;
   }
 
+  protected override held() {
+    return this.#keyset;
+  }
+
   protected override describeKeys() {
     const { manifest, warnings = [] } = this.#keyset ?? {};
+    const keys = (manifest?.keys ?? []).map((key) => ({ ...key, verified: this.#keyset?.isVerified(key.id) ?? false }));
     const counters = { loads: this.#loads, load_failures: this.probeFailures };
-    return { primary: manifest?.primary, keys: manifest?.keys ?? [], warnings, counters };
+    return { primary: manifest?.primary, keys, warnings, counters };
   }
 
   protected override destroyKeys(): void {

@@ -9,9 +9,11 @@ import type {
   EncryptResult,
   KmsService,
   MaybePromise,
+  ReportSubject,
   ServiceDescription,
   StatusResult,
 } from '../kms-service.ts';
+import type { ReplicaReport } from '../keyset/report.ts';
 import { DecryptCounts } from './decrypt-counts.ts';
 
 /**
@@ -44,8 +46,17 @@ export class LegacyService implements KmsService {
   describe(): ServiceDescription {
     const inner = this.#inner.describe();
     const legacyIds = this.#inner.keyset?.legacy?.keyIds ?? [];
-    const legacyKeys = legacyIds.map((id) => ({ id, state: 'legacy', decrypts: this.#decrypts.of(id) }));
+    const legacyKeys = legacyIds.map((id) => ({
+      id,
+      state: 'legacy',
+      decrypts: this.#decrypts.of(id),
+      verified: this.#decrypts.of(id) > 0,
+    }));
     return { ...inner, keys: [...inner.keys, ...legacyKeys] };
+  }
+
+  report(about: ReportSubject): ReplicaReport {
+    return this.#inner.report(about);
   }
 
   start(): void {

@@ -1,11 +1,19 @@
 import { FakeClock, FakeKeysetStore, rejectsWithCode, version1Manifest } from '@teapot-kms/testing';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { destroyRetiredKey, generateKey, promoteKey, restoreKey, retireKey } from '../../src/keyset/administration.ts';
+import { KmsError } from '../../src/errors.ts';
+import {
+  convertKeyset,
+  destroyRetiredKey,
+  generateKey,
+  promoteKey,
+  restoreKey,
+  retireKey,
+} from '../../src/keyset/administration.ts';
 import type { KeysetAdmin } from '../../src/keyset/keyset-source.ts';
 import { formatManifest } from '../../src/keyset/manifest.ts';
 import type { StoredManifest } from '../../src/keyset/manifest.ts';
-import { MIN_PENDING_MS } from '../../src/keyset/rotation.ts';
+import { relationOf } from '../../src/keyset/succession.ts';
 import { contentOf } from '../support/manifests.ts';
 
 const clock = new FakeClock();
@@ -55,7 +63,7 @@ test('each change counts the generation and names the manifest that it replaces'
   const hashes = [(await admin.readManifest())!.manifest.hash];
   const second = await generateKey(admin, { clock });
   hashes.push((await admin.readManifest())!.manifest.hash);
-  await promoteKey(admin, second.keyId, { clock, minPendingMs: 0 });
+  await promoteKey(admin, second.keyId, { clock });
   hashes.push((await admin.readManifest())!.manifest.hash);
   const { after } = await retireKey(admin, keyId, { clock });
   assert.is(after.generation, 4);
@@ -72,14 +80,39 @@ test('a keyset of version 1 stays one, and its new keys have no check value', as
   assert.is(stored.keys.find(({ id }) => id === keyId)?.check, undefined);
 });
 
-test('a pending key is not promoted before its time, by the clock', async () => {
-  const { admin } = recording();
+test('the evidence is checked on the manifest that is changed, and without it nothing is changed', async () => {
+  const { admin, log } = recording();
   await generateKey(admin, { clock });
   const { keyId } = await generateKey(admin, { clock });
-  await rejectsWithCode(() => promoteKey(admin, keyId, { clock }), 'ERR_KMS_KEYSET_RULE');
-  await clock.advance(MIN_PENDING_MS);
-  const { after } = await promoteKey(admin, keyId, { clock });
-  assert.is(after.primary, keyId);
+  const current = (await admin.readManifest())!.manifest;
+  log.length = 0;
+  const seen: StoredManifest[] = [];
+  const check = (manifest: StoredManifest): void => {
+    seen.push(manifest);
+    throw new KmsError('ERR_KMS_KEYSET_RULE', 'no evidence');
+  };
+  await rejectsWithCode(() => promoteKey(admin, keyId, { clock, check }), 'ERR_KMS_KEYSET_RULE');
+  assert.equal(seen, [current]);
+  assert.equal(log, []);
+});
+
+test('a keyset of version 1 is converted: keys in use get a check value, retired ones have none', async () => {
+  const store = new FakeKeysetStore();
+  store.replaceManifest(formatManifest(version1Manifest('old')));
+  const { keyId } = await generateKey(store, { clock });
+  await retireKey(store, keyId, { clock });
+  const before = (await store.readManifest())!.manifest;
+  const { after } = await convertKeyset(store, (id) =>
+    Promise.resolve({ check: id === 'old' ? 'ab'.repeat(16) : 'none' }),
+  );
+  assert.equal([after.formatVersion, after.generation, after.replaces], [2, 1, before.hash]);
+  assert.equal(
+    after.keys.map(({ check }) => check),
+    ['ab'.repeat(16), undefined],
+  );
+  const stored = (await store.readManifest())!.manifest;
+  assert.is(relationOf(stored, before), 'newer');
+  await rejectsWithCode(() => convertKeyset(store, () => Promise.resolve({})), 'ERR_KMS_KEYSET_RULE');
 });
 
 test('nothing can be changed where there is no keyset, and the error says what to do', async () => {

@@ -15,7 +15,7 @@ const fs = watchedFs(async (_operation, _path, halfDone) => {
 const { admin } = openKeysetDirectory(`file:${directory}`, { allowGroupRead: false }, { fs });
 if (!admin) throw new Error('no admin');
 if (command === 'generate') await generateKey(admin);
-else if (command === 'promote') await promoteKey(admin, keyId, { minPendingMs: 0 });
+else if (command === 'promote') await promoteKey(admin, keyId);
 else if (command === 'retire') await retireKey(admin, keyId);
 else if (command === 'destroy') await destroyRetiredKey(admin, keyId);
 else throw new Error(`unknown command ${command}`);

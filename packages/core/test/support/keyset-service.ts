@@ -34,7 +34,7 @@ export async function startService(options: Partial<KeysetServiceOptions> = {}):
 /** Adds a key and makes it the primary in one go, and lets the watchers load it. */
 export async function rotate({ store }: Pick<Started, 'store'>): Promise<string> {
   const { keyId } = await generateKey(store);
-  await promoteKey(store, keyId, { minPendingMs: 0 });
+  await promoteKey(store, keyId);
   await settle();
   return keyId;
 }

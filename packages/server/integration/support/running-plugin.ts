@@ -63,7 +63,7 @@ export class TestSite {
   async promoteAtOnce(name: string, keyId: string): Promise<void> {
     const uri = this.keys(name);
     const source = providerFor(uri).open(uri, {}, new SharedResources()) as KeysetSource;
-    await promoteKey(source.admin!, keyId, { minPendingMs: 0 });
+    await promoteKey(source.admin!, keyId);
     await source.close?.();
   }
 

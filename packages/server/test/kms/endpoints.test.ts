@@ -31,6 +31,9 @@ class MirrorService implements KmsService {
   describe(): never {
     throw new Error('not of interest');
   }
+  report(): never {
+    throw new Error('not of interest');
+  }
   start() {}
   close() {
     return Promise.resolve();

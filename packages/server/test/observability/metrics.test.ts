@@ -21,6 +21,7 @@ function record(
 const description: InstanceDescription = {
   uri: 'file:/keys',
   primary: undefined,
+  keyset: undefined,
   keys: [],
   lastGoodProbeAgeMs: undefined,
   warnings: [],

@@ -107,7 +107,7 @@ function registerLifeOfKeys(behaviour: Behaviour): void {
     const before = await source.load(context());
     const old = before.primary.seal(Buffer.from('old'));
     const { keyId } = await generateKey(admin);
-    await promoteKey(admin, keyId, { minPendingMs: 0 });
+    await promoteKey(admin, keyId);
     const after = await source.load(context());
     assert.equal(after.primary.keyId, keyId);
     assert.equal(after.find(first.keyId).open(decodeEnvelope(old)).toString(), 'old');
@@ -119,7 +119,7 @@ function registerLifeOfKeys(behaviour: Behaviour): void {
     const first = await generateKey(admin);
     const old = (await source.load(context())).primary.seal(Buffer.from('old'));
     const { keyId } = await generateKey(admin);
-    await promoteKey(admin, keyId, { minPendingMs: 0 });
+    await promoteKey(admin, keyId);
     await retireKey(admin, first.keyId);
     const retired = await source.load(context());
     await rejectsWithCode(() => retired.find(first.keyId), 'ERR_KMS_KEY_RETIRED');
@@ -134,7 +134,7 @@ function registerLifeOfKeys(behaviour: Behaviour): void {
   behaviour('a destroyed key is gone, its blob too', async ({ source, readBlob }, admin) => {
     const first = await generateKey(admin);
     const { keyId } = await generateKey(admin);
-    await promoteKey(admin, keyId, { minPendingMs: 0 });
+    await promoteKey(admin, keyId);
     await retireKey(admin, first.keyId);
     await destroyRetiredKey(admin, first.keyId);
     const keyset = await source.load(context());
@@ -187,7 +187,7 @@ function registerReplicas(behaviour: Behaviour): void {
     const { keyId } = await generateKey(admin);
     const other = reopen();
     (await other.load(context())).destroy();
-    await promoteKey(admin, keyId, { minPendingMs: 0 });
+    await promoteKey(admin, keyId);
     const keyset = await other.load(context());
     assert.equal(keyset.primary.keyId, keyId);
     keyset.destroy();

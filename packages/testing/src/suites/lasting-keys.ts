@@ -137,7 +137,7 @@ export function registerLastingKeys(behaviour: Behaviour): void {
   site('an older manifest in its place changes nothing', async (site, { replaceManifest }, admin, { keyId }) => {
     const older = await textOf(admin);
     const { keyId: next } = await generateKey(admin);
-    await promoteKey(admin, next, { minPendingMs: 0 });
+    await promoteKey(admin, next);
     await site.probe();
     await replaceManifest(older);
     await site.probe();
@@ -200,7 +200,7 @@ export function registerLastingKeys(behaviour: Behaviour): void {
     async (_site, fixture, admin, more) => {
       const older = await textOf(admin);
       const { keyId: next } = await generateKey(admin);
-      await promoteKey(admin, next, { minPendingMs: 0 });
+      await promoteKey(admin, next);
       await _site.probe();
       const sealed = await _site.service.encrypt(plaintext, context);
       await fixture.replaceManifest(older);

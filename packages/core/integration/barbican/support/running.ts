@@ -148,7 +148,7 @@ export class RunningService {
   /** @returns the new primary */
   async rotate(): Promise<string> {
     const { keyId } = await generateKey(this.source.admin!);
-    await promoteKey(this.source.admin!, keyId, { minPendingMs: 0 });
+    await promoteKey(this.source.admin!, keyId);
     await until('the new key is the primary', async () => (await this.service.status()).keyId === keyId, {
       everyMs: 20,
     });

@@ -93,10 +93,15 @@ export class LocalKekService extends BaseService {
     return this.#description !== undefined;
   }
 
+  protected override held() {
+    return this.#description && { manifest: this.#description.manifest, proofs: this.#proofs.proofs };
+  }
+
   protected override describeKeys() {
+    const { proofs } = this.#proofs;
     return {
       primary: this.#description?.primary,
-      keys: this.#description?.keys ?? [],
+      keys: (this.#description?.keys ?? []).map((key) => ({ ...key, verified: proofs.has(key.id) })),
       warnings: [],
       cacheEntries: this.#cache.size,
       counters: {

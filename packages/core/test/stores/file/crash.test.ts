@@ -43,7 +43,7 @@ const cases: Case[] = [
     command: 'retire',
     prepare: async (directory) => {
       const { keyId } = await generateKey(adminOf(directory));
-      await promoteKey(adminOf(directory), (await generateKey(adminOf(directory))).keyId, { minPendingMs: 0 });
+      await promoteKey(adminOf(directory), (await generateKey(adminOf(directory))).keyId);
       return keyId;
     },
     after: [1, 'retired', 'promoted'],
@@ -52,7 +52,7 @@ const cases: Case[] = [
     command: 'destroy',
     prepare: async (directory) => {
       const { keyId } = await generateKey(adminOf(directory));
-      await promoteKey(adminOf(directory), (await generateKey(adminOf(directory))).keyId, { minPendingMs: 0 });
+      await promoteKey(adminOf(directory), (await generateKey(adminOf(directory))).keyId);
       await retireKey(adminOf(directory), keyId);
       return keyId;
     },

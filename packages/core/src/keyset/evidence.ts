@@ -1,0 +1,67 @@
+import { KmsError } from '../errors.ts';
+import type { KeyProof } from './key-proof.ts';
+import type { StoredManifest } from './manifest.ts';
+import { provesKey } from './report.ts';
+import type { ReplicaReport } from './report.ts';
+
+/** Age in ms at which a report says nothing of the present any more. */
+const MAX_AGE_MS = 10 * 60_000;
+/** How far in ms the clocks of two hosts may differ. */
+const MAX_SKEW_MS = 60_000;
+
+export interface Evidence {
+  readonly reports: readonly ReplicaReport[];
+  /** How many replicas there are. Only an operator knows. */
+  readonly replicas: number;
+  readonly now: Date;
+}
+
+/**
+ * Checks that every replica uses this manifest and holds a key, so that it can be promoted (design D14).
+ * @param proof - of the key as the store has it
+ * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE`, which names each replica that does not, and why
+ */
+export function checkHeldByAll(manifest: StoredManifest, keyId: string, proof: KeyProof, evidence: Evidence): void {
+  const holds = (report: ReplicaReport) =>
+    doubtOf(report, manifest, evidence.now) ??
+    (provesKey(report, keyId, proof) ? undefined : `does not hold key ${keyId}, or another key under this id`);
+  checkAll(evidence, holds, 'copy the keyset to this replica, wait until it has loaded it, and make a new report');
+}
+
+/**
+ * Checks that every replica uses this manifest and reads a format version, so that the keyset can be converted.
+ * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE`
+ */
+export function checkReadByAll(manifest: StoredManifest, version: number, evidence: Evidence): void {
+  const reads = (report: ReplicaReport) =>
+    doubtOf(report, manifest, evidence.now) ??
+    (report.reads.includes(version) ? undefined : `does not read format version ${version}`);
+  checkAll(evidence, reads, 'upgrade the plugin of this replica, and make a new report');
+}
+
+function checkAll(
+  { reports, replicas }: Evidence,
+  problemOf: (report: ReplicaReport) => string | undefined,
+  remedy: string,
+): void {
+  const problems = reports.flatMap((report) => {
+    const problem = problemOf(report);
+    return problem === undefined ? [] : [`replica ${report.replica} on ${report.host} ${problem}`];
+  });
+  if (problems.length > 0) throw new KmsError('ERR_KMS_KEYSET_RULE', problems.join('\n'), { remedy });
+  const distinct = new Set(reports.map(({ replica }) => replica)).size;
+  if (distinct >= replicas) return;
+  throw new KmsError('ERR_KMS_KEYSET_RULE', `${distinct} of ${replicas} replicas have reported`, {
+    remedy: 'run "teapot-kms status --report" on each of the others, and give all reports',
+  });
+}
+
+/** What makes a report worthless for this manifest, whatever it says of keys. */
+function doubtOf(report: ReplicaReport, manifest: StoredManifest, now: Date): string | undefined {
+  const ageMs = now.getTime() - Date.parse(report.time);
+  if (ageMs > MAX_AGE_MS) return `has reported ${Math.round(ageMs / 60_000)} min ago; a report is valid for 10 min`;
+  if (ageMs < -MAX_SKEW_MS) return 'has a clock that is ahead: its report is of the future';
+  if (report.contextId !== manifest.contextId) return `uses another keyset, ${report.contextId}`;
+  if (report.hash === manifest.hash) return undefined;
+  return `uses generation ${report.generation} of the keyset, and the store has generation ${manifest.generation}`;
+}
