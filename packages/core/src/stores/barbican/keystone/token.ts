@@ -7,6 +7,8 @@ import type { Catalog } from './catalog.ts';
 import type { Cloud } from './cloud.ts';
 import type { HttpClient } from './http.ts';
 
+const LOGIN_TIMEOUT_MS = 10_000;
+
 const ruleSchema = z.object({
   /** A type of the catalog, such as `key-manager`. */
   service: z.string(),
@@ -60,7 +62,7 @@ export async function login(cloud: Cloud, http: HttpClient, clock: Clock, signal
   const body = Buffer.from(JSON.stringify({ auth: cloud.auth }));
   const headers = { 'content-type': 'application/json', accept: 'application/json' };
   const answer = await http
-    .send({ method: 'POST', url, headers, body, tls: cloud, signal })
+    .send({ method: 'POST', url, headers, body, tls: cloud, signal, timeoutMs: LOGIN_TIMEOUT_MS })
     .finally(() => body.fill(0));
   const issuedAt = clock.now();
   if (answer.status !== 201) {
