@@ -15,7 +15,7 @@ import { examineBarbican } from './examine.ts';
 import { legacyKeyOfCloudConf, parseIni } from './keystone/cloud-conf.ts';
 import { readText } from './keystone/configuration.ts';
 import type { KeystoneSession } from './keystone/session.ts';
-import { checkLegacyId, checkLegacyKey, loadLegacyKeys } from './legacy.ts';
+import { loadLegacyKeys } from './legacy.ts';
 import type { LegacyKeys } from './legacy.ts';
 import { ManifestInBarbican } from './manifest-in-barbican.ts';
 import type { BarbicanSettings, ManifestPlace } from './settings.ts';
@@ -100,7 +100,7 @@ export class BarbicanSource implements KeysetSource {
   }
 
   /** @throws what `fetch` throws, but the first `ERR_KMS_KEY_GONE` of a key as `ERR_KMS_STORE_UNAVAILABLE` */
-  async #refusedTwice<T>(key: string, fetch: () => Promise<T>): Promise<T> {
+  async #refusedTwice(key: string, fetch: () => Promise<SecretBytes>): Promise<SecretBytes> {
     try {
       const fetched = await fetch();
       this.#refusals.delete(key);
@@ -122,10 +122,7 @@ export class BarbicanSource implements KeysetSource {
       if (id !== undefined) ids.add(id);
     }
     return loadLegacyKeys(ids, (id) =>
-      this.#refusedTwice(`legacy ${id}`, async () => {
-        checkLegacyId(id);
-        return checkLegacyKey(id, await this.#client.payload(id.toLowerCase(), signal, 'legacy key'));
-      }),
+      this.#refusedTwice(`legacy ${id}`, () => this.#client.payload(id, signal, 'legacy key')),
     );
   }
 }
