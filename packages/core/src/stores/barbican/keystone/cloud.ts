@@ -32,13 +32,6 @@ export interface Cloud extends TlsFiles {
   readonly keyManagerEndpoint: string | undefined;
 }
 
-/** Names of keystoneauth's plugins. All others need a second factor, a browser or a ticket. */
-const METHODS = {
-  password: /^(v[23])?password$/,
-  token: /^(v[23])?token$/,
-  application_credential: /^(v3)?application_?credential$/,
-};
-
 /**
  * @param places - the first that has a field decides
  * @param where - the file or the environment, for errors
@@ -89,35 +82,48 @@ interface Login {
 }
 
 function authOf(login: Login): Pick<Cloud, 'auth' | 'credential'> {
-  const { get, need } = login;
   const method = methodOf(login);
-  if (method === 'application_credential') {
-    const secret = need('no secret of the application credential', 'application_credential_secret');
-    const id = get('application_credential_id');
-    const name = id ?? need('no id of the application credential', 'application_credential_name');
-    const which = id ? { id } : { name, user: userOf(login) };
-    // It has a scope of its own. Keystone refuses a second one.
-    const identity = { methods: [method], application_credential: { ...which, secret } };
-    return { auth: { identity }, credential: `application credential ${name}` };
-  }
-  const scope = scopeOf(get);
-  if (method === 'token') {
-    const identity = { methods: [method], token: { id: need('no token', 'token', 'auth_token') } };
-    return { auth: { identity, ...(scope && { scope }) }, credential: 'a token' };
-  }
-  const password = need('no password, application credential or token', 'password');
-  const user = userOf(login);
-  const identity = { methods: [method], password: { user: { ...user, password } } };
-  return { auth: { identity, ...(scope && { scope }) }, credential: `user ${user.id ?? user.name}` };
+  const { details, credential } = METHODS[method].read(login);
+  // An application credential has a scope of its own. Keystone refuses a second one.
+  const scope = method === 'application_credential' ? undefined : scopeOf(login.get);
+  return { auth: { identity: { methods: [method], [method]: details }, ...(scope && { scope }) }, credential };
 }
 
-function methodOf({ get, wrong }: Login): keyof typeof METHODS {
+type Method = 'password' | 'token' | 'application_credential';
+
+/** By names of keystoneauth's plugins. All others need a second factor, a browser or a ticket. */
+const METHODS: Record<Method, { names: RegExp; read: (login: Login) => { details: object; credential: string } }> = {
+  password: {
+    names: /^(v[23])?password$/,
+    read(login) {
+      const password = login.need('no password, application credential or token', 'password');
+      const user = userOf(login);
+      return { details: { user: { ...user, password } }, credential: `user ${user.id ?? user.name}` };
+    },
+  },
+  token: {
+    names: /^(v[23])?token$/,
+    read: ({ need }) => ({ details: { id: need('no token', 'token', 'auth_token') }, credential: 'a token' }),
+  },
+  application_credential: {
+    names: /^(v3)?application_?credential$/,
+    read(login) {
+      const secret = login.need('no secret of the application credential', 'application_credential_secret');
+      const id = login.get('application_credential_id');
+      const name = id ?? login.need('no id of the application credential', 'application_credential_name');
+      const which = id ? { id } : { name, user: userOf(login) };
+      return { details: { ...which, secret }, credential: `application credential ${name}` };
+    },
+  },
+};
+
+function methodOf({ get, wrong }: Login): Method {
   const type = get('auth_type');
   if (type === undefined) {
     if (get('application_credential_secret')) return 'application_credential';
     return !get('password') && get('token', 'auth_token') ? 'token' : 'password';
   }
-  const found = (Object.keys(METHODS) as (keyof typeof METHODS)[]).find((name) => METHODS[name].test(type));
+  const found = (Object.keys(METHODS) as Method[]).find((name) => METHODS[name].names.test(type));
   if (found) return found;
   const remedy = 'use an application credential (v3applicationcredential), a password or a token';
   throw wrong(`auth_type ${JSON.stringify(safeText(type, 50))} is not supported`, remedy);

@@ -97,9 +97,7 @@ export class KeystoneSession implements SharedResource {
           remedy: `allow ${request.method} ${path} of key-manager in the access rules of the application credential, or see Barbican's log`,
         });
       }
-      if (attempt === 2) {
-        await unlessAborted(sleep(this.#clock, BORN_DEAD_MS, request.signal), request.signal);
-      }
+      if (attempt === 2) await unlessAborted(sleep(this.#clock, BORN_DEAD_MS, request.signal), request.signal);
       // Newer than the refused token. All requests that were refused with it share one login.
       since = token.issuedAt + 0.001;
     }
