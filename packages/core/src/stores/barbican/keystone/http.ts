@@ -4,6 +4,7 @@ import { abortError, unlessAborted } from '../../../util/abort.ts';
 import { backOffMs } from '../../../util/back-off.ts';
 import { sleep, systemClock } from '../../../util/clock.ts';
 import type { Clock } from '../../../util/clock.ts';
+import { withTimeout } from '../../../util/timeout.ts';
 import type { TlsFiles } from './cloud.ts';
 import { readText } from './configuration.ts';
 
@@ -54,31 +55,30 @@ export class HttpClient {
    * nothing.
    * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` that says what is wrong with the connection; {@link abortError} of `signal`
    */
-  async send({ timeoutMs = 20_000, ...request }: HttpRequest): Promise<HttpAnswer> {
+  send({ timeoutMs = 20_000, ...request }: HttpRequest): Promise<HttpAnswer> {
+    const { origin } = new URL(request.url);
+    return withTimeout(this.#clock, timeoutMs, origin, (timeout) =>
+      this.#sendRepeatedly({ ...request, signal: AbortSignal.any([request.signal, timeout]) }),
+    );
+  }
+
+  async #sendRepeatedly(request: HttpRequest): Promise<HttpAnswer> {
+    const { method, signal } = request;
     const { origin, protocol } = new URL(request.url);
     const tls = protocol === 'https:' ? await tlsOptions(request.tls) : {};
-    const timeout = new AbortController();
-    const cancel = this.#clock.after(timeoutMs, () => {
-      timeout.abort(unavailable(`${origin} did not answer within ${timeoutMs / 1000} s`));
-    });
-    const signal = AbortSignal.any([request.signal, timeout.signal]);
-    const repeatable = request.method === 'GET' || request.method === 'DELETE';
-    try {
-      for (let attempt = 1; ; attempt++) {
-        const last = attempt === MAX_ATTEMPTS;
-        try {
-          const answer = await this.#sendOnce({ ...request, signal }, tls);
-          if (last || !repeatable || !PASSING.has(answer.status)) return answer;
-        } catch (error) {
-          if (signal.aborted) throw abortError(signal);
-          if (error instanceof KmsError) throw error;
-          const { code = 'unknown' } = error as NodeJS.ErrnoException;
-          if (last || !(NOT_SENT.has(code) || (repeatable && !FINAL.test(code)))) throw connectionError(origin, code);
-        }
-        await unlessAborted(sleep(this.#clock, backOffMs(attempt, BACK_OFF), signal), signal);
+    const repeatable = method === 'GET' || method === 'DELETE';
+    for (let attempt = 1; ; attempt++) {
+      const last = attempt === MAX_ATTEMPTS;
+      try {
+        const answer = await this.#sendOnce(request, tls);
+        if (last || !repeatable || !PASSING.has(answer.status)) return answer;
+      } catch (error) {
+        if (signal.aborted) throw abortError(signal);
+        if (error instanceof KmsError) throw error;
+        const { code = 'unknown' } = error as NodeJS.ErrnoException;
+        if (last || !(NOT_SENT.has(code) || (repeatable && !FINAL.test(code)))) throw connectionError(origin, code);
       }
-    } finally {
-      cancel();
+      await unlessAborted(sleep(this.#clock, backOffMs(attempt, BACK_OFF), signal), signal);
     }
   }
 
