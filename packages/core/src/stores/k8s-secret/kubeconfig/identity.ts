@@ -73,10 +73,11 @@ export function checkToken(text: string, where: string): string {
 }
 
 /** @throws {@link KmsError} `ERR_KMS_INVALID_URI` for a certificate and a key that do not belong together */
-export function checkPair(cert: Buffer, key: Buffer | undefined, where: string): void {
+export function checkPair(cert: Buffer | undefined, key: Buffer | undefined, where: string): void {
   let matches = false;
   try {
-    matches = key !== undefined && new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
+    matches =
+      cert !== undefined && key !== undefined && new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
   } catch {
     // The parser's message says nothing that helps.
   }

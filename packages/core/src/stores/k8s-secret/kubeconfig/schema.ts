@@ -8,7 +8,8 @@ import { z } from 'zod';
 const expected = (what: string): string => `expected ${what}, found something else`;
 
 const plain = z.string(expected('a string'));
-const text = plain.nullish().transform((value) => value || undefined);
+/** As in Go, null and an empty text are none. */
+export const text = plain.nullish().transform((value) => value || undefined);
 const flag = z
   .boolean(expected('true or false'))
   .nullish()
