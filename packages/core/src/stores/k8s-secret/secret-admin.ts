@@ -146,10 +146,10 @@ export class SecretAdmin implements KeysetAdmin {
     }
   }
 
-  #expectSuccess({ status, body, server }: ApiAnswer): void {
+  #expectSuccess({ status, body, credentials }: ApiAnswer): void {
     if (status >= 200 && status < 300) return;
     const reason = parseStatus(body)?.message ?? `it answers with HTTP status ${status}`;
-    throw unavailable(`${uriOf(this.#secret)} at ${server}: ${reason}`);
+    throw unavailable(`${uriOf(this.#secret)} at ${credentials.server.href}: ${reason}`);
   }
 }
 

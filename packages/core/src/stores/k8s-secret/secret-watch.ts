@@ -15,7 +15,6 @@ const BACK_OFF = { firstMs: 500, longestMs: 30_000 };
 const MAX_LINE_BYTES = 4 * 1024 * 1024;
 
 interface WatchEvent {
-  readonly type: string;
   readonly object: { readonly metadata?: { readonly resourceVersion?: string } };
 }
 
@@ -23,7 +22,7 @@ interface WatchEvent {
  * Watches one Secret by its name. Whatever ends a watch (its time, 410 Gone, an API server that restarts, an expired token),
  * another one follows. Each begins with the Secret as it is, so it misses nothing but a deletion, which the next load sees.
  *
- * @param onVersion - gets the Secret's resourceVersion, or `undefined` for a deletion
+ * @param onVersion - gets the Secret's resourceVersion with each event, or `undefined` for an error; a deletion has a version too
  * @returns what ends it
  */
 export function watchSecret(
@@ -55,20 +54,12 @@ export function watchSecret(
   return () => stopped.abort();
 }
 
-/** Ends with the stream, or with an event that ends the watch. */
-async function readEvents(
-  stream: ClientHttp2Stream,
-  onVersion: (resourceVersion: string | undefined) => void,
-): Promise<void> {
+async function readEvents(stream: ClientHttp2Stream, onVersion: (resourceVersion: string | undefined) => void) {
   let rest = '';
   for await (const chunk of stream.setEncoding('utf8') as AsyncIterable<string>) {
     const lines = (rest + chunk).split('\n');
     rest = lines.pop() ?? '';
     if (rest.length > MAX_LINE_BYTES) return;
-    for (const line of lines) {
-      const { type, object } = JSON.parse(line) as WatchEvent;
-      if (type === 'ERROR') return;
-      if (type !== 'BOOKMARK') onVersion(type === 'DELETED' ? undefined : object.metadata?.resourceVersion);
-    }
+    for (const line of lines) onVersion((JSON.parse(line) as WatchEvent).object.metadata?.resourceVersion);
   }
 }

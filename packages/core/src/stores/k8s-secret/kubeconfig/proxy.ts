@@ -23,7 +23,7 @@ export function connectThrough(proxy: URL, server: URL, ca: Buffer | undefined, 
         socket.destroy();
         reject(new Error(`the proxy ${proxy.host} answers CONNECT with HTTP status ${statusCode}`));
       })
-      .once('error', reject)
+      .once('error', (error) => reject(signal.aborted ? (signal.reason as Error) : error))
       .end();
   });
 }
