@@ -23,21 +23,24 @@ export class Gate {
   }
 
   async #turn(signal: AbortSignal): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#waiting.add(resolve);
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const enter = () => {
+      this.#waiting.delete(enter);
+      resolve(undefined);
+    };
+    this.#waiting.add(enter);
     try {
       await unlessAborted(promise, signal);
     } catch (error) {
       // The place may have come at the same moment.
-      if (!this.#waiting.delete(resolve)) this.#leave();
+      if (!this.#waiting.delete(enter)) this.#leave();
       throw error;
     }
   }
 
   #leave(): void {
     const [next] = this.#waiting;
-    if (!next) return void this.#free++;
-    this.#waiting.delete(next);
-    next();
+    if (next) next();
+    else this.#free++;
   }
 }

@@ -24,7 +24,7 @@ export class SecretSource implements KeysetSource {
   readonly #secret: SecretName;
   readonly #served: string | undefined;
   readonly #lease: Lease<ApiServer>;
-  readonly #watches = new Set<() => void>();
+  readonly #closed = new AbortController();
   /** What was loaded last, and from where. Once there was something, a Secret that is not there has been lost. */
   #loaded: { readonly version: string; readonly server: string } | undefined;
 
@@ -55,14 +55,13 @@ export class SecretSource implements KeysetSource {
   }
 
   watch(onChange: () => void): () => void {
-    const stop = watchSecret(this.#lease.resource, this.#secret, (version) => {
+    const stopped = new AbortController();
+    const onVersion = (version: string | undefined): void => {
       if (version !== this.#loaded?.version) onChange();
-    });
-    this.#watches.add(stop);
-    return () => {
-      stop();
-      this.#watches.delete(stop);
     };
+    const signal = AbortSignal.any([stopped.signal, this.#closed.signal]);
+    void watchSecret(this.#lease.resource, this.#secret, onVersion, signal);
+    return () => stopped.abort();
   }
 
   examine({ signal }: LoadContext): Promise<Finding[]> {
@@ -70,8 +69,7 @@ export class SecretSource implements KeysetSource {
   }
 
   close(): Promise<void> {
-    for (const stop of this.#watches) stop();
-    this.#watches.clear();
+    this.#closed.abort();
     this.admin.close();
     return this.#lease.release();
   }

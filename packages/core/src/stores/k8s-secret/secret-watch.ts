@@ -19,39 +19,34 @@ interface WatchEvent {
 }
 
 /**
- * Watches one Secret by its name. Whatever ends a watch (its time, 410 Gone, an API server that restarts, an expired token),
- * another one follows. Each begins with the Secret as it is, so it misses nothing but a deletion, which the next load sees.
+ * Watches one Secret by its name until `signal` aborts. Whatever ends a watch (its time, 410 Gone, an API server that restarts,
+ * an expired token), another one follows. Each begins with the Secret as it is, so it misses nothing but a deletion, which
+ * the next load sees.
  *
- * @param onVersion - gets the Secret's resourceVersion with each event, or `undefined` for an error; a deletion has a version too
- * @returns what ends it
+ * @param onVersion - gets the resourceVersion of each event, also of a deletion, or `undefined` for an error
  */
-export function watchSecret(
+export async function watchSecret(
   api: ApiServer,
   { namespace, name }: SecretName,
   onVersion: (resourceVersion: string | undefined) => void,
-): () => void {
-  const stopped = new AbortController();
-  const { signal } = stopped;
+  signal: AbortSignal,
+): Promise<void> {
   // resourceVersion=0: it starts with any state, which comes from the API server's memory, not from etcd.
   const query = `watch=1&resourceVersion=0&fieldSelector=metadata.name%3D${name}`;
-  const watchOnce = async (): Promise<void> => {
+  for (let failures = 1; !signal.aborted; failures++) {
+    const started = api.clock.now();
     const timeout = Math.round(LEAST_SECONDS * (1 + Math.random()));
     const path = `/api/v1/namespaces/${namespace}/secrets?${query}&timeoutSeconds=${timeout}`;
-    const { status, stream } = await api.open({ method: 'GET', path, accept: ACCEPT, signal });
-    if (status === 200) await readEvents(stream, onVersion);
-    stream.close(CANCEL);
-  };
-  const watchOn = async (): Promise<void> => {
-    for (let failures = 1; !signal.aborted; failures++) {
-      const started = api.clock.now();
+    try {
+      const { status, stream } = await api.open({ method: 'GET', path, accept: ACCEPT, signal });
+      if (status === 200) await readEvents(stream, onVersion);
+      stream.close(CANCEL);
+    } catch {
       // Why it ended makes no difference: the next load says what is wrong with the store.
-      await watchOnce().catch(() => undefined);
-      if (api.clock.now() - started >= GOOD_MS) failures = 1;
-      await sleep(api.clock, backOffMs(failures, BACK_OFF), signal).catch(() => undefined);
     }
-  };
-  void watchOn();
-  return () => stopped.abort();
+    if (api.clock.now() - started >= GOOD_MS) failures = 1;
+    await sleep(api.clock, backOffMs(failures, BACK_OFF), signal).catch(() => undefined);
+  }
 }
 
 async function readEvents(stream: ClientHttp2Stream, onVersion: (resourceVersion: string | undefined) => void) {

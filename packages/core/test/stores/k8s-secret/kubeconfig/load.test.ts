@@ -201,7 +201,7 @@ for (const [what, config, expected] of [
     entry({ contexts: [{ name: 'a', context: { cluster: 'a' } }] }),
     'no user in context "a"',
   ],
-  ['an empty user', entry({ users: [{ name: 'a' }] }), 'empty cluster or user'],
+  ['an empty user', entry({ users: [{ name: 'a' }] }), 'user "a" is empty'],
   ['no current context', entry({ 'current-context': null }), 'no current-context'],
 ] as const) {
   test(`refused, with file and field: ${what}`, async () => {
