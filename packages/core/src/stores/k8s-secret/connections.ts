@@ -118,10 +118,10 @@ async function openSession(credentials: Credentials, clock: Clock, signal: Abort
   const { connect } = await import('node:http2');
   const socket = proxy && (await connectThrough(proxy, server, ca, signal));
   const session = connect(server.origin, {
-    ...(ca && { ca }),
-    ...(cert && { cert }),
-    ...(key && { key }),
-    ...(servername !== undefined && { servername }),
+    ca,
+    cert,
+    key,
+    servername,
     ...(socket && (server.protocol === 'https:' ? { socket } : { createConnection: () => socket })),
     // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
     rejectUnauthorized: true,

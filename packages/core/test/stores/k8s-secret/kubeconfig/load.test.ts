@@ -183,7 +183,7 @@ for (const [what, config, expected] of [
   ['YAML with text after a secret', 'token: "hunter2" "more"\n', 'expected a kubeconfig'],
   ['an alias', 'a: &x hunter2\nb: *x\n', 'YAML without aliases'],
   ['another kind', { kind: 'Secret' }, 'kind: expected "Config"'],
-  ['a name twice', entry({ users: [{ name: 'a' }, { name: 'a' }] }), 'users[1].name: expected each name once'],
+  ['a name twice', entry({ users: [{ name: 'a' }, { name: 'a' }] }), 'users: expected each name once'],
   [
     'a token that is a number',
     entry({ users: [{ name: 'a', user: { token: 4711 } }] }),
