@@ -7,11 +7,13 @@ import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../../ke
 import type { KeyLocation, Manifest } from '../../keyset/manifest.ts';
 import type { Lease } from '../../util/shared-resources.ts';
 import type { ApiAnswer, ApiServer } from './api-server.ts';
-import { base64 } from './base64.ts';
 import { parseSecret, parseStatus } from './protobuf.ts';
 import type { SecretObject } from './protobuf.ts';
 import { getSecret, pathOf, PROTOBUF, uriOf } from './secret-name.ts';
 import type { SecretName } from './secret-name.ts';
+
+const DIGITS = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/');
+const PADDING = '='.charCodeAt(0);
 
 /** An answer to a change does not carry the keys back. Errors come in the second form. */
 const METADATA_ONLY = `${PROTOBUF};as=PartialObjectMetadata;g=meta.k8s.io;v=v1, ${PROTOBUF}`;
@@ -133,3 +135,16 @@ export class SecretAdmin implements KeysetAdmin {
 }
 
 const revisionOf = ({ metadata: { uid, resourceVersion } }: Found): string => `${uid}/${resourceVersion}`;
+
+/** Encodes in base64 (RFC 4648) as bytes. Node's own encoder makes strings, which cannot be wiped. */
+export function base64(bytes: Buffer): Buffer {
+  const out = Buffer.alloc(4 * Math.ceil(bytes.length / 3), PADDING);
+  for (let from = 0, to = 0; from < bytes.length; from += 3, to += 4) {
+    const [a = 0, b, c] = bytes.subarray(from, from + 3);
+    out[to] = DIGITS[a >> 2]!;
+    out[to + 1] = DIGITS[((a & 3) << 4) | ((b ?? 0) >> 4)]!;
+    if (b !== undefined) out[to + 2] = DIGITS[((b & 15) << 2) | ((c ?? 0) >> 6)]!;
+    if (c !== undefined) out[to + 3] = DIGITS[c & 63]!;
+  }
+  return out;
+}

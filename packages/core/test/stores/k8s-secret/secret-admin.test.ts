@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { base64 } from '../../../src/stores/k8s-secret/base64.ts';
+import { base64 } from '../../../src/stores/k8s-secret/secret-admin.ts';
 
 test('bytes become the same base64 that Node makes of them', () => {
   fc.assert(
