@@ -25,6 +25,8 @@ interface Connection {
   readonly session: ClientHttp2Session;
   /** Those that are open. */
   streams: number;
+  /** Whether there was an answer on it. */
+  answered: boolean;
 }
 
 /** HTTP/2 connections to one API server: as few as its limit of streams allows, and only one is opened at a time. */
@@ -87,17 +89,24 @@ export class Connections {
       const session = await withTimeout(this.#clock, CONNECT_TIMEOUT_MS, 'the server', (late) =>
         openSession(credentials, this.#clock, AbortSignal.any([late, closing])),
       );
-      const connection: Connection = { id, session, streams: 0 };
-      const gone = () => this.#connections.delete(connection);
+      const connection: Connection = { id, session, streams: 0, answered: false };
+      const gone = () => {
+        this.#connections.delete(connection);
+        if (!connection.answered) this.#failed(credentials, new Error('the connection was closed without an answer'));
+      };
       session.on('goaway', gone).on('close', gone);
       this.#connections.add(connection);
     } catch (cause) {
       closing.throwIfAborted();
-      const remedy = `check that the API server ${server.origin} runs, and that this host reaches it`;
-      const error = unavailable(`${server.origin}: ${(cause as Error).message}`, { cause, remedy });
-      this.#failure = { id, error, at: this.#clock.now() };
-      throw error;
+      throw this.#failed(credentials, cause as Error);
     }
+  }
+
+  #failed({ connectionId: id, server }: Credentials, cause: Error): KmsError {
+    const remedy = `check that the API server ${server.origin} runs, and that this host reaches it`;
+    const error = unavailable(`${server.origin}: ${cause.message}`, { cause, remedy });
+    this.#failure = { id, error, at: this.#clock.now() };
+    return error;
   }
 }
 
@@ -108,7 +117,8 @@ function isUsable({ session, streams }: Connection): boolean {
 function begin(connection: Connection, headers: OutgoingHttpHeaders, hasBody: boolean, signal: AbortSignal) {
   const stream = connection.session.request(headers, { endStream: !hasBody, signal });
   connection.streams++;
-  return stream.on('error', () => undefined).once('close', () => connection.streams--);
+  stream.once('response', () => (connection.answered = true)).once('close', () => connection.streams--);
+  return stream.on('error', () => undefined);
 }
 
 /** @param signal - ends the attempt, and later the session */

@@ -181,14 +181,16 @@ for (const [status, reason] of [
   });
 }
 
-test('a load that is given up frees its place', async (site) => {
-  site.server.answer = () => undefined;
+test('a load that is given up ends its stream, and frees its place', async (site) => {
+  let ended = 0;
+  site.server.answer = (stream) => stream.on('close', () => ended++);
   const calls = Array.from({ length: 20 }, impatient);
   const hanging = calls.map(({ signal }) => rejectsWithCode(() => open(site).load({ signal }), 'ERR_KMS_CANCELLED'));
   await untilRequests(site, 16);
   // The last four wait for a place.
   for (const { giveUp } of calls.toReversed()) giveUp();
   await Promise.all(hanging);
+  await until('the API server knows', () => ended === 16, { everyMs: 5 });
   site.server.answer = replyKeyset;
   await load(open(site));
 });
@@ -223,6 +225,16 @@ test('while connections fail, a hundred loads make one, and half a second passes
   await site.clock.advance(500);
   await hundred();
   assert.is(site.server.connections, 2);
+});
+
+test('a connection that ends without an answer counts as one that failed', async (site) => {
+  const source = open(site);
+  site.server.answer = (stream) => stream.session?.destroy();
+  for (let round = 0; round < 5; round++) {
+    await rejectsWithCode(() => source.load(patient), 'ERR_KMS_STORE_UNAVAILABLE');
+    await until('it is closed', () => site.server.sessions.size === 0, { everyMs: 5 });
+  }
+  assert.is(site.server.connections, 1);
 });
 
 test('a token that is refused is read anew from its file, and the request sent once more', async (site) => {
