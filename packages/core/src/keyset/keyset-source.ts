@@ -114,12 +114,3 @@ export interface KeysetProvider<Settings extends z.ZodObject = z.ZodObject> exte
   /** Wraps the service of an instance in another one, such as {@link LegacyService}. */
   decorate?(service: KmsService & KeysetHolder): KmsService;
 }
-
-/** The scheme of a key URI: `file` of `file:/etc/teapot-kms/keys`. */
-export function schemeOf(uri: string): string {
-  const scheme = /^([a-z][a-z0-9-]*):/.exec(uri)?.[1];
-  if (scheme === undefined) {
-    throw new KmsError('ERR_KMS_INVALID_URI', `expected a key URI such as file:/path, found ${JSON.stringify(uri)}`);
-  }
-  return scheme;
-}

@@ -1,7 +1,6 @@
 import { inlineEngine } from '../crypto/engine.ts';
 import type { CryptoEngine } from '../crypto/engine.ts';
-import { checkKeyId } from '../envelope/check-key-id.ts';
-import { decodeEnvelope } from '../envelope/codec.ts';
+import { checkKeyId, decodeEnvelope } from '../envelope/codec.ts';
 import type { Envelope } from '../envelope/codec.ts';
 import type { OpeningKey } from '../envelope/envelope.ts';
 import { KmsError, unavailable } from '../errors.ts';

@@ -1,16 +1,8 @@
 import { LRUCache } from 'lru-cache';
-import type { Clock } from '../../util/clock.ts';
 import type { OpeningKey } from '../../envelope/envelope.ts';
+import type { LocalKekParts } from './remote-kek.ts';
 
-export interface KekCacheOptions {
-  readonly clock: Clock;
-  /** Most local KEKs in memory. */
-  readonly maxEntries: number;
-  /** Age in ms at which an entry should be unwrapped again in the background. */
-  readonly softAgeMs: number;
-  /** Age in ms at which an entry is no longer used: how long a revoked KEK can still open. */
-  readonly hardAgeMs: number;
-}
+type KekCacheOptions = Pick<LocalKekParts, 'clock' | 'cacheEntries' | 'softAgeMs' | 'hardAgeMs'>;
 
 interface Entry {
   readonly kek: OpeningKey;
@@ -32,7 +24,7 @@ export class KekCache {
     this.#options = options;
     this.#entries = new LRUCache({
       // `max` would allocate room for all entries at once: 250 kB in each of hundreds of instances.
-      maxSize: options.maxEntries,
+      maxSize: options.cacheEntries,
       sizeCalculation: () => 1,
       dispose: (entry, _key, reason) => {
         if (reason === 'evict') this.evictions++;

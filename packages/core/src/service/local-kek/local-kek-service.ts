@@ -6,26 +6,24 @@ import { timed } from '../../util/timed.ts';
 import { BaseService } from '../base.ts';
 import type { Damage, ServiceOptions } from '../base.ts';
 import { KekCache } from './kek-cache.ts';
-import { destroyLocalKek } from './local-kek.ts';
-import type { RemoteKek, RemoteKekDescription } from './remote-kek.ts';
-import { SealingKeks } from './sealing-keks.ts';
+import type { LocalKekLimits, RemoteKek, RemoteKekDescription } from './remote-kek.ts';
+import { destroyLocalKek, SealingKeks } from './sealing-keks.ts';
 import { overloaded, Unwrapper } from './unwrapper.ts';
 
-export interface LocalKekServiceOptions extends ServiceOptions {
+export interface LocalKekServiceOptions extends ServiceOptions, Partial<LocalKekLimits> {
   readonly remote: RemoteKek;
   /** Time in ms that one operation of the token may take. Default 10 s. */
   readonly operationTimeoutMs?: number;
-  /** Age in ms at which a local KEK is replaced, and an unwrapped one unwrapped again, in the background. Default 1 h. */
-  readonly softAgeMs?: number;
-  /** Age in ms at which a local KEK is no longer used: how long a revoked KEK still works. Default 24 h. */
-  readonly hardAgeMs?: number;
-  /** Most unwrapped local KEKs in memory. Default 10,000. */
-  readonly cacheEntries?: number;
-  /** Most operations that wait for the token at the same time. Default 1,024. */
-  readonly maxPending?: number;
-  /** Sends every call to the token: a local KEK for each Encrypt, no cache. For an audit log that shows each use. */
-  readonly direct?: boolean;
 }
+
+const HOUR_MS = 3_600_000;
+const DEFAULT_LIMITS: LocalKekLimits = {
+  softAgeMs: HOUR_MS,
+  hardAgeMs: 24 * HOUR_MS,
+  cacheEntries: 10_000,
+  maxPending: 1_024,
+  direct: false,
+};
 
 /**
  * The service over a KEK that stays in a token. It seals with local KEKs that the token has wrapped, and caches those that the token has
@@ -33,8 +31,7 @@ export interface LocalKekServiceOptions extends ServiceOptions {
  */
 export class LocalKekService extends BaseService {
   readonly #remote: RemoteKek;
-  readonly #direct: boolean;
-  readonly #maxPending: number;
+  readonly #limits: LocalKekLimits;
   readonly #cache: KekCache;
   readonly #sealing: SealingKeks;
   readonly #unwrapper: Unwrapper;
@@ -43,27 +40,20 @@ export class LocalKekService extends BaseService {
   #directWraps = 0;
 
   constructor(options: LocalKekServiceOptions) {
-    const { remote, softAgeMs = 3_600_000, hardAgeMs = 24 * 3_600_000, operationTimeoutMs = 10_000 } = options;
-    super(remote, operationTimeoutMs, options);
+    const { remote, operationTimeoutMs: timeoutMs = 10_000 } = options;
+    super(remote, timeoutMs, options);
     const { clock, onEvent } = this;
+    const limits = { ...DEFAULT_LIMITS, ...options };
     this.#remote = remote;
-    this.#direct = options.direct ?? false;
-    this.#maxPending = options.maxPending ?? 1_024;
-    this.#cache = new KekCache({ clock, maxEntries: options.cacheEntries ?? 10_000, softAgeMs, hardAgeMs });
-    this.#sealing = new SealingKeks({ remote, clock, softAgeMs, hardAgeMs, cache: this.#cache, onEvent });
-    this.#unwrapper = new Unwrapper({
-      remote,
-      clock,
-      cache: this.#cache,
-      direct: this.#direct,
-      onEvent,
-      timeoutMs: operationTimeoutMs,
-      maxPending: this.#maxPending,
-    });
+    this.#limits = limits;
+    this.#cache = new KekCache({ ...limits, clock });
+    const parts = { ...limits, clock, onEvent, timeoutMs, cache: this.#cache };
+    this.#sealing = new SealingKeks(parts);
+    this.#unwrapper = new Unwrapper(parts);
   }
 
   protected override seal(plaintext: Uint8Array, context: EncryptContext): MaybePromise<EncryptResult> {
-    if (this.#direct) return this.#sealDirect(plaintext, context);
+    if (this.#limits.direct) return this.#sealDirect(plaintext, context);
     const kek = this.#sealing.usable(context.announcedKeyId);
     return kek ? this.crypto.seal(kek, plaintext, context) : this.#sealAfterRefresh(plaintext, context);
   }
@@ -78,7 +68,7 @@ export class LocalKekService extends BaseService {
   }
 
   protected override announcedKeyId(): string | undefined {
-    return this.#direct ? this.#description?.primary : this.#sealing.keyId;
+    return this.#limits.direct ? this.#description?.primary : this.#sealing.keyId;
   }
 
   protected override describeKeys() {
@@ -110,7 +100,7 @@ export class LocalKekService extends BaseService {
     const describe = () => unlessAborted(this.#remote.describe({ signal }), signal);
     const description = await timed(this.clock, 'describe', describe, this.onEvent);
     this.#description = description;
-    if (!this.#direct) await this.#renewSealingKek(description, signal);
+    if (!this.#limits.direct) await this.#renewSealingKek(description, signal);
     return description.damaged && { error: description.damaged, answered: true };
   }
 
@@ -127,9 +117,9 @@ export class LocalKekService extends BaseService {
     if (!description) throw this.refusal();
     const announced = description.keys.find((key) => key.id === announcedKeyId && key.state === 'promoted');
     const keyId = announced?.id ?? description.primary;
-    if (this.#directWraps >= this.#maxPending) {
+    if (this.#directWraps >= this.#limits.maxPending) {
       this.#unwrapper.counters.rejected++;
-      throw overloaded(this.#maxPending);
+      throw overloaded(this.#limits.maxPending);
     }
     this.#directWraps++;
     const making = this.#sealing.make(keyId, description.contextId, signal).finally(() => this.#directWraps--);
