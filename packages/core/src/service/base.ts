@@ -161,6 +161,13 @@ export abstract class BaseService implements KmsService {
     return this.#decrypts.addWith(envelope.keyId, this.crypto.open(key, envelope, context));
   }
 
+  /** Reports that another key seals from now on. */
+  protected switched(from: string | undefined, to: string | undefined): void {
+    if (to === undefined || from === to) return;
+    if (from !== undefined) this.counters.key_switches++;
+    this.onEvent({ type: 'key-switched', from, to });
+  }
+
   /**
    * Reads the store for a call that cannot go on without it. Concurrent callers share one refresh, at most one per second, whatever they
    * ask for: the store may be shared by hundreds of instances.

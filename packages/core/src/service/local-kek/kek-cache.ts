@@ -1,6 +1,18 @@
 import { LRUCache } from 'lru-cache';
 import type { OpeningKey } from '../../envelope/envelope.ts';
-import type { LocalKekParts } from './remote-kek.ts';
+import type { EventListener } from '../../kms-service.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { LocalKekLimits, RemoteKek } from './remote-kek.ts';
+
+/** What the parts of a service share. */
+export interface LocalKekParts extends LocalKekLimits {
+  readonly remote: RemoteKek;
+  readonly clock: Clock;
+  readonly onEvent: EventListener;
+  readonly cache: KekCache;
+  /** Time in ms that one operation may take. */
+  readonly timeoutMs: number;
+}
 
 type KekCacheOptions = Pick<LocalKekParts, 'clock' | 'cacheEntries' | 'softAgeMs' | 'hardAgeMs'>;
 

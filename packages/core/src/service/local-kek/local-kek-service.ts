@@ -7,6 +7,7 @@ import { BaseService } from '../base.ts';
 import type { Damage, ServiceOptions } from '../base.ts';
 import { KekCache } from './kek-cache.ts';
 import type { LocalKekLimits, RemoteKek, RemoteKekDescription } from './remote-kek.ts';
+import { defaultLimits } from './settings.ts';
 import { destroyLocalKek, SealingKeks } from './sealing-keks.ts';
 import { overloaded, Unwrapper } from './unwrapper.ts';
 
@@ -15,15 +16,6 @@ export interface LocalKekServiceOptions extends ServiceOptions, Partial<LocalKek
   /** Time in ms that one operation of the token may take. Default 10 s. */
   readonly operationTimeoutMs?: number;
 }
-
-const HOUR_MS = 3_600_000;
-const DEFAULT_LIMITS: LocalKekLimits = {
-  softAgeMs: HOUR_MS,
-  hardAgeMs: 24 * HOUR_MS,
-  cacheEntries: 10_000,
-  maxPending: 1_024,
-  direct: false,
-};
 
 /**
  * The service over a KEK that stays in a token. It seals with local KEKs that the token has wrapped, and caches those that the token has
@@ -43,7 +35,7 @@ export class LocalKekService extends BaseService {
     const { remote, operationTimeoutMs: timeoutMs = 10_000 } = options;
     super(remote, timeoutMs, options);
     const { clock, onEvent } = this;
-    const limits = { ...DEFAULT_LIMITS, ...options };
+    const limits = { ...defaultLimits, ...options };
     this.#remote = remote;
     this.#limits = limits;
     this.#cache = new KekCache({ ...limits, clock });
@@ -159,9 +151,6 @@ export class LocalKekService extends BaseService {
   async #renewSealingKek(description: RemoteKekDescription, signal: AbortSignal): Promise<void> {
     const from = this.#sealing.keyId;
     await unlessAborted(this.#sealing.renew(description, signal), signal);
-    const to = this.#sealing.keyId;
-    if (to === undefined || from === to) return;
-    if (from !== undefined) this.counters.key_switches++;
-    this.onEvent({ type: 'key-switched', from, to });
+    this.switched(from, this.#sealing.keyId);
   }
 }

@@ -2,10 +2,7 @@ import type { z } from 'zod';
 import type { KmsError } from '../../errors.ts';
 import type { KeysetAdmin, StoreProvider } from '../../keyset/keyset-source.ts';
 import type { Finding } from '../../finding.ts';
-import type { EventListener } from '../../kms-service.ts';
-import type { Clock } from '../../util/clock.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
-import type { KekCache } from './kek-cache.ts';
 
 export interface RemoteContext {
   /** Aborted when no caller waits any more. The store should then free what the operation holds. */
@@ -64,28 +61,18 @@ export interface RemoteKek {
   close(): Promise<void>;
 }
 
-/** How a service uses the token. */
+/** How a service uses the token. `localKekSettings` has the defaults. */
 export interface LocalKekLimits {
-  /** Age in ms at which a local KEK is replaced, and an unwrapped one unwrapped again, in the background. Default 1 h. */
+  /** Age in ms at which a local KEK is replaced, and an unwrapped one unwrapped again, in the background. */
   readonly softAgeMs: number;
-  /** Age in ms at which a local KEK is no longer used: how long a revoked KEK still works. Default 24 h. */
+  /** Age in ms at which a local KEK is no longer used: how long a revoked KEK still works. */
   readonly hardAgeMs: number;
-  /** Most unwrapped local KEKs in memory. Default 10,000. */
+  /** Most unwrapped local KEKs in memory. */
   readonly cacheEntries: number;
-  /** Most operations that wait for the token at the same time. Callers that share one are not counted. Default 1,024. */
+  /** Most operations that wait for the token at the same time. Callers that share one are not counted. */
   readonly maxPending: number;
   /** Sends every call to the token: a local KEK for each Encrypt, no cache. For an audit log that shows each use. */
   readonly direct: boolean;
-}
-
-/** What the parts of a service share. */
-export interface LocalKekParts extends LocalKekLimits {
-  readonly remote: RemoteKek;
-  readonly clock: Clock;
-  readonly onEvent: EventListener;
-  readonly cache: KekCache;
-  /** Time in ms that one operation may take. */
-  readonly timeoutMs: number;
 }
 
 /** A kind of key store whose keys stay in it. {@link localKekSettings} are among its settings. */

@@ -4,7 +4,8 @@ import { KEY_BYTES } from '../../envelope/limits.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
 import { timed } from '../../util/timed.ts';
 import { KekCache } from './kek-cache.ts';
-import type { LocalKekParts, RemoteContext, RemoteKek, RemoteKekDescription } from './remote-kek.ts';
+import type { LocalKekParts } from './kek-cache.ts';
+import type { RemoteContext, RemoteKek, RemoteKekDescription } from './remote-kek.ts';
 
 interface Aged {
   readonly key: EnvelopeKey;

@@ -39,3 +39,6 @@ export function localKekOptions({ localKeks, direct }: LocalKekSettings): LocalK
   }
   return { softAgeMs, hardAgeMs, cacheEntries, maxPending, direct };
 }
+
+/** The limits without any setting. */
+export const defaultLimits: LocalKekLimits = localKekOptions(z.object(localKekSettings).parse({}));

@@ -8,7 +8,7 @@ import { SingleFlight } from '../../util/single-flight.ts';
 import { timed } from '../../util/timed.ts';
 import { withTimeout } from '../../util/timeout.ts';
 import { KekCache } from './kek-cache.ts';
-import type { LocalKekParts } from './remote-kek.ts';
+import type { LocalKekParts } from './kek-cache.ts';
 
 type UnwrapperOptions = Omit<LocalKekParts, 'softAgeMs' | 'hardAgeMs' | 'cacheEntries'>;
 
