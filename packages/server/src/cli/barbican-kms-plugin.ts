@@ -1,6 +1,5 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { parseConfig } from '../config/load.ts';
 import { runPlugin } from './serve.ts';
 import { socketPathOf } from './socket-path.ts';
 
@@ -48,5 +47,5 @@ function run({ socketpath, cloudConfig, keys: uri, v }: Flags): Promise<void> {
   const level = Number(v ?? 0) >= DEBUG_VERBOSITY ? 'debug' : 'info';
   const instance = { name: INSTANCE, socket, keys: { uri, cloudConfig } };
   const text = JSON.stringify({ version: 1, log: { level }, instances: [instance] });
-  return runPlugin(parseConfig(text, '(flags)'), { source: '(flags)', takeOver: false });
+  return runPlugin(text, '(flags)');
 }
