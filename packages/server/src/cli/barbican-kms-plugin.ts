@@ -1,7 +1,7 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
+import { socketPathOf } from './key-store.ts';
 import { runPlugin } from './serve.ts';
-import { socketPathOf } from './socket-path.ts';
 
 /** Name of the provider in the EncryptionConfiguration, and so of the instance: the prefix of encrypted data contains it. */
 const INSTANCE = 'barbican';

@@ -5,7 +5,7 @@ import { version } from '../version.ts';
 import { registerBarbicanKmsPlugin } from './barbican-kms-plugin.ts';
 import { registerConfig } from './config.ts';
 import { registerDoctor } from './doctor.ts';
-import { CliError, EXIT_CODES_HELP, ExitCode } from './exit-codes.ts';
+import { EXIT_CODES_HELP, ExitCode, UsageError } from './exit-codes.ts';
 import { registerKeys } from './keys.ts';
 import { printError } from './output.ts';
 import { registerServe } from './serve.ts';
@@ -28,15 +28,12 @@ To find and fix a problem:
 ${EXIT_CODES_HELP}`,
   );
 
-const commands = [
-  registerServe,
-  registerKeys,
-  registerStatus,
-  registerConfig,
-  registerDoctor,
-  registerBarbicanKmsPlugin,
-];
-for (const register of commands) register(program);
+registerServe(program);
+registerKeys(program);
+registerStatus(program);
+registerConfig(program);
+registerDoctor(program);
+registerBarbicanKmsPlugin(program);
 for (const command of [program, ...program.commands.flatMap((one) => [one, ...one.commands])]) command.exitOverride();
 
 try {
@@ -47,11 +44,7 @@ try {
 
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.OK : ExitCode.USAGE;
-  if (error instanceof CliError) {
-    printError(error.message);
-    return error.exitCode;
-  }
-  if (error instanceof ConfigError) {
+  if (error instanceof UsageError || error instanceof ConfigError) {
     printError(error.message);
     return ExitCode.USAGE;
   }

@@ -1,19 +1,22 @@
 import type { ServiceDescription } from '@teapot-kms/core';
 import type { Command } from 'commander';
+import type { KmsClient } from '../client/client.ts';
 import { keyIdHash } from '../kms/key-id-hash.ts';
-import { apiserverComplaints } from './apiserver-view.ts';
 import { ExitCode } from './exit-codes.ts';
-import { instanceOf } from './key-store.ts';
+import { instanceOf, socketPathOf } from './key-store.ts';
 import type { KeyStoreOptions } from './key-store.ts';
 import { age, outputOption, print, table } from './output.ts';
 import type { OutputFormat } from './output.ts';
-import { socketPathOf } from './socket-path.ts';
+
+/** `KeyIDMaxSize` (k8s.io/apiserver kmsv2/envelope.go). */
+const MAX_KEY_ID_BYTES = 1_024;
 
 interface StatusOptions extends KeyStoreOptions {
   readonly socket?: string;
   readonly output: OutputFormat;
 }
 
+type Answer = Awaited<ReturnType<KmsClient['status']>>;
 type Description = ServiceDescription & { readonly instance: string; readonly version: string; readonly pid: number };
 
 export function registerStatus(program: Command): void {
@@ -69,4 +72,22 @@ function describe({ instance, version, pid, uri, keys, lastGoodProbeAgeMs }: Des
   const probe = lastGoodProbeAgeMs === undefined ? 'never' : `${age(lastGoodProbeAgeMs)} ago`;
   const rows = keys.map(({ id, state, decrypts }) => [id, state, String(decrypts)]);
   return `plugin   teapot-kms ${version}, instance ${instance}, pid ${pid}\nstore    ${uri}, last good answer ${probe}\n\n${table([['KEY', 'STATE', 'DECRYPTS'], ...rows])}`;
+}
+
+/**
+ * Returns the problems that kube-apiserver ≥ 1.29 finds in an answer to Status, in the order of its own checks
+ * (k8s.io/apiserver encryptionconfig/config.go `isKMSv2ProviderHealthyAndMaybeRotateDEK`).
+ */
+function apiserverComplaints({ version, healthz, keyId }: Answer): string[] {
+  const complaints: string[] = [];
+  if (healthz !== 'ok')
+    complaints.push(
+      `healthz: expected "ok", found ${JSON.stringify(healthz)}; /readyz fails, and writes still work while key_id is valid`,
+    );
+  if (version !== 'v2' && version !== 'v2beta1')
+    complaints.push(`version: expected "v2", found ${JSON.stringify(version)}`);
+  if (keyId === '') complaints.push('key_id is empty, so writes fail 3 minutes after the last good answer');
+  if (Buffer.byteLength(keyId) > MAX_KEY_ID_BYTES)
+    complaints.push(`key_id: expected at most ${MAX_KEY_ID_BYTES} bytes, found ${Buffer.byteLength(keyId)}`);
+  return complaints;
 }
