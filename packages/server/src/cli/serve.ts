@@ -37,11 +37,11 @@ function serve({ config: file, takeOver }: { config: string; takeOver: boolean }
 export async function runPlugin(text: string, source: string, { takeOver = false, watch = false } = {}): Promise<void> {
   const config = parseConfig(text, source);
   const log = createLogger(config.log.level);
-  const plugin = new Plugin(log);
+  const plugin = new Plugin(config, log);
   log.info({ version, node: process.version, config: source, instances: config.instances.length }, 'starting');
   warnIfDebuggable(log);
   try {
-    await plugin.start(config, takeOver);
+    await plugin.start(takeOver);
   } catch (error) {
     log.error({ error: describeError(error) }, 'cannot start');
     await plugin.stop();

@@ -1,7 +1,7 @@
-import type { ServiceDescription } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import type { KmsClient } from '../client/client.ts';
 import { keyIdHash } from '../kms/key-id-hash.ts';
+import type { InstanceDescription } from '../observability/metrics.ts';
 import { ExitCode } from './exit-codes.ts';
 import { instanceOf, socketPathOf } from './key-store.ts';
 import type { KeyStoreOptions } from './key-store.ts';
@@ -17,7 +17,6 @@ interface StatusOptions extends KeyStoreOptions {
 }
 
 type Answer = Awaited<ReturnType<KmsClient['status']>>;
-type Description = ServiceDescription & { readonly instance: string; readonly version: string; readonly pid: number };
 
 export function registerStatus(program: Command): void {
   program
@@ -37,7 +36,7 @@ async function status(options: StatusOptions): Promise<void> {
   try {
     const answer = await client.status().catch((error: unknown) => error as Error);
     // Other plugins do not have this call.
-    const description = (await client.describe().catch(() => undefined)) as Description | undefined;
+    const description = (await client.describe().catch(() => undefined)) as InstanceDescription | undefined;
     const complaints =
       answer instanceof Error
         ? [`Status fails, so writes fail 3 minutes after the last good answer: ${answer.message}`]
@@ -68,7 +67,7 @@ async function status(options: StatusOptions): Promise<void> {
   }
 }
 
-function describe({ instance, version, pid, uri, keys, lastGoodProbeAgeMs }: Description): string {
+function describe({ instance, version, pid, uri, keys, lastGoodProbeAgeMs }: InstanceDescription): string {
   const probe = lastGoodProbeAgeMs === undefined ? 'never' : `${age(lastGoodProbeAgeMs)} ago`;
   const rows = keys.map(({ id, state, decrypts }) => [id, state, String(decrypts)]);
   return `plugin   teapot-kms ${version}, instance ${instance}, pid ${pid}\nstore    ${uri}, last good answer ${probe}\n\n${table([['KEY', 'STATE', 'DECRYPTS'], ...rows])}`;

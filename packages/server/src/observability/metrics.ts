@@ -10,13 +10,16 @@ import type { Labels } from './prometheus.ts';
 
 /** The state of an instance, for metrics and for `teapot-kms status`. */
 export interface InstanceDescription extends ServiceDescription {
+  readonly instance: string;
+  /** Of the plugin. */
+  readonly version: string;
+  readonly pid: number;
   readonly listening: boolean;
   readonly inFlight: number;
   /** Seconds since 1970, or 0 before the first key. */
   readonly keySince: number;
 }
 
-type Described = readonly [instance: string, description: InstanceDescription];
 type StoreOperation = Extract<ServiceEvent, { type: 'store-operation' }>['operation'];
 
 const METHODS = [
@@ -44,7 +47,7 @@ interface Calls {
  * for each set of labels, so histograms are for the whole process: with hundreds of instances a scrape would delay all of them.
  */
 export class Metrics {
-  readonly #describe: () => Iterable<Described>;
+  readonly #describe: () => readonly InstanceDescription[];
   readonly #processMetrics: () => string[];
   /** By path. */
   readonly #durations = new Map(
@@ -60,7 +63,7 @@ export class Metrics {
   readonly #reloads = { taken: 0, refused: 0 };
 
   /** @param describe - returns the instances as they are at the time of a scrape */
-  constructor(describe: () => Iterable<Described>, clock: Clock = systemClock) {
+  constructor(describe: () => readonly InstanceDescription[], clock: Clock = systemClock) {
     this.#describe = describe;
     this.#processMetrics = observeProcess(clock);
   }
@@ -88,12 +91,12 @@ export class Metrics {
 
   /** The text of a scrape. */
   text(): string {
-    const instances = [...this.#describe()];
+    const instances = this.#describe();
     const perInstance = (name: string, help: string, read: (one: InstanceDescription) => number | undefined): string =>
       gauge(
         `teapot_kms_${name}`,
         help,
-        instances.map(([instance, one]) => [{ instance }, read(one)]),
+        instances.map((one) => [{ instance: one.instance }, read(one)]),
       );
     return [
       histogram(
@@ -135,21 +138,21 @@ export class Metrics {
       counter(
         'teapot_kms_store_events_total',
         'Events of the key store: loads, failures, key switches, unwraps and others.',
-        instances.flatMap(([instance, { counters }]) =>
+        instances.flatMap(({ instance, counters }) =>
           Object.entries(counters).map(([event, count]) => [{ instance, event }, count] as const),
         ),
       ),
       gauge(
         'teapot_kms_key_info',
         'The current key.',
-        instances.flatMap(([instance, { primary, uri }]) =>
+        instances.flatMap(({ instance, primary, uri }) =>
           primary === undefined ? [] : [[{ instance, ...keyLabels(primary), key_uri: uri }, 1] as const],
         ),
       ),
       counter(
         'teapot_kms_decrypts_total',
         'Decrypts by key. An old key whose count no longer grows may be retired.',
-        instances.flatMap(([instance, { keys }]) =>
+        instances.flatMap(({ instance, keys }) =>
           keys.map(({ id, decrypts }) => [{ instance, ...keyLabels(id) }, decrypts] as const),
         ),
       ),
@@ -157,8 +160,8 @@ export class Metrics {
   }
 
   /** Series of KMS v1, which few clusters use, begin with the first call of an instance; all others are there from the start. */
-  *#requests(instances: readonly Described[]): Generator<[Labels, number]> {
-    for (const [instance] of instances) this.#callsOf(instance);
+  *#requests(instances: readonly InstanceDescription[]): Generator<[Labels, number]> {
+    for (const { instance } of instances) this.#callsOf(instance);
     for (const [instance, calls] of this.#calls) {
       const isV1 = ({ durations }: Calls): boolean => durations.labels['api'] === 'v1beta1';
       const usesV1 = [...calls.values()].some((one) => isV1(one) && one.byStatus.some((count) => count > 0));
