@@ -2,9 +2,9 @@ import { KeysetService, KmsError, LocalKekService, localKekOptions, providerFor 
 import type {
   Clock,
   CryptoEngine,
+  EventListener,
   KmsService,
   LocalKekSettings,
-  ServiceEvent,
   SharedResources,
 } from '@teapot-kms/core';
 import type { Socket } from 'node:net';
@@ -56,7 +56,7 @@ export class Instance {
     this.config = config;
     const clock = (this.#clock = shared.clock);
     this.#log = log.child({ instance: config.name });
-    const onEvent = (event: ServiceEvent): void => {
+    const onEvent: EventListener = (event) => {
       if (event.type === 'store-operation') {
         metrics.storeOperation(event.operation, event.ok, event.durationMs);
       } else {
@@ -155,7 +155,7 @@ export class Instance {
 function openService(
   { keys: { uri, ...settings }, probeInterval, statusGrace, goneGrace }: InstanceConfig,
   shared: SharedResources,
-  options: { readonly crypto: CryptoEngine; readonly onEvent: (event: ServiceEvent) => void },
+  options: { readonly crypto: CryptoEngine; readonly onEvent: EventListener },
 ): KmsService {
   const provider = providerFor(uri);
   const common = { ...options, probeIntervalMs: probeInterval, statusGraceMs: statusGrace };

@@ -46,7 +46,7 @@ export function registerConfig(program: Command): void {
 const RESOURCE = /^(\*|[a-z][a-z0-9-]*)(\.(\*|[a-z0-9.-]*))?$/;
 
 /** @see https://kubernetes.io/docs/tasks/administer-cluster/kms-provider/ */
-export function encryptionConfiguration(options: EncryptionConfigurationOptions): string {
+function encryptionConfiguration(options: EncryptionConfigurationOptions): string {
   for (const resource of options.resource) {
     if (RESOURCE.test(resource)) continue;
     const expected = 'expected resources separated by spaces, such as: secrets configmaps';

@@ -15,6 +15,7 @@ const program = new Command('teapot-kms')
   .description('Kubernetes KMS plugin: encrypts the Secrets in etcd with a key that is not in etcd.')
   .version(version)
   .showHelpAfterError('(use --help for the options)')
+  .exitOverride()
   .addHelpText(
     'after',
     `
@@ -34,7 +35,6 @@ registerStatus(program);
 registerConfig(program);
 registerDoctor(program);
 registerBarbicanKmsPlugin(program);
-for (const command of [program, ...program.commands.flatMap((one) => [one, ...one.commands])]) command.exitOverride();
 
 try {
   await program.parseAsync();

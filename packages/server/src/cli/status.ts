@@ -16,7 +16,7 @@ interface StatusOptions extends KeyStoreOptions {
   readonly output: OutputFormat;
 }
 
-type Answer = Awaited<ReturnType<KmsClient['status']>>;
+type Answer = Awaited<ReturnType<KmsClient['status']>> | { readonly error: string };
 
 export function registerStatus(program: Command): void {
   program
@@ -29,42 +29,33 @@ export function registerStatus(program: Command): void {
     .action(status);
 }
 
-async function status(options: StatusOptions): Promise<void> {
-  const socket = options.socket === undefined ? instanceOf(options).socket : socketPathOf(options.socket);
+async function status({ socket: given, output, ...options }: StatusOptions): Promise<void> {
+  const socket = given === undefined ? instanceOf(options).socket : socketPathOf(given);
   const { KmsClient } = await import('../client/client.ts');
   const client = new KmsClient(socket);
-  try {
-    const answer = await client.status().catch((error: unknown) => error as Error);
-    // Other plugins do not have this call.
-    const description = (await client.describe().catch(() => undefined)) as InstanceDescription | undefined;
-    const complaints =
-      answer instanceof Error
-        ? [`Status fails, so writes fail 3 minutes after the last good answer: ${answer.message}`]
-        : apiserverComplaints(answer);
-    const warnings = description?.warnings ?? [];
-    if (complaints.length > 0) process.exitCode = ExitCode.UNHEALTHY;
-    if (options.output === 'json') {
-      const status =
-        answer instanceof Error ? { error: answer.message } : { ...answer, keyIdHash: keyIdHash(answer.keyId) };
-      print(JSON.stringify({ socket, status, complaints, warnings, description }));
-      return;
-    }
-    print(`socket   ${socket}`);
-    if (!(answer instanceof Error)) {
-      print(
-        `healthz  ${answer.healthz}\nversion  ${answer.version}\nkey_id   ${answer.keyId}\n         ${keyIdHash(answer.keyId)} in kube-apiserver's metrics`,
-      );
-    }
-    if (description) print(describe(description));
-    for (const warning of warnings) print(`WARNING  ${warning}`);
-    print(
-      complaints.length === 0
-        ? '\nkube-apiserver accepts this answer.'
-        : `\nkube-apiserver would report:\n  ${complaints.join('\n  ')}`,
-    );
-  } finally {
-    client.close();
+  const answer = await client.status().then(
+    (status) => ({ ...status, keyIdHash: keyIdHash(status.keyId) }),
+    (error: unknown) => ({ error: (error as Error).message }),
+  );
+  // Other plugins do not have this call.
+  const description = (await client.describe().catch(() => undefined)) as InstanceDescription | undefined;
+  client.close();
+  const complaints = apiserverComplaints(answer);
+  const warnings = description?.warnings ?? [];
+  if (complaints.length > 0) process.exitCode = ExitCode.UNHEALTHY;
+  if (output === 'json') {
+    print(JSON.stringify({ socket, status: answer, complaints, warnings, description }));
+    return;
   }
+  print(`socket   ${socket}`);
+  if (!('error' in answer)) {
+    print(`healthz  ${answer.healthz}\nversion  ${answer.version}\nkey_id   ${answer.keyId}`);
+    print(`         ${answer.keyIdHash} in kube-apiserver's metrics`);
+  }
+  if (description) print(describe(description));
+  for (const warning of warnings) print(`WARNING  ${warning}`);
+  if (complaints.length === 0) print('\nkube-apiserver accepts this answer.');
+  else print(`\nkube-apiserver would report:\n  ${complaints.join('\n  ')}`);
 }
 
 function describe({ instance, version, pid, uri, keys, lastGoodProbeAgeMs }: InstanceDescription): string {
@@ -77,7 +68,9 @@ function describe({ instance, version, pid, uri, keys, lastGoodProbeAgeMs }: Ins
  * Returns the problems that kube-apiserver ≥ 1.29 finds in an answer to Status, in the order of its own checks
  * (k8s.io/apiserver encryptionconfig/config.go `isKMSv2ProviderHealthyAndMaybeRotateDEK`).
  */
-function apiserverComplaints({ version, healthz, keyId }: Answer): string[] {
+function apiserverComplaints(answer: Answer): string[] {
+  if ('error' in answer) return [`Status fails, so writes fail 3 minutes after the last good answer: ${answer.error}`];
+  const { version, healthz, keyId } = answer;
   const complaints: string[] = [];
   if (healthz !== 'ok')
     complaints.push(
