@@ -7,6 +7,7 @@ import { transports } from '../transport/index.ts';
 import type { TransportName } from '../transport/index.ts';
 
 const LOOPBACK = ['127.0.0.1', '::1', 'localhost'];
+const HOST = `expected a loopback address (${LOOPBACK.join(', ')})`;
 
 /** `keys` of an instance: the URI and the settings of its key store. */
 export type KeysConfig = { readonly uri: string } & Readonly<Record<string, unknown>>;
@@ -122,7 +123,10 @@ export const configSchema = settings({
     .union([
       z.literal(false),
       settings({
-        host: z.enum(LOOPBACK, `expected a loopback address (${LOOPBACK.join(', ')})`).default('127.0.0.1'),
+        host: z
+          .string(HOST)
+          .refine((host) => LOOPBACK.includes(host), HOST)
+          .default('127.0.0.1'),
         port: wholeNumber(1, 65_535).default(8089),
       }),
     ])
