@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
 import type { InstanceConfig } from '../config/schema.ts';
-import { CliError, ExitCode } from './exit-codes.ts';
+import { UsageError } from './exit-codes.ts';
 import { printError } from './output.ts';
 
 export interface KeyStoreOptions {
@@ -26,20 +26,19 @@ export function withKeyStoreOptions(command: Command): Command {
     .option('-i, --instance <name>', 'name of the instance; optional if there is only one');
 }
 
-/** @throws {@link CliError} if the options do not name a key store */
+/** @throws {@link UsageError} if the options do not name a key store */
 function openKeyStore(options: KeyStoreOptions): KeysetSource | RemoteKek {
   const shared = new SharedResources();
   if (options.uri !== undefined) {
     const provider = providerFor(options.uri);
     if (provider.kind === 'remote-kek') {
       const message = `a ${provider.scheme}: key store needs settings; use --config FILE [--instance NAME] instead of --uri`;
-      throw new CliError(ExitCode.USAGE, message);
+      throw new UsageError(message);
     }
     const given = options.cloudConfig === undefined ? {} : { cloudConfig: resolve(options.cloudConfig) };
     // Some settings are required for an instance but not for the management of keys.
     const settings = provider.settings.partial().safeParse(given);
-    if (!settings.success)
-      throw new CliError(ExitCode.USAGE, `--cloud-config does not apply to ${provider.scheme}: keys`);
+    if (!settings.success) throw new UsageError(`--cloud-config does not apply to ${provider.scheme}: keys`);
     return provider.open(options.uri, settings.data, shared);
   }
   const { uri, ...settings } = instanceOf(options).keys;
@@ -65,12 +64,17 @@ export async function withAdmin<T>(options: KeyStoreOptions, work: (admin: Keyse
 
 /** Returns the instance that `--config` and `--instance` name. */
 export function instanceOf({ config: file, instance: name }: KeyStoreOptions): InstanceConfig {
-  if (file === undefined) throw new CliError(ExitCode.USAGE, 'expected --uri URI, or --config FILE [--instance NAME]');
+  if (file === undefined) throw new UsageError('expected --uri URI, or --config FILE [--instance NAME]');
   const { instances } = loadConfig(file);
   const names = instances.map((instance) => instance.name).join(', ');
   const found =
     name === undefined && instances.length === 1 ? instances[0] : instances.find((one) => one.name === name);
   if (found) return found;
   const problem = name === undefined ? 'choose an instance with --instance' : `there is no instance ${name}`;
-  throw new CliError(ExitCode.USAGE, `${file}: ${problem}; there are: ${names}`);
+  throw new UsageError(`${file}: ${problem}; there are: ${names}`);
+}
+
+/** Returns the path of a socket that may have the form of kube-apiserver's `endpoint`: `unix:///run/kms.sock`. */
+export function socketPathOf(socket: string): string {
+  return socket.replace(/^unix:\/\//, '');
 }

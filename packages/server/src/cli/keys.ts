@@ -7,17 +7,18 @@ import {
   retireKey,
   systemClock,
 } from '@teapot-kms/core';
-import type { Change, ChangeOptions, KeysetAdmin, Manifest } from '@teapot-kms/core';
+import type { Change, Manifest } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { keyIdHash } from '../kms/key-id-hash.ts';
-import { CliError, ExitCode } from './exit-codes.ts';
+import { ExitCode } from './exit-codes.ts';
 import { withAdmin, withKeyStoreOptions } from './key-store.ts';
 import type { KeyStoreOptions } from './key-store.ts';
-import { age, outputOption, print, table } from './output.ts';
+import { age, outputOption, print, printError, table } from './output.ts';
 import type { OutputFormat } from './output.ts';
 
 interface KeysOptions extends KeyStoreOptions {
   readonly dryRun?: boolean;
+  readonly now?: boolean;
   readonly output: OutputFormat;
 }
 
@@ -50,35 +51,29 @@ longer grows (metric teapot_kms_decrypts_total, or "status"). Only then:
     .addOption(outputOption())
     .action(async (options: KeysOptions) => {
       const current = await withAdmin(options, (admin) => admin.readManifest());
-      if (!current)
-        throw new CliError(
-          ExitCode.FAILED,
-          'there is no keyset. If there was one, mount its volume or restore it from a backup. For a new cluster: keys generate',
-        );
-      print(options.output === 'json' ? JSON.stringify(summary(current.manifest)) : list(current.manifest));
-    });
-  change(
-    'promote <key-id>',
-    'Make a pending key the primary: kube-apiserver then encrypts with it, and older data is stale',
-  )
-    .option(
-      '--now',
-      `skip the check that the key has been pending for ${age(MIN_PENDING_MS)} (only with a single replica)`,
-    )
-    .action(async (keyId: string, options: KeysOptions & { now?: boolean }) => {
-      const minPendingMs = options.now ? 0 : MIN_PENDING_MS;
-      const change = { dryRun: options.dryRun ?? false, minPendingMs };
-      const made = await withAdmin(options, (admin) => promoteKey(admin, keyId, change));
-      report(options, made, `key ${keyId} is the primary; rewrite the data to encrypt it with this key`);
-    });
-  const changeOne = (name: string, description: string, apply: Apply, done: string) =>
-    change(`${name} <key-id>`, description).action(async (keyId: string, options: KeysOptions) => {
-      report(
-        options,
-        await withAdmin(options, (admin) => apply(admin, keyId, { dryRun: options.dryRun ?? false })),
-        `key ${keyId} ${done}`,
+      if (current) {
+        print(options.output === 'json' ? JSON.stringify(summary(current.manifest)) : list(current.manifest));
+        return;
+      }
+      process.exitCode = ExitCode.FAILED;
+      printError(
+        'there is no keyset. If there was one, mount its volume or restore it from a backup. For a new cluster: keys generate',
       );
     });
+  const changeOne = (name: string, description: string, make: typeof promoteKey, done: string) =>
+    change(`${name} <key-id>`, description).action(async (keyId: string, options: KeysOptions) => {
+      const rules = { dryRun: options.dryRun ?? false, minPendingMs: options.now ? 0 : MIN_PENDING_MS };
+      report(options, await withAdmin(options, (admin) => make(admin, keyId, rules)), `key ${keyId} ${done}`);
+    });
+  changeOne(
+    'promote',
+    'Make a pending key the primary: kube-apiserver then encrypts with it, and older data is stale',
+    promoteKey,
+    'is the primary; rewrite the data to encrypt it with this key',
+  ).option(
+    '--now',
+    `skip the check that the key has been pending for ${age(MIN_PENDING_MS)} (only with a single replica)`,
+  );
   changeOne(
     'retire',
     'End the use of a former primary or of a pending key, and keep its key material',
@@ -93,8 +88,6 @@ longer grows (metric teapot_kms_decrypts_total, or "status"). Only then:
     'is destroyed: data encrypted with it is lost',
   );
 }
-
-type Apply = (admin: KeysetAdmin, keyId: string, options: ChangeOptions) => Promise<Change>;
 
 function report(options: KeysOptions, { after }: Change, text: string, extra: object = {}): void {
   if (options.output === 'json')
