@@ -2,7 +2,6 @@ import { KmsError, unavailable } from '../../../errors.ts';
 import { unlessAborted } from '../../../util/abort.ts';
 import { backOffMs } from '../../../util/back-off.ts';
 import type { Clock } from '../../../util/clock.ts';
-import { SingleFlight } from '../../../util/single-flight.ts';
 import { CallsUnderWay } from './calls-under-way.ts';
 import { FailingOwners } from './failing-owners.ts';
 import { FairQueue } from './fair-queue.ts';
@@ -76,8 +75,8 @@ export class TokenHost {
   readonly #channelKey = newChannelKey();
   /** Seals secrets for the process, and opens what it has sealed. */
   readonly channel = new SealedChannel(this.#channelKey);
-  /** One login serves all owners with the same PIN for the same token. */
-  readonly logins = new SingleFlight<void>();
+  /** The logins under way by what they are for, and those that have just failed. */
+  readonly logins = new Map<string, Promise<void>>();
   readonly counters = {
     token_host_starts: 0,
     token_host_calls: 0,
@@ -159,7 +158,7 @@ export class TokenHost {
     if (!(await this.#quiet())) this.#kill('it was stopped, and a call did not end');
     await this.#process?.stop();
     // The plugin's process may end after this.
-    await this.#soon(this.logins.settled(), RECORD_MS);
+    await this.#soon(Promise.allSettled(this.logins.values()), RECORD_MS);
     this.channel.destroy();
     this.#channelKey.wipe();
   }
@@ -173,7 +172,7 @@ export class TokenHost {
   }
 
   /** Returns whether this happens within the time. */
-  #soon(happens: Promise<void>, ms: number): Promise<boolean> {
+  #soon(happens: Promise<unknown>, ms: number): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const stopWaiting = this.#options.clock.after(ms, () => resolve(false), true);
     void happens.then(() => resolve(true));

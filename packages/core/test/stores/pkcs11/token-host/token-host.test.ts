@@ -449,7 +449,7 @@ test('a closed host waits until the outcomes of its logins are recorded, but not
   const { host, clock } = newHost();
   let closed = false;
   const recording = Promise.withResolvers<undefined>();
-  void host.logins.run('one', () => recording.promise);
+  host.logins.set('one', recording.promise);
   const closing = host.close().then(() => (closed = true));
   await clock.advance(999);
   assert.not(closed);
