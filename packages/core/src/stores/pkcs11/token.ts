@@ -100,7 +100,9 @@ export class Token {
     this.logins++;
     try {
       const signal = AbortSignal.timeout(2 * LOGIN_TIMEOUT_MS);
-      return (await this.#options.host.call(ask, { owner: this, signal, timeoutMs: LOGIN_TIMEOUT_MS })) ? 'ok' : 'already';
+      return (await this.#options.host.call(ask, { owner: this, signal, timeoutMs: LOGIN_TIMEOUT_MS }))
+        ? 'ok'
+        : 'already';
     } catch (error) {
       const kind = kindOf(error);
       if (kind === 'pin-refused') return 'refused';
