@@ -2,9 +2,8 @@ import { KmsError, unavailable } from '../../../errors.ts';
 import { unlessAborted } from '../../../util/abort.ts';
 import { backOffMs } from '../../../util/back-off.ts';
 import type { Clock } from '../../../util/clock.ts';
-import { CallsUnderWay } from './calls-under-way.ts';
-import { FailingOwners } from './failing-owners.ts';
 import { FairQueue } from './fair-queue.ts';
+import { Owners } from './owners.ts';
 import { HostProcess } from './host-process.ts';
 import type { HostProcessOptions } from './host-process.ts';
 import { TokenFailure } from './protocol.ts';
@@ -48,6 +47,8 @@ interface Call extends CallOptions {
   readonly ask: Ask;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: Error) => void;
+  /** When it was first seen among those that have a thread. */
+  since?: number;
 }
 
 /** Calls that the process has for each thread. Those that wait there keep threads busy while the plugin's own thread is. */
@@ -85,8 +86,11 @@ export class TokenHost {
     token_sessions_opened: 0,
   };
   readonly #queue = new FairQueue<Call>();
-  readonly #underWay: CallsUnderWay<Call>;
-  readonly #owners = new FailingOwners();
+  /** The calls that the process has and has not answered, oldest first. */
+  readonly #underWay = new Map<number, Call>();
+  /** Those that were overdue at the last look. */
+  #overdue: readonly Call[] = [];
+  readonly #owners: Owners;
   #process: ReturnType<NonNullable<TokenHostOptions['spawn']>> | undefined;
   #ready = false;
   /** The process was killed and has not ended yet: what it is sent now gets no answer. */
@@ -99,12 +103,15 @@ export class TokenHost {
   #notBefore = 0;
   #ends = 0;
   #lastEnd = '';
-  #renewed = false;
+  /** The next process starts at once: the module is not to blame for the end of this one, or only one owner is. */
+  #restartsAtOnce = false;
+  #nextId = 1;
   #closed = false;
 
   constructor(options: TokenHostOptions) {
     this.#options = options;
-    this.#underWay = new CallsUnderWay(options.sessions, options.callTimeoutMs);
+    const { clock, random } = options;
+    this.#owners = new Owners({ clock, random, backOff: RESTART, forgiveAfterMs: SOUND_AFTER_MS });
   }
 
   /** The number of the process that the next call goes to, from 1. What one process has set up, such as a login, the next has not. */
@@ -140,7 +147,7 @@ export class TokenHost {
     if (this.#loginUnderWay) {
       throw unavailable(`${reason}, but not while a login is under way`);
     }
-    this.#renewed = true;
+    this.#restartsAtOnce = true;
     this.#kill(reason);
   }
 
@@ -154,8 +161,10 @@ export class TokenHost {
     this.#stopRestart?.();
     for (const call of this.#queue.drain()) call.reject(closed(NOT_SENT));
     // A login waits for its answer or for the end of its process, because the outcome is recorded.
-    for (const call of this.#underWay.calls) if (call.ask.op !== 'login') call.reject(closed());
-    if (!(await this.#quiet())) this.#kill('it was stopped, and a call did not end');
+    for (const call of this.#underWay.values()) if (call.ask.op !== 'login') call.reject(closed());
+    const quiet = new Promise<void>((resolve) => (this.#onQuiet = resolve));
+    if (this.#underWay.size > 0 && !(await this.#soon(quiet, QUIET_MS)))
+      this.#kill('it was stopped, and a call did not end');
     await this.#process?.stop();
     // The plugin's process may end after this.
     await this.#soon(Promise.allSettled(this.logins.values()), RECORD_MS);
@@ -163,24 +172,19 @@ export class TokenHost {
     this.#channelKey.wipe();
   }
 
-  /** Returns whether all calls under way end soon. */
-  async #quiet(): Promise<boolean> {
-    if (this.#underWay.size === 0) return true;
-    const { promise, resolve } = Promise.withResolvers<undefined>();
-    this.#onQuiet = () => resolve(undefined);
-    return this.#soon(promise, QUIET_MS);
-  }
-
   /** Returns whether this happens within the time. */
   #soon(happens: Promise<unknown>, ms: number): Promise<boolean> {
-    const { promise, resolve } = Promise.withResolvers<boolean>();
-    const stopWaiting = this.#options.clock.after(ms, () => resolve(false), true);
-    void happens.then(() => resolve(true));
-    return promise.finally(stopWaiting);
+    return new Promise((resolve) => {
+      const stopWaiting = this.#options.clock.after(ms, () => resolve(false), true);
+      void happens.then(() => {
+        stopWaiting();
+        resolve(true);
+      });
+    });
   }
 
   get #loginUnderWay(): boolean {
-    return this.#underWay.calls.some(({ ask }) => ask.op === 'login');
+    return [...this.#underWay.values()].some(({ ask }) => ask.op === 'login');
   }
 
   #kill(reason: string): void {
@@ -209,7 +213,14 @@ export class TokenHost {
     while (this.#underWay.size < sessions * CALLS_PER_THREAD) {
       const call = this.#queue.shift();
       if (!call) break;
-      if (!call.signal.aborted) requests.push({ id: this.#underWay.add(call), ask: call.ask });
+      if (call.signal.aborted) continue;
+      const waitMs = this.#owners.waitMs(call.owner);
+      if (waitMs > 0) {
+        call.reject(notBegun('the module hung', waitMs));
+        continue;
+      }
+      this.#underWay.set(this.#nextId, call);
+      requests.push({ id: this.#nextId++, ask: call.ask });
     }
     if (requests.length === 0) return;
     this.counters.token_host_calls += requests.length;
@@ -218,19 +229,32 @@ export class TokenHost {
     this.#stopWatch ??= clock.after(WATCH_MS, () => this.#watch());
   }
 
+  /**
+   * Kills the process if a call is overdue at two looks in a row. After a pause of the whole machine the first look finds
+   * calls overdue whose answers wait in the pipe; they arrive before the second.
+   */
   #watch(): void {
     this.#stopWatch = undefined;
-    const { clock } = this.#options;
-    if (this.#underWay.hung(clock.now())) this.#kill('the module hung');
-    else if (this.#underWay.size > 0) this.#stopWatch = clock.after(WATCH_MS, () => this.#watch());
+    const { clock, sessions, callTimeoutMs } = this.#options;
+    const now = clock.now();
+    const before = this.#overdue;
+    // The threads take calls in order, so the others wait.
+    const running = [...this.#underWay.values()].slice(0, sessions);
+    this.#overdue = running.filter((call) => now - (call.since ??= now) > (call.timeoutMs ?? callTimeoutMs));
+    const hung = this.#overdue.filter((call) => before.includes(call));
+    if (hung.length > 0) {
+      this.#restartsAtOnce = this.#owners.hang(hung.map(({ owner }) => owner));
+      this.#kill('the module hung');
+    } else if (this.#underWay.size > 0) this.#stopWatch = clock.after(WATCH_MS, () => this.#watch());
   }
 
   #answered(replies: readonly Reply[]): void {
     this.counters.token_host_messages++;
     for (const { id, value, failure, sessionsOpened } of replies) {
       this.counters.token_sessions_opened += sessionsOpened;
-      const call = this.#underWay.take(id);
+      const call = this.#underWay.get(id);
       if (!call) continue;
+      this.#underWay.delete(id);
       if (failure) call.reject(new TokenFailure(failure.kind, failure.message));
       else call.resolve(value);
       this.#note(call, failure);
@@ -244,9 +268,9 @@ export class TokenHost {
     if (failure?.kind === 'ambiguous' && op === 'unwrap') return;
     const failed = failure !== undefined && FAILURES_OF_THE_MODULE.has(failure.kind);
     // tpm2-pkcs11 goes on finding tokens and keys when its TPM is gone.
-    if (!failed && (op === 'token' || op === 'list')) return;
+    if (!failed && ['token', 'list', 'login'].includes(op)) return;
     this.#owners.note(owner, failed);
-    if (!this.#owners.all || this.#options.clock.now() - this.#startedAt <= YOUNG_MS) return;
+    if (!this.#owners.allFail || this.#options.clock.now() - this.#startedAt <= YOUNG_MS) return;
     // The outcome of a login must not be lost.
     if (this.#loginUnderWay) return;
     this.#kill(`the module fails again and again: ${failure?.message ?? ''}`);
@@ -265,15 +289,13 @@ export class TokenHost {
       this.#stopRestart ??= clock.after(waitMs, restart, true);
       return;
     }
-    const message = `the token host: ${this.#lastEnd}; it starts again in ${Math.ceil(waitMs / 1_000)} s`;
-    for (const call of this.#queue.drain()) call.reject(new TokenFailure('not-begun', message));
+    for (const call of this.#queue.drain()) call.reject(notBegun(this.#lastEnd, waitMs));
   }
 
   #start(): void {
     const { modulePath, sessions, clock, withheld, report, spawn = startProcess } = this.#options;
     this.counters.token_host_starts++;
     this.#startedAt = clock.now();
-    this.#owners.clear();
     try {
       const host = spawn({
         modulePath,
@@ -301,14 +323,15 @@ export class TokenHost {
     this.#ready = false;
     this.#killed = false;
     this.#lastEnd = reason;
-    const restartInMs = this.#renewed ? 0 : this.#backOff(clock.now());
-    this.#renewed = false;
+    if (!this.#restartsAtOnce) this.#owners.clear();
+    const restartInMs = this.#restartsAtOnce ? 0 : this.#backOff(clock.now());
+    this.#restartsAtOnce = false;
     this.#notBefore = clock.now() + restartInMs;
     if (!this.#closed) report?.({ type: 'token-host-ended', module: modulePath, reason, restartInMs });
     this.#onQuiet?.();
-    for (const call of this.#underWay.drain()) {
-      call.reject(new TokenFailure('host-ended', `the token host: ${reason}`));
-    }
+    const failure = new TokenFailure('host-ended', `the token host: ${reason}`);
+    for (const call of this.#underWay.values()) call.reject(failure);
+    this.#underWay.clear();
     this.#flush();
   }
 
@@ -319,6 +342,9 @@ export class TokenHost {
 }
 
 const startProcess = (options: HostProcessOptions) => new HostProcess(options);
+
+const notBegun = (why: string, waitMs: number) =>
+  new TokenFailure('not-begun', `the token host: ${why}; it starts again in ${Math.ceil(waitMs / 1_000)} s`);
 
 const NOT_SENT = new TokenFailure('not-begun', 'the call was not sent');
 
