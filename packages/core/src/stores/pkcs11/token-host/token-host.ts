@@ -1,7 +1,6 @@
 import { KmsError, unavailable } from '../../../errors.ts';
 import { unlessAborted } from '../../../util/abort.ts';
 import { backOffMs } from '../../../util/back-off.ts';
-import type { Clock } from '../../../util/clock.ts';
 import { FairQueue } from './fair-queue.ts';
 import { Owners } from './owners.ts';
 import { HostProcess } from './host-process.ts';
@@ -10,30 +9,21 @@ import { TokenFailure } from './protocol.ts';
 import type { Ask, Failure, FailureKind, OperationName, Operations, Reply } from './protocol.ts';
 import { newChannelKey, SealedChannel } from './sealed-channel.ts';
 
-export interface TokenHostOptions {
-  readonly modulePath: string;
-  /** Threads of the process, each with its own session: calls that the token may do at a time. */
-  readonly sessions: number;
+export interface TokenHostOptions extends Pick<HostProcessOptions, 'modulePath' | 'sessions' | 'withheld' | 'clock'> {
   /** ms after which a call of the module counts as hung. */
   readonly callTimeoutMs: number;
-  readonly clock: Clock;
-  /** See {@link HostProcessOptions.withheld}. */
-  readonly withheld?: ReadonlySet<string>;
   readonly report?: (event: TokenHostEvent) => void;
   /** Starts a process; for tests. */
-  readonly spawn?: (options: HostProcessOptions) => Pick<HostProcess, 'pid' | 'request' | 'kill' | 'stop'>;
+  readonly spawn?: (options: HostProcessOptions) => Pick<HostProcess, 'pid' | 'send' | 'kill' | 'stop'>;
   /** 0 to below 1, for tests. */
   readonly random?: () => number;
 }
 
-export type TokenHostEvent =
-  | { readonly type: 'token-host-started'; readonly module: string; readonly pid: number | undefined }
-  | {
-      readonly type: 'token-host-ended';
-      readonly module: string;
-      readonly reason: string;
-      readonly restartInMs: number;
-    };
+/** `module` is its path. */
+export type TokenHostEvent = { readonly module: string } & (
+  | { readonly type: 'token-host-started'; readonly pid: number | undefined }
+  | { readonly type: 'token-host-ended'; readonly reason: string; readonly restartInMs: number }
+);
 
 export interface CallOptions {
   /** Owners take turns. */
@@ -144,9 +134,7 @@ export class TokenHost {
    */
   renew(generation: number, reason: string): void {
     if (this.running !== generation) return;
-    if (this.#loginUnderWay) {
-      throw unavailable(`${reason}, but not while a login is under way`);
-    }
+    if (this.#loginUnderWay) throw unavailable(`${reason}, but not while a login is under way`);
     this.#restartsAtOnce = true;
     this.#kill(reason);
   }
@@ -163,8 +151,9 @@ export class TokenHost {
     // A login waits for its answer or for the end of its process, because the outcome is recorded.
     for (const call of this.#underWay.values()) if (call.ask.op !== 'login') call.reject(closed());
     const quiet = new Promise<void>((resolve) => (this.#onQuiet = resolve));
-    if (this.#underWay.size > 0 && !(await this.#soon(quiet, QUIET_MS)))
+    if (this.#underWay.size > 0 && !(await this.#soon(quiet, QUIET_MS))) {
       this.#kill('it was stopped, and a call did not end');
+    }
     await this.#process?.stop();
     // The plugin's process may end after this.
     await this.#soon(Promise.allSettled(this.logins.values()), RECORD_MS);
@@ -225,7 +214,7 @@ export class TokenHost {
     if (requests.length === 0) return;
     this.counters.token_host_calls += requests.length;
     this.counters.token_host_messages++;
-    this.#process.request(requests);
+    this.#process.send(requests);
     this.#stopWatch ??= clock.after(WATCH_MS, () => this.#watch());
   }
 
@@ -270,9 +259,9 @@ export class TokenHost {
     // tpm2-pkcs11 goes on finding tokens and keys when its TPM is gone.
     if (!failed && ['token', 'list', 'login'].includes(op)) return;
     this.#owners.note(owner, failed);
-    if (!this.#owners.allFail || this.#options.clock.now() - this.#startedAt <= YOUNG_MS) return;
+    const young = this.#options.clock.now() - this.#startedAt <= YOUNG_MS;
     // The outcome of a login must not be lost.
-    if (this.#loginUnderWay) return;
+    if (young || !this.#owners.allFail || this.#loginUnderWay) return;
     this.#kill(`the module fails again and again: ${failure?.message ?? ''}`);
   }
 
@@ -280,51 +269,51 @@ export class TokenHost {
     const { clock } = this.#options;
     const waitMs = this.#notBefore - clock.now();
     if (waitMs <= 0) return this.#start();
-    if (waitMs <= WORTH_WAITING_MS) {
-      const restart = () => {
-        this.#stopRestart = undefined;
-        this.#flush();
-      };
-      // Between two processes nothing else may keep a command such as "keys generate" alive.
-      this.#stopRestart ??= clock.after(waitMs, restart, true);
+    if (waitMs > WORTH_WAITING_MS) {
+      for (const call of this.#queue.drain()) call.reject(notBegun(this.#lastEnd, waitMs));
       return;
     }
-    for (const call of this.#queue.drain()) call.reject(notBegun(this.#lastEnd, waitMs));
+    const restart = () => {
+      this.#stopRestart = undefined;
+      this.#flush();
+    };
+    // Between two processes nothing else may keep a command such as "keys generate" alive.
+    this.#stopRestart ??= clock.after(waitMs, restart, true);
   }
 
   #start(): void {
-    const { modulePath, sessions, clock, withheld, report, spawn = startProcess } = this.#options;
+    const { modulePath, clock, report, spawn = startProcess } = this.#options;
     this.counters.token_host_starts++;
     this.#startedAt = clock.now();
     try {
-      const host = spawn({
-        modulePath,
-        sessions,
-        withheld,
-        clock,
+      this.#process = spawn({
+        ...this.#options,
         channelKey: this.#channelKey,
         onStarted: () => {
           this.#ready = true;
-          report?.({ type: 'token-host-started', module: modulePath, pid: host.pid });
+          report?.({ type: 'token-host-started', module: modulePath, pid: this.#process?.pid });
           this.#flush();
         },
         onReplies: (replies) => this.#answered(replies),
         onEnd: (reason) => this.#ended(reason),
       });
-      this.#process = host;
     } catch (error) {
       this.#ended((error as Error).message);
     }
   }
 
   #ended(reason: string): void {
-    const { clock, modulePath, report } = this.#options;
+    const { clock, modulePath, report, random } = this.#options;
     this.#process = undefined;
     this.#ready = false;
     this.#killed = false;
     this.#lastEnd = reason;
-    if (!this.#restartsAtOnce) this.#owners.clear();
-    const restartInMs = this.#restartsAtOnce ? 0 : this.#backOff(clock.now());
+    let restartInMs = 0;
+    if (!this.#restartsAtOnce) {
+      this.#owners.clear();
+      this.#ends = clock.now() - this.#startedAt > SOUND_AFTER_MS ? 1 : this.#ends + 1;
+      restartInMs = Math.round(backOffMs(this.#ends - 1, RESTART, random));
+    }
     this.#restartsAtOnce = false;
     this.#notBefore = clock.now() + restartInMs;
     if (!this.#closed) report?.({ type: 'token-host-ended', module: modulePath, reason, restartInMs });
@@ -333,11 +322,6 @@ export class TokenHost {
     for (const call of this.#underWay.values()) call.reject(failure);
     this.#underWay.clear();
     this.#flush();
-  }
-
-  #backOff(now: number): number {
-    this.#ends = now - this.#startedAt > SOUND_AFTER_MS ? 1 : this.#ends + 1;
-    return Math.round(backOffMs(this.#ends - 1, RESTART, this.#options.random));
   }
 }
 

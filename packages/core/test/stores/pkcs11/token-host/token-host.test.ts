@@ -36,7 +36,7 @@ class FakeProcess {
 
   readonly pid = 1;
 
-  request(requests: readonly Request[]): void {
+  send(requests: readonly Request[]): void {
     this.messages.push(requests);
   }
 
