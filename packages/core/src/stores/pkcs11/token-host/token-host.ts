@@ -6,7 +6,7 @@ import { Owners } from './owners.ts';
 import { HostProcess } from './host-process.ts';
 import type { HostProcessOptions } from './host-process.ts';
 import { TokenFailure } from './protocol.ts';
-import type { Ask, Failure, FailureKind, OperationName, Operations, Reply } from './protocol.ts';
+import type { Ask, OperationName, Operations, Reply } from './protocol.ts';
 import { newChannelKey, SealedChannel } from './sealed-channel.ts';
 
 export interface TokenHostOptions extends Pick<HostProcessOptions, 'modulePath' | 'sessions' | 'withheld' | 'clock'> {
@@ -55,7 +55,6 @@ const SOUND_AFTER_MS = 60_000;
 const WORTH_WAITING_MS = 1_000;
 /** ms in which a process is not replaced for failing: owners whose token works may still have to log in. */
 const YOUNG_MS = 5_000;
-const FAILURES_OF_THE_MODULE: ReadonlySet<FailureKind> = new Set(['unavailable', 'ambiguous', 'not-begun']);
 
 /**
  * Runs a PKCS#11 module in a process of its own (ADR 0008): starts the process with the first call, kills it when it
@@ -85,7 +84,6 @@ export class TokenHost {
   #ready = false;
   /** The process was killed and has not ended yet: what it is sent now gets no answer. */
   #killed = false;
-  #flushing = false;
   #stopWatch: (() => void) | undefined;
   #stopRestart: (() => void) | undefined;
   #onQuiet: (() => void) | undefined;
@@ -100,8 +98,7 @@ export class TokenHost {
 
   constructor(options: TokenHostOptions) {
     this.#options = options;
-    const { clock, random } = options;
-    this.#owners = new Owners({ clock, random, backOff: RESTART, forgiveAfterMs: SOUND_AFTER_MS });
+    this.#owners = new Owners(options.clock, (hangs) => this.#backOff(hangs));
   }
 
   /** The number of the process that the next call goes to, from 1. What one process has set up, such as a login, the next has not. */
@@ -123,7 +120,8 @@ export class TokenHost {
     const answer = new Promise<unknown>((resolve, reject) => {
       if (this.#closed) return reject(closed(NOT_SENT));
       this.#queue.push(options.owner, { ...options, ask: ask as Ask, resolve, reject });
-      this.#flushSoon();
+      // Calls of one turn of the event loop go in one message.
+      queueMicrotask(() => this.#flush());
     });
     return unlessAborted(answer, options.signal) as Promise<Operations[Name]['answer']>;
   }
@@ -182,16 +180,6 @@ export class TokenHost {
     this.#process.kill(reason);
   }
 
-  /** Calls of one turn of the event loop go in one message. */
-  #flushSoon(): void {
-    if (this.#flushing) return;
-    this.#flushing = true;
-    queueMicrotask(() => {
-      this.#flushing = false;
-      this.#flush();
-    });
-  }
-
   #flush(): void {
     if (this.#queue.length === 0 || this.#closed) return;
     if (!this.#process) return this.#startOrRefuse();
@@ -246,23 +234,18 @@ export class TokenHost {
       this.#underWay.delete(id);
       if (failure) call.reject(new TokenFailure(failure.kind, failure.message));
       else call.resolve(value);
-      this.#note(call, failure);
+      const mayBeBroken = this.#owners.answered(call.owner, call.ask.op, failure?.kind);
+      const young = this.#options.clock.now() - this.#startedAt <= YOUNG_MS;
+      // The outcome of a login must not be lost.
+      if (!mayBeBroken || young || this.#loginUnderWay) continue;
+      this.#kill(`the module fails again and again: ${failure?.message ?? ''}`);
     }
     if (this.#underWay.size === 0) this.#onQuiet?.();
-    this.#flushSoon();
+    queueMicrotask(() => this.#flush());
   }
 
-  #note({ owner, ask: { op } }: Call, failure: Failure | undefined): void {
-    // Wrong bytes look ambiguous too.
-    if (failure?.kind === 'ambiguous' && op === 'unwrap') return;
-    const failed = failure !== undefined && FAILURES_OF_THE_MODULE.has(failure.kind);
-    // tpm2-pkcs11 goes on finding tokens and keys when its TPM is gone.
-    if (!failed && ['token', 'list', 'login'].includes(op)) return;
-    this.#owners.note(owner, failed);
-    const young = this.#options.clock.now() - this.#startedAt <= YOUNG_MS;
-    // The outcome of a login must not be lost.
-    if (young || !this.#owners.allFail || this.#loginUnderWay) return;
-    this.#kill(`the module fails again and again: ${failure?.message ?? ''}`);
+  #backOff(times: number): number {
+    return Math.round(backOffMs(times - 1, RESTART, this.#options.random));
   }
 
   #startOrRefuse(): void {
@@ -282,7 +265,7 @@ export class TokenHost {
   }
 
   #start(): void {
-    const { modulePath, clock, report, spawn = startProcess } = this.#options;
+    const { modulePath, clock, report, spawn = (process) => new HostProcess(process) } = this.#options;
     this.counters.token_host_starts++;
     this.#startedAt = clock.now();
     try {
@@ -303,7 +286,7 @@ export class TokenHost {
   }
 
   #ended(reason: string): void {
-    const { clock, modulePath, report, random } = this.#options;
+    const { clock, modulePath, report } = this.#options;
     this.#process = undefined;
     this.#ready = false;
     this.#killed = false;
@@ -312,7 +295,7 @@ export class TokenHost {
     if (!this.#restartsAtOnce) {
       this.#owners.clear();
       this.#ends = clock.now() - this.#startedAt > SOUND_AFTER_MS ? 1 : this.#ends + 1;
-      restartInMs = Math.round(backOffMs(this.#ends - 1, RESTART, random));
+      restartInMs = this.#backOff(this.#ends);
     }
     this.#restartsAtOnce = false;
     this.#notBefore = clock.now() + restartInMs;
@@ -324,8 +307,6 @@ export class TokenHost {
     this.#flush();
   }
 }
-
-const startProcess = (options: HostProcessOptions) => new HostProcess(options);
 
 const notBegun = (why: string, waitMs: number) =>
   new TokenFailure('not-begun', `the token host: ${why}; it starts again in ${Math.ceil(waitMs / 1_000)} s`);
