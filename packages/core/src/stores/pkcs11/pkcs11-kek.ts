@@ -114,7 +114,7 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   async close(): Promise<void> {
-    if (this.#token && !this.#closed) this.#host.forget(this.#token);
+    if (this.#token && !this.#closed) this.#host.owners.forget(this.#token);
     this.#closed = true;
     for (const budget of this.#budgets.values()) await budget.release();
     await this.#lease?.release();

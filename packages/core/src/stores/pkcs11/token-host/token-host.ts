@@ -1,6 +1,7 @@
 import { KmsError, unavailable } from '../../../errors.ts';
 import { unlessAborted } from '../../../util/abort.ts';
 import { backOffMs } from '../../../util/back-off.ts';
+import { resolvesWithin } from '../../../util/timeout.ts';
 import { FairQueue } from './fair-queue.ts';
 import { Owners } from './owners.ts';
 import { HostProcess } from './host-process.ts';
@@ -19,7 +20,6 @@ export interface TokenHostOptions extends Pick<HostProcessOptions, 'modulePath' 
   readonly random?: () => number;
 }
 
-/** `module` is its path. */
 export type TokenHostEvent = { readonly module: string } & (
   | { readonly type: 'token-host-started'; readonly pid: number | undefined }
   | { readonly type: 'token-host-ended'; readonly reason: string; readonly restartInMs: number }
@@ -56,10 +56,7 @@ const WORTH_WAITING_MS = 1_000;
 /** ms in which a process is not replaced for failing: owners whose token works may still have to log in. */
 const YOUNG_MS = 5_000;
 
-/**
- * Runs a PKCS#11 module in a process of its own (ADR 0008): starts the process with the first call, kills it when it
- * hangs, and starts the next one when it ends.
- */
+/** Runs a PKCS#11 module in a process of its own, from the first call on, over its crashes and hangs (ADR 0008). */
 export class TokenHost {
   readonly #options: TokenHostOptions;
   readonly #channelKey = newChannelKey();
@@ -79,12 +76,12 @@ export class TokenHost {
   readonly #underWay = new Map<number, Call>();
   /** Those that were overdue at the last look. */
   #overdue: readonly Call[] = [];
-  readonly #owners: Owners;
+  readonly owners: Owners;
   #process: ReturnType<NonNullable<TokenHostOptions['spawn']>> | undefined;
   #ready = false;
   /** The process was killed and has not ended yet: what it is sent now gets no answer. */
   #killed = false;
-  #stopWatch: (() => void) | undefined;
+  #watching = false;
   #stopRestart: (() => void) | undefined;
   #onQuiet: (() => void) | undefined;
   #startedAt = 0;
@@ -98,7 +95,7 @@ export class TokenHost {
 
   constructor(options: TokenHostOptions) {
     this.#options = options;
-    this.#owners = new Owners(options.clock, (hangs) => this.#backOff(hangs));
+    this.owners = new Owners(options.clock, (hangs) => this.#backOff(hangs));
   }
 
   /** The number of the process that the next call goes to, from 1. What one process has set up, such as a login, the next has not. */
@@ -137,37 +134,22 @@ export class TokenHost {
     this.#kill(reason);
   }
 
-  /** Removes an owner that makes no more calls. */
-  forget(owner: object): void {
-    this.#owners.forget(owner);
-  }
-
   async close(): Promise<void> {
+    const { clock } = this.#options;
     this.#closed = true;
     this.#stopRestart?.();
     for (const call of this.#queue.drain()) call.reject(closed(NOT_SENT));
     // A login waits for its answer or for the end of its process, because the outcome is recorded.
     for (const call of this.#underWay.values()) if (call.ask.op !== 'login') call.reject(closed());
     const quiet = new Promise<void>((resolve) => (this.#onQuiet = resolve));
-    if (this.#underWay.size > 0 && !(await this.#soon(quiet, QUIET_MS))) {
+    if (this.#underWay.size > 0 && !(await resolvesWithin(clock, QUIET_MS, quiet))) {
       this.#kill('it was stopped, and a call did not end');
     }
     await this.#process?.stop();
     // The plugin's process may end after this.
-    await this.#soon(Promise.allSettled(this.logins.values()), RECORD_MS);
+    await resolvesWithin(clock, RECORD_MS, Promise.allSettled(this.logins.values()));
     this.channel.destroy();
     this.#channelKey.wipe();
-  }
-
-  /** Returns whether this happens within the time. */
-  #soon(happens: Promise<unknown>, ms: number): Promise<boolean> {
-    return new Promise((resolve) => {
-      const stopWaiting = this.#options.clock.after(ms, () => resolve(false), true);
-      void happens.then(() => {
-        stopWaiting();
-        resolve(true);
-      });
-    });
   }
 
   get #loginUnderWay(): boolean {
@@ -191,19 +173,19 @@ export class TokenHost {
       const call = this.#queue.shift();
       if (!call) break;
       if (call.signal.aborted) continue;
-      const waitMs = this.#owners.waitMs(call.owner);
-      if (waitMs > 0) {
-        call.reject(notBegun('the module hung', waitMs));
-        continue;
+      const waitMs = this.owners.waitMs(call.owner);
+      if (waitMs > 0) call.reject(notBegun('the module hung', waitMs));
+      else {
+        this.#underWay.set(this.#nextId, call);
+        requests.push({ id: this.#nextId++, ask: call.ask });
       }
-      this.#underWay.set(this.#nextId, call);
-      requests.push({ id: this.#nextId++, ask: call.ask });
     }
     if (requests.length === 0) return;
     this.counters.token_host_calls += requests.length;
     this.counters.token_host_messages++;
     this.#process.send(requests);
-    this.#stopWatch ??= clock.after(WATCH_MS, () => this.#watch());
+    if (!this.#watching) clock.after(WATCH_MS, () => this.#watch());
+    this.#watching = true;
   }
 
   /**
@@ -211,7 +193,6 @@ export class TokenHost {
    * calls overdue whose answers wait in the pipe; they arrive before the second.
    */
   #watch(): void {
-    this.#stopWatch = undefined;
     const { clock, sessions, callTimeoutMs } = this.#options;
     const now = clock.now();
     const before = this.#overdue;
@@ -219,10 +200,11 @@ export class TokenHost {
     const running = [...this.#underWay.values()].slice(0, sessions);
     this.#overdue = running.filter((call) => now - (call.since ??= now) > (call.timeoutMs ?? callTimeoutMs));
     const hung = this.#overdue.filter((call) => before.includes(call));
-    if (hung.length > 0) {
-      this.#restartsAtOnce = this.#owners.hang(hung.map(({ owner }) => owner));
-      this.#kill('the module hung');
-    } else if (this.#underWay.size > 0) this.#stopWatch = clock.after(WATCH_MS, () => this.#watch());
+    this.#watching = hung.length === 0 && this.#underWay.size > 0;
+    if (this.#watching) clock.after(WATCH_MS, () => this.#watch());
+    if (hung.length === 0) return;
+    this.#restartsAtOnce = this.owners.hang(hung.map(({ owner }) => owner));
+    this.#kill('the module hung');
   }
 
   #answered(replies: readonly Reply[]): void {
@@ -234,7 +216,7 @@ export class TokenHost {
       this.#underWay.delete(id);
       if (failure) call.reject(new TokenFailure(failure.kind, failure.message));
       else call.resolve(value);
-      const mayBeBroken = this.#owners.answered(call.owner, call.ask.op, failure?.kind);
+      const mayBeBroken = this.owners.answered(call.owner, call.ask.op, failure?.kind);
       const young = this.#options.clock.now() - this.#startedAt <= YOUNG_MS;
       // The outcome of a login must not be lost.
       if (!mayBeBroken || young || this.#loginUnderWay) continue;
@@ -254,14 +236,15 @@ export class TokenHost {
     if (waitMs <= 0) return this.#start();
     if (waitMs > WORTH_WAITING_MS) {
       for (const call of this.#queue.drain()) call.reject(notBegun(this.#lastEnd, waitMs));
-      return;
+    } else {
+      // Between two processes nothing else may keep a command such as "keys generate" alive.
+      this.#stopRestart ??= clock.after(waitMs, () => this.#restart(), true);
     }
-    const restart = () => {
-      this.#stopRestart = undefined;
-      this.#flush();
-    };
-    // Between two processes nothing else may keep a command such as "keys generate" alive.
-    this.#stopRestart ??= clock.after(waitMs, restart, true);
+  }
+
+  #restart(): void {
+    this.#stopRestart = undefined;
+    this.#flush();
   }
 
   #start(): void {
@@ -293,7 +276,7 @@ export class TokenHost {
     this.#lastEnd = reason;
     let restartInMs = 0;
     if (!this.#restartsAtOnce) {
-      this.#owners.clear();
+      this.owners.clear();
       this.#ends = clock.now() - this.#startedAt > SOUND_AFTER_MS ? 1 : this.#ends + 1;
       restartInMs = this.#backOff(this.#ends);
     }

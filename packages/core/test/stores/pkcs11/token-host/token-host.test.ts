@@ -389,7 +389,7 @@ test('a module that works for one owner is not started again for the failures of
   };
   for (let i = 0; i < 9; i++) await failOnce();
   assert.is(made.killedFor, undefined);
-  host.forget(host);
+  host.owners.forget(host);
   await failOnce();
   assert.ok(made.killedFor);
 });
