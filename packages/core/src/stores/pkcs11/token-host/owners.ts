@@ -33,8 +33,8 @@ export class Owners {
    * @returns whether only a new process may help: the last call of each owner failed, and enough calls failed in all
    */
   answered(owner: object, op: OperationName, failure: FailureKind | undefined): boolean {
-    // Wrong bytes look ambiguous too.
-    if (failure === 'ambiguous' && op === 'unwrap') return false;
+    // Wrong bytes look ambiguous too, and before a login the token is not asked.
+    if ((failure === 'ambiguous' && op === 'unwrap') || failure === 'no-login') return false;
     const failed = failure !== undefined && FAILURES_OF_THE_MODULE.has(failure);
     // tpm2-pkcs11 goes on finding tokens and keys when its TPM is gone.
     if (!failed && ['token', 'list', 'login'].includes(op)) return false;

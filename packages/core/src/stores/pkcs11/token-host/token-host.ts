@@ -14,7 +14,7 @@ export interface TokenHostOptions extends Pick<HostProcessOptions, 'modulePath' 
   /** ms after which a call of the module counts as hung. */
   readonly callTimeoutMs: number;
   readonly report?: (event: TokenHostEvent) => void;
-  /** Starts a process; for tests. */
+  /** For tests: starts a process. */
   readonly spawn?: (options: HostProcessOptions) => Pick<HostProcess, 'pid' | 'send' | 'kill' | 'stop'>;
   /** 0 to below 1, for tests. */
   readonly random?: () => number;
@@ -248,7 +248,7 @@ export class TokenHost {
   }
 
   #start(): void {
-    const { modulePath, clock, report, spawn = (process) => new HostProcess(process) } = this.#options;
+    const { modulePath, clock, report, spawn = startProcess } = this.#options;
     this.counters.token_host_starts++;
     this.#startedAt = clock.now();
     try {
@@ -291,9 +291,10 @@ export class TokenHost {
   }
 }
 
+const startProcess = (options: HostProcessOptions) => new HostProcess(options);
+
 const notBegun = (why: string, waitMs: number) =>
   new TokenFailure('not-begun', `the token host: ${why}; it starts again in ${Math.ceil(waitMs / 1_000)} s`);
 
 const NOT_SENT = new TokenFailure('not-begun', 'the call was not sent');
-
 const closed = (cause?: TokenFailure) => new KmsError('ERR_KMS_CLOSED', 'the token host was closed', { cause });
