@@ -203,7 +203,7 @@ export class TokenHost {
     this.#watching = hung.length === 0 && this.#underWay.size > 0;
     if (this.#watching) clock.after(WATCH_MS, () => this.#watch());
     if (hung.length === 0) return;
-    this.#restartsAtOnce = this.owners.hang(hung.map(({ owner }) => owner));
+    this.#restartsAtOnce ||= this.owners.hang(hung.map(({ owner }) => owner));
     this.#kill('the module hung');
   }
 
