@@ -93,7 +93,7 @@ export class LocalKekService extends BaseService {
     const description = await timed(this.clock, 'describe', describe, this.onEvent);
     this.#description = description;
     if (!this.#limits.direct) await this.#renewSealingKek(description, signal);
-    return description.damaged && { error: description.damaged, answered: true };
+    return description.damaged;
   }
 
   async #sealAfterRefresh(plaintext: Uint8Array, context: EncryptContext): Promise<EncryptResult> {

@@ -1,8 +1,8 @@
 import type { z } from 'zod';
-import type { KmsError } from '../../errors.ts';
 import type { KeysetAdmin, StoreProvider } from '../../keyset/keyset-source.ts';
 import type { Finding } from '../../finding.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
+import type { Damage } from '../base.ts';
 
 export interface RemoteContext {
   /** Aborted when no caller waits any more. The store should then free what the operation holds. */
@@ -18,7 +18,7 @@ export interface RemoteKekDescription {
   /** Every version that unwraps, the primary included, with its state. */
   readonly keys: readonly { readonly id: string; readonly state: 'pending' | 'promoted' }[];
   /** Damage in the store. The versions that were known before stay in use. */
-  readonly damaged?: KmsError | undefined;
+  readonly damaged?: Damage | undefined;
 }
 
 /**

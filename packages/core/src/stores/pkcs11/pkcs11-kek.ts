@@ -1,9 +1,10 @@
 import { join } from 'node:path';
 import { MAX_WRAPPED_BYTES } from '../../envelope/limits.ts';
-import { KmsError, unavailable } from '../../errors.ts';
+import { KmsError } from '../../errors.ts';
 import type { Finding } from '../../finding.ts';
 import { MANIFEST_NAME } from '../../keyset/manifest.ts';
 import type { Manifest } from '../../keyset/manifest.ts';
+import type { Damage } from '../../service/base.ts';
 import type { RemoteContext, RemoteKek, RemoteKekDescription } from '../../service/local-kek/remote-kek.ts';
 import { unlessAborted } from '../../util/abort.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
@@ -11,10 +12,9 @@ import type { Lease, SharedResources } from '../../util/shared-resources.ts';
 import { readManifest } from '../file/keyset-directory.ts';
 import { watchDirectory } from '../file/watch-directory.ts';
 import { examineToken } from './examine.ts';
-import { findModule } from './module.ts';
+import { checkBinding, findModule } from './module.ts';
 import { Pkcs11Admin } from './pkcs11-admin.ts';
 import type { Pkcs11Settings } from './settings.ts';
-import { checkBinding } from './token-host/binding.ts';
 import { allowedMechanisms, isRsa, parseWrappedForm, wrappedForm } from './token-host/mechanism-name.ts';
 import type { MechanismName } from './token-host/mechanism-name.ts';
 import { kindOf } from './token-host/protocol.ts';
@@ -69,11 +69,12 @@ export class Pkcs11Kek implements RemoteKek {
     this.#keys.delete(primary);
     const { mechanism } = await this.keyInfo(primary, context);
     const [lost] = missing;
+    const warning = lost === undefined ? await this.#budget(primary, mechanism)?.warning() : this.#gone(lost);
     return {
       contextId: Buffer.from(manifest.contextId, 'hex'),
       primary,
       keys,
-      damaged: damaged ?? (lost === undefined ? await this.#budget(primary, mechanism)?.warning() : this.#gone(lost)),
+      damaged: damaged ?? (warning && { error: warning, answered: true }),
     };
   }
 
@@ -109,11 +110,11 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   examine(context: RemoteContext): Promise<readonly Finding[]> {
-    return examineToken(this, { uri: this.#uri, clock: this.#shared.clock }, context);
+    return examineToken(this, this.#uri.object, this.#shared.clock, context);
   }
 
   async close(): Promise<void> {
-    if (this.#token && !this.#closed) this.#host.forget(this.#token);
+    if (this.#token && !this.#closed) this.#host.owners.forget(this.#token);
     this.#closed = true;
     for (const budget of this.#budgets.values()) await budget.release();
     await this.#lease?.release();
@@ -256,7 +257,7 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   async #checkListed(keyId: string): Promise<void> {
-    const { manifest } = this.#manifest ? { manifest: this.#manifest } : await this.#readManifest();
+    const manifest = this.#manifest ?? (await this.#readManifest()).manifest;
     const state = manifest.keys.find(({ id }) => id === keyId)?.state;
     if (state === undefined || state === 'retired') {
       throw new KmsError('ERR_KMS_UNKNOWN_KEY', `key ${keyId} is not in use in this keyset`);
@@ -264,19 +265,18 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   /** A manifest that is damaged or missing takes away nothing that is known already. */
-  async #readManifest(): Promise<{ manifest: Manifest; damaged?: KmsError }> {
+  async #readManifest(): Promise<{ manifest: Manifest; damaged?: Damage }> {
     const path = join(this.#settings.keyset, MANIFEST_NAME);
     try {
       this.#manifest = await readManifest(path);
       return { manifest: this.#manifest };
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
-      const failure =
-        code === 'ENOENT'
-          ? unavailable(`${path}: no such file`, { cause: error })
-          : KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', message);
+      const text = code === 'ENOENT' ? `${path}: no such file` : message;
+      const failure = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', text);
       if (!this.#manifest) throw failure;
-      return { manifest: this.#manifest, damaged: failure };
+      // It may list a key that is not known here yet.
+      return { manifest: this.#manifest, damaged: { error: failure, answered: false } };
     }
   }
 

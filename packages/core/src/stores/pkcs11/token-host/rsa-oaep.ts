@@ -1,5 +1,4 @@
 import { constants, createPublicKey, publicEncrypt } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
 
 export interface RsaPublicKey {
   readonly modulus: Uint8Array;
@@ -12,14 +11,10 @@ export const RSA_BITS = [3072, 2048];
 /** Returns the bits of the modulus, which has no leading zero byte. */
 export const bitsOf = ({ modulus }: RsaPublicKey): number => 8 * modulus.length - (Math.clz32(modulus[0] ?? 0) - 24);
 
-function rsaKeyObject({ modulus, exponent }: RsaPublicKey): KeyObject {
-  const text = (number: Uint8Array) => Buffer.from(number).toString('base64url');
-  const key = { kty: 'RSA', n: text(modulus), e: text(exponent) };
-  return createPublicKey({ key, format: 'jwk' });
-}
-
 /** RSA-OAEP (RFC 8017 §7.1), with the same hash for MGF1 and no label. It needs only the public key, so the token is not asked. */
-export function wrapWithPublicKey(key: RsaPublicKey, hash: 'sha256' | 'sha1', localKek: Buffer): Buffer {
-  const options = { key: rsaKeyObject(key), padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: hash };
-  return publicEncrypt(options, localKek);
+export function wrapWithPublicKey(publicKey: RsaPublicKey, oaepHash: 'sha256' | 'sha1', localKek: Buffer): Buffer {
+  const text = (number: Uint8Array) => Buffer.from(number).toString('base64url');
+  const jwk = { kty: 'RSA', n: text(publicKey.modulus), e: text(publicKey.exponent) };
+  const key = createPublicKey({ key: jwk, format: 'jwk' });
+  return publicEncrypt({ key, padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash }, localKek);
 }
