@@ -223,7 +223,7 @@ function registerMore(): void {
       const first = await generateKey(admin);
       await switchKey(admin);
       await retireKey(admin, first.keyId);
-      await destroyRetiredKey(admin, first.keyId);
+      await destroyRetiredKey(admin, first.keyId, { graceMs: 0 });
       const names = Object.keys((await cluster.apiserver.client.get(path)).data ?? {});
       assert.is(names.length, 2);
       assert.not.ok(names.includes(`${first.keyId}.key`));

@@ -1,53 +1,29 @@
 /**
  * Stable error codes for code, tests, logs and documentation. Message texts may change, codes do not. The server maps each code to a gRPC
  * status (`packages/server/src/kms/status-codes.ts`).
- *
- * | code | meaning |
- * |---|---|
- * | `ERR_KMS_INVALID_REQUEST` | the caller's request breaks a rule of the KMS API |
- * | `ERR_KMS_ENVELOPE_MALFORMED` | the ciphertext is not an envelope of ours: magic, lengths, characters |
- * | `ERR_KMS_ENVELOPE_VERSION` | a version or suite that this plugin does not know |
- * | `ERR_KMS_LIMIT_EXCEEDED` | a length is over its cap, or empty where that is not allowed |
- * | `ERR_KMS_KEY_ID_MISMATCH` | the request's key_id is not the envelope's |
- * | `ERR_KMS_UNKNOWN_KEY` | the envelope names a key that the keyset does not have |
- * | `ERR_KMS_KEY_RETIRED` | the envelope names a key that was retired |
- * | `ERR_KMS_AUTHENTICATION_FAILED` | the AEAD tag is wrong: changed bytes, another key or another context |
- * | `ERR_KMS_UNWRAP_FAILED` | the token refused to unwrap: changed bytes or another key |
- * | `ERR_KMS_STORE_UNAVAILABLE` | the key store cannot be reached now; a retry may help |
- * | `ERR_KMS_KEY_GONE` | the key store says for certain that the key is gone, disabled or forbidden |
- * | `ERR_KMS_KEYSET_INVALID` | a manifest or key blob is damaged |
- * | `ERR_KMS_KEYSET_PERMISSIONS` | users who must not can read a key blob |
- * | `ERR_KMS_KEYSET_STALE` | the store has an older, a conflicting or a foreign keyset instead of the one in use |
- * | `ERR_KMS_KEYSET_CONFLICT` | another process changed the keyset at the same time |
- * | `ERR_KMS_KEYSET_RULE` | the change would break a rule of rotation, for example, promote a former primary |
- * | `ERR_KMS_INVALID_URI` | a key URI or its settings are not valid |
- * | `ERR_KMS_OVERLOADED` | too many operations wait for the key store |
- * | `ERR_KMS_DEADLINE_EXCEEDED` | the caller's deadline passed |
- * | `ERR_KMS_CANCELLED` | the caller gave up |
- * | `ERR_KMS_CLOSED` | the service is shutting down |
  */
 export type KmsErrorCode =
-  | 'ERR_KMS_INVALID_REQUEST'
-  | 'ERR_KMS_ENVELOPE_MALFORMED'
-  | 'ERR_KMS_ENVELOPE_VERSION'
-  | 'ERR_KMS_LIMIT_EXCEEDED'
-  | 'ERR_KMS_KEY_ID_MISMATCH'
-  | 'ERR_KMS_UNKNOWN_KEY'
-  | 'ERR_KMS_KEY_RETIRED'
-  | 'ERR_KMS_AUTHENTICATION_FAILED'
-  | 'ERR_KMS_UNWRAP_FAILED'
-  | 'ERR_KMS_STORE_UNAVAILABLE'
-  | 'ERR_KMS_KEY_GONE'
-  | 'ERR_KMS_KEYSET_INVALID'
-  | 'ERR_KMS_KEYSET_PERMISSIONS'
-  | 'ERR_KMS_KEYSET_STALE'
-  | 'ERR_KMS_KEYSET_CONFLICT'
-  | 'ERR_KMS_KEYSET_RULE'
-  | 'ERR_KMS_INVALID_URI'
-  | 'ERR_KMS_OVERLOADED'
-  | 'ERR_KMS_DEADLINE_EXCEEDED'
-  | 'ERR_KMS_CANCELLED'
-  | 'ERR_KMS_CLOSED';
+  | 'ERR_KMS_INVALID_REQUEST' // the caller's request breaks a rule of the KMS API
+  | 'ERR_KMS_ENVELOPE_MALFORMED' // the ciphertext is not an envelope of ours: magic, lengths, characters
+  | 'ERR_KMS_ENVELOPE_VERSION' // a version or suite that this plugin does not know
+  | 'ERR_KMS_LIMIT_EXCEEDED' // a length is over its cap, or empty where that is not allowed
+  | 'ERR_KMS_KEY_ID_MISMATCH' // the request's key_id is not the envelope's
+  | 'ERR_KMS_UNKNOWN_KEY' // the envelope names a key that the keyset does not have
+  | 'ERR_KMS_KEY_RETIRED' // the envelope names a key that was retired
+  | 'ERR_KMS_AUTHENTICATION_FAILED' // the AEAD tag is wrong: changed bytes, another key or another context
+  | 'ERR_KMS_UNWRAP_FAILED' // the token refused to unwrap: changed bytes or another key
+  | 'ERR_KMS_STORE_UNAVAILABLE' // the key store cannot be reached now; a retry may help
+  | 'ERR_KMS_KEY_GONE' // the key store says for certain that the key is gone, disabled or forbidden
+  | 'ERR_KMS_KEYSET_INVALID' // a manifest or key blob is damaged
+  | 'ERR_KMS_KEYSET_PERMISSIONS' // users who must not can read a key blob
+  | 'ERR_KMS_KEYSET_STALE' // the store has an older, a conflicting or a foreign keyset instead of the one in use
+  | 'ERR_KMS_KEYSET_CONFLICT' // another process changed the keyset at the same time
+  | 'ERR_KMS_KEYSET_RULE' // the change would break a rule of rotation, for example, promote a former primary
+  | 'ERR_KMS_INVALID_URI' // a key URI or its settings are not valid
+  | 'ERR_KMS_OVERLOADED' // too many operations wait for the key store
+  | 'ERR_KMS_DEADLINE_EXCEEDED' // the caller's deadline passed
+  | 'ERR_KMS_CANCELLED' // the caller gave up
+  | 'ERR_KMS_CLOSED'; // the service is shutting down
 
 export interface KmsErrorOptions {
   readonly cause?: unknown;

@@ -1,5 +1,4 @@
 export { KmsClient } from './client/client.ts';
-export type { ClientEncryptResult } from './client/client.ts';
 export { ConfigError, loadConfig, parseConfig } from './config/load.ts';
 export { configJsonSchema } from './config/schema.ts';
 export type { Config, InstanceConfig } from './config/schema.ts';

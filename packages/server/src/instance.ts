@@ -1,18 +1,37 @@
-import { KmsError } from '@teapot-kms/core';
-import type { Clock, KmsService } from '@teapot-kms/core';
+import {
+  KeysetGuard,
+  KeysetService,
+  KmsError,
+  LocalKekService,
+  localKekOptions,
+  providerFor,
+  replicaId,
+} from '@teapot-kms/core';
+import type {
+  Clock,
+  CryptoEngine,
+  EventListener,
+  HostRecords,
+  KeysetSource,
+  KmsService,
+  LocalKekSettings,
+  RemoteKek,
+  ReplicaReport,
+  SharedResources,
+} from '@teapot-kms/core';
 import type { Socket } from 'node:net';
+import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import type { InstanceConfig } from './config/schema.ts';
 import { toHandler } from './kms/endpoint.ts';
 import type { CallObserver } from './kms/endpoint.ts';
-import { inspectionEndpoint } from './kms/inspection.ts';
+import { inspectionEndpoints } from './kms/inspection.ts';
 import { v1beta1Endpoints } from './kms/v1beta1.ts';
 import { v2Endpoints } from './kms/v2.ts';
 import { CallLog } from './observability/call-log.ts';
+import type { InstanceHealth } from './observability/http.ts';
 import { describeError, logEvent } from './observability/logging.ts';
 import type { InstanceDescription, Metrics } from './observability/metrics.ts';
-import { openService } from './open-service.ts';
-import type { ProcessResources } from './open-service.ts';
 import { SocketListener } from './transport/socket.ts';
 import { transports } from './transport/index.ts';
 import type { Transport } from './transport/seam.ts';
@@ -24,10 +43,15 @@ const CLOSE_MS = 300;
 /** Time between two attempts to open the socket, in ms. */
 const RETRY_MS = 10_000;
 
-export interface InstanceOptions extends ProcessResources {
+export interface InstanceOptions {
   readonly config: InstanceConfig;
+  /** What the instances of a process share. */
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly shared: SharedResources;
+  readonly crypto: CryptoEngine;
+  /** What this host remembers of its keysets. */
+  readonly records: HostRecords;
 }
 
 /** The plugin of one kube-apiserver: a socket with both APIs, and their service. */
@@ -46,28 +70,26 @@ export class Instance {
   /** Why the configuration that is to replace this one is not in use. */
   heldBack: string | undefined;
 
-  constructor({ config, log, metrics, ...resources }: InstanceOptions) {
+  constructor({ config, log, metrics, shared, crypto, records }: InstanceOptions) {
     this.config = config;
-    const clock = (this.#clock = resources.shared.clock);
+    const clock = (this.#clock = shared.clock);
     this.#log = log.child({ instance: config.name });
-    this.#service = openService(config, resources, (event) => {
+    const onEvent: EventListener = (event) => {
       if (event.type === 'store-operation') {
         metrics.storeOperation(event.operation, event.ok, event.durationMs);
       } else {
         if (event.type === 'key-switched') this.#keySince = clock.wall() / 1000;
         logEvent(this.#log, event);
       }
-    });
+    };
+    this.#service = openService(config, { shared, crypto, records, onEvent });
     const callLog = new CallLog(this.#log, clock);
     const observer: CallObserver = {
       began: ({ method }) => {
         const bounded = method === 'Encrypt' || method === 'Decrypt';
-        if (++this.#inFlight > config.maxCallsInFlight && bounded) {
-          throw new KmsError(
-            'ERR_KMS_OVERLOADED',
-            `${config.maxCallsInFlight} calls of this instance are waiting already`,
-          );
-        }
+        if (++this.#inFlight <= config.maxCallsInFlight || !bounded) return;
+        const problem = `${config.maxCallsInFlight} calls of this instance are waiting already`;
+        throw new KmsError('ERR_KMS_OVERLOADED', problem);
       },
       ended: (record) => {
         this.#inFlight--;
@@ -78,7 +100,7 @@ export class Instance {
     const endpoints = [
       ...v2Endpoints(this.#service, config.kmsV2Version, clock),
       ...v1beta1Endpoints(this.#service),
-      inspectionEndpoint(() => this.describe()),
+      ...inspectionEndpoints({ describe: () => this.describe(), report: (nonce) => this.#report(nonce) }),
     ];
     const routes = new Map(endpoints.map((endpoint) => [endpoint.path, toHandler(endpoint, observer, clock)]));
     this.#transport = transports[config.transport](routes, clock);
@@ -122,16 +144,17 @@ export class Instance {
     this.#log.level = level;
   }
 
-  /** Returns `ok`, or the reason why not. */
-  async health(): Promise<string> {
+  /** `healthz` is `ok`, or the reason why not. */
+  async health(): Promise<InstanceHealth> {
+    const { name } = this.config;
     try {
-      return (await this.#service.status()).healthz;
+      return { name, healthz: (await this.#service.status()).healthz };
     } catch (error) {
-      return (error as Error).message;
+      return { name, healthz: (error as Error).message };
     }
   }
 
-  describe(): InstanceDescription & { readonly instance: string; readonly version: string; readonly pid: number } {
+  describe(): InstanceDescription {
     const described = this.#service.describe();
     return {
       instance: this.config.name,
@@ -143,6 +166,11 @@ export class Instance {
       ...described,
       warnings: [...(this.heldBack === undefined ? [] : [this.heldBack]), ...described.warnings],
     };
+  }
+
+  #report(nonce: string): ReplicaReport {
+    const time = new Date(this.#clock.wall()).toISOString();
+    return this.#service.report({ replica: replicaId(this.config.socket), host: hostname(), time, nonce });
   }
 
   #startService(): void {
@@ -166,4 +194,27 @@ export class Instance {
       return error as Error;
     }
   }
+}
+
+/** The service of an instance: which of the two there are depends on whether its key store gives keys out. */
+function openService(
+  { keys: { uri, ...settings }, socket, probeInterval, statusGrace, goneGrace }: InstanceConfig,
+  {
+    shared,
+    crypto,
+    records,
+    onEvent,
+  }: Omit<InstanceOptions, 'config' | 'log' | 'metrics'> & { onEvent: EventListener },
+): KmsService {
+  const provider = providerFor(uri);
+  const store = provider.open(uri, settings, shared);
+  const guard = new KeysetGuard({ name: socket, uri: store.uri, records });
+  const common = { crypto, onEvent, guard, probeIntervalMs: probeInterval, statusGraceMs: statusGrace };
+  if (provider.kind === 'remote-kek') {
+    // Part of every such provider's settings, so the configuration's schema has seen to them.
+    const localKeks = localKekOptions(settings as LocalKekSettings);
+    return new LocalKekService({ ...common, ...localKeks, remote: store as RemoteKek });
+  }
+  const service = new KeysetService({ ...common, source: store as KeysetSource, goneGraceMs: goneGrace });
+  return provider.decorate?.(service) ?? service;
 }

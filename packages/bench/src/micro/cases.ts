@@ -92,7 +92,7 @@ export async function microCases(): Promise<Cases> {
 
 /** Creates cases for each way to look up a key in memory. */
 async function lookUpCases(): Promise<readonly Case[]> {
-  const cache = new KekCache({ clock: systemClock, maxEntries: 10_000, softAgeMs: 3_600_000, hardAgeMs: 86_400_000 });
+  const cache = new KekCache({ clock: systemClock, cacheEntries: 10_000, softAgeMs: 3_600_000, hardAgeMs: 86_400_000 });
   const map = new Map<string, object>();
   const contextId = randomBytes(16);
   const wrapped = Array.from({ length: MESSAGES }, () => randomBytes(60));

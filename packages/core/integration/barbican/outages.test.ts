@@ -37,7 +37,7 @@ test('Keystone hung: calls are answered all along, and it heals', async () => {
   cloud.writeCloudConf(running.cloudConfig, cloud.password('kms'));
   await until('it logs in', () => cloud.keystone.requests.length > 0);
   cloud.clock.skip(10_000);
-  figure('Keystone hung, Status says', await running.untilStatus(/did not answer within 10 s/));
+  figure('Keystone hung, Status says', await running.untilStatus(/did not answer within 10000 ms/));
   await running.works();
   cloud.heal();
   await running.untilOk();

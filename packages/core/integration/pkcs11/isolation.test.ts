@@ -178,6 +178,33 @@ function registerTenants(softHsm: SoftHsm, shim: Shim, ill: Place): void {
     await Promise.all([unlucky.service.close(), quiet.service.close()]);
   });
 
+  test('an instance whose calls hang waits alone, and another of its module goes on', async () => {
+    shim.clear();
+    const makeKek = (options: KekOptions) =>
+      newKek({ ...options, settings: { sessions: 1, mechanism: 'aes-key-wrap' } });
+    const key = await sealedKey(shim, 2, makeKek);
+    const waits: number[] = [];
+    const shared = new SharedResources((event) => {
+      if (event.type === 'token-host-ended') waits.push(event.restartInMs);
+    });
+    const sessions = 8;
+    const [hanging, well] = [
+      new Instance({ token: shim, key }, shared, { sessions }),
+      new Instance(ill, shared, { sessions }),
+    ];
+    await Promise.all([hanging.works(), well.works()]);
+    // Which the other's key has no need of.
+    shim.orders('hang C_UnwrapKey');
+    await well.load(
+      until('it hung often', () => waits.length >= 4, { everyMs: 20, timeoutMs: 40_000 }).then(() => undefined),
+    );
+    assert.deepEqual([...new Set(waits)], [0]);
+    assert.equal(well.failures, 0);
+    shim.clear();
+    await hanging.works();
+    await Promise.all([hanging.service.close(), well.service.close()]);
+  });
+
   for (const when of ['before they start', 'while they run'] as const) {
     test(`a key that goes ${when} is looked for in one new process, however many miss it`, async () => {
       shim.clear();

@@ -1,10 +1,10 @@
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { unlessAborted } from '../util/abort.ts';
 import type { Envelope } from '../envelope/codec.ts';
 import type { EnvelopeKey, OpeningKey } from '../envelope/envelope.ts';
 import type { CallContext, EncryptResult, MaybePromise } from '../kms-service.ts';
 import { GcmPool } from './gcm-pool.ts';
-import { thisHost } from './host.ts';
-import type { Host } from './host.ts';
 
 /** The setting `crypto.engine`: where messages are sealed and opened. */
 export const cryptoEngines = ['auto', 'inline', 'pool'] as const;
@@ -14,6 +14,13 @@ export type CryptoEngineName = (typeof cryptoEngines)[number];
 const MIN_CORES = 4;
 /** Longest message that is always processed inline, in bytes. ADR 0016 has the measurement. */
 const INLINE_BYTES = 32 * 1024;
+
+/** Properties of the host that decide where cryptography is fast. */
+export interface Host {
+  readonly cores: number;
+  /** Whether the processor has AES instructions. All but a few small ARM processors have. */
+  readonly aesInstructions: boolean;
+}
 
 export interface CryptoEngineOptions {
   readonly host?: Host;
@@ -60,3 +67,21 @@ export class CryptoEngine {
 
 /** The default engine of a service. */
 export const inlineEngine = new CryptoEngine('inline', { host: { cores: 1, aesInstructions: true } });
+
+function thisHost(): Host {
+  return { cores: availableParallelism(), aesInstructions: hasAes(cpuInfo()) };
+}
+
+/** @param cpuInfo - the text of /proc/cpuinfo. Processors other than x86 and ARM list no such feature, and count as having it */
+export function hasAes(cpuInfo: string): boolean {
+  const [features] = /^(?:flags|Features)\s*:.*$/m.exec(cpuInfo) ?? [];
+  return features === undefined || /\saes(?:\s|$)/.test(features);
+}
+
+function cpuInfo(): string {
+  try {
+    return readFileSync('/proc/cpuinfo', 'latin1');
+  } catch {
+    return '';
+  }
+}

@@ -79,14 +79,11 @@ export class GcmPool implements GcmRunner {
   }
 
   /** Starts Piscina. The next job retries a failed start. */
-  async #started(): Promise<Piscina<SharedArrayBuffer, undefined>> {
-    this.#piscina ??= start(this.#maxThreads);
-    try {
-      return await this.#piscina;
-    } catch (error) {
+  #started(): Promise<Piscina<SharedArrayBuffer, undefined>> {
+    return (this.#piscina ??= start(this.#maxThreads).catch((error: unknown) => {
       this.#piscina = undefined;
       throw error;
-    }
+    }));
   }
 
   async #doElsewhere(jobs: readonly GcmJob[]): Promise<(Buffer | undefined)[]> {

@@ -1,6 +1,7 @@
 import { KmsError } from '../errors.ts';
 import { isKeyId } from './key-id.ts';
 import {
+  CONTEXT_ID_BYTES,
   FIXED_HEADER_BYTES,
   MAX_ENVELOPE_BYTES,
   MAX_KEY_ID_BYTES,
@@ -12,6 +13,7 @@ import {
 const MAGIC_0 = 0x54;
 const MAGIC_1 = 0x4b;
 const VERSION = 1;
+const LABEL = Buffer.from('teapot-kms/envelope/v1', 'latin1');
 
 /** Algorithms by number (spec §6). */
 export const SUITE_XAES_256_GCM = 1;
@@ -48,6 +50,17 @@ export function encodeHeader(keyId: string, wrapped: Buffer): Buffer {
 }
 
 /**
+ * The associated data (spec §6.3): label ‖ context id ‖ header. Label and context id have fixed lengths, and the header contains the
+ * lengths of its parts, so different inputs never give the same bytes.
+ *
+ * @param contextId - the keyset's 16 random bytes. They keep one tenant's ciphertext from opening in another tenant's instance
+ */
+export function associatedData(header: Buffer, contextId: Buffer): Buffer {
+  if (contextId.length !== CONTEXT_ID_BYTES) throw new RangeError('a context id has 16 bytes');
+  return Buffer.concat([LABEL, contextId, header]);
+}
+
+/**
  * Decodes a ciphertext. Checks each length before it is used (spec §7.2, steps 1–6).
  * @throws {@link KmsError} `ERR_KMS_LIMIT_EXCEEDED`, `ERR_KMS_ENVELOPE_MALFORMED`, `ERR_KMS_ENVELOPE_VERSION`
  */
@@ -80,6 +93,16 @@ export function decodeEnvelope(bytes: Buffer): Envelope {
     nonce: bytes.subarray(nonceAt, sealedAt),
     sealed: bytes.subarray(sealedAt),
   };
+}
+
+/**
+ * Checks that the key_id of a KMS v2 request is the one in the envelope (spec §7.2). KMS v1 sends none.
+ * @throws {@link KmsError} `ERR_KMS_KEY_ID_MISMATCH`
+ */
+export function checkKeyId(envelope: Envelope, keyId: string | undefined): void {
+  if (keyId !== undefined && keyId !== envelope.keyId) {
+    throw new KmsError('ERR_KMS_KEY_ID_MISMATCH', 'the request names another key than the ciphertext');
+  }
 }
 
 function malformed(what: string): KmsError {

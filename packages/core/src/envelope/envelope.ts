@@ -1,7 +1,6 @@
 import { KmsError } from '../errors.ts';
 import type { SecretBytes } from '../util/secret-bytes.ts';
-import { associatedData } from './associated-data.ts';
-import { encodeHeader } from './codec.ts';
+import { associatedData, encodeHeader } from './codec.ts';
 import type { Envelope } from './codec.ts';
 import { HALF_NONCE } from './gcm.ts';
 import type { GcmRunner } from './gcm.ts';

@@ -66,15 +66,22 @@ export function restoreKey(admin: KeysetAdmin, keyId: string, options: ChangeOpt
   return change(admin, keyId, options, (manifest, now) => withRestored(manifest, keyId, now));
 }
 
-/** Destroys a retired key. Data that is sealed under it can never be opened again. */
+/** How long in ms a key is kept after its retirement, in case that something still needs it. */
+export const RETIRED_GRACE_MS = 7 * 24 * 3_600_000;
+
+/**
+ * Destroys a key that has been retired for a while. Data that is sealed under it can never be opened again.
+ * @param graceMs - least time in ms since the retirement. Default {@link RETIRED_GRACE_MS}
+ */
 export async function destroyRetiredKey(
   admin: KeysetAdmin,
   keyId: string,
-  options: ChangeOptions = {},
+  options: ChangeOptions & { readonly graceMs?: number } = {},
 ): Promise<Change> {
-  const made = await change(admin, keyId, options, (manifest) => withoutKey(manifest, keyId));
-  const { secret } = made.before?.keys.find((key) => key.id === keyId) ?? {};
-  if (!options.dryRun) await admin.destroyKey(keyId, { secret });
+  const { graceMs = RETIRED_GRACE_MS } = options;
+  const made = await change(admin, keyId, options, (manifest, now) => withoutKey(manifest, keyId, now, graceMs));
+  const traits = made.before?.keys.find((key) => key.id === keyId) ?? {};
+  if (!options.dryRun) await admin.destroyKey(keyId, traits);
   return made;
 }
 

@@ -63,6 +63,8 @@ export interface KeysetAdmin {
    * @returns what its entry in the manifest must contain
    */
   createKey(keyId: string, contextId: Buffer): Promise<KeyTraits>;
+  /** What the entry of an existing key must contain in version 2, for stores whose loaded keys do not show it: {@link Keyset.proofs}. */
+  traitsOf?(keyId: string, contextId: Buffer): Promise<KeyTraits>;
   /**
    * The commit point.
    * @param revision - revision of the manifest that this one replaces; `undefined` for the first
@@ -119,13 +121,4 @@ export interface KeysetProvider<Settings extends z.ZodObject = z.ZodObject> exte
   readonly kind: 'keyset';
   /** Wraps the service of an instance in another one, such as {@link LegacyService}. */
   decorate?(service: KmsService & KeysetHolder): KmsService;
-}
-
-/** The scheme of a key URI: `file` of `file:/etc/teapot-kms/keys`. */
-export function schemeOf(uri: string): string {
-  const scheme = /^([a-z][a-z0-9-]*):/.exec(uri)?.[1];
-  if (scheme === undefined) {
-    throw new KmsError('ERR_KMS_INVALID_URI', `expected a key URI such as file:/path, found ${JSON.stringify(uri)}`);
-  }
-  return scheme;
 }

@@ -68,8 +68,12 @@ export class Keyset {
       }
     };
     try {
-      const wanted = manifest.keys.filter(({ state }) => state !== 'retired');
-      await inTurns(wanted, FETCHES_AT_A_TIME, fetchOne);
+      const wanted = inUse(manifest);
+      const fetches = Array.from({ length: FETCHES_AT_A_TIME }, async () => {
+        for (const entry of wanted) await fetchOne(entry);
+      });
+      const failed = (await Promise.allSettled(fetches)).find((outcome) => outcome.status === 'rejected');
+      if (failed) throw failed.reason;
       return new Keyset(manifest, keys, { problems, legacy: await loadLegacy?.() });
     } catch (error) {
       for (const key of keys.values()) destroy(key);
@@ -194,16 +198,7 @@ function destroy({ key, proof }: LoadedKey): void {
   proof.destroy();
 }
 
-/** Runs `work` for each item, `width` at a time. Settles when all have settled. The first failure stops the rest and is thrown. */
-async function inTurns<T>(items: readonly T[], width: number, work: (item: T) => Promise<void>): Promise<void> {
-  const queue = items.values();
-  const failures: unknown[] = [];
-  const worker = async (): Promise<void> => {
-    for (const item of queue) {
-      if (failures.length > 0) return;
-      await work(item).catch((error: unknown) => failures.push(error));
-    }
-  };
-  await Promise.all(Array.from({ length: width }, worker));
-  if (failures.length > 0) throw failures[0];
+/** The entries whose blobs are loaded. Several loops share one generator: a failure in one of them ends it for all. */
+function* inUse(manifest: StoredManifest): Generator<ManifestEntry> {
+  yield* manifest.keys.filter(({ state }) => state !== 'retired');
 }

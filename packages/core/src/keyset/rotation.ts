@@ -53,9 +53,18 @@ export function withRestored(manifest: Manifest, id: string, now: Date): Manifes
   return changed(manifest, { ...entry, state: 'promoted', since: now.toISOString() });
 }
 
-/** Removes a retired key from the keyset. Its blob is destroyed after the manifest is written. */
-export function withoutKey(manifest: Manifest, id: string): Manifest {
-  retiredEntryOf(manifest, id);
+/**
+ * Removes a retired key from the keyset. Its blob is destroyed after the manifest is written.
+ * @param graceMs - least time in ms since the key was retired
+ * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE`
+ */
+export function withoutKey(manifest: Manifest, id: string, now: Date, graceMs: number): Manifest {
+  const { since } = retiredEntryOf(manifest, id);
+  const destroyable = new Date(Date.parse(since) + graceMs);
+  if (now < destroyable) {
+    const remedy = `wait until ${destroyable.toISOString()}; until then "teapot-kms keys restore ${id}" brings it back`;
+    throw rule(`key ${id} was retired at ${since}, and is kept for a while`, remedy);
+  }
   return { ...manifest, keys: manifest.keys.filter((key) => key.id !== id) };
 }
 

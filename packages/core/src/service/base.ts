@@ -1,7 +1,6 @@
 import { inlineEngine } from '../crypto/engine.ts';
 import type { CryptoEngine } from '../crypto/engine.ts';
-import { checkKeyId } from '../envelope/check-key-id.ts';
-import { decodeEnvelope } from '../envelope/codec.ts';
+import { checkKeyId, decodeEnvelope } from '../envelope/codec.ts';
 import type { Envelope } from '../envelope/codec.ts';
 import type { OpeningKey } from '../envelope/envelope.ts';
 import { KmsError, unavailable } from '../errors.ts';
@@ -192,6 +191,13 @@ export abstract class BaseService implements KmsService {
   /** Opens the envelope and counts the Decrypt for its key. */
   protected openWith(key: OpeningKey, envelope: Envelope, context: CallContext): MaybePromise<Buffer> {
     return this.#decrypts.addWith(envelope.keyId, this.crypto.open(key, envelope, context));
+  }
+
+  /** Reports that another key seals from now on. */
+  protected switched(from: string | undefined, to: string | undefined): void {
+    if (to === undefined || from === to) return;
+    if (from !== undefined) this.counters.key_switches++;
+    this.onEvent({ type: 'key-switched', from, to });
   }
 
   /**

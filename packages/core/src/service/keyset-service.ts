@@ -150,10 +150,7 @@ export class KeysetService extends BaseService implements KeysetHolder {
     this.#seals = seals;
     this.#confirmedAt = this.clock.now();
     this.#loads++;
-    const to = keyset.manifest.primary;
-    if (from === to) return;
-    if (from !== undefined) this.counters.key_switches++;
-    this.onEvent({ type: 'key-switched', from, to });
+    this.switched(from, keyset.manifest.primary);
   }
 }
 

@@ -70,34 +70,23 @@ export class Refresher {
   async #startNext(): Promise<boolean> {
     await this.#running;
     this.#next = undefined;
-    return this.#start();
-  }
-
-  #start(): Promise<boolean> {
-    if (this.#stopped.signal.aborted) return Promise.resolve(false);
+    if (this.#stopped.signal.aborted) return false;
     this.#cancelTimer?.();
-    const run = this.#runOnce().catch(() => false);
-    this.#running = run.then((good) => {
-      this.#running = undefined;
-      this.#failures = good ? 0 : this.#failures + 1;
-      this.#schedule();
-      return good;
-    });
+    this.#running = this.#run();
     return this.#running;
   }
 
-  #runOnce(): Promise<boolean> {
-    const { clock, timeoutMs, run } = this.#options;
+  async #run(): Promise<boolean> {
+    const { clock, intervalMs, timeoutMs, run } = this.#options;
     const stopped = this.#stopped.signal;
-    return withTimeout(clock, timeoutMs, 'the key store', (timeout) => run(AbortSignal.any([timeout, stopped])));
-  }
-
-  #schedule(): void {
-    if (this.#stopped.signal.aborted) return;
-    const { clock, intervalMs } = this.#options;
-    const backOff = { firstMs: FIRST_BACKOFF_MS, longestMs: intervalMs };
-    const wait = this.#failures === 0 ? jittered(intervalMs) : backOffMs(this.#failures, backOff);
-    this.#cancelTimer?.();
-    this.#cancelTimer = clock.after(wait, () => void this.refresh());
+    const work = (timeout: AbortSignal) => run(AbortSignal.any([timeout, stopped]));
+    const good = await withTimeout(clock, timeoutMs, 'the key store', work).catch(() => false);
+    this.#failures = good ? 0 : this.#failures + 1;
+    if (!stopped.aborted) {
+      const backOff = { firstMs: FIRST_BACKOFF_MS, longestMs: intervalMs };
+      const wait = good ? jittered(intervalMs) : backOffMs(this.#failures, backOff);
+      this.#cancelTimer = clock.after(wait, () => void this.refresh());
+    }
+    return good;
   }
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type * as nodeFs from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { unlessMissing } from './file-lock.ts';
 
 /**
  * A directory whose files survive a crash at any point in their old or their new state. Each file is written under a temporary name, synced
@@ -26,13 +27,8 @@ export class DurableDirectory {
   }
 
   /** The text of a file, or `undefined` if there is none. */
-  async read(name: string): Promise<string | undefined> {
-    try {
-      return await this.#fs.readFile(join(this.#path, name), 'utf8');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
-    }
+  read(name: string): Promise<string | undefined> {
+    return unlessMissing(this.#fs.readFile(join(this.#path, name), 'utf8'));
   }
 
   async write(name: string, bytes: Buffer, mode: number): Promise<void> {

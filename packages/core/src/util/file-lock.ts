@@ -150,7 +150,8 @@ function isRunning(pid: number): boolean {
   }
 }
 
-async function unlessMissing<T>(operation: Promise<T>): Promise<T | undefined> {
+/** The outcome of an operation on a file, or `undefined` if there is no such file. */
+export async function unlessMissing<T>(operation: Promise<T>): Promise<T | undefined> {
   try {
     return await operation;
   } catch (error) {

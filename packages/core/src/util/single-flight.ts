@@ -12,11 +12,6 @@ export class SingleFlight<T> {
     return this.#flights.get(key);
   }
 
-  /** Resolves when the operations that are in progress now have ended, well or not. */
-  async settled(): Promise<void> {
-    await Promise.allSettled(this.#flights.values());
-  }
-
   /** Starts `fn` for `key`, or joins the operation in progress. It continues if its first caller gives up. */
   run(key: string, fn: () => Promise<T>): Promise<T> {
     const underWay = this.#flights.get(key);

@@ -19,3 +19,11 @@ export async function withTimeout<T>(
     cancel();
   }
 }
+
+/** Returns whether `promise` resolves within `ms`. The process stays alive until one of both happens. */
+export function resolvesWithin(clock: Clock, ms: number, promise: Promise<unknown>): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const cancel = clock.after(ms, () => resolve(false), true);
+    promise.then(() => resolve(true), reject).finally(cancel);
+  });
+}

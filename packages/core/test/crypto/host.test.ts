@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { hasAes } from '../../src/crypto/host.ts';
+import { hasAes } from '../../src/crypto/engine.ts';
 
 for (const [what, cpuInfo, expected] of [
   ['x86 with them', 'model\t: 17\nflags\t\t: fpu sse2 pclmulqdq aes xsave avx\n', true],

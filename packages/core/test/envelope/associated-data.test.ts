@@ -1,8 +1,7 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { associatedData } from '../../src/envelope/associated-data.ts';
-import { encodeHeader } from '../../src/envelope/codec.ts';
+import { associatedData, encodeHeader } from '../../src/envelope/codec.ts';
 
 const hexDigits = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
 const keyId = fc.stringMatching(/^[a-z0-9]{1,6}$/);

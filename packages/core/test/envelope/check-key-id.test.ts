@@ -1,7 +1,6 @@
 import { rejectsWithCode } from '@teapot-kms/testing';
 import { test } from 'uvu';
-import { checkKeyId } from '../../src/envelope/check-key-id.ts';
-import { decodeEnvelope } from '../../src/envelope/codec.ts';
+import { checkKeyId, decodeEnvelope } from '../../src/envelope/codec.ts';
 import { makeKey } from '../support/keys.ts';
 
 const envelope = decodeEnvelope(makeKey({ keyId: 'the-key' }).seal(Buffer.from('x')));

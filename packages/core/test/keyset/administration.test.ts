@@ -43,7 +43,7 @@ test('a key is destroyed after the manifest has dropped it', async () => {
   const { keyId } = await generateKey(admin);
   await retireKey(admin, keyId);
   log.length = 0;
-  await destroyRetiredKey(admin, keyId);
+  await destroyRetiredKey(admin, keyId, { graceMs: 0 });
   assert.equal(log, ['writeManifest', 'destroyKey']);
 });
 
@@ -132,7 +132,7 @@ test('a dry run of any change asks the store for nothing but the manifest, and s
   const dryRun = true;
   await generateKey(admin, { dryRun });
   await restoreKey(admin, second.keyId, { dryRun });
-  await destroyRetiredKey(admin, second.keyId, { dryRun });
+  await destroyRetiredKey(admin, second.keyId, { dryRun, graceMs: 0 });
   await rejectsWithCode(() => retireKey(admin, first.keyId, { dryRun }), 'ERR_KMS_KEYSET_RULE');
   await rejectsWithCode(() => promoteKey(admin, second.keyId, { dryRun }), 'ERR_KMS_KEYSET_RULE');
   assert.equal(log, []);

@@ -81,9 +81,9 @@ test('a former primary and a pending key are retired, once', async () => {
 test('only a retired key is restored or removed', async () => {
   for (const id of ['one', 'two']) {
     await rejectsWithCode(() => withRestored(two, id, start), 'ERR_KMS_KEYSET_RULE');
-    await rejectsWithCode(() => withoutKey(two, id), 'ERR_KMS_KEYSET_RULE');
+    await rejectsWithCode(() => withoutKey(two, id, start, 0), 'ERR_KMS_KEYSET_RULE');
   }
-  const removed = withoutKey(withRetired(two, 'two', start), 'two');
+  const removed = withoutKey(withRetired(two, 'two', start), 'two', start, 0);
   assert.equal(removed.keys, one.keys);
 });
 
@@ -92,7 +92,7 @@ test('an unknown id is named, whatever is to be done with it', async () => {
     () => withPromoted(two, 'none', start),
     () => withRetired(two, 'none', start),
     () => withRestored(two, 'none', start),
-    () => withoutKey(two, 'none'),
+    () => withoutKey(two, 'none', start, 0),
   ];
   for (const change of changes) {
     assert.match((await rejectsWithCode(change, 'ERR_KMS_KEYSET_RULE')).message, /no key none/);
@@ -120,7 +120,7 @@ test('after any series of changes the manifest is valid, and no key was the prim
           if (what === 1) manifest = withPromoted(manifest, id, start);
           if (what === 2) manifest = withRetired(manifest, id, start);
           if (what === 3) manifest = withRestored(manifest, id, start);
-          if (what === 4) manifest = withoutKey(manifest, id);
+          if (what === 4) manifest = withoutKey(manifest, id, start, 0);
         } catch (error) {
           if (!(error instanceof KmsError) || error.code !== 'ERR_KMS_KEYSET_RULE') throw error;
         }

@@ -6,7 +6,15 @@ import { providerFor, providers } from '../../src/stores/index.ts';
 
 test('a key store is found by the scheme of its URI', () => {
   assert.is(providerFor('file:/etc/keys'), fileProvider);
+  assert.is(providerFor('k8s-secret:ns/name').scheme, 'k8s-secret');
+  assert.is(providerFor('pkcs11:token=a;object=b').scheme, 'pkcs11');
 });
+
+for (const uri of ['', ':', '/etc/keys', 'File:/x', '1a:/x', 'file', ' file:/x']) {
+  test(`${JSON.stringify(uri)} has no scheme`, async () => {
+    await rejectsWithCode(() => providerFor(uri), 'ERR_KMS_INVALID_URI');
+  });
+}
 
 test('for an unknown scheme the error names those that there are', async () => {
   const error = await rejectsWithCode(() => providerFor('vault:x'), 'ERR_KMS_INVALID_URI');

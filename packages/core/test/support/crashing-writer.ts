@@ -17,5 +17,5 @@ if (!admin) throw new Error('no admin');
 if (command === 'generate') await generateKey(admin);
 else if (command === 'promote') await promoteKey(admin, keyId);
 else if (command === 'retire') await retireKey(admin, keyId);
-else if (command === 'destroy') await destroyRetiredKey(admin, keyId);
+else if (command === 'destroy') await destroyRetiredKey(admin, keyId, { graceMs: 0 });
 else throw new Error(`unknown command ${command}`);

@@ -47,19 +47,4 @@ test('an operation that throws at once leaves no place taken', () => {
   assert.is(flights.size, 0);
 });
 
-test('settled waits for all that is in progress, whatever comes of it', async () => {
-  const flights = new SingleFlight<void>();
-  await flights.settled();
-  const [good, bad] = [Promise.withResolvers<undefined>(), Promise.withResolvers<undefined>()];
-  void flights.run('good', () => good.promise);
-  flights.run('bad', () => bad.promise).catch(() => undefined);
-  let settled = false;
-  const all = flights.settled().then(() => (settled = true));
-  bad.reject(new Error('x'));
-  await Promise.resolve();
-  assert.not(settled);
-  good.resolve(undefined);
-  await all;
-});
-
 test.run();

@@ -1,8 +1,9 @@
 import { FakeClock, rejectsWithCode, settle } from '@teapot-kms/testing';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { unavailable } from '../../src/errors.ts';
 import { unlessAborted } from '../../src/util/abort.ts';
-import { withTimeout } from '../../src/util/timeout.ts';
+import { resolvesWithin, withTimeout } from '../../src/util/timeout.ts';
 
 const never = new Promise<never>(() => undefined);
 
@@ -30,5 +31,18 @@ for (const [how, work] of [
     assert.is(clock.pending, 0);
   });
 }
+
+test('a promise resolves within the time or does not, and a failure is passed on', async () => {
+  const clock = new FakeClock();
+  assert.is(await resolvesWithin(clock, 500, Promise.resolve()), true);
+  const late = resolvesWithin(clock, 500, never);
+  await clock.advance(500);
+  assert.is(await late, false);
+  await rejectsWithCode(
+    () => resolvesWithin(clock, 500, Promise.reject(unavailable('x'))),
+    'ERR_KMS_STORE_UNAVAILABLE',
+  );
+  assert.is(clock.pending, 0);
+});
 
 test.run();

@@ -1,8 +1,7 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { parseConfig } from '../config/load.ts';
+import { socketPathOf } from './key-store.ts';
 import { runPlugin } from './serve.ts';
-import { socketPathOf } from './socket-path.ts';
 
 /** Name of the provider in the EncryptionConfiguration, and so of the instance: the prefix of encrypted data contains it. */
 const INSTANCE = 'barbican';
@@ -48,5 +47,5 @@ function run({ socketpath, cloudConfig, keys: uri, v }: Flags): Promise<void> {
   const level = Number(v ?? 0) >= DEBUG_VERBOSITY ? 'debug' : 'info';
   const instance = { name: INSTANCE, socket, keys: { uri, cloudConfig } };
   const text = JSON.stringify({ version: 1, log: { level }, instances: [instance] });
-  return runPlugin(parseConfig(text, '(flags)'), { source: '(flags)', takeOver: false });
+  return runPlugin(text, '(flags)');
 }

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { stringify } from 'yaml';
 import { loadConfig } from '../config/load.ts';
 import { configJsonSchema } from '../config/schema.ts';
-import { CliError, ExitCode } from './exit-codes.ts';
+import { UsageError } from './exit-codes.ts';
 import { instanceOf } from './key-store.ts';
 import { print } from './output.ts';
 
@@ -46,11 +46,11 @@ export function registerConfig(program: Command): void {
 const RESOURCE = /^(\*|[a-z][a-z0-9-]*)(\.(\*|[a-z0-9.-]*))?$/;
 
 /** @see https://kubernetes.io/docs/tasks/administer-cluster/kms-provider/ */
-export function encryptionConfiguration(options: EncryptionConfigurationOptions): string {
+function encryptionConfiguration(options: EncryptionConfigurationOptions): string {
   for (const resource of options.resource) {
     if (RESOURCE.test(resource)) continue;
     const expected = 'expected resources separated by spaces, such as: secrets configmaps';
-    throw new CliError(ExitCode.USAGE, `--resource: ${expected}; found ${JSON.stringify(resource)}`);
+    throw new UsageError(`--resource: ${expected}; found ${JSON.stringify(resource)}`);
   }
   const { name, socket } = instanceOf(options);
   const v2 = options.kmsVersion === 'v2';

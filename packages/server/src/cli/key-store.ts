@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
 import type { Config, InstanceConfig } from '../config/schema.ts';
-import { CliError, ExitCode } from './exit-codes.ts';
+import { UsageError } from './exit-codes.ts';
 import { printError } from './output.ts';
 
 export interface KeyStoreOptions {
@@ -26,20 +26,19 @@ export function withKeyStoreOptions(command: Command): Command {
     .option('-i, --instance <name>', 'name of the instance; optional if there is only one');
 }
 
-/** @throws {@link CliError} if the options do not name a key store */
+/** @throws {@link UsageError} if the options do not name a key store */
 function openKeyStore(options: KeyStoreOptions): KeysetSource | RemoteKek {
   const shared = new SharedResources();
   if (options.uri !== undefined) {
     const provider = providerFor(options.uri);
     if (provider.kind === 'remote-kek') {
       const message = `a ${provider.scheme}: key store needs settings; use --config FILE [--instance NAME] instead of --uri`;
-      throw new CliError(ExitCode.USAGE, message);
+      throw new UsageError(message);
     }
     const given = options.cloudConfig === undefined ? {} : { cloudConfig: resolve(options.cloudConfig) };
     // Some settings are required for an instance but not for the management of keys.
     const settings = provider.settings.partial().safeParse(given);
-    if (!settings.success)
-      throw new CliError(ExitCode.USAGE, `--cloud-config does not apply to ${provider.scheme}: keys`);
+    if (!settings.success) throw new UsageError(`--cloud-config does not apply to ${provider.scheme}: keys`);
     return provider.open(options.uri, settings.data, shared);
   }
   const { uri, ...settings } = instanceOf(options).keys;
@@ -47,25 +46,34 @@ function openKeyStore(options: KeyStoreOptions): KeysetSource | RemoteKek {
 }
 
 /**
- * Runs `work` on the keys of a store, then closes the store.
+ * Runs `work` on a store whose keys are managed, then closes the store.
  * @throws {@link KmsError} `ERR_KMS_INVALID_URI` for a store whose keys are managed elsewhere
  */
-export async function withAdmin<T>(options: KeyStoreOptions, work: (admin: KeysetAdmin) => Promise<T>): Promise<T> {
+export async function withStore<T>(
+  options: KeyStoreOptions,
+  work: (opened: { readonly store: KeysetSource | RemoteKek; readonly admin: KeysetAdmin }) => Promise<T>,
+): Promise<T> {
   const store = openKeyStore(options);
+  const { admin } = store;
   try {
-    if (!store.admin)
+    if (!admin)
       throw new KmsError('ERR_KMS_INVALID_URI', `${store.uri}: this command does not manage keys of this key store`);
-    const destination = await store.admin.destination?.();
+    const destination = await admin.destination?.();
     if (destination !== undefined) printError(`${store.uri} at ${destination}`);
-    return await work(store.admin);
+    return await work({ store, admin });
   } finally {
     await store.close?.();
   }
 }
 
+/** {@link withStore}, for a change that needs only the manifest. */
+export function withAdmin<T>(options: KeyStoreOptions, work: (admin: KeysetAdmin) => Promise<T>): Promise<T> {
+  return withStore(options, ({ admin }) => work(admin));
+}
+
 /** Returns the configuration that `--config` names. */
 export function configOf({ config: file }: KeyStoreOptions): Config {
-  if (file === undefined) throw new CliError(ExitCode.USAGE, 'expected --uri URI, or --config FILE [--instance NAME]');
+  if (file === undefined) throw new UsageError('expected --uri URI, or --config FILE [--instance NAME]');
   return loadConfig(file);
 }
 
@@ -78,5 +86,10 @@ export function instanceOf(options: KeyStoreOptions): InstanceConfig {
     name === undefined && instances.length === 1 ? instances[0] : instances.find((one) => one.name === name);
   if (found) return found;
   const problem = name === undefined ? 'choose an instance with --instance' : `there is no instance ${name}`;
-  throw new CliError(ExitCode.USAGE, `${file}: ${problem}; there are: ${names}`);
+  throw new UsageError(`${file}: ${problem}; there are: ${names}`);
+}
+
+/** Returns the path of a socket that may have the form of kube-apiserver's `endpoint`: `unix:///run/kms.sock`. */
+export function socketPathOf(socket: string): string {
+  return socket.replace(/^unix:\/\//, '');
 }

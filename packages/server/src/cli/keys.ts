@@ -1,23 +1,19 @@
-import {
-  destroyRetiredKey,
-  generateKey,
-  HostRecords,
-  MIN_PENDING_MS,
-  promoteKey,
-  restoreKey,
-  retireKey,
-  systemClock,
-} from '@teapot-kms/core';
-import type { Change, ChangeOptions, KeysetAdmin, Manifest } from '@teapot-kms/core';
+import { destroyRetiredKey, generateKey, promoteKey, restoreKey, retireKey, systemClock } from '@teapot-kms/core';
+import type { Change, Manifest } from '@teapot-kms/core';
 import type { Command } from 'commander';
+import { createInterface } from 'node:readline/promises';
 import { keyIdHash } from '../kms/key-id-hash.ts';
-import { CliError, ExitCode } from './exit-codes.ts';
-import { configOf, instanceOf, withAdmin, withKeyStoreOptions } from './key-store.ts';
+import { checkedByReports, withEvidenceOptions } from './evidence.ts';
+import type { EvidenceOptions } from './evidence.ts';
+import { ExitCode, UsageError } from './exit-codes.ts';
+import { withAdmin, withKeyStoreOptions, withStore } from './key-store.ts';
 import type { KeyStoreOptions } from './key-store.ts';
-import { age, outputOption, print, table } from './output.ts';
+import { registerConfirm } from './keys-confirm.ts';
+import { registerConvert } from './keys-convert.ts';
+import { age, outputOption, print, printError, table } from './output.ts';
 import type { OutputFormat } from './output.ts';
 
-interface KeysOptions extends KeyStoreOptions {
+export interface KeysOptions extends KeyStoreOptions {
   readonly dryRun?: boolean;
   readonly output: OutputFormat;
 }
@@ -29,11 +25,12 @@ export function registerKeys(program: Command): void {
     `
 A rotation has two phases, so that every replica has the new key before it is used:
   1. keys generate          the new key is pending: every replica loads it, and it encrypts nothing
-  2. keys promote KEY       at least ${age(MIN_PENDING_MS)} later; kube-apiserver sees the new key_id within a minute
-Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -). Wait until the count of decrypts with the old key no
-longer grows (metric teapot_kms_decrypts_total, or "status"). Only then:
+  2. keys promote KEY       with a report of every replica ("teapot-kms status --report"), which proves that it has loaded the key;
+                            kube-apiserver sees the new key_id within a minute
+Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -), and make sure that nothing in etcd is encrypted with the
+old key any more. Counters of decrypts that grow show that something is; counters that stand still prove nothing. Only then:
   3. keys retire OLD        the key no longer decrypts; "keys restore OLD" undoes this
-  4. keys destroy OLD       final: backups of etcd from before the rewrite can no longer be decrypted`,
+  4. keys destroy OLD       final, a week later: backups of etcd from before the rewrite can no longer be decrypted`,
   );
   const change = (name: string, description: string) =>
     withKeyStoreOptions(keys.command(name).description(description))
@@ -49,93 +46,87 @@ longer grows (metric teapot_kms_decrypts_total, or "status"). Only then:
   );
   withKeyStoreOptions(keys.command('list').description('Show the keys and their states'))
     .addOption(outputOption())
-    .action(async (options: KeysOptions) => {
-      const current = await withAdmin(options, (admin) => admin.readManifest());
-      if (!current)
-        throw new CliError(
-          ExitCode.FAILED,
-          'there is no keyset. If there was one, mount its volume or restore it from a backup. For a new cluster: keys generate',
+    .action(listKeys);
+  withEvidenceOptions(
+    change(
+      'promote <key-id>',
+      'Make a pending key the primary: kube-apiserver then encrypts with it, and older data is stale',
+    ),
+    'a replica without the key can no longer decrypt new data',
+  ).action(async (keyId: string, options: KeysOptions & EvidenceOptions) => {
+    const made = await withStore(options, async ({ store, admin }) => {
+      const check = await checkedByReports(store, keyId, options);
+      return promoteKey(admin, keyId, { dryRun: options.dryRun ?? false, ...(check && { check }) });
+    });
+    report(options, made, `key ${keyId} is the primary; rewrite the data to encrypt it with this key`);
+  });
+  change('retire <key-id>', 'End the use of a former primary or of a pending key, and keep its key material')
+    .option('--unverified', 'required: this command cannot see whether something in etcd still needs the key')
+    .action(async (keyId: string, options: KeysOptions & { unverified?: boolean }) => {
+      if (!options.unverified) {
+        throw new UsageError(
+          `nothing shows that no object in etcd needs key ${keyId}: rewrite all data first, then pass --unverified`,
         );
-      print(options.output === 'json' ? JSON.stringify(summary(current.manifest)) : list(current.manifest));
+      }
+      const rules = { dryRun: options.dryRun ?? false };
+      const made = await withAdmin(options, (admin) => retireKey(admin, keyId, rules));
+      report(options, made, `key ${keyId} is retired; "keys restore" undoes that`);
     });
-  change(
-    'promote <key-id>',
-    'Make a pending key the primary: kube-apiserver then encrypts with it, and older data is stale',
-  )
-    .option(
-      '--now',
-      `skip the check that the key has been pending for ${age(MIN_PENDING_MS)} (only with a single replica)`,
-    )
-    .action(async (keyId: string, options: KeysOptions & { now?: boolean }) => {
-      const minPendingMs = options.now ? 0 : MIN_PENDING_MS;
-      const change = { dryRun: options.dryRun ?? false, minPendingMs };
-      const made = await withAdmin(options, (admin) => promoteKey(admin, keyId, change));
-      report(options, made, `key ${keyId} is the primary; rewrite the data to encrypt it with this key`);
-    });
-  const changeOne = (name: string, description: string, apply: Apply, done: string) =>
-    change(`${name} <key-id>`, description).action(async (keyId: string, options: KeysOptions) => {
-      report(
-        options,
-        await withAdmin(options, (admin) => apply(admin, keyId, { dryRun: options.dryRun ?? false })),
-        `key ${keyId} ${done}`,
-      );
-    });
-  changeOne(
-    'retire',
-    'End the use of a former primary or of a pending key, and keep its key material',
-    retireKey,
-    'is retired; "keys restore" undoes that',
+  change('restore <key-id>', 'Undo "retire": the key decrypts again').action(
+    async (keyId: string, options: KeysOptions) => {
+      const rules = { dryRun: options.dryRun ?? false };
+      const made = await withAdmin(options, (admin) => restoreKey(admin, keyId, rules));
+      report(options, made, `key ${keyId} decrypts again`);
+    },
   );
-  changeOne('restore', 'Undo "retire": the key decrypts again', restoreKey, 'decrypts again');
-  changeOne(
-    'destroy',
-    'Destroy a retired key; this cannot be undone',
-    destroyRetiredKey,
-    'is destroyed: data encrypted with it is lost',
-  );
-
-  withKeyStoreOptions(
-    keys
-      .command('confirm')
-      .description(
-        'Confirm on this host that the keyset in the key store is the right one, after it was restored or exchanged on purpose',
-      ),
-  )
-    .addOption(outputOption())
-    .option('--dry-run', 'show what would be confirmed')
-    .action(confirm);
+  change('destroy <key-id>', 'Destroy a key that has been retired for a week; this cannot be undone')
+    .option('--yes', 'do not ask for the id of the key')
+    .action(async (keyId: string, options: KeysOptions & { yes?: boolean }) => {
+      const made = await withAdmin(options, async (admin) => {
+        await destroyRetiredKey(admin, keyId, { dryRun: true });
+        if (!options.dryRun && !options.yes) await confirmDestruction(keyId);
+        return destroyRetiredKey(admin, keyId, { dryRun: options.dryRun ?? false });
+      });
+      report(options, made, `key ${keyId} is destroyed: data encrypted with it is lost`);
+    });
+  registerConvert(change);
+  registerConfirm(change);
 }
 
-type Apply = (admin: KeysetAdmin, keyId: string, options: ChangeOptions) => Promise<Change>;
+/** @throws {@link UsageError} if the id is not typed */
+async function confirmDestruction(keyId: string): Promise<void> {
+  if (!process.stdin.isTTY) throw new UsageError(`nobody can confirm that key ${keyId} is destroyed; pass --yes`);
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const typed = await terminal.question(`Data that is still encrypted with this key will be lost. Type ${keyId}: `);
+    if (typed.trim() !== keyId) throw new UsageError('the ids differ; nothing is changed');
+  } finally {
+    terminal.close();
+  }
+}
 
-/** Records the keyset as the one that this host uses: the running plugin takes it at its next probe. */
-async function confirm(options: KeysOptions): Promise<void> {
-  const { stateDirectory, socket } = { ...configOf(options), ...instanceOf(options) };
+async function listKeys(options: KeysOptions): Promise<void> {
   const current = await withAdmin(options, (admin) => admin.readManifest());
-  if (!current) throw new CliError(ExitCode.FAILED, 'there is no keyset to confirm');
-  const { manifest } = current;
-  const records = new HostRecords(stateDirectory);
-  const before = await records.read(socket).catch(() => undefined);
-  if (!options.dryRun) await records.write(socket, manifest);
-  const { contextId, generation, hash } = manifest;
-  if (options.output === 'json') {
-    print(JSON.stringify({ dryRun: options.dryRun ?? false, before, confirmed: { contextId, generation, hash } }));
+  if (current) {
+    print(options.output === 'json' ? JSON.stringify(summary(current.manifest)) : list(current.manifest));
     return;
   }
-  const show = (one: { contextId: string; generation: number }) =>
-    `keyset ${one.contextId}, generation ${one.generation}`;
-  print(`${options.dryRun ? 'dry run, nothing is changed: ' : ''}this host uses ${show(manifest)} for ${socket}`);
-  if (before) print(`before: ${show(before)}`);
+  process.exitCode = ExitCode.FAILED;
+  printError(
+    'there is no keyset. If there was one, mount its volume or restore it from a backup. For a new cluster: keys generate',
+  );
 }
 
-function report(options: KeysOptions, { after }: Change, text: string, extra: object = {}): void {
+/** Prints the keyset after a change. */
+export function report(options: KeysOptions, { after }: Change, text: string, extra: object = {}): void {
   if (options.output === 'json')
     return print(JSON.stringify({ ...extra, dryRun: options.dryRun ?? false, ...summary(after) }));
   print(`${options.dryRun ? 'dry run, nothing is changed: ' : ''}${text}\n\n${list(after)}`);
 }
 
-function summary({ contextId, generation, primary, keys }: Manifest): object {
-  return { contextId, generation, primary, keys: keys.map((key) => ({ ...key, keyIdHash: keyIdHash(key.id) })) };
+function summary({ formatVersion, contextId, generation, primary, keys }: Manifest): object {
+  const shown = keys.map((key) => ({ ...key, keyIdHash: keyIdHash(key.id) }));
+  return { formatVersion, contextId, generation, primary, keys: shown };
 }
 
 function list({ primary, keys }: Manifest): string {

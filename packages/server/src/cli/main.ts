@@ -5,7 +5,7 @@ import { version } from '../version.ts';
 import { registerBarbicanKmsPlugin } from './barbican-kms-plugin.ts';
 import { registerConfig } from './config.ts';
 import { registerDoctor } from './doctor.ts';
-import { CliError, EXIT_CODES_HELP, ExitCode } from './exit-codes.ts';
+import { EXIT_CODES_HELP, ExitCode, UsageError } from './exit-codes.ts';
 import { registerKeys } from './keys.ts';
 import { printError } from './output.ts';
 import { registerServe } from './serve.ts';
@@ -15,6 +15,7 @@ const program = new Command('teapot-kms')
   .description('Kubernetes KMS plugin: encrypts the Secrets in etcd with a key that is not in etcd.')
   .version(version)
   .showHelpAfterError('(use --help for the options)')
+  .exitOverride()
   .addHelpText(
     'after',
     `
@@ -28,16 +29,12 @@ To find and fix a problem:
 ${EXIT_CODES_HELP}`,
   );
 
-const commands = [
-  registerServe,
-  registerKeys,
-  registerStatus,
-  registerConfig,
-  registerDoctor,
-  registerBarbicanKmsPlugin,
-];
-for (const register of commands) register(program);
-for (const command of [program, ...program.commands.flatMap((one) => [one, ...one.commands])]) command.exitOverride();
+registerServe(program);
+registerKeys(program);
+registerStatus(program);
+registerConfig(program);
+registerDoctor(program);
+registerBarbicanKmsPlugin(program);
 
 try {
   await program.parseAsync();
@@ -47,11 +44,7 @@ try {
 
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.OK : ExitCode.USAGE;
-  if (error instanceof CliError) {
-    printError(error.message);
-    return error.exitCode;
-  }
-  if (error instanceof ConfigError) {
+  if (error instanceof UsageError || error instanceof ConfigError) {
     printError(error.message);
     return ExitCode.USAGE;
   }

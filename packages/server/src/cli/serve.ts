@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Logger } from 'pino';
 import { readConfigText, parseConfig } from '../config/load.ts';
-import { ConfigWatch } from '../config/watch.ts';
+import { watchConfig } from '../config/watch.ts';
 import { createLogger, describeError } from '../observability/logging.ts';
 import type { Config } from '../config/schema.ts';
 import { Plugin } from '../plugin.ts';
@@ -25,44 +25,57 @@ signal ends the process at once. The sockets open before the key stores answer, 
 }
 
 function serve({ config: file, takeOver }: { config: string; takeOver: boolean }): Promise<void> {
-  const initialText = readConfigText(file);
-  return runPlugin(parseConfig(initialText, file), { source: file, takeOver, fileText: initialText });
+  return runPlugin(readConfigText(file), file, { takeOver, watch: true });
 }
 
-export interface RunOptions {
-  /** Name of the configuration in logs. */
-  readonly source: string;
-  readonly takeOver: boolean;
-  /** Text of the file `source`, which is then watched for changes. */
-  readonly fileText?: string;
-}
-
-/** Runs the plugin until a signal ends it. */
-export async function runPlugin(config: Config, { source, takeOver, fileText }: RunOptions): Promise<void> {
+/**
+ * Runs the plugin until a signal ends it.
+ * @param text - the configuration
+ * @param source - its name in logs; with `watch`, the file that is watched for changes
+ * @throws {@link ConfigError}
+ */
+export async function runPlugin(text: string, source: string, { takeOver = false, watch = false } = {}): Promise<void> {
+  const config = parseConfig(text, source);
   const log = createLogger(config.log.level);
-  const plugin = new Plugin(log);
+  const plugin = new Plugin(config, log);
   log.info({ version, node: process.version, config: source, instances: config.instances.length }, 'starting');
   warnIfDebuggable(log);
   try {
-    await plugin.start(config, takeOver);
+    await plugin.start(takeOver);
   } catch (error) {
     log.error({ error: describeError(error) }, 'cannot start');
     await plugin.stop();
     process.exitCode = ExitCode.FAILED;
     return;
   }
-  const watch = fileText === undefined ? undefined : watchConfig(source, fileText);
-  process.on('SIGHUP', () => watch?.check());
+  const watched = watch ? watchConfig(source, text, { onChange, onInvalid }) : undefined;
+  process.on('SIGHUP', () => watched?.check());
   process.on('unhandledRejection', (error) => {
     log.fatal({ error: describeError(error) }, 'a defect of the plugin; please report it');
     process.exit(ExitCode.FAILED);
   });
   let stopping = false;
-  const stop = (signal: NodeJS.Signals): void => {
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+
+  function onChange(changed: Config): void {
+    plugin.metrics.configReloaded('taken');
+    void plugin.apply(changed);
+  }
+
+  function onInvalid(error: Error): void {
+    plugin.metrics.configReloaded('refused');
+    log.error(
+      { error: describeError(error) },
+      'the changed configuration is refused; the configuration in force stays',
+    );
+  }
+
+  function stop(signal: NodeJS.Signals): void {
     if (stopping) process.exit(ExitCode.FAILED);
     stopping = true;
     log.info({ signal }, 'stopping');
-    watch?.stop();
+    watched?.stop();
     plugin.stop().then(
       () => {
         log.info('stopped cleanly');
@@ -73,26 +86,6 @@ export async function runPlugin(config: Config, { source, takeOver, fileText }: 
         process.exit(ExitCode.FAILED);
       },
     );
-  };
-  process.on('SIGTERM', stop);
-  process.on('SIGINT', stop);
-
-  function watchConfig(file: string, initialText: string): ConfigWatch {
-    return new ConfigWatch({
-      file,
-      initialText,
-      onChange: (changed) => {
-        plugin.metrics.configReloaded('taken');
-        void plugin.apply(changed);
-      },
-      onInvalid: (error) => {
-        plugin.metrics.configReloaded('refused');
-        log.error(
-          { error: describeError(error) },
-          'the changed configuration is refused; the configuration in force stays',
-        );
-      },
-    });
   }
 }
 

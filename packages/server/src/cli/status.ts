@@ -1,20 +1,25 @@
-import type { ServiceDescription } from '@teapot-kms/core';
 import type { Command } from 'commander';
+import { randomBytes } from 'node:crypto';
+import type { KmsClient } from '../client/client.ts';
 import { keyIdHash } from '../kms/key-id-hash.ts';
-import { apiserverComplaints } from './apiserver-view.ts';
+import type { InstanceDescription } from '../observability/metrics.ts';
 import { ExitCode } from './exit-codes.ts';
-import { instanceOf } from './key-store.ts';
+import { instanceOf, socketPathOf } from './key-store.ts';
 import type { KeyStoreOptions } from './key-store.ts';
 import { age, outputOption, print, table } from './output.ts';
 import type { OutputFormat } from './output.ts';
-import { socketPathOf } from './socket-path.ts';
+
+/** `KeyIDMaxSize` (k8s.io/apiserver kmsv2/envelope.go). */
+const MAX_KEY_ID_BYTES = 1_024;
 
 interface StatusOptions extends KeyStoreOptions {
   readonly socket?: string;
   readonly output: OutputFormat;
+  readonly report?: boolean;
+  readonly nonce?: string;
 }
 
-type Description = ServiceDescription & { readonly instance: string; readonly version: string; readonly pid: number };
+type Answer = Awaited<ReturnType<KmsClient['status']>> | { readonly error: string };
 
 export function registerStatus(program: Command): void {
   program
@@ -23,50 +28,67 @@ export function registerStatus(program: Command): void {
     .option('-s, --socket <path>', 'socket of the plugin: a path, or unix://PATH as for kube-apiserver')
     .option('-c, --config <file>', 'use the socket of an instance of this configuration')
     .option('-i, --instance <name>', 'name of the instance; optional if there is only one')
+    .option('--report', 'print what this plugin proves of its keys, for "keys promote" on any host')
+    .option('--nonce <hex>', 'with --report: 32 hexadecimal digits that the report must contain')
     .addOption(outputOption())
     .action(status);
 }
 
-async function status(options: StatusOptions): Promise<void> {
-  const socket = options.socket === undefined ? instanceOf(options).socket : socketPathOf(options.socket);
+async function status({ socket: given, output, report, nonce, ...options }: StatusOptions): Promise<void> {
+  const socket = given === undefined ? instanceOf(options).socket : socketPathOf(given);
   const { KmsClient } = await import('../client/client.ts');
   const client = new KmsClient(socket);
-  try {
-    const answer = await client.status().catch((error: unknown) => error as Error);
-    // Other plugins do not have this call.
-    const description = (await client.describe().catch(() => undefined)) as Description | undefined;
-    const complaints =
-      answer instanceof Error
-        ? [`Status fails, so writes fail 3 minutes after the last good answer: ${answer.message}`]
-        : apiserverComplaints(answer);
-    const warnings = description?.warnings ?? [];
-    if (complaints.length > 0) process.exitCode = ExitCode.UNHEALTHY;
-    if (options.output === 'json') {
-      const status =
-        answer instanceof Error ? { error: answer.message } : { ...answer, keyIdHash: keyIdHash(answer.keyId) };
-      print(JSON.stringify({ socket, status, complaints, warnings, description }));
-      return;
-    }
-    print(`socket   ${socket}`);
-    if (!(answer instanceof Error)) {
-      print(
-        `healthz  ${answer.healthz}\nversion  ${answer.version}\nkey_id   ${answer.keyId}\n         ${keyIdHash(answer.keyId)} in kube-apiserver's metrics`,
-      );
-    }
-    if (description) print(describe(description));
-    for (const warning of warnings) print(`WARNING  ${warning}`);
-    print(
-      complaints.length === 0
-        ? '\nkube-apiserver accepts this answer.'
-        : `\nkube-apiserver would report:\n  ${complaints.join('\n  ')}`,
-    );
-  } finally {
-    client.close();
+  if (report) {
+    print(await client.report(nonce ?? randomBytes(16).toString('hex')).finally(() => client.close()));
+    return;
   }
+  const answer = await client.status().then(
+    (status) => ({ ...status, keyIdHash: keyIdHash(status.keyId) }),
+    (error: unknown) => ({ error: (error as Error).message }),
+  );
+  // Other plugins do not have this call.
+  const description = (await client.describe().catch(() => undefined)) as InstanceDescription | undefined;
+  client.close();
+  const complaints = apiserverComplaints(answer);
+  const warnings = description?.warnings ?? [];
+  if (complaints.length > 0 || warnings.length > 0) process.exitCode = ExitCode.UNHEALTHY;
+  if (output === 'json') {
+    print(JSON.stringify({ socket, status: answer, complaints, warnings, description }));
+    return;
+  }
+  print(`socket   ${socket}`);
+  if (!('error' in answer)) {
+    print(`healthz  ${answer.healthz}\nversion  ${answer.version}\nkey_id   ${answer.keyId}`);
+    print(`         ${answer.keyIdHash} in kube-apiserver's metrics`);
+  }
+  if (description) print(describe(description));
+  for (const warning of warnings) print(`WARNING  ${warning}`);
+  if (complaints.length === 0) print('\nkube-apiserver accepts this answer.');
+  else print(`\nkube-apiserver would report:\n  ${complaints.join('\n  ')}`);
 }
 
-function describe({ instance, version, pid, uri, keys, lastGoodProbeAgeMs }: Description): string {
+function describe({ instance, version, pid, uri, keys, lastGoodProbeAgeMs }: InstanceDescription): string {
   const probe = lastGoodProbeAgeMs === undefined ? 'never' : `${age(lastGoodProbeAgeMs)} ago`;
   const rows = keys.map(({ id, state, decrypts }) => [id, state, String(decrypts)]);
   return `plugin   teapot-kms ${version}, instance ${instance}, pid ${pid}\nstore    ${uri}, last good answer ${probe}\n\n${table([['KEY', 'STATE', 'DECRYPTS'], ...rows])}`;
+}
+
+/**
+ * Returns the problems that kube-apiserver ≥ 1.29 finds in an answer to Status, in the order of its own checks
+ * (k8s.io/apiserver encryptionconfig/config.go `isKMSv2ProviderHealthyAndMaybeRotateDEK`).
+ */
+function apiserverComplaints(answer: Answer): string[] {
+  if ('error' in answer) return [`Status fails, so writes fail 3 minutes after the last good answer: ${answer.error}`];
+  const { version, healthz, keyId } = answer;
+  const complaints: string[] = [];
+  if (healthz !== 'ok')
+    complaints.push(
+      `healthz: expected "ok", found ${JSON.stringify(healthz)}; /readyz fails, and writes still work while key_id is valid`,
+    );
+  if (version !== 'v2' && version !== 'v2beta1')
+    complaints.push(`version: expected "v2", found ${JSON.stringify(version)}`);
+  if (keyId === '') complaints.push('key_id is empty, so writes fail 3 minutes after the last good answer');
+  if (Buffer.byteLength(keyId) > MAX_KEY_ID_BYTES)
+    complaints.push(`key_id: expected at most ${MAX_KEY_ID_BYTES} bytes, found ${Buffer.byteLength(keyId)}`);
+  return complaints;
 }

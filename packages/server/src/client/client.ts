@@ -1,11 +1,7 @@
 import { Client, credentials } from '@grpc/grpc-js';
 import { systemClock } from '@teapot-kms/core';
+import type { EncryptResult } from '@teapot-kms/core';
 import { inspection, v1beta1, v2 } from '../kms/messages.ts';
-
-export interface ClientEncryptResult {
-  readonly ciphertext: Buffer;
-  readonly keyId: string;
-}
 
 const identity = (bytes: Buffer): Buffer => bytes;
 
@@ -34,7 +30,7 @@ export class KmsClient {
   }
 
   /** @param uid - names this call in the logs of both sides */
-  async encrypt(plaintext: Buffer, uid: string): Promise<ClientEncryptResult> {
+  async encrypt(plaintext: Buffer, uid: string): Promise<EncryptResult> {
     const answer = await this.#call('/v2.KeyManagementService/Encrypt', v2.EncryptRequest.encode({ plaintext, uid }));
     const { ciphertext, key_id: keyId } = v2.EncryptResponse.decode(answer);
     return { ciphertext, keyId };
@@ -64,6 +60,12 @@ export class KmsClient {
   async describe(): Promise<Record<string, unknown>> {
     const answer = await this.#call('/teapotkms.v1.Inspection/Describe', inspection.DescribeRequest.encode({}));
     return JSON.parse(inspection.DescribeResponse.decode(answer).json) as Record<string, unknown>;
+  }
+
+  /** Returns what the instance proves of its keys. @param nonce - 32 hexadecimal digits */
+  async report(nonce: string): Promise<string> {
+    const answer = await this.#call('/teapotkms.v1.Inspection/Report', inspection.ReportRequest.encode({ nonce }));
+    return inspection.ReportResponse.decode(answer).json;
   }
 
   close(): void {

@@ -1,10 +1,10 @@
 import { cryptoEngines, duration, providerFor, providers } from '@teapot-kms/core';
+import { readFileSync } from 'node:fs';
 import { isAbsolute, normalize } from 'node:path';
 import { z } from 'zod';
 import { socketPathProblem } from '../transport/socket.ts';
 import { transports } from '../transport/index.ts';
 import type { TransportName } from '../transport/index.ts';
-import { groupId } from './group.ts';
 
 const LOOPBACK = ['127.0.0.1', '::1', 'localhost'];
 const HOST = `expected a loopback address (${LOOPBACK.join(', ')})`;
@@ -16,27 +16,19 @@ const uriSchema = z
   .string('expected a key URI such as "file:/var/lib/teapot-kms/keys"')
   .describe('where the key-encryption key is');
 
-/** Schema of `keys` for each kind of key store. */
-const keyStores = providers.map((provider) =>
-  provider.settings.extend({ uri: uriSchema.regex(new RegExp(`^${provider.scheme}:.`)) }),
-);
-
 const KEYS = 'expected a map such as { uri: "file:/var/lib/teapot-kms/keys" }';
 
 /** The scheme of the URI selects the key store, so that errors name only the settings of that store. */
 const keysSchema = z.looseObject({ uri: uriSchema }, KEYS).transform((keys, context): KeysConfig => {
   try {
     const provider = providerFor(keys.uri);
-    const parsed = provider.settings.extend({ uri: uriSchema }).safeParse(keys);
+    const parsed = provider.settings.extend({ uri: uriSchema }).safeParse(keys, { reportInput: true });
     if (parsed.success) {
       const { uri, ...settings } = parsed.data as KeysConfig;
       provider.check(uri, settings);
       return parsed.data as KeysConfig;
     }
-    const found = (path: readonly PropertyKey[]) =>
-      path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key], keys);
-    const issues = parsed.error.issues.map((issue) => ({ ...issue, input: found(issue.path) }) as z.core.$ZodRawIssue);
-    context.issues.push(...issues);
+    context.issues.push(...(parsed.error.issues as z.core.$ZodRawIssue[]));
   } catch (error) {
     context.addIssue({ code: 'custom', path: ['uri'], message: (error as Error).message });
   }
@@ -176,13 +168,25 @@ export type InstanceConfig = Config['instances'][number];
 
 /** The schema as JSON Schema (draft 2020-12), for editors and CI. */
 export function configJsonSchema(): object {
+  const keys = providers.map(({ scheme, settings }) =>
+    z.toJSONSchema(settings.extend({ uri: uriSchema.regex(new RegExp(`^${scheme}:.`)) }), { io: 'input' }),
+  );
   return z.toJSONSchema(configSchema, {
     io: 'input',
     unrepresentable: 'any',
     override({ zodSchema, jsonSchema }) {
       if (zodSchema !== keysSchema.in) return;
       for (const name of Object.keys(jsonSchema)) Reflect.deleteProperty(jsonSchema, name);
-      Object.assign(jsonSchema, { anyOf: keyStores.map((store) => z.toJSONSchema(store, { io: 'input' })) });
+      jsonSchema.anyOf = keys;
     },
   });
+}
+
+/** Returns the number of a group of this host (group(5)), or `undefined` if no group has that name. */
+function groupId(group: string | number): number | undefined {
+  if (typeof group === 'number') return group;
+  const line = readFileSync('/etc/group', 'utf8')
+    .split('\n')
+    .find((entry) => entry.startsWith(`${group}:`));
+  return line === undefined ? undefined : Number(line.split(':')[2]);
 }

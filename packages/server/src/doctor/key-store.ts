@@ -38,7 +38,7 @@ async function load(source: KeysetSource, context: { signal: AbortSignal }): Pro
 
 async function describe(remote: RemoteKek, context: { signal: AbortSignal }): Promise<Finding[]> {
   const { primary, keys, damaged } = await remote.describe(context);
-  return [loaded(primary, keys.length), ...(damaged ? [damage(damaged.message)] : [])];
+  return [loaded(primary, keys.length), ...(damaged ? [damage(damaged.error.message)] : [])];
 }
 
 const damage = (text: string): Finding => ({ level: 'problem', text, remedy: `fix the key store: ${text}` });

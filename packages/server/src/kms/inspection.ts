@@ -1,14 +1,35 @@
+import { KmsError } from '@teapot-kms/core';
 import type { Endpoint } from './endpoint.ts';
 import { inspection } from './messages.ts';
 import { toRpcError } from './status-codes.ts';
 
-/** Returns the state of a running instance, for `teapot-kms status` and `doctor`. */
-export function inspectionEndpoint(describe: () => object): Endpoint {
-  return {
-    path: '/teapotkms.v1.Inspection/Describe',
-    api: 'inspection',
-    method: 'Describe',
-    toRpcError,
-    handle: () => inspection.DescribeResponse.encode({ json: JSON.stringify(describe()) }),
-  };
+export interface Inspected {
+  describe(): object;
+  /** @param nonce - 32 hexadecimal digits */
+  report(nonce: string): object;
+}
+
+/** The state of a running instance, for `teapot-kms status` and `doctor`, and its report for `keys promote`. */
+export function inspectionEndpoints(inspected: Inspected): Endpoint[] {
+  const base = { api: 'inspection', toRpcError } as const;
+  return [
+    {
+      ...base,
+      path: '/teapotkms.v1.Inspection/Describe',
+      method: 'Describe',
+      handle: () => inspection.DescribeResponse.encode({ json: JSON.stringify(inspected.describe()) }),
+    },
+    {
+      ...base,
+      path: '/teapotkms.v1.Inspection/Report',
+      method: 'Report',
+      handle(request) {
+        const { nonce } = inspection.ReportRequest.decode(request);
+        if (!/^[0-9a-f]{32}$/.test(nonce)) {
+          throw new KmsError('ERR_KMS_INVALID_REQUEST', 'expected a nonce of 32 hexadecimal digits');
+        }
+        return inspection.ReportResponse.encode({ json: JSON.stringify(inspected.report(nonce)) });
+      },
+    },
+  ];
 }

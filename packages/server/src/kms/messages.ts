@@ -35,4 +35,6 @@ export const v1beta1 = {
 export const inspection = {
   DescribeRequest: new MessageCodec({}),
   DescribeResponse: new MessageCodec({ json: [1, 'string'] }),
+  ReportRequest: new MessageCodec({ nonce: [1, 'string'] }),
+  ReportResponse: new MessageCodec({ json: [1, 'string'] }),
 };

@@ -1,66 +1,79 @@
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import { Registry } from './prometheus.ts';
+import type { Clock } from '@teapot-kms/core';
+import type { IncomingMessage } from 'node:http';
+import type { Logger } from 'pino';
+import { describeError } from './logging.ts';
+import { CONTENT_TYPE } from './prometheus.ts';
 
-export interface HttpOptions {
-  readonly host: string;
-  readonly port: number;
+/** Time between two attempts to open the port, in ms. */
+const RETRY_MS = 1_000;
+
+export interface InstanceHealth {
+  readonly name: string;
+  /** `ok`, or the reason why not. */
+  readonly healthz: string;
+}
+
+interface Content {
   /** Returns the text of a scrape. */
   readonly metrics: () => string;
-  /** Returns the instances with `ok` or the reason why not. */
-  readonly health: () => Promise<readonly (readonly [name: string, healthz: string])[]>;
+  readonly health: () => Promise<readonly InstanceHealth[]>;
 }
 
 /** An import would run all getters of the module. One of them loads undici, 14 MB of memory. */
 const { createServer } = process.getBuiltinModule('node:http');
 
-interface Answer {
-  readonly status: number;
-  readonly body: string;
-  readonly type?: string;
-}
+type Answer = readonly [status: number, body: string, type?: string];
 
 /**
  * Serves `/livez` (the process answers), `/readyz` (every instance is healthy; `?verbose` lists them), `/readyz/NAME` (that instance
- * is healthy) and `/metrics` (Prometheus). There is no authentication, so the address must be a loopback address.
+ * is healthy) and `/metrics` (Prometheus). There is no authentication, so the address must be a loopback address. A port in use does
+ * not stop the plugin (design D16): it tries again.
+ * @returns a function that ends this
  */
-export async function startHttp({ host, port, metrics, health }: HttpOptions): Promise<Server> {
+export function serveHttp(
+  { host, port }: { readonly host: string; readonly port: number },
+  content: Content,
+  log: Logger,
+  clock: Clock,
+): () => void {
   const server = createServer((request, response) => {
-    respond(request, response).catch(() => response.writeHead(500).end('internal error\n'));
+    answer(request, content)
+      .then(([status, body, type = 'text/plain; charset=utf-8']) => {
+        response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body);
+      })
+      .catch(() => response.writeHead(500).end('internal error\n'));
   });
-  async function respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { status, body, type = 'text/plain; charset=utf-8' } = await answer(request);
-    response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body);
-  }
-  async function answer(request: IncomingMessage): Promise<Answer> {
-    const url = new URL(request.url ?? '/', 'http://localhost');
-    if (request.method !== 'GET' && request.method !== 'HEAD') {
-      return { status: 405, body: 'use GET\n' };
+  let cancelRetry: (() => void) | undefined;
+  server.on('error', (error) => {
+    // No descriptor was left for a connection. Later ones may succeed.
+    if (server.listening) return;
+    if (!cancelRetry) {
+      log.error({ error: describeError(error) }, 'health and metrics over HTTP are not available; trying again');
     }
-    if (url.pathname === '/livez') {
-      return { status: 200, body: 'ok\n' };
-    }
-    if (url.pathname === '/metrics') {
-      return { status: 200, body: metrics(), type: Registry.contentType };
-    }
-    const one = /^\/readyz(?:\/([a-z0-9-]+))?$/.exec(url.pathname);
-    if (!one) {
-      return { status: 404, body: 'not found; use /livez, /readyz, /readyz/INSTANCE or /metrics\n' };
-    }
-    const all = await health();
-    const asked = one[1] === undefined ? all : all.filter(([name]) => name === one[1]);
-    if (asked.length === 0) {
-      return { status: 404, body: 'there is no such instance\n' };
-    }
-    const ready = asked.every(([, healthz]) => healthz === 'ok');
-    const lines = asked.map(([name, healthz]) =>
-      healthz === 'ok' ? `[+]${name} ok` : `[-]${name} failed: ${healthz}`,
-    );
-    const verbose = url.searchParams.has('verbose') || !ready;
-    return { status: ready ? 200 : 503, body: verbose ? `${lines.join('\n')}\n` : 'ok\n' };
-  }
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(port, host, resolve);
+    cancelRetry = clock.after(RETRY_MS, () => server.listen(port, host));
   });
-  return server;
+  server.listen(port, host);
+  return () => {
+    cancelRetry?.();
+    server.closeAllConnections();
+    server.close();
+  };
+}
+
+async function answer({ method, url = '/' }: IncomingMessage, { metrics, health }: Content): Promise<Answer> {
+  const { pathname, searchParams } = new URL(url, 'http://localhost');
+  if (method !== 'GET' && method !== 'HEAD') return [405, 'use GET\n'];
+  if (pathname === '/livez') return [200, 'ok\n'];
+  if (pathname === '/metrics') return [200, metrics(), CONTENT_TYPE];
+  const one = /^\/readyz(?:\/([a-z0-9-]+))?$/.exec(pathname);
+  if (!one) return [404, 'not found; use /livez, /readyz, /readyz/INSTANCE or /metrics\n'];
+  const all = await health();
+  const asked = one[1] === undefined ? all : all.filter(({ name }) => name === one[1]);
+  if (asked.length === 0) return [404, 'there is no such instance\n'];
+  const ready = asked.every(({ healthz }) => healthz === 'ok');
+  if (ready && !searchParams.has('verbose')) return [200, 'ok\n'];
+  const lines = asked.map(({ name, healthz }) =>
+    healthz === 'ok' ? `[+]${name} ok\n` : `[-]${name} failed: ${healthz}\n`,
+  );
+  return [ready ? 200 : 503, lines.join('')];
 }

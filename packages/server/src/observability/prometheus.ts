@@ -1,105 +1,68 @@
-/** Names and values of a series' labels. The values must come from a small set: each combination is a series of its own. */
+/*
+ * The Prometheus text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats). Help texts contain no backslash and no
+ * line feed. Label values must come from a small set: each combination is a series of its own.
+ */
+export const CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
+
 export type Labels = Readonly<Record<string, string>>;
 
-/** Receives one series of a metric at a scrape. */
-export type Emit = (labels: Labels, value: number) => void;
+/** The series of a metric. One without a value is left out. A number is the only series, without labels. */
+export type Series = number | Iterable<readonly [labels: Labels, value: number | undefined]>;
 
-/** Reports all series of a metric, at each scrape. */
-export type Collect = (emit: Emit) => void;
+/** A value that only grows. The name ends in `_total`. */
+export const counter = (name: string, help: string, series: Series): string => metric('counter', name, help, series);
 
-/** Upper bounds of a histogram's buckets in seconds, from a cached answer to kube-apiserver's deadline. */
+/** A value that goes up and down. */
+export const gauge = (name: string, help: string, series: Series): string => metric('gauge', name, help, series);
+
+export function histogram(name: string, help: string, all: Iterable<Durations>): string {
+  const lines: string[] = [];
+  for (const { labels, bounds, counts, sum } of all) {
+    let count = 0;
+    counts.forEach((own, index) => {
+      const le = number(bounds[index] ?? Infinity);
+      lines.push(line(`${name}_bucket`, { ...labels, le }, (count += own)));
+    });
+    lines.push(line(`${name}_sum`, labels, sum), line(`${name}_count`, labels, count));
+  }
+  return withHeader('histogram', name, help, lines);
+}
+
+/** Upper bounds of buckets in seconds, from a cached answer to kube-apiserver's deadline. */
 const CALL_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 3];
 
-/** Metrics in the Prometheus text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats). */
-export class Registry {
-  static readonly contentType = 'text/plain; version=0.0.4; charset=utf-8';
-  readonly #metrics = new Map<string, () => string[]>();
-
-  /** A value that only grows. Its name ends in `_total`. */
-  counter(name: string, help: string, collect: Collect): void {
-    this.#add(name, help, 'counter', collect);
-  }
-
-  /** A value that goes up and down. */
-  gauge(name: string, help: string, collect: Collect): void {
-    this.#add(name, help, 'gauge', collect);
-  }
-
-  /** @param bounds - upper bounds of the buckets in seconds, ascending; `+Inf` is added */
-  histogram(name: string, help: string, bounds: readonly number[] = CALL_SECONDS): Histogram {
-    const histogram = new Histogram(bounds);
-    this.#register(name, help, 'histogram', () => histogram.lines(name));
-    return histogram;
-  }
-
-  /** All metrics as text. */
-  text(): string {
-    return `${[...this.#metrics.values()].flatMap((lines) => lines()).join('\n')}\n`;
-  }
-
-  #add(name: string, help: string, type: string, collect: Collect): void {
-    this.#register(name, help, type, () => {
-      const lines: string[] = [];
-      collect((labels, value) => lines.push(line(name, labels, value)));
-      return lines;
-    });
-  }
-
-  #register(name: string, help: string, type: string, lines: () => string[]): void {
-    if (this.#metrics.has(name)) throw new TypeError(`there is a metric ${name} already`);
-    const header = [`# HELP ${name} ${help.replace(/[\\\n]/g, escape)}`, `# TYPE ${name} ${type}`];
-    this.#metrics.set(name, () => [...header, ...lines()]);
-  }
-}
-
-/** Durations by label. A caller on the hot path keeps the {@link Durations} of its labels. */
-export class Histogram {
-  readonly #bounds: readonly number[];
-  readonly #series = new Map<string, { readonly labels: Labels; readonly durations: Durations }>();
-
-  constructor(bounds: readonly number[]) {
-    this.#bounds = bounds;
-  }
-
-  /** Returns the same object for the same labels. The series is shown from now on. */
-  with(labels: Labels): Durations {
-    const key = JSON.stringify(labels);
-    let series = this.#series.get(key);
-    if (!series) this.#series.set(key, (series = { labels, durations: new Durations(this.#bounds) }));
-    return series.durations;
-  }
-
-  lines(name: string): string[] {
-    return [...this.#series.values()].flatMap(({ labels, durations: { counts, sum } }) => {
-      let count = 0;
-      const buckets = counts.map((own, index) => {
-        const le = number(this.#bounds[index] ?? Infinity);
-        return line(`${name}_bucket`, { ...labels, le }, (count += own));
-      });
-      return [...buckets, line(`${name}_sum`, labels, sum), line(`${name}_count`, labels, count)];
-    });
-  }
-}
-
-/** How long the calls with the same labels took. */
+/** How long things with the same labels took: the series of a histogram. */
 export class Durations {
-  readonly #bounds: readonly number[];
+  readonly labels: Labels;
+  readonly bounds: readonly number[];
   /** By the first bound that is not exceeded. The last entry counts durations above every bound. */
   readonly counts: number[];
   /** Seconds. */
   sum = 0;
 
-  constructor(bounds: readonly number[]) {
-    this.#bounds = bounds;
+  /** @param bounds - upper bounds of the buckets in seconds, ascending; `+Inf` is added */
+  constructor(labels: Labels, bounds: readonly number[] = CALL_SECONDS) {
+    this.labels = labels;
+    this.bounds = bounds;
     this.counts = new Array<number>(bounds.length + 1).fill(0);
   }
 
   observe(seconds: number): void {
     let bucket = 0;
-    while (bucket < this.#bounds.length && seconds > this.#bounds[bucket]!) bucket++;
+    while (bucket < this.bounds.length && seconds > this.bounds[bucket]!) bucket++;
     this.counts[bucket]!++;
     this.sum += seconds;
   }
+}
+
+function metric(type: string, name: string, help: string, series: Series): string {
+  const all = typeof series === 'number' ? [[{}, series] as const] : [...series];
+  const lines = all.flatMap(([labels, value]) => (value === undefined ? [] : [line(name, labels, value)]));
+  return withHeader(type, name, help, lines);
+}
+
+function withHeader(type: string, name: string, help: string, lines: readonly string[]): string {
+  return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines, ''].join('\n');
 }
 
 function line(name: string, labels: Labels, value: number): string {
@@ -109,6 +72,4 @@ function line(name: string, labels: Labels, value: number): string {
 
 const escape = (character: string): string => (character === '\n' ? '\\n' : `\\${character}`);
 
-function number(value: number): string {
-  return String(value).replace('Infinity', 'Inf').replace(/^Inf/, '+Inf');
-}
+const number = (value: number): string => (value === Infinity ? '+Inf' : String(value));

@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { ConfigWatch } from '../../src/config/watch.ts';
+import type { Config } from '../../src/config/schema.ts';
+import { watchConfig } from '../../src/config/watch.ts';
+import type { ConfigWatch } from '../../src/config/watch.ts';
 
 interface Context {
   directory: string;
@@ -25,13 +27,11 @@ test.before.each((context) => {
   context.seen = [];
   const initialText = configuration('first');
   writeFileSync(context.file, initialText);
-  context.watch = new ConfigWatch({
-    file: context.file,
-    initialText,
-    onChange: ({ instances }) => context.seen.push(instances[0]!.name),
-    onInvalid: ({ message }) => context.seen.push(message.split(': ')[1]!),
-    clock: context.clock,
-  });
+  const listener = {
+    onChange: ({ instances }: Config) => context.seen.push(instances[0]!.name),
+    onInvalid: ({ message }: Error) => context.seen.push(message.split(': ')[1]!),
+  };
+  context.watch = watchConfig(context.file, initialText, listener, context.clock);
 });
 test.after.each(({ directory, watch }) => {
   watch.stop();

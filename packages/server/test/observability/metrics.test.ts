@@ -19,6 +19,9 @@ function record(
 }
 
 const description: InstanceDescription = {
+  instance: 'a',
+  version: '1',
+  pid: 1,
   uri: 'file:/keys',
   primary: undefined,
   keyset: undefined,
@@ -30,8 +33,7 @@ const description: InstanceDescription = {
   inFlight: 0,
   keySince: 0,
 };
-const metricsOf = (changes: Partial<InstanceDescription> = {}) =>
-  new Metrics(() => [['a', { ...description, ...changes }]]);
+const metricsOf = (changes: Partial<InstanceDescription> = {}) => new Metrics(() => [{ ...description, ...changes }]);
 
 function lines(metrics: Metrics, name: string): string[] {
   return metrics

@@ -136,7 +136,7 @@ function registerLifeOfKeys(behaviour: Behaviour): void {
     const { keyId } = await generateKey(admin);
     await promoteKey(admin, keyId);
     await retireKey(admin, first.keyId);
-    await destroyRetiredKey(admin, first.keyId);
+    await destroyRetiredKey(admin, first.keyId, { graceMs: 0 });
     const keyset = await source.load(context());
     await rejectsWithCode(() => keyset.find(first.keyId), 'ERR_KMS_UNKNOWN_KEY');
     if (readBlob) await assert.rejects(readBlob(first.keyId));

@@ -1,16 +1,20 @@
 import { LRUCache } from 'lru-cache';
-import type { Clock } from '../../util/clock.ts';
 import type { OpeningKey } from '../../envelope/envelope.ts';
+import type { EventListener } from '../../kms-service.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { LocalKekLimits, RemoteKek } from './remote-kek.ts';
 
-export interface KekCacheOptions {
+/** What the parts of a service share. */
+export interface LocalKekParts extends LocalKekLimits {
+  readonly remote: RemoteKek;
   readonly clock: Clock;
-  /** Most local KEKs in memory. */
-  readonly maxEntries: number;
-  /** Age in ms at which an entry should be unwrapped again in the background. */
-  readonly softAgeMs: number;
-  /** Age in ms at which an entry is no longer used: how long a revoked KEK can still open. */
-  readonly hardAgeMs: number;
+  readonly onEvent: EventListener;
+  readonly cache: KekCache;
+  /** Time in ms that one operation may take. */
+  readonly timeoutMs: number;
 }
+
+type KekCacheOptions = Pick<LocalKekParts, 'clock' | 'cacheEntries' | 'softAgeMs' | 'hardAgeMs'>;
 
 interface Entry {
   readonly kek: OpeningKey;
@@ -32,7 +36,7 @@ export class KekCache {
     this.#options = options;
     this.#entries = new LRUCache({
       // `max` would allocate room for all entries at once: 250 kB in each of hundreds of instances.
-      maxSize: options.maxEntries,
+      maxSize: options.cacheEntries,
       sizeCalculation: () => 1,
       dispose: (entry, _key, reason) => {
         if (reason === 'evict') this.evictions++;

@@ -5,28 +5,19 @@ import { unlessAborted } from '../../util/abort.ts';
 import { timed } from '../../util/timed.ts';
 import { BaseService } from '../base.ts';
 import type { Damage, ServiceOptions } from '../base.ts';
+import type { StoredManifest } from '../../keyset/manifest.ts';
 import type { Verdict } from '../keyset-guard.ts';
 import { KekCache } from './kek-cache.ts';
-import { destroyLocalKek } from './local-kek.ts';
-import type { RemoteKek, RemoteKekDescription } from './remote-kek.ts';
-import { SealingKeks } from './sealing-keks.ts';
+import type { LocalKekLimits, RemoteKek, RemoteKekDescription } from './remote-kek.ts';
+import { defaultLimits } from './settings.ts';
+import { destroyLocalKek, SealingKeks } from './sealing-keks.ts';
 import { TokenProofs } from './token-proofs.ts';
 import { overloaded, Unwrapper } from './unwrapper.ts';
 
-export interface LocalKekServiceOptions extends ServiceOptions {
+export interface LocalKekServiceOptions extends ServiceOptions, Partial<LocalKekLimits> {
   readonly remote: RemoteKek;
   /** Time in ms that one operation of the token may take. Default 10 s. */
   readonly operationTimeoutMs?: number;
-  /** Age in ms at which a local KEK is replaced, and an unwrapped one unwrapped again, in the background. Default 1 h. */
-  readonly softAgeMs?: number;
-  /** Age in ms at which a local KEK is no longer used: how long a revoked KEK still works. Default 24 h. */
-  readonly hardAgeMs?: number;
-  /** Most unwrapped local KEKs in memory. Default 10,000. */
-  readonly cacheEntries?: number;
-  /** Most operations that wait for the token at the same time. Default 1,024. */
-  readonly maxPending?: number;
-  /** Sends every call to the token: a local KEK for each Encrypt, no cache. For an audit log that shows each use. */
-  readonly direct?: boolean;
 }
 
 /**
@@ -35,8 +26,7 @@ export interface LocalKekServiceOptions extends ServiceOptions {
  */
 export class LocalKekService extends BaseService {
   readonly #remote: RemoteKek;
-  readonly #direct: boolean;
-  readonly #maxPending: number;
+  readonly #limits: LocalKekLimits;
   readonly #cache: KekCache;
   readonly #sealing: SealingKeks;
   readonly #unwrapper: Unwrapper;
@@ -48,29 +38,22 @@ export class LocalKekService extends BaseService {
   #directWraps = 0;
 
   constructor(options: LocalKekServiceOptions) {
-    const { remote, softAgeMs = 3_600_000, hardAgeMs = 24 * 3_600_000, operationTimeoutMs = 10_000 } = options;
-    super(remote, operationTimeoutMs, options);
+    const { remote, operationTimeoutMs: timeoutMs = 10_000 } = options;
+    super(remote, timeoutMs, options);
     const { clock, onEvent } = this;
+    const limits = { ...defaultLimits, ...options };
     this.#remote = remote;
     this.#proofs = new TokenProofs(remote);
-    this.#direct = options.direct ?? false;
-    this.#maxPending = options.maxPending ?? 1_024;
-    this.#cache = new KekCache({ clock, maxEntries: options.cacheEntries ?? 10_000, softAgeMs, hardAgeMs });
-    this.#sealing = new SealingKeks({ remote, clock, softAgeMs, hardAgeMs, cache: this.#cache, onEvent });
-    this.#unwrapper = new Unwrapper({
-      remote,
-      clock,
-      cache: this.#cache,
-      direct: this.#direct,
-      onEvent,
-      timeoutMs: operationTimeoutMs,
-      maxPending: this.#maxPending,
-    });
+    this.#limits = limits;
+    this.#cache = new KekCache({ ...limits, clock });
+    const parts = { ...limits, clock, onEvent, timeoutMs, cache: this.#cache };
+    this.#sealing = new SealingKeks(parts);
+    this.#unwrapper = new Unwrapper(parts);
   }
 
   protected override seal(plaintext: Uint8Array, context: EncryptContext): MaybePromise<EncryptResult> {
     if (!this.#seals) throw this.refusal();
-    if (this.#direct) return this.#sealDirect(plaintext, context);
+    if (this.#limits.direct) return this.#sealDirect(plaintext, context);
     const kek = this.#sealing.usable(context.announcedKeyId);
     return kek ? this.crypto.seal(kek, plaintext, context) : this.#sealAfterRefresh(plaintext, context);
   }
@@ -86,7 +69,7 @@ export class LocalKekService extends BaseService {
 
   protected override announcedKeyId(): string | undefined {
     if (!this.#seals) return undefined;
-    return this.#direct ? this.#description?.primary : this.#sealing.keyId;
+    return this.#limits.direct ? this.#description?.primary : this.#sealing.keyId;
   }
 
   protected override get opens(): boolean {
@@ -125,10 +108,14 @@ export class LocalKekService extends BaseService {
   protected override async readStore(signal: AbortSignal): Promise<Damage | undefined> {
     this.#probes++;
     this.#cache.sweep();
-    const describe = () => unlessAborted(this.#remote.describe({ signal }), signal);
+    let verdict: Verdict = { use: 'all' };
+    const accept = async (manifest: StoredManifest): Promise<void> => {
+      if (this.guard) verdict = await this.guard.judge(manifest, this.#seals ? this.#description?.manifest : undefined);
+      if (verdict.use === 'nothing') throw verdict.problem;
+    };
+    const describe = () => unlessAborted(this.#remote.describe({ signal, accept }), signal);
     const offered = await timed(this.clock, 'describe', describe, this.onEvent);
-    const { use, problem } = await this.#judge(offered);
-    if (use === 'nothing') return { error: problem, answered: false, primary: false };
+    const { use, problem } = verdict as Verdict;
     const wrong = await this.#proofs.verify(offered, this.#sealing.isDue(offered.primary), signal);
     if (this.closed) return undefined;
     const description = { ...offered, keys: offered.keys.filter(({ id }) => !wrong.has(id)) };
@@ -139,14 +126,9 @@ export class LocalKekService extends BaseService {
     this.#seals = use === 'all' && (!lost || this.#sealing.keyId === primary);
     if (problem) return { error: problem, answered: false, primary: true };
     if (manifest) await this.guard?.remember(manifest);
-    if (!lost && !this.#direct) await this.#renewSealingKek(description, signal);
-    const [error = damaged] = wrong.values();
-    return error && { error: lost ?? error, answered: true, primary: lost !== undefined };
-  }
-
-  async #judge({ manifest }: RemoteKekDescription): Promise<Verdict> {
-    if (!this.guard || !manifest) return { use: 'all' };
-    return this.guard.judge(manifest, this.#seals ? this.#description?.manifest : undefined);
+    if (!lost && !this.#limits.direct) await this.#renewSealingKek(description, signal);
+    const [error] = wrong.values();
+    return error ? { error: lost ?? error, answered: true, primary: lost !== undefined } : damaged;
   }
 
   async #sealAfterRefresh(plaintext: Uint8Array, context: EncryptContext): Promise<EncryptResult> {
@@ -162,9 +144,9 @@ export class LocalKekService extends BaseService {
     if (!description) throw this.refusal();
     const announced = description.keys.find((key) => key.id === announcedKeyId && key.state === 'promoted');
     const keyId = announced?.id ?? description.primary;
-    if (this.#directWraps >= this.#maxPending) {
+    if (this.#directWraps >= this.#limits.maxPending) {
       this.#unwrapper.counters.rejected++;
-      throw overloaded(this.#maxPending);
+      throw overloaded(this.#limits.maxPending);
     }
     this.#directWraps++;
     const making = this.#sealing.make(keyId, description.contextId, signal).finally(() => this.#directWraps--);
@@ -204,9 +186,6 @@ export class LocalKekService extends BaseService {
   async #renewSealingKek(description: RemoteKekDescription, signal: AbortSignal): Promise<void> {
     const from = this.#sealing.keyId;
     await unlessAborted(this.#sealing.renew(description, signal), signal);
-    const to = this.#sealing.keyId;
-    if (to === undefined || from === to) return;
-    if (from !== undefined) this.counters.key_switches++;
-    this.onEvent({ type: 'key-switched', from, to });
+    this.switched(from, this.#sealing.keyId);
   }
 }

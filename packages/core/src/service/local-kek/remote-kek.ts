@@ -1,11 +1,11 @@
 import type { z } from 'zod';
-import type { KmsError } from '../../errors.ts';
-import type { KeysetAdmin, StoreProvider } from '../../keyset/keyset-source.ts';
+import type { KeysetAdmin, LoadContext, StoreProvider } from '../../keyset/keyset-source.ts';
 import type { StoredManifest } from '../../keyset/manifest.ts';
 import type { Finding } from '../../finding.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
+import type { Damage } from '../base.ts';
 
-export interface RemoteContext {
+export interface RemoteContext extends Pick<LoadContext, 'accept'> {
   /** Aborted when no caller waits any more. The store should then free what the operation holds. */
   readonly signal: AbortSignal;
 }
@@ -21,7 +21,7 @@ export interface RemoteKekDescription {
   /** The manifest that this is from, for stores that have one. */
   readonly manifest?: StoredManifest | undefined;
   /** Damage in the store. The versions that were known before stay in use. */
-  readonly damaged?: KmsError | undefined;
+  readonly damaged?: Damage | undefined;
 }
 
 /**
@@ -62,6 +62,20 @@ export interface RemoteKek {
   readonly admin?: KeysetAdmin;
   /** Releases sessions, watches and shared resources. May be called twice. */
   close(): Promise<void>;
+}
+
+/** How a service uses the token. `localKekSettings` has the defaults. */
+export interface LocalKekLimits {
+  /** Age in ms at which a local KEK is replaced, and an unwrapped one unwrapped again, in the background. */
+  readonly softAgeMs: number;
+  /** Age in ms at which a local KEK is no longer used: how long a revoked KEK still works. */
+  readonly hardAgeMs: number;
+  /** Most unwrapped local KEKs in memory. */
+  readonly cacheEntries: number;
+  /** Most operations that wait for the token at the same time. Callers that share one are not counted. */
+  readonly maxPending: number;
+  /** Sends every call to the token: a local KEK for each Encrypt, no cache. For an audit log that shows each use. */
+  readonly direct: boolean;
 }
 
 /** A kind of key store whose keys stay in it. {@link localKekSettings} are among its settings. */

@@ -1,20 +1,11 @@
-import type { Clock } from '../../util/clock.ts';
-import type { EnvelopeKey } from '../../envelope/envelope.ts';
-import type { EventListener } from '../../kms-service.ts';
+import { randomFillSync } from 'node:crypto';
+import { EnvelopeKey } from '../../envelope/envelope.ts';
+import { KEY_BYTES } from '../../envelope/limits.ts';
+import { SecretBytes } from '../../util/secret-bytes.ts';
 import { timed } from '../../util/timed.ts';
 import { KekCache } from './kek-cache.ts';
-import { destroyLocalKek, newLocalKek } from './local-kek.ts';
-import type { LocalKek } from './local-kek.ts';
-import type { RemoteKek, RemoteKekDescription } from './remote-kek.ts';
-
-export interface SealingKeksOptions {
-  readonly remote: RemoteKek;
-  readonly clock: Clock;
-  readonly softAgeMs: number;
-  readonly hardAgeMs: number;
-  readonly cache: KekCache;
-  readonly onEvent: EventListener;
-}
+import type { LocalKekParts } from './kek-cache.ts';
+import type { RemoteContext, RemoteKek, RemoteKekDescription } from './remote-kek.ts';
 
 interface Aged {
   readonly key: EnvelopeKey;
@@ -23,13 +14,13 @@ interface Aged {
 
 /** The local KEK that seals, and its predecessor, whose key_id Status may have announced (design D1). */
 export class SealingKeks {
-  readonly #options: SealingKeksOptions;
+  readonly #options: LocalKekParts;
   #current: Aged | undefined;
   #previous: Aged | undefined;
   #destroyed = false;
   wraps = 0;
 
-  constructor(options: SealingKeksOptions) {
+  constructor(options: LocalKekParts) {
     this.#options = options;
   }
 
@@ -80,5 +71,39 @@ export class SealingKeks {
     this.#destroyed = true;
     this.#current?.key.destroy();
     this.#previous?.key.destroy();
+  }
+}
+
+/** A local KEK: one half seals here, the other one opens and may go to the cache. */
+export interface LocalKek {
+  readonly sealing: EnvelopeKey;
+  readonly opening: EnvelopeKey;
+  readonly wrapped: Buffer;
+}
+
+export function destroyLocalKek({ sealing, opening }: LocalKek): void {
+  sealing.destroy();
+  opening.destroy();
+}
+
+/** Creates a random local KEK, which the token wraps under version `keyId`. */
+export async function newLocalKek(
+  remote: RemoteKek,
+  keyId: string,
+  contextId: Buffer,
+  context: RemoteContext,
+): Promise<LocalKek> {
+  const key = new SecretBytes(Buffer.alloc(KEY_BYTES));
+  try {
+    randomFillSync(key.expose());
+    const wrapped = await remote.wrap(keyId, key, context);
+    const copy = () => new SecretBytes(Buffer.from(key.expose()));
+    return {
+      sealing: new EnvelopeKey({ key: copy(), keyId, contextId, wrapped }),
+      opening: new EnvelopeKey({ key: copy(), keyId, contextId, wrapped }),
+      wrapped,
+    };
+  } finally {
+    key.wipe();
   }
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { duration } from '../../util/duration.ts';
 import { KmsError } from '../../errors.ts';
-import type { LocalKekServiceOptions } from './local-kek-service.ts';
+import type { LocalKekLimits } from './remote-kek.ts';
 
 /** Settings of every store whose keys stay in it. */
 export const localKekSettings = {
@@ -32,10 +32,13 @@ export const localKekSettings = {
 export type LocalKekSettings = z.output<z.ZodObject<typeof localKekSettings>>;
 
 /** @throws {@link KmsError} `ERR_KMS_INVALID_URI` for ages that contradict each other */
-export function localKekOptions({ localKeks, direct }: LocalKekSettings): Omit<LocalKekServiceOptions, 'remote'> {
+export function localKekOptions({ localKeks, direct }: LocalKekSettings): LocalKekLimits {
   const { softAge: softAgeMs, hardAge: hardAgeMs, cacheEntries, maxPending } = localKeks;
   if (softAgeMs > hardAgeMs) {
     throw new KmsError('ERR_KMS_INVALID_URI', 'expected a localKeks.softAge that is not longer than localKeks.hardAge');
   }
   return { softAgeMs, hardAgeMs, cacheEntries, maxPending, direct };
 }
+
+/** The limits without any setting. */
+export const defaultLimits: LocalKekLimits = localKekOptions(z.object(localKekSettings).parse({}));

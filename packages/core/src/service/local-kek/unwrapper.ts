@@ -3,27 +3,14 @@ import { EnvelopeKey } from '../../envelope/envelope.ts';
 import type { OpeningKey } from '../../envelope/envelope.ts';
 import { KEY_BYTES } from '../../envelope/limits.ts';
 import { KmsError } from '../../errors.ts';
-import type { EventListener } from '../../kms-service.ts';
 import { unlessAborted } from '../../util/abort.ts';
-import type { Clock } from '../../util/clock.ts';
 import { SingleFlight } from '../../util/single-flight.ts';
 import { timed } from '../../util/timed.ts';
 import { withTimeout } from '../../util/timeout.ts';
 import { KekCache } from './kek-cache.ts';
-import type { RemoteKek } from './remote-kek.ts';
+import type { LocalKekParts } from './kek-cache.ts';
 
-export interface UnwrapperOptions {
-  readonly remote: RemoteKek;
-  readonly clock: Clock;
-  readonly cache: KekCache;
-  readonly onEvent: EventListener;
-  /** Never uses the cache. */
-  readonly direct: boolean;
-  /** Time in ms that one unwrap may take. */
-  readonly timeoutMs: number;
-  /** Most unwraps under way. Callers that share one are not counted. */
-  readonly maxPending: number;
-}
+type UnwrapperOptions = Omit<LocalKekParts, 'softAgeMs' | 'hardAgeMs' | 'cacheEntries'>;
 
 /** Gets the local KEK of an envelope: from the cache, from an unwrap that is under way, or from the token. */
 export class Unwrapper {

@@ -1,36 +1,40 @@
-import * as nodeFs from 'node:fs/promises';
-import { join } from 'node:path';
 import { newKey } from '../../keyset/blob.ts';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
-import { MANIFEST_NAME } from '../../keyset/manifest.ts';
-import type { KeyTraits, Manifest, StoredManifest } from '../../keyset/manifest.ts';
-import type { Clock } from '../../util/clock.ts';
-import { KeysetDirectoryAdmin } from '../file/keyset-directory-admin.ts';
+import type { KeyTraits, Manifest } from '../../keyset/manifest.ts';
 import type { BarbicanClient } from './client.ts';
 
-export interface ManifestRevision {
-  readonly manifest: StoredManifest;
-  readonly revision: string;
+export type ManifestRevision = Awaited<ReturnType<KeysetAdmin['readManifest']>>;
+
+/** Where the manifest is: a directory of this host, or Barbican. */
+export interface ManifestStore extends Pick<KeysetAdmin, 'writeManifest'> {
+  readManifest(signal?: AbortSignal): Promise<ManifestRevision>;
+  makeDirectory?(): Promise<void>;
 }
 
 /** Keys as secrets of 32 random bytes. The manifest has their UUIDs; their names, `teapot-kms-` and the key's id, are for people. */
-export abstract class BarbicanAdmin implements KeysetAdmin {
-  /** The place of the manifest, for people. */
-  abstract readonly where: string;
-  readonly client: BarbicanClient;
+export class BarbicanAdmin implements KeysetAdmin {
+  readonly #client: BarbicanClient;
+  readonly #manifests: ManifestStore;
 
-  constructor(client: BarbicanClient) {
-    this.client = client;
+  constructor(client: BarbicanClient, manifests: ManifestStore) {
+    this.#client = client;
+    this.#manifests = manifests;
   }
 
-  abstract readManifest(signal?: AbortSignal): Promise<ManifestRevision | undefined>;
+  readManifest(signal?: AbortSignal): Promise<ManifestRevision> {
+    return this.#manifests.readManifest(signal);
+  }
 
-  abstract writeManifest(manifest: Manifest, revision: string | undefined): Promise<void>;
+  writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
+    return this.#manifests.writeManifest(manifest, revision);
+  }
 
   async createKey(keyId: string, contextId: Buffer): Promise<KeyTraits> {
+    // First: where no manifest can be written, no key may be left in Barbican.
+    await this.#manifests.makeDirectory?.();
     const { key, traits } = newKey(keyId, contextId);
     try {
-      const secret = await this.client.create(`teapot-kms-${keyId}`, key.expose(), this.client.deadline());
+      const secret = await this.#client.create(`teapot-kms-${keyId}`, key.expose(), this.#client.deadline());
       return { ...traits, secret };
     } finally {
       key.wipe();
@@ -38,27 +42,6 @@ export abstract class BarbicanAdmin implements KeysetAdmin {
   }
 
   async destroyKey(_keyId: string, { secret }: KeyTraits): Promise<void> {
-    if (secret !== undefined) await this.client.delete(secret, this.client.deadline());
-  }
-}
-
-/** The manifest is `keyset.yaml` in a directory of this host, as in a `file:` keyset but without blobs beside it. */
-export class ManifestOnHost extends BarbicanAdmin {
-  readonly where: string;
-  readonly #directory: KeysetDirectoryAdmin;
-
-  constructor(client: BarbicanClient, directory: string, clock: Clock) {
-    super(client);
-    this.where = join(directory, MANIFEST_NAME);
-    this.#directory = new KeysetDirectoryAdmin(directory, nodeFs, clock);
-  }
-
-  readManifest(): Promise<ManifestRevision | undefined> {
-    return this.#directory.readManifest();
-  }
-
-  async writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
-    await this.#directory.makeDirectory();
-    await this.#directory.writeManifest(manifest, revision);
+    if (secret !== undefined) await this.#client.delete(secret, this.#client.deadline());
   }
 }

@@ -9,7 +9,6 @@ import { UUID } from './settings.ts';
 /** A secret as Barbican lists it, without its payload. */
 export interface SecretInfo {
   readonly id: string;
-  readonly name: string;
   /** User id. */
   readonly creator: string;
   /** ms since 1970. */
@@ -163,7 +162,7 @@ function infoOf(secret: unknown, wanted: string): SecretInfo | undefined {
   const complete = status === 'ACTIVE' && Boolean(content_types);
   // Barbican's own comparison knows wildcards and, on some databases, no case.
   if (name !== wanted || id === undefined || !complete || Number.isNaN(time)) return undefined;
-  return { id, name, creator: String(creator_id), created: time };
+  return { id, creator: String(creator_id), created: time };
 }
 
 /** Returns the UUID at the end of a ref. Nothing is ever sent to the host in it: Barbican's configuration chooses that. */

@@ -10,7 +10,6 @@ const CLOCK_TOLERANCE_MS = 30_000;
 
 /** Roles that may create and delete secrets by Barbican's default policy. */
 const WRITERS = ['creator', 'admin', 'key-manager:service-admin'];
-const READERS = [...WRITERS, 'observer'];
 
 /** Checks login, roles, clock and catalog, and makes, reads and removes a test secret, for `doctor`. */
 export async function examineBarbican(
@@ -64,7 +63,7 @@ function aboutRoles({ roles }: Token): Finding {
     return { level: 'hint', text: `${text}: far more than it needs`, remedy };
   }
   if (roles.some((role) => WRITERS.includes(role))) return { level: 'ok', text };
-  if (roles.some((role) => READERS.includes(role))) {
+  if (roles.includes('observer')) {
     return { level: 'ok', text: `${text}: enough to serve; "keys generate" needs creator` };
   }
   const missing = `${text}: Barbican's default policy requires observer or creator`;

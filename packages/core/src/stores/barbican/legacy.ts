@@ -21,7 +21,7 @@ export class LegacyKeys implements LegacyOpener {
   readonly warnings: readonly string[];
   readonly #keys: ReadonlyMap<string, SecretBytes>;
 
-  /** @param keys - by key_id, each of 16, 24 or 32 bytes ({@link checkLegacyKey}). They now belong to this object */
+  /** @param keys - by key_id, each of 16, 24 or 32 bytes. They now belong to this object */
   constructor(keys: ReadonlyMap<string, SecretBytes>, warnings: readonly string[] = []) {
     this.#keys = keys;
     this.warnings = warnings;
@@ -48,7 +48,8 @@ export class LegacyKeys implements LegacyOpener {
 
 /**
  * Loads legacy keys. A lost or damaged one becomes a warning: it must not keep the others, and the keyset, from being used.
- * @param fetch - reads the key of an id, of a valid length
+ * @param ids - each should be the UUID of a secret
+ * @param fetch - reads a secret
  * @returns `undefined` without ids
  * @throws any other error of `fetch`; no key is kept then
  */
@@ -61,7 +62,7 @@ export async function loadLegacyKeys(
   const warnings: string[] = [];
   for (const id of ids) {
     try {
-      keys.set(id, await fetch(id));
+      keys.set(id, await loadOne(id, fetch));
     } catch (error) {
       if (error instanceof KmsError && (error.code === 'ERR_KMS_KEY_GONE' || error.code === 'ERR_KMS_KEYSET_INVALID')) {
         warnings.push(`${error.code}: ${error.message}`);
@@ -74,15 +75,13 @@ export async function loadLegacyKeys(
   return new LegacyKeys(keys, warnings);
 }
 
-/** @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` for anything but a UUID, such as a URL: it becomes part of a path */
-export function checkLegacyId(id: string): void {
-  if (UUID.test(id)) return;
-  const message = `[KeyManager] key-id: expected the UUID of a Barbican secret, found ${JSON.stringify(safeText(id, 80))}`;
-  throw new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: 'set key-id in cloud.conf to the UUID alone' });
-}
-
-/** @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` for a length that no AES key has. The key is wiped */
-export function checkLegacyKey(id: string, key: SecretBytes): SecretBytes {
+async function loadOne(id: string, fetch: (id: string) => Promise<SecretBytes>): Promise<SecretBytes> {
+  // It becomes part of a path.
+  if (!UUID.test(id)) {
+    const message = `[KeyManager] key-id: expected the UUID of a Barbican secret, found ${JSON.stringify(safeText(id, 80))}`;
+    throw new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: 'set key-id in cloud.conf to the UUID alone' });
+  }
+  const key = await fetch(id.toLowerCase());
   if (CIPHERS[key.length] !== undefined) return key;
   key.wipe();
   throw new KmsError('ERR_KMS_KEYSET_INVALID', `legacy key ${id}: expected 16, 24 or 32 bytes, found ${key.length}`);

@@ -2,8 +2,7 @@ import { KmsError, unavailable } from '../../errors.ts';
 import { keysetConflict } from '../../keyset/keyset-source.ts';
 import { formatManifest, parseManifest } from '../../keyset/manifest.ts';
 import type { Manifest } from '../../keyset/manifest.ts';
-import { BarbicanAdmin } from './admin.ts';
-import type { ManifestRevision } from './admin.ts';
+import type { ManifestStore, ManifestRevision } from './admin.ts';
 import type { BarbicanClient, SecretInfo } from './client.ts';
 import type { KeystoneSession } from './keystone/session.ts';
 
@@ -17,26 +16,28 @@ const KEPT_REVISIONS = 5;
  * of its own, all with one name. The newest revision that an allowed user created is the manifest. Revisions of others are ignored:
  * otherwise anybody who may create secrets in the project could choose the primary.
  */
-export class ManifestInBarbican extends BarbicanAdmin {
+export class ManifestInBarbican implements ManifestStore {
+  /** For people. */
   readonly where: string;
+  readonly #client: BarbicanClient;
   readonly #session: KeystoneSession;
   readonly #name: string;
   readonly #creators: readonly string[] | undefined;
 
   /** @param creators - ids of the allowed users; by default, the user that the plugin logs in as */
   constructor(client: BarbicanClient, session: KeystoneSession, name: string, creators: readonly string[] | undefined) {
-    super(client);
+    this.#client = client;
     this.#session = session;
     this.#name = `teapot-kms-keyset-${name}`;
     this.#creators = creators;
     this.where = `Barbican secret ${this.#name}`;
   }
 
-  async readManifest(signal = this.client.deadline()): Promise<ManifestRevision | undefined> {
+  async readManifest(signal = this.#client.deadline()): Promise<ManifestRevision> {
     const [newest] = await this.#revisions(signal);
     if (!newest) return undefined;
     try {
-      const text = (await this.client.payload(newest.id, signal)).expose().toString('utf8');
+      const text = (await this.#client.payload(newest.id, signal)).expose().toString('utf8');
       return { manifest: parseManifest(text, `${this.where} (${newest.id})`), revision: newest.id };
     } catch (error) {
       // The loss of a manifest says nothing about the keys.
@@ -47,7 +48,7 @@ export class ManifestInBarbican extends BarbicanAdmin {
 
   /** Of two writers at the same time, one or none succeeds. */
   async writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
-    const signal = this.client.deadline();
+    const signal = this.#client.deadline();
     const text = Buffer.from(formatManifest(manifest));
     if (text.length > MAX_PAYLOAD_BYTES) {
       const message = `the manifest has ${text.length} bytes, and Barbican stores at most ${MAX_PAYLOAD_BYTES}`;
@@ -60,22 +61,22 @@ export class ManifestInBarbican extends BarbicanAdmin {
       throw new KmsError('ERR_KMS_KEYSET_RULE', message, { remedy });
     }
     if ((await this.#revisions(signal))[0]?.id !== revision) throw keysetConflict();
-    const ours = await this.client.create(this.#name, text, signal);
+    const ours = await this.#client.create(this.#name, text, signal);
     const [newest, before, ...older] = await this.#revisions(signal).catch(outcomeUnknown);
     if (newest?.id !== ours || before?.id !== revision) {
-      await this.client.delete(ours).catch(outcomeUnknown);
+      await this.#client.delete(ours).catch(outcomeUnknown);
       if (newest?.id !== revision) throw keysetConflict();
       throw unavailable("Barbican dates the new manifest before the last one: its hosts' clocks disagree", {
         remedy: "synchronize the clocks of Barbican's hosts, and try again",
       });
     }
     // The change is made. Old revisions that cannot be deleted do no harm.
-    for (const { id } of older.slice(KEPT_REVISIONS - 1)) await this.client.delete(id, signal).catch(() => undefined);
+    for (const { id } of older.slice(KEPT_REVISIONS - 1)) await this.#client.delete(id, signal).catch(() => undefined);
   }
 
   async #revisions(signal: AbortSignal): Promise<SecretInfo[]> {
     const creators = this.#creators ?? [(await this.#session.token(signal)).user.id];
-    return (await this.client.list(this.#name, signal)).filter(({ creator }) => creators.includes(creator));
+    return (await this.#client.list(this.#name, signal)).filter(({ creator }) => creators.includes(creator));
   }
 }
 

@@ -1,21 +1,24 @@
+import * as nodeFs from 'node:fs/promises';
+import { join } from 'node:path';
 import { KEY_BYTES } from '../../envelope/limits.ts';
 import type { Finding } from '../../finding.ts';
 import { KmsError, unavailable } from '../../errors.ts';
 import { Keyset } from '../../keyset/keyset.ts';
 import type { KeysetSource, LoadContext } from '../../keyset/keyset-source.ts';
+import { MANIFEST_NAME } from '../../keyset/manifest.ts';
 import type { ManifestEntry } from '../../keyset/manifest.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 import type { Lease } from '../../util/shared-resources.ts';
+import { KeysetDirectoryAdmin } from '../file/keyset-directory-admin.ts';
 import { watchDirectory } from '../file/watch-directory.ts';
-import { ManifestOnHost } from './admin.ts';
-import type { BarbicanAdmin } from './admin.ts';
+import { BarbicanAdmin } from './admin.ts';
 import { BarbicanClient } from './client.ts';
 import { examineBarbican } from './examine.ts';
 import { legacyKeyOfCloudConf, parseIni } from './keystone/cloud-conf.ts';
 import { readText } from './keystone/configuration.ts';
 import type { KeystoneSession } from './keystone/session.ts';
-import { checkLegacyId, checkLegacyKey, loadLegacyKeys } from './legacy.ts';
+import { loadLegacyKeys } from './legacy.ts';
 import type { LegacyKeys } from './legacy.ts';
 import { ManifestInBarbican } from './manifest-in-barbican.ts';
 import type { BarbicanSettings, ManifestPlace } from './settings.ts';
@@ -34,6 +37,8 @@ export class BarbicanSource implements KeysetSource {
   readonly #clock: Clock;
   readonly #client: BarbicanClient;
   readonly #place: ManifestPlace;
+  /** The place of the manifest, for people. */
+  readonly #where: string;
   readonly #settings: BarbicanSettings;
   /** Refusals in a row, by key. */
   readonly #refusals = new Map<string, number>();
@@ -47,17 +52,21 @@ export class BarbicanSource implements KeysetSource {
     this.#clock = clock;
     const session = lease.resource;
     this.#client = new BarbicanClient(session, clock);
-    this.admin =
-      'directory' in place
-        ? new ManifestOnHost(this.#client, place.directory, clock)
-        : new ManifestInBarbican(this.#client, session, place.name, settings.creators);
+    if ('directory' in place) {
+      this.#where = join(place.directory, MANIFEST_NAME);
+      this.admin = new BarbicanAdmin(this.#client, new KeysetDirectoryAdmin(place.directory, nodeFs, clock));
+    } else {
+      const manifests = new ManifestInBarbican(this.#client, session, place.name, settings.creators);
+      this.#where = manifests.where;
+      this.admin = new BarbicanAdmin(this.#client, manifests);
+    }
   }
 
   async load(context: LoadContext): Promise<Keyset> {
     const { signal } = context;
     const stored = await this.admin.readManifest(signal);
     if (!stored) {
-      throw unavailable(`${this.admin.where}: no such manifest`, {
+      throw unavailable(`${this.#where}: no such manifest`, {
         remedy: `if this keyset was in use before, restore the manifest; else make it with teapot-kms keys generate --uri ${this.uri} and the login of this instance`,
       });
     }
@@ -88,7 +97,7 @@ export class BarbicanSource implements KeysetSource {
 
   async #fetchKey({ id, secret }: ManifestEntry, signal: AbortSignal): Promise<SecretBytes> {
     if (secret === undefined) {
-      const message = `${this.admin.where}: key ${id} has no "secret", the UUID of its Barbican secret`;
+      const message = `${this.#where}: key ${id} has no "secret", the UUID of its Barbican secret`;
       throw new KmsError('ERR_KMS_KEYSET_INVALID', message);
     }
     const key = await this.#client.payload(secret, signal, `key ${id}`);
@@ -102,7 +111,7 @@ export class BarbicanSource implements KeysetSource {
   }
 
   /** @throws what `fetch` throws, but the first `ERR_KMS_KEY_GONE` of a key as `ERR_KMS_STORE_UNAVAILABLE` */
-  async #refusedTwice<T>(key: string, fetch: () => Promise<T>): Promise<T> {
+  async #refusedTwice(key: string, fetch: () => Promise<SecretBytes>): Promise<SecretBytes> {
     try {
       const fetched = await fetch();
       this.#refusals.delete(key);
@@ -124,10 +133,7 @@ export class BarbicanSource implements KeysetSource {
       if (id !== undefined) ids.add(id);
     }
     return loadLegacyKeys(ids, (id) =>
-      this.#refusedTwice(`legacy ${id}`, async () => {
-        checkLegacyId(id);
-        return checkLegacyKey(id, await this.#client.payload(id.toLowerCase(), signal, 'legacy key'));
-      }),
+      this.#refusedTwice(`legacy ${id}`, () => this.#client.payload(id, signal, 'legacy key')),
     );
   }
 }

@@ -67,7 +67,16 @@ export async function findLeftovers(directory: string): Promise<string[]> {
 
 /** @param shownPath - what an error names */
 export async function readManifest(path: string, shownPath = path): Promise<StoredManifest> {
-  return parseManifest((await readBounded(path, MAX_MANIFEST_BYTES)).toString('utf8'), shownPath);
+  const file = await open(path, READ);
+  try {
+    const { size } = await file.stat();
+    if (size > MAX_MANIFEST_BYTES) {
+      throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: ${size} bytes is too long for a manifest`);
+    }
+    return parseManifest(await file.readFile('utf8'), shownPath);
+  } finally {
+    await file.close();
+  }
 }
 
 async function readBlob(path: string, { allowGroupRead }: DirectoryOptions): Promise<SecretBytes> {
@@ -90,18 +99,6 @@ async function readBlob(path: string, { allowGroupRead }: DirectoryOptions): Pro
     if (bytesRead === KEY_BYTES) return key;
     key.wipe();
     throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: read only ${bytesRead} of ${KEY_BYTES} bytes`);
-  } finally {
-    await file.close();
-  }
-}
-
-async function readBounded(path: string, maxBytes: number): Promise<Buffer> {
-  const file = await open(path, READ);
-  try {
-    const { size } = await file.stat();
-    if (size > maxBytes)
-      throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: ${size} bytes is too long for a manifest`);
-    return await file.readFile();
   } finally {
     await file.close();
   }

@@ -4,7 +4,8 @@ import { KmsError, unavailable } from '../../errors.ts';
 import { abortError, timeoutSignal, unlessAborted } from '../../util/abort.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { SharedResource, SharedResources, Lease } from '../../util/shared-resources.ts';
-import { CANCEL, Connections, NO_ERROR } from './connections.ts';
+import { withTimeout } from '../../util/timeout.ts';
+import { Connections, NO_ERROR } from './connections.ts';
 import { KubeCredentials } from './credentials.ts';
 import type { Credentials } from './credentials.ts';
 import { Gate } from './gate.ts';
@@ -34,10 +35,8 @@ export interface ApiAnswer {
   readonly status: number;
   /** The caller wipes it. */
   readonly body: Buffer;
-  /** The URL of the server that gave it. */
-  readonly server: string;
-  /** PEM of the authorities that the server was trusted by. */
-  readonly ca: Buffer | undefined;
+  /** Those that it was given for. */
+  readonly credentials: Credentials;
 }
 
 interface Begun {
@@ -61,7 +60,7 @@ export class ApiServer implements SharedResource {
   }
 
   static acquire(shared: SharedResources, options: KubeconfigOptions): Lease<ApiServer> {
-    const key = JSON.stringify(['k8s-secret', options.kubeconfig ?? null, options.context ?? null]);
+    const key = JSON.stringify(['k8s-secret', options.kubeconfig, options.context]);
     return shared.acquire(key, () => new ApiServer(options, shared));
   }
 
@@ -71,8 +70,8 @@ export class ApiServer implements SharedResource {
   }
 
   /**
-   * Returns the whole answer, whatever its status. After a 401 the credentials are read again, and if they have changed, the
-   * request is sent once more.
+   * Returns the whole answer, whatever its status. After a 401 the credentials are read again, and if they have changed,
+   * the request is sent once more.
    * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` where there is no answer; see also {@link ApiServer.credentials}
    */
   request(request: ApiRequest): Promise<ApiAnswer> {
@@ -80,7 +79,7 @@ export class ApiServer implements SharedResource {
     return this.#requests.run(signal, async () => {
       const first = await this.#begin(request, signal);
       const answer = await answerOf(first, signal);
-      if (first.status !== 401 || isSame(await this.credentials(signal), first.credentials)) return answer;
+      if (first.status !== 401 || isDeepStrictEqual(await this.credentials(signal), first.credentials)) return answer;
       return answerOf(await this.#begin(request, signal), signal);
     });
   }
@@ -109,11 +108,14 @@ export class ApiServer implements SharedResource {
       ...(body && { 'content-type': body.type }),
     };
     try {
-      const stream = await this.#connections.request(credentials, headers, body !== undefined, signal);
-      if (body) stream.end(body.bytes);
-      const status = Number((await headersOf(stream, signal, this.clock))[':status']);
-      if (status === 401) this.#credentials.refused(credentials);
-      return { status, stream, credentials };
+      return await withTimeout(this.clock, ANSWER_TIMEOUT_MS, 'the API server', async (late) => {
+        const either = AbortSignal.any([signal, late]);
+        const stream = await this.#connections.request(credentials, headers, body !== undefined, either);
+        if (body) stream.end(body.bytes);
+        const status = Number((await headersOf(stream, either))[':status']);
+        if (status === 401) this.#credentials.refused(credentials);
+        return { status, stream, credentials };
+      });
     } catch (error) {
       this.#credentials.unreachable(credentials);
       throw error;
@@ -121,23 +123,9 @@ export class ApiServer implements SharedResource {
   }
 }
 
-/** Whether a request is the same with both. */
-function isSame(a: Credentials, b: Credentials): boolean {
-  return a.connectionId === b.connectionId && isDeepStrictEqual(a.headers, b.headers);
-}
-
-function headersOf(stream: ClientHttp2Stream, signal: AbortSignal, clock: Clock): Promise<IncomingHttpHeaders> {
+function headersOf(stream: ClientHttp2Stream, signal: AbortSignal): Promise<IncomingHttpHeaders> {
   return new Promise((resolve, reject) => {
-    endWith(stream, signal);
-    const cancel = clock.after(ANSWER_TIMEOUT_MS, () => {
-      reject(unavailable(`the API server did not answer within ${ANSWER_TIMEOUT_MS / 1000} s`));
-      stream.close(CANCEL);
-    });
-    stream.once('response', resolve).once('response', cancel);
-    stream.once('close', () => {
-      cancel();
-      reject(failure(stream, signal));
-    });
+    stream.once('response', resolve).once('close', () => reject(failure(stream, signal)));
   });
 }
 
@@ -150,22 +138,13 @@ async function answerOf({ status, stream, credentials }: Begun, signal: AbortSig
       length += chunk.length;
       if (length > MAX_ANSWER_BYTES) throw unavailable(`an answer of the API server exceeds ${MAX_ANSWER_BYTES} bytes`);
     }
-    if (signal.aborted || stream.rstCode !== NO_ERROR) throw failure(stream, signal);
-    return { status, body: Buffer.concat(chunks), server: credentials.server.href, ca: credentials.ca };
+    if (stream.rstCode !== NO_ERROR) throw failure(stream, signal);
+    return { status, body: Buffer.concat(chunks), credentials };
   } catch (error) {
     throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', failure(stream, signal).message);
   } finally {
     for (const chunk of chunks) chunk.fill(0);
   }
-}
-
-/** Ends the stream when the signal is aborted. */
-function endWith(stream: ClientHttp2Stream, signal: AbortSignal): void {
-  const end = () => stream.close(CANCEL);
-  stream.on('error', () => undefined);
-  if (signal.aborted) return end();
-  signal.addEventListener('abort', end, { once: true });
-  stream.once('close', () => signal.removeEventListener('abort', end));
 }
 
 function failure(stream: ClientHttp2Stream, signal: AbortSignal): KmsError {

@@ -2,6 +2,7 @@ import type { ClientHttp2Session, ClientHttp2Stream, OutgoingHttpHeaders } from 
 import { KmsError, unavailable } from '../../errors.ts';
 import { unlessAborted } from '../../util/abort.ts';
 import type { Clock } from '../../util/clock.ts';
+import { withTimeout } from '../../util/timeout.ts';
 import type { Credentials } from './credentials.ts';
 import { connectThrough } from './kubeconfig/proxy.ts';
 
@@ -22,7 +23,8 @@ interface Connection {
   /** Of the credentials that it was made with. */
   readonly id: string;
   readonly session: ClientHttp2Session;
-  readonly streams: Set<ClientHttp2Stream>;
+  /** Those that are open. */
+  streams: number;
   /** Whether there was an answer on it. */
   answered: boolean;
 }
@@ -31,8 +33,8 @@ interface Connection {
 export class Connections {
   readonly #clock: Clock;
   readonly #connections = new Set<Connection>();
-  #opening: { readonly id: string; readonly giveUp: AbortController; readonly done: Promise<void> } | undefined;
-  #closed = false;
+  readonly #closing = new AbortController();
+  #opening: { readonly id: string; readonly done: Promise<void> } | undefined;
   #failure: { readonly id: string; readonly error: KmsError; readonly at: number } | undefined;
 
   constructor(clock: Clock) {
@@ -41,7 +43,7 @@ export class Connections {
 
   /**
    * Begins a request. Its place is free again when the stream closes.
-   * @param signal - ends the wait for a connection; the caller ends the stream
+   * @param signal - ends the wait for a connection, and the stream
    * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`, `ERR_KMS_CLOSED`
    */
   async request(
@@ -50,23 +52,21 @@ export class Connections {
     hasBody: boolean,
     signal: AbortSignal,
   ): Promise<ClientHttp2Stream> {
-    const { connectionId } = credentials;
+    const { connectionId: id } = credentials;
     for (;;) {
-      if (this.#closed) throw closed();
-      this.#retireOthers(connectionId);
+      this.#closing.signal.throwIfAborted();
+      this.#retireOthers(id);
       const free = [...this.#connections].find(isUsable);
-      if (free) return begin(free, headers, hasBody);
-      const { id, done } = (this.#opening ??= this.#startOpening(credentials));
+      if (free) return begin(free, headers, hasBody, signal);
+      this.#opening ??= { id, done: this.#open(credentials).finally(() => (this.#opening = undefined)) };
+      const { id: opening, done } = this.#opening;
       // A failure with other credentials says nothing about these.
-      await unlessAborted(id === connectionId ? done : done.catch(() => undefined), signal);
+      await unlessAborted(opening === id ? done : done.catch(() => undefined), signal);
     }
   }
 
   close(): void {
-    this.#closed = true;
-    this.#opening?.giveUp.abort(closed());
-    for (const { session } of this.#connections) session.destroy();
-    this.#connections.clear();
+    this.#closing.abort(new KmsError('ERR_KMS_CLOSED', 'this key store was closed'));
   }
 
   /** After credentials have changed, requests go to new connections; what runs on the old ones ends there. */
@@ -78,37 +78,28 @@ export class Connections {
     }
   }
 
-  #startOpening(credentials: Credentials) {
-    const giveUp = new AbortController();
-    const done = this.#open(credentials, giveUp).finally(() => (this.#opening = undefined));
-    return { id: credentials.connectionId, giveUp, done };
-  }
-
-  async #open(credentials: Credentials, giveUp: AbortController): Promise<void> {
-    const { connectionId: id } = credentials;
+  async #open(credentials: Credentials): Promise<void> {
+    const { connectionId: id, server } = credentials;
+    const closing = this.#closing.signal;
     if (this.#failure?.id === id && this.#clock.now() - this.#failure.at < RETRY_MS) throw this.#failure.error;
     if (this.#connections.size >= MAX_CONNECTIONS) {
-      throw unavailable(`${credentials.server.origin}: all ${MAX_CONNECTIONS} connections to it are in use`);
+      throw unavailable(`${server.origin}: all ${MAX_CONNECTIONS} connections to it are in use`);
     }
-    let session: ClientHttp2Session;
     try {
-      session = await openSession(credentials, this.#clock, giveUp);
-    } catch (error) {
-      if (this.#closed) throw closed();
-      throw this.#failed(credentials, error as Error);
+      const session = await withTimeout(this.#clock, CONNECT_TIMEOUT_MS, 'the server', (late) =>
+        openSession(credentials, this.#clock, AbortSignal.any([late, closing])),
+      );
+      const connection: Connection = { id, session, streams: 0, answered: false };
+      const gone = () => {
+        this.#connections.delete(connection);
+        if (!connection.answered) this.#failed(credentials, new Error('the connection was closed without an answer'));
+      };
+      session.on('goaway', gone).on('close', gone);
+      this.#connections.add(connection);
+    } catch (cause) {
+      closing.throwIfAborted();
+      throw this.#failed(credentials, cause as Error);
     }
-    if (this.#closed) {
-      session.destroy();
-      throw closed();
-    }
-    const connection: Connection = { id, session, streams: new Set(), answered: false };
-    this.#connections.add(connection);
-    const gone = () => {
-      this.#connections.delete(connection);
-      if (!connection.answered) this.#failed(credentials, new Error('the connection was closed without an answer'));
-    };
-    session.on('goaway', gone).on('close', gone);
-    if (session.closed || session.destroyed) gone();
   }
 
   #failed({ connectionId: id, server }: Credentials, cause: Error): KmsError {
@@ -119,57 +110,51 @@ export class Connections {
   }
 }
 
-const closed = (): KmsError => new KmsError('ERR_KMS_CLOSED', 'this key store was closed');
-
 function isUsable({ session, streams }: Connection): boolean {
-  return !session.closed && !session.destroyed && streams.size < (session.remoteSettings.maxConcurrentStreams ?? 100);
+  return !session.closed && !session.destroyed && streams < (session.remoteSettings.maxConcurrentStreams ?? 100);
 }
 
-function begin(connection: Connection, headers: OutgoingHttpHeaders, hasBody: boolean): ClientHttp2Stream {
-  const { session, streams } = connection;
-  const stream = session.request(headers, { endStream: !hasBody });
-  streams.add(stream);
-  stream.once('response', () => (connection.answered = true)).on('close', () => streams.delete(stream));
-  return stream;
+function begin(connection: Connection, headers: OutgoingHttpHeaders, hasBody: boolean, signal: AbortSignal) {
+  const stream = connection.session.request(headers, { endStream: !hasBody, signal });
+  connection.streams++;
+  stream.once('response', () => (connection.answered = true)).once('close', () => connection.streams--);
+  return stream.on('error', () => undefined);
 }
 
-async function openSession(credentials: Credentials, clock: Clock, late: AbortController): Promise<ClientHttp2Session> {
+/** @param signal - ends the attempt, and later the session */
+async function openSession(credentials: Credentials, clock: Clock, signal: AbortSignal): Promise<ClientHttp2Session> {
   const { server, ca, cert, key, servername, proxy } = credentials;
-  const cancel = clock.after(CONNECT_TIMEOUT_MS, () => late.abort(new Error('no connection in time')));
-  try {
-    // Only this store needs it: 10 MB of memory, with TLS.
-    const { connect } = await import('node:http2');
-    const socket = proxy && (await connectThrough(proxy, server, ca, late.signal));
-    const session = connect(server.origin, {
-      ...(ca && { ca }),
-      ...(cert && { cert }),
-      ...(key && { key }),
-      ...(servername !== undefined && { servername }),
-      ...(socket && (server.protocol === 'https:' ? { socket } : { createConnection: () => socket })),
-      // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
-      rejectUnauthorized: true,
-      settings: { enablePush: false },
-    });
-    await ready(session, late.signal);
-    watchOver(session, clock);
-    return session;
-  } catch (error) {
-    throw late.signal.aborted ? late.signal.reason : error;
-  } finally {
-    cancel();
-  }
+  // Only this store needs it: 10 MB of memory, with TLS.
+  const { connect } = await import('node:http2');
+  const socket = proxy && (await connectThrough(proxy, server, ca, signal));
+  const session = connect(server.origin, {
+    ca,
+    cert,
+    key,
+    servername,
+    ...(socket && (server.protocol === 'https:' ? { socket } : { createConnection: () => socket })),
+    // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
+    rejectUnauthorized: true,
+    settings: { enablePush: false },
+  });
+  const end = () => session.destroy(signal.reason as Error);
+  signal.addEventListener('abort', end);
+  session.once('close', () => signal.removeEventListener('abort', end));
+  if (signal.aborted) end();
+  await ready(session);
+  watchOver(session, clock);
+  return session;
 }
 
 /** Resolves with the server's first SETTINGS. */
-function ready(session: ClientHttp2Session, late: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
+async function ready(session: ClientHttp2Session): Promise<void> {
+  const atOnce = new Error('the connection was closed at once');
+  await new Promise<void>((resolve, reject) => {
     // Later errors reach the streams as well.
-    session.on('error', reject).once('close', () => reject(new Error('the connection was closed at once')));
+    session.on('error', reject).once('close', () => reject(atOnce));
     session.once('remoteSettings', () => resolve());
-    const giveUp = () => session.destroy(late.reason as Error);
-    if (late.aborted) giveUp();
-    else late.addEventListener('abort', giveUp, { once: true });
   });
+  if (session.closed || session.destroyed) throw atOnce;
 }
 
 function watchOver(session: ClientHttp2Session, clock: Clock): void {

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { KmsError } from '../../errors.ts';
 import { backOffMs } from '../../util/back-off.ts';
 import type { Clock } from '../../util/clock.ts';
@@ -43,7 +43,6 @@ export class KubeCredentials {
   /** Times are of the monotonic clock, in ms. */
   #readAt = -Infinity;
   #dueAt = -Infinity;
-  #expiresAt = Infinity;
   #failures = 0;
   #error: KmsError | undefined;
   #reading: Promise<Credentials> | undefined;
@@ -90,22 +89,21 @@ export class KubeCredentials {
 
   async #read(): Promise<Credentials> {
     try {
-      const current = await this.#load();
-      this.#readAt = this.#clock.now();
-      this.#current = current;
+      this.#current = await this.#load();
       this.#failures = 0;
-      this.#expiresAt = this.#whenExpired(current);
-      this.#dueAt = Math.min(this.#readAt + REREAD_MS, this.#expiresAt);
-      return current;
     } catch (error) {
-      this.#readAt = this.#clock.now();
-      this.#dueAt = this.#readAt + backOffMs(++this.#failures, AFTER_FAILURE);
+      this.#failures++;
       this.#error = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
       // While a file is being replaced, what was in it is still good.
-      if (this.#readAt >= this.#expiresAt) this.#current = undefined;
-      if (!this.#current) throw this.#error;
-      return this.#current;
+      if (this.#minted && this.#clock.now() >= this.#minted.expiresAt) this.#current = undefined;
     }
+    this.#readAt = this.#clock.now();
+    this.#dueAt =
+      this.#failures > 0
+        ? this.#readAt + backOffMs(this.#failures, AFTER_FAILURE)
+        : Math.min(this.#readAt + REREAD_MS, this.#minted?.expiresAt ?? Infinity);
+    if (!this.#current) throw this.#error!;
+    return this.#current;
   }
 
   async #load(): Promise<Credentials> {
@@ -113,13 +111,15 @@ export class KubeCredentials {
     const { cluster, user, description } = target;
     const server = serverOf(cluster);
     const ca = await readPem(cluster, 'certificate-authority');
-    const identity = (await staticIdentity(user)) ?? (await this.#mint(target, ca));
+    const fixed = await staticIdentity(user);
+    if (fixed) this.#minted = undefined;
+    const identity = fixed ?? (await this.#mint(target, ca));
     const servername = cluster.value['tls-server-name'];
     const proxy = proxyOf(cluster);
     const parts = [server.href, ca, identity.cert, identity.key, servername, proxy?.href];
     return {
       ...identity,
-      connectionId: hashOf(parts),
+      connectionId: hash('sha256', JSON.stringify(parts.map((part) => part?.toString()))),
       server,
       description: `${server.origin}, ${description}`,
       ca,
@@ -139,14 +139,11 @@ export class KubeCredentials {
     if (this.#minted?.call === key && this.#clock.now() < this.#minted.expiresAt) return this.#minted.identity;
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !this.#withheld.has(name)));
     const identity = await runPlugin(call, { clock: this.#clock, env, signal: this.#closing.signal });
-    this.#minted = { call: key, identity, expiresAt: this.#whenExpired(identity) };
+    const { expiresAt = Infinity } = identity;
+    // Never at once: clocks differ.
+    const expiresIn = Math.max(LEAST_MS, expiresAt - this.#clock.wall());
+    this.#minted = { call: key, identity, expiresAt: this.#clock.now() + expiresIn };
     return identity;
-  }
-
-  /** Never at once: clocks differ. */
-  #whenExpired({ expiresAt }: Identity): number {
-    if (expiresAt === undefined) return Infinity;
-    return this.#clock.now() + Math.max(LEAST_MS, expiresAt - this.#clock.wall());
   }
 }
 
@@ -175,10 +172,4 @@ function proxyOf({ value, where }: Entry<Cluster>): URL | undefined {
   const proxy = URL.parse(value['proxy-url']);
   if (proxy?.protocol === 'http:' || proxy?.protocol === 'https:') return proxy;
   throw unusable(`${where}: expected a proxy-url of http or https, found another`);
-}
-
-function hashOf(parts: readonly (string | Buffer | undefined)[]): string {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(`;${part?.length ?? 'none'};`).update(part ?? '');
-  return hash.digest('hex');
 }

@@ -39,10 +39,6 @@ async function examineGuard(api: ApiServer, served: string | undefined): Promise
   }
 }
 
-interface Review {
-  readonly status?: { readonly allowed?: boolean };
-}
-
 /** Asks what the credentials allow: with too little, changes come late; with too much, a thief can do it too. */
 async function examineRights(api: ApiServer, { namespace, name }: SecretName, signal: AbortSignal): Promise<Finding[]> {
   const may = async (verb: string, one?: string): Promise<boolean> => {
@@ -52,7 +48,8 @@ async function examineRights(api: ApiServer, { namespace, name }: SecretName, si
     const path = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
     const body = { type: 'application/json', bytes };
     const answer = await api.request({ method: 'POST', path, accept: 'application/json', body, signal });
-    return (JSON.parse(answer.body.toString('utf8')) as Review).status?.allowed === true;
+    const review = JSON.parse(answer.body.toString('utf8')) as { status?: { allowed?: boolean } };
+    return review.status?.allowed === true;
   };
   const role = 'give the plugin a Role with verbs get and watch on this one Secret (docs/tenant-control-planes.md)';
   const findings: Finding[] = [];
@@ -71,32 +68,31 @@ async function examineRights(api: ApiServer, { namespace, name }: SecretName, si
   return findings;
 }
 
-async function examineData(api: ApiServer, name: SecretName, signal: AbortSignal): Promise<Finding[]> {
-  const { status, body } = await api.request(getSecret(name, signal));
+async function examineData(api: ApiServer, secret: SecretName, signal: AbortSignal): Promise<Finding[]> {
+  const { status, body } = await api.request(getSecret(secret, signal));
   if (status !== 200) return [];
-  const secret = parseSecret(body, name);
+  const { hasAppliedCopy, data, wipe } = parseSecret(body, secret);
   try {
-    return [...appliedCopy(secret, name), ...leftovers(secret, name)];
+    const findings = leftovers(data, uriOf(secret));
+    if (!hasAppliedCopy) return findings;
+    const text =
+      '"kubectl apply" has left a copy of the keys in an annotation: anyone who can read its metadata has the keys';
+    const { namespace, name } = secret;
+    const command = `kubectl -n ${namespace} annotate secret ${name} kubectl.kubernetes.io/last-applied-configuration-`;
+    const remedy = `${command}, and use "kubectl create" or "replace" from now on`;
+    return [{ level: 'problem', text, remedy }, ...findings];
   } finally {
-    secret.wipe();
+    wipe();
   }
 }
 
-function appliedCopy({ hasAppliedCopy }: SecretObject, { namespace, name }: SecretName): Finding[] {
-  if (!hasAppliedCopy) return [];
-  const text =
-    '"kubectl apply" has left a copy of the keys in an annotation: anyone who can read its metadata has the keys';
-  const command = `kubectl -n ${namespace} annotate secret ${name} kubectl.kubernetes.io/last-applied-configuration-`;
-  return [{ level: 'problem', text, remedy: `${command}, and use "kubectl create" or "replace" from now on` }];
-}
-
-function leftovers({ data }: SecretObject, name: SecretName): Finding[] {
-  const manifest = parseManifest(data.get(MANIFEST_NAME)?.toString('utf8') ?? '', uriOf(name));
+function leftovers(data: SecretObject['data'], uri: string): Finding[] {
+  const manifest = parseManifest(data.get(MANIFEST_NAME)?.toString('utf8') ?? '', uri);
   const listed = new Set(manifest.keys.map(({ id }) => blobName(id)));
   return [...data.keys()]
     .filter((one) => one.endsWith('.key') && !listed.has(one))
     .map((one) => {
-      const text = `${uriOf(name)} has ${one}, a key that the manifest does not list`;
+      const text = `${uri} has ${one}, a key that the manifest does not list`;
       return { level: 'hint', text, remedy: `find out who put ${one} there before you remove it` };
     });
 }

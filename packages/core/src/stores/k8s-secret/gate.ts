@@ -1,4 +1,4 @@
-import { abortError } from '../../util/abort.ts';
+import { abortError, unlessAborted } from '../../util/abort.ts';
 
 /** Limits how many pieces of work run at a time. The others wait in the order in which they came. */
 export class Gate {
@@ -12,37 +12,35 @@ export class Gate {
 
   /** @throws {@link KmsError} as soon as `signal` aborts, if the work still waits then */
   async run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    await this.#enter(signal);
+    if (signal.aborted) throw abortError(signal);
+    if (this.#free > 0) this.#free--;
+    else await this.#turn(signal);
     try {
       return await work();
     } finally {
-      const [next] = this.#waiting;
-      if (next) next();
-      else this.#free++;
+      this.#leave();
     }
   }
 
-  #enter(signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return Promise.reject(abortError(signal));
-    if (this.#free > 0) {
-      this.#free--;
-      return Promise.resolve();
+  async #turn(signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const enter = () => {
+      this.#waiting.delete(enter);
+      resolve(undefined);
+    };
+    this.#waiting.add(enter);
+    try {
+      await unlessAborted(promise, signal);
+    } catch (error) {
+      // The place may have come at the same moment.
+      if (!this.#waiting.delete(enter)) this.#leave();
+      throw error;
     }
-    return new Promise((resolve, reject) => {
-      const leave = () => {
-        signal.removeEventListener('abort', giveUp);
-        this.#waiting.delete(enter);
-      };
-      const enter = () => {
-        leave();
-        resolve();
-      };
-      const giveUp = () => {
-        leave();
-        reject(abortError(signal));
-      };
-      this.#waiting.add(enter);
-      signal.addEventListener('abort', giveUp, { once: true });
-    });
+  }
+
+  #leave(): void {
+    const [next] = this.#waiting;
+    if (next) next();
+    else this.#free++;
   }
 }

@@ -17,15 +17,7 @@ export interface SecretObject {
   readonly data: ReadonlyMap<string, Buffer>;
   /** Whether `kubectl apply` has left a copy of the data in an annotation. */
   readonly hasAppliedCopy: boolean;
-  wipe(): void;
-}
-
-/** The error object of the Kubernetes API. */
-export interface ApiStatus {
-  /** One line. */
-  readonly message: string;
-  /** For instance `NotFound`. */
-  readonly reason: string;
+  readonly wipe: () => void;
 }
 
 /**
@@ -40,9 +32,9 @@ export function parseSecret(body: Buffer, wanted: SecretName): SecretObject {
     const fields = fieldsOf(raw);
     const metadata = new Map(fields).get(1) ?? NOTHING;
     const names = new Map(fieldsOf(metadata));
-    const [name, namespace] = [textOf(names.get(1)), textOf(names.get(3))];
-    if (name !== wanted.name || namespace !== wanted.namespace)
+    if (textOf(names.get(1)) !== wanted.name || textOf(names.get(3)) !== wanted.namespace) {
       throw new Error('a Secret of another name or namespace');
+    }
     const entries = fields.filter(([field]) => field === 2).map(([, entry]) => new Map(fieldsOf(entry)));
     return {
       uid: textOf(names.get(5)),
@@ -57,8 +49,11 @@ export function parseSecret(body: Buffer, wanted: SecretName): SecretObject {
   }
 }
 
-/** Returns `undefined` for anything but a Status, such as a proxy's page. */
-export function parseStatus(body: Buffer): ApiStatus | undefined {
+/**
+ * Reads a Status, the error object of the Kubernetes API: its message, and a reason such as `NotFound`. Returns `undefined`
+ * for anything else, such as a proxy's page.
+ */
+export function parseStatus(body: Buffer): { message: string; reason: string } | undefined {
   try {
     const { kind, raw } = parseObject(body);
     if (kind !== 'Status') return undefined;

@@ -6,21 +6,21 @@ import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../../ke
 import type { KeyTraits, Manifest, StoredManifest } from '../../keyset/manifest.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 import type { Lease } from '../../util/shared-resources.ts';
-import type { ApiAnswer, ApiRequest, ApiServer } from './api-server.ts';
-import { base64 } from './base64.ts';
+import type { ApiAnswer, ApiServer } from './api-server.ts';
 import { parseSecret, parseStatus } from './protobuf.ts';
 import type { SecretObject } from './protobuf.ts';
 import { getSecret, pathOf, PROTOBUF, uriOf } from './secret-name.ts';
 import type { SecretName } from './secret-name.ts';
 
+const DIGITS = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/');
+const PADDING = '='.charCodeAt(0);
+
 /** An answer to a change does not carry the keys back. Errors come in the second form. */
 const METADATA_ONLY = `${PROTOBUF};as=PartialObjectMetadata;g=meta.k8s.io;v=v1, ${PROTOBUF}`;
-const MERGE_PATCH = 'application/merge-patch+json';
 
 /** A Secret as it was read, without its keys. */
 interface Found {
-  readonly uid: string;
-  readonly resourceVersion: string;
+  readonly metadata: Pick<SecretObject, 'uid' | 'resourceVersion'>;
   readonly manifest: StoredManifest | undefined;
   readonly names: ReadonlySet<string>;
 }
@@ -64,7 +64,7 @@ export class SecretAdmin implements KeysetAdmin {
         if (state === 'retired' || this.#made.has(id) || found?.names.has(blobName(id))) continue;
         throw new KmsError('ERR_KMS_KEYSET_INVALID', `${uriOf(this.#secret)} has no ${blobName(id)}`);
       }
-      const answer = await this.#send(found ? this.#change(manifest, found) : this.#creation(manifest));
+      const answer = await this.#send(manifest, found);
       // The Secret was deleted, created or changed meanwhile.
       if (answer.status === 404 || answer.status === 409) throw keysetConflict();
       this.#expectSuccess(answer);
@@ -73,10 +73,9 @@ export class SecretAdmin implements KeysetAdmin {
     }
   }
 
-  async destroyKey(keyId: string): Promise<void> {
-    const bytes = Buffer.from(JSON.stringify({ data: { [blobName(keyId)]: null } }));
-    const answer = await this.#send({ method: 'PATCH', path: pathOf(this.#secret), type: MERGE_PATCH, bytes });
-    if (answer.status !== 404) this.#expectSuccess(answer);
+  /** The manifest that no longer names the key has taken it away, in the same request. */
+  destroyKey(): Promise<void> {
+    return Promise.resolve();
   }
 
   /** Wipes keys that were made but not stored. */
@@ -89,69 +88,64 @@ export class SecretAdmin implements KeysetAdmin {
     const answer = await this.#lease.resource.request(getSecret(this.#secret));
     if (answer.status === 404) return undefined;
     this.#expectSuccess(answer);
-    const secret = parseSecret(answer.body, this.#secret);
+    const { uid, resourceVersion, data, wipe } = parseSecret(answer.body, this.#secret);
     try {
-      const { uid, resourceVersion, data } = secret;
-      return { uid, resourceVersion, manifest: this.#manifestOf(secret), names: new Set(data.keys()) };
+      const text = data.get(MANIFEST_NAME)?.toString('utf8');
+      const manifest = text === undefined ? undefined : parseManifest(text, `${uriOf(this.#secret)} ${MANIFEST_NAME}`);
+      return { metadata: { uid, resourceVersion }, manifest, names: new Set(data.keys()) };
     } finally {
-      secret.wipe();
+      wipe();
     }
   }
 
-  #manifestOf({ data }: SecretObject): StoredManifest | undefined {
-    const text = data.get(MANIFEST_NAME)?.toString('utf8');
-    return text === undefined ? undefined : parseManifest(text, `${uriOf(this.#secret)} ${MANIFEST_NAME}`);
-  }
-
-  #creation(manifest: Manifest) {
+  async #send(manifest: Manifest, found: Found | undefined): Promise<ApiAnswer> {
     const { namespace, name } = this.#secret;
-    const head = `"apiVersion":"v1","kind":"Secret","type":"Opaque","metadata":{"name":"${name}"}`;
-    const path = `/api/v1/namespaces/${namespace}/secrets`;
-    return { method: 'POST', path, type: 'application/json', bytes: this.#body(head, manifest, []) } as const;
-  }
-
-  /** The same request removes keys that the manifest no longer names. */
-  #change(manifest: Manifest, { uid, resourceVersion, manifest: before }: Found) {
-    const head = `"metadata":${JSON.stringify({ uid, resourceVersion })}`;
-    const kept = new Set(manifest.keys.map(({ id }) => id));
-    const dropped = (before?.keys ?? []).map(({ id }) => id).filter((id) => !kept.has(id));
-    const bytes = this.#body(head, manifest, dropped);
-    return { method: 'PATCH', path: pathOf(this.#secret), type: MERGE_PATCH, bytes } as const;
-  }
-
-  /** JSON as bytes, because a string with keys in it cannot be wiped. */
-  #body(head: string, manifest: Manifest, dropped: readonly string[]): Buffer {
-    const keys = [...this.#made].filter(([id]) => manifest.keys.some((entry) => entry.id === id));
-    const values: [name: string, value: Buffer][] = [
-      [MANIFEST_NAME, base64(Buffer.from(formatManifest(manifest)))],
-      ...keys.map(([id, key]): [string, Buffer] => [blobName(id), base64(key.expose())]),
-    ];
-    const quoted = values.flatMap(([name, value], index) => [
-      Buffer.from(`${index === 0 ? '' : ','}"${name}":"`),
-      value,
-      Buffer.from('"'),
-    ]);
-    const nulls = dropped.map((id) => `,"${blobName(id)}":null`).join('');
-    const body = Buffer.concat([Buffer.from(`{${head},"data":{`), ...quoted, Buffer.from(`${nulls}}}`)]);
-    for (const [, value] of values) value.fill(0);
-    return body;
-  }
-
-  async #send(request: Pick<ApiRequest, 'method' | 'path'> & { type: string; bytes: Buffer }): Promise<ApiAnswer> {
-    const { method, path, type, bytes } = request;
+    const created = { apiVersion: 'v1', kind: 'Secret', type: 'Opaque', metadata: { name } };
+    const [method, path, type, head] = found
+      ? (['PATCH', pathOf(this.#secret), 'application/merge-patch+json', { metadata: found.metadata }] as const)
+      : (['POST', `/api/v1/namespaces/${namespace}/secrets`, 'application/json', created] as const);
+    const bytes = this.#body(head, manifest, found?.manifest);
     try {
-      const body = { type, bytes };
-      return await this.#lease.resource.request({ method, path, accept: METADATA_ONLY, body });
+      return await this.#lease.resource.request({ method, path, accept: METADATA_ONLY, body: { type, bytes } });
     } finally {
       bytes.fill(0);
     }
   }
 
-  #expectSuccess({ status, body, server }: ApiAnswer): void {
+  /** JSON as bytes, because a string with keys in it cannot be wiped. Removes keys that only the manifest `before` names. */
+  #body(head: object, manifest: Manifest, before: Manifest | undefined): Buffer {
+    const ids = new Set(manifest.keys.map(({ id }) => id));
+    const others: Record<string, string | null> = {
+      [MANIFEST_NAME]: Buffer.from(formatManifest(manifest)).toString('base64'),
+    };
+    for (const { id } of before?.keys ?? []) if (!ids.has(id)) others[blobName(id)] = null;
+    const keys = [...this.#made]
+      .filter(([id]) => ids.has(id))
+      .flatMap(([id, key]) => [Buffer.from(`"${blobName(id)}":"`), base64(key.expose()), Buffer.from('",')]);
+    const [start, end] = [JSON.stringify(head).slice(0, -1), JSON.stringify(others).slice(1)];
+    const body = Buffer.concat([Buffer.from(`${start},"data":{`), ...keys, Buffer.from(`${end}}`)]);
+    for (const part of keys) part.fill(0);
+    return body;
+  }
+
+  #expectSuccess({ status, body, credentials }: ApiAnswer): void {
     if (status >= 200 && status < 300) return;
     const reason = parseStatus(body)?.message ?? `it answers with HTTP status ${status}`;
-    throw unavailable(`${uriOf(this.#secret)} at ${server}: ${reason}`);
+    throw unavailable(`${uriOf(this.#secret)} at ${credentials.server.href}: ${reason}`);
   }
 }
 
-const revisionOf = ({ uid, resourceVersion }: Found): string => `${uid}/${resourceVersion}`;
+const revisionOf = ({ metadata: { uid, resourceVersion } }: Found): string => `${uid}/${resourceVersion}`;
+
+/** Encodes in base64 (RFC 4648) as bytes. Node's own encoder makes strings, which cannot be wiped. */
+export function base64(bytes: Buffer): Buffer {
+  const out = Buffer.alloc(4 * Math.ceil(bytes.length / 3), PADDING);
+  for (let from = 0, to = 0; from < bytes.length; from += 3, to += 4) {
+    const [a = 0, b, c] = bytes.subarray(from, from + 3);
+    out[to] = DIGITS[a >> 2]!;
+    out[to + 1] = DIGITS[((a & 3) << 4) | ((b ?? 0) >> 4)]!;
+    if (b !== undefined) out[to + 2] = DIGITS[((b & 15) << 2) | ((c ?? 0) >> 6)]!;
+    if (c !== undefined) out[to + 3] = DIGITS[c & 63]!;
+  }
+  return out;
+}

@@ -24,7 +24,7 @@ export class SecretSource implements KeysetSource {
   readonly #secret: SecretName;
   readonly #served: string | undefined;
   readonly #lease: Lease<ApiServer>;
-  readonly #watches = new Set<() => void>();
+  readonly #closed = new AbortController();
   /** What was loaded last, and from where. Once there was something, a Secret that is not there has been lost. */
   #loaded: { readonly version: string; readonly server: string } | undefined;
 
@@ -43,17 +43,12 @@ export class SecretSource implements KeysetSource {
     refuseOwnCluster(this.#served, (await api.credentials(signal)).ca);
     const answer = await api.request(getSecret(this.#secret, signal));
     if (answer.status !== 200) throw await this.#refusal(answer, signal);
-    try {
-      // The credentials may have been read again meanwhile.
-      refuseOwnCluster(this.#served, answer.ca);
-    } catch (error) {
-      answer.body.fill(0);
-      throw error;
-    }
     const secret = parseSecret(answer.body, this.#secret);
     try {
+      // The credentials may have been read again meanwhile.
+      refuseOwnCluster(this.#served, answer.credentials.ca);
       const keyset = await this.#keysetOf(secret, context);
-      this.#loaded = { version: secret.resourceVersion, server: answer.server };
+      this.#loaded = { version: secret.resourceVersion, server: answer.credentials.server.href };
       return keyset;
     } finally {
       secret.wipe();
@@ -61,14 +56,13 @@ export class SecretSource implements KeysetSource {
   }
 
   watch(onChange: () => void): () => void {
-    const stop = watchSecret(this.#lease.resource, this.#secret, (version) => {
-      if (version === undefined || version !== this.#loaded?.version) onChange();
-    });
-    this.#watches.add(stop);
-    return () => {
-      stop();
-      this.#watches.delete(stop);
+    const stopped = new AbortController();
+    const onVersion = (version: string | undefined): void => {
+      if (version !== this.#loaded?.version) onChange();
     };
+    const signal = AbortSignal.any([stopped.signal, this.#closed.signal]);
+    void watchSecret(this.#lease.resource, this.#secret, onVersion, signal);
+    return () => stopped.abort();
   }
 
   examine({ signal }: LoadContext): Promise<Finding[]> {
@@ -76,8 +70,7 @@ export class SecretSource implements KeysetSource {
   }
 
   close(): Promise<void> {
-    for (const stop of this.#watches) stop();
-    this.#watches.clear();
+    this.#closed.abort();
     this.admin.close();
     return this.#lease.release();
   }
@@ -95,7 +88,8 @@ export class SecretSource implements KeysetSource {
   }
 
   /** A loss is certain only if the API server that the keyset came from says so, and says that it is ready (design D3, D18). */
-  async #refusal({ status, body, server }: ApiAnswer, signal: AbortSignal): Promise<KmsError> {
+  async #refusal({ status, body, credentials }: ApiAnswer, signal: AbortSignal): Promise<KmsError> {
+    const server = credentials.server.href;
     const { reason, message } = parseStatus(body) ?? {};
     const text = `${this.uri}: ${message ?? `the API server ${server} answers with HTTP status ${status}`}`;
     const definite = (status === 404 && reason === 'NotFound') || (status === 403 && reason === 'Forbidden');

@@ -15,60 +15,46 @@ const BACK_OFF = { firstMs: 500, longestMs: 30_000 };
 const MAX_LINE_BYTES = 4 * 1024 * 1024;
 
 interface WatchEvent {
-  readonly type: string;
   readonly object: { readonly metadata?: { readonly resourceVersion?: string } };
 }
 
 /**
- * Watches one Secret by its name. Whatever ends a watch (its time, 410 Gone, an API server that restarts, an expired token),
- * another one follows. Each begins with the Secret as it is, so it misses nothing but a deletion, which the next load sees.
+ * Watches one Secret by its name until `signal` aborts. Whatever ends a watch (its time, 410 Gone, an API server that restarts,
+ * an expired token), another one follows. Each begins with the Secret as it is, so it misses nothing but a deletion, which
+ * the next load sees.
  *
- * @param onVersion - gets the Secret's resourceVersion, or `undefined` for a deletion
- * @returns what ends it
+ * @param onVersion - gets the resourceVersion of each event, also of a deletion, or `undefined` for an error
  */
-export function watchSecret(
+export async function watchSecret(
   api: ApiServer,
   { namespace, name }: SecretName,
   onVersion: (resourceVersion: string | undefined) => void,
-): () => void {
-  const stopped = new AbortController();
-  const { signal } = stopped;
+  signal: AbortSignal,
+): Promise<void> {
   // resourceVersion=0: it starts with any state, which comes from the API server's memory, not from etcd.
   const query = `watch=1&resourceVersion=0&fieldSelector=metadata.name%3D${name}`;
-  const watchOnce = async (): Promise<void> => {
+  for (let failures = 1; !signal.aborted; failures++) {
+    const started = api.clock.now();
     const timeout = Math.round(LEAST_SECONDS * (1 + Math.random()));
     const path = `/api/v1/namespaces/${namespace}/secrets?${query}&timeoutSeconds=${timeout}`;
-    const { status, stream } = await api.open({ method: 'GET', path, accept: ACCEPT, signal });
-    if (status === 200) await readEvents(stream, onVersion);
-    stream.close(CANCEL);
-  };
-  const watchOn = async (): Promise<void> => {
-    for (let failures = 1; !signal.aborted; failures++) {
-      const started = api.clock.now();
+    try {
+      const { status, stream } = await api.open({ method: 'GET', path, accept: ACCEPT, signal });
+      if (status === 200) await readEvents(stream, onVersion);
+      stream.close(CANCEL);
+    } catch {
       // Why it ended makes no difference: the next load says what is wrong with the store.
-      await watchOnce().catch(() => undefined);
-      if (api.clock.now() - started >= GOOD_MS) failures = 1;
-      await sleep(api.clock, backOffMs(failures, BACK_OFF), signal).catch(() => undefined);
     }
-  };
-  void watchOn();
-  return () => stopped.abort();
+    if (api.clock.now() - started >= GOOD_MS) failures = 1;
+    await sleep(api.clock, backOffMs(failures, BACK_OFF), signal).catch(() => undefined);
+  }
 }
 
-/** Ends with the stream, or with an event that ends the watch. */
-async function readEvents(
-  stream: ClientHttp2Stream,
-  onVersion: (resourceVersion: string | undefined) => void,
-): Promise<void> {
+async function readEvents(stream: ClientHttp2Stream, onVersion: (resourceVersion: string | undefined) => void) {
   let rest = '';
   for await (const chunk of stream.setEncoding('utf8') as AsyncIterable<string>) {
     const lines = (rest + chunk).split('\n');
     rest = lines.pop() ?? '';
     if (rest.length > MAX_LINE_BYTES) return;
-    for (const line of lines) {
-      const { type, object } = JSON.parse(line) as WatchEvent;
-      if (type === 'ERROR') return;
-      if (type !== 'BOOKMARK') onVersion(type === 'DELETED' ? undefined : object.metadata?.resourceVersion);
-    }
+    for (const line of lines) onVersion((JSON.parse(line) as WatchEvent).object.metadata?.resourceVersion);
   }
 }

@@ -8,7 +8,6 @@ import { SecretBytes } from '../../util/secret-bytes.ts';
 import type { Pkcs11Admin } from './pkcs11-admin.ts';
 import type { KeyInfo } from './token-host/protocol.ts';
 import type { Token } from './token.ts';
-import type { Pkcs11Uri } from './uri.ts';
 
 interface Examined extends RemoteKek {
   readonly admin: Pkcs11Admin;
@@ -17,13 +16,13 @@ interface Examined extends RemoteKek {
   listKeys(context: RemoteContext): Promise<readonly string[]>;
 }
 
-interface Place {
-  readonly uri: Pkcs11Uri;
-  readonly clock: Clock;
-}
-
 /** Returns what `doctor` reports about a token, in the order of dependence. Ends at the first thing that does not work. */
-export async function examineToken(kek: Examined, { uri, clock }: Place, context: RemoteContext): Promise<Finding[]> {
+export async function examineToken(
+  kek: Examined,
+  label: string,
+  clock: Clock,
+  context: RemoteContext,
+): Promise<Finding[]> {
   const findings: Finding[] = [];
   const ok = (text: string) => findings.push({ level: 'ok', text });
   const hint = (text: string, remedy: string) => findings.push({ level: 'hint', text, remedy });
@@ -36,7 +35,7 @@ export async function examineToken(kek: Examined, { uri, clock }: Place, context
     const listed = new Set(manifest?.keys.map(({ id }) => id));
     for (const id of inToken.filter((id) => !listed.has(id))) {
       hint(
-        `key ${id} with label "${uri.object}" is in the token and in no keyset`,
+        `key ${id} with label "${label}" is in the token and in no keyset`,
         'remove it from the token, if no "keys" command runs and no other keyset has it',
       );
     }

@@ -1,7 +1,23 @@
 import { readdirSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { unavailable } from '../../errors.ts';
 import type { ModuleReference } from './uri.ts';
+
+/**
+ * Looks for the native binding, an optional dependency that is compiled when it is installed.
+ * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`
+ */
+export function checkBinding(): void {
+  try {
+    createRequire(import.meta.url).resolve('pkcs11js/build/Release/pkcs11.node');
+  } catch (error) {
+    throw unavailable('pkcs11: keys need the native package pkcs11js, which is not installed or not compiled here', {
+      cause: error,
+      remedy: 'install g++, make and python3, then run: npm install pkcs11js',
+    });
+  }
+}
 
 /** Where distributions put PKCS#11 modules, in the order of the search. */
 const DIRECTORIES = ['usr/lib/*/pkcs11', 'usr/lib/pkcs11', 'usr/lib64/pkcs11', 'usr/lib/softhsm', 'usr/lib/*'];
@@ -40,25 +56,17 @@ function expand(root: string, pattern: string): string[] {
   const [before = '', after] = pattern.split('*');
   const base = join(root, before);
   if (after === undefined) return [base];
-  const own = OWN_LIBRARIES[process.arch];
-  const rank = (name: string) => (name === own ? 0 : 1);
-  return namesIn(base)
-    .toSorted((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1))
-    .map((name) => join(base, name, after));
+  const own = OWN_LIBRARIES[process.arch] ?? '';
+  const names = unlessItFails(() => readdirSync(base).sort(), []);
+  return [own, ...names].map((name) => join(base, name, after));
 }
 
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
-  }
-}
+const isFile = (path: string): boolean => unlessItFails(() => statSync(path).isFile(), false);
 
-function isFile(path: string): boolean {
+function unlessItFails<T>(work: () => T, otherwise: T): T {
   try {
-    return statSync(path).isFile();
+    return work();
   } catch {
-    return false;
+    return otherwise;
   }
 }

@@ -59,9 +59,9 @@ type LedgerRecord = Readonly<z.infer<typeof recordSchema>>;
 
 export interface PinLedgerOptions {
   readonly clock: Clock;
-  /** Cost of a hash; default {@link SCRYPT}. */
+  /** Cost of a hash; default {@link SCRYPT}. For tests. */
   readonly scrypt?: ScryptOptions | undefined;
-  /** The file system, for tests that let it fail. */
+  /** For tests that let it fail. */
   readonly fs?: typeof nodeFs;
 }
 
@@ -75,25 +75,32 @@ export interface PinLedgerOptions {
 export class PinLedger {
   /** An operator removes this file to have the same PIN tried again. */
   readonly file: string;
-  readonly #name: string;
-  readonly #label: string;
-  /** For error texts. */
-  readonly #token: string;
   readonly #path: string;
-  readonly #options: Required<PinLedgerOptions> & { readonly scrypt: ScryptOptions };
+  readonly #name: string;
+  /** For people. */
+  readonly #label: string;
+  readonly #clock: Clock;
+  readonly #scrypt: ScryptOptions;
+  readonly #fs: typeof nodeFs;
   readonly #directory: DurableDirectory;
 
-  /** @param directory - on this host, not shared with others; made with mode 0700 where it is missing */
-  constructor(directory: string, token: TokenIdentity, { clock, scrypt = SCRYPT, fs = nodeFs }: PinLedgerOptions) {
+  /** @param path - a directory on this host, not shared with others; made with mode 0700 where it is missing */
+  constructor(path: string, token: TokenIdentity, { clock, scrypt = SCRYPT, fs = nodeFs }: PinLedgerOptions) {
     const identity = [token.label, token.serial, token.manufacturer, token.model].map((field) => field.trimEnd());
     const digest = createHash('sha256').update(JSON.stringify(identity)).digest('hex');
+    this.#path = path;
     this.#name = `pin-${digest.slice(0, 32)}.json`;
+    this.file = join(path, this.#name);
     this.#label = identity.slice(0, 2).join(' ');
-    this.#token = JSON.stringify(this.#label);
-    this.#path = directory;
-    this.#options = { clock, scrypt, fs };
-    this.#directory = new DurableDirectory(directory, fs);
-    this.file = join(directory, this.#name);
+    this.#clock = clock;
+    this.#scrypt = scrypt;
+    this.#fs = fs;
+    this.#directory = new DurableDirectory(path, fs);
+  }
+
+  /** For error texts. */
+  get #token(): string {
+    return JSON.stringify(this.#label);
   }
 
   /**
@@ -111,10 +118,13 @@ export class PinLedger {
       const remedy = 'have the security officer of the token set a new PIN';
       throw unavailable(`the PIN of token ${this.#token} is locked`, { remedy });
     }
-    const { fs } = this.#options;
+    const busy = (pid: string) =>
+      unavailable(`process ${pid} has been logging in to token ${this.#token} for more than ${LOCK_WAIT_MS / 1000} s`, {
+        remedy: `if it does not, remove ${this.file}.lock*`,
+      });
     try {
       await this.#directory.make();
-      const lock = { fs, waitMs: LOCK_WAIT_MS, busy: (pid: string) => this.#busy(pid) };
+      const lock = { fs: this.#fs, waitMs: LOCK_WAIT_MS, busy };
       await withFileLock(`${this.file}.lock`, lock, () => this.#attemptLocked(pin, flags, login));
     } catch (error) {
       const reason = `the PIN of token ${this.#token} is not tried, because the attempt cannot be recorded in ${this.#path}`;
@@ -123,7 +133,7 @@ export class PinLedger {
   }
 
   async #attemptLocked(pin: SecretBytes, flags: PinFlags, login: () => Promise<LoginOutcome>): Promise<void> {
-    const record = (await this.#read()) ?? this.#empty();
+    const record = await this.#read();
     const hash = await this.#hash(pin, record.salt);
     const known = record.pins.find((entry) => timingSafeEqual(Buffer.from(entry.hash, 'hex'), hash));
     this.#refuseToTry(known, flags);
@@ -177,30 +187,23 @@ export class PinLedger {
     return `correct the PIN at its source; to try the same PIN again, remove ${this.file}`;
   }
 
-  #busy(pid: string): KmsError {
-    return unavailable(
-      `process ${pid} has been logging in to token ${this.#token} for more than ${LOCK_WAIT_MS / 1000} s`,
-      { remedy: `if it does not, remove ${this.file}.lock*` },
-    );
-  }
-
-  #empty(): LedgerRecord {
-    return { formatVersion: 1, token: this.#label, salt: randomBytes(SALT_BYTES).toString('hex'), pins: [] };
-  }
-
   #entry(hash: Buffer, outcome: Entry['outcome'], attempts: number): Entry {
-    return { hash: hash.toString('hex'), outcome, attempts, at: new Date(this.#options.clock.wall()).toISOString() };
+    return { hash: hash.toString('hex'), outcome, attempts, at: new Date(this.#clock.wall()).toISOString() };
   }
 
-  async #read(): Promise<LedgerRecord | undefined> {
+  async #read(): Promise<LedgerRecord> {
     const text = await this.#directory.read(this.#name);
-    if (text === undefined) return undefined;
-    const parsed = recordSchema.safeParse(parseJson(text));
-    if (parsed.success) return parsed.data;
-    throw unavailable(
-      `${this.file} is damaged. Token ${this.#token} may have refused the PIN before, so the PIN is not tried`,
-      { remedy: `if you are sure that the PIN at its source is right, remove ${this.file}` },
-    );
+    if (text === undefined) {
+      return { formatVersion: 1, token: this.#label, salt: randomBytes(SALT_BYTES).toString('hex'), pins: [] };
+    }
+    try {
+      return recordSchema.parse(JSON.parse(text));
+    } catch {
+      throw unavailable(
+        `${this.file} is damaged. Token ${this.#token} may have refused the PIN before, so the PIN is not tried`,
+        { remedy: `if you are sure that the PIN at its source is right, remove ${this.file}` },
+      );
+    }
   }
 
   #write(record: LedgerRecord, pins: readonly Entry[]): Promise<void> {
@@ -214,19 +217,7 @@ export class PinLedger {
   }
 
   #hash(pin: SecretBytes, salt: string): Promise<Buffer> {
-    return promisify<Buffer, Buffer, number, ScryptOptions, Buffer>(scrypt)(
-      pin.expose(),
-      Buffer.from(salt, 'hex'),
-      HASH_BYTES,
-      this.#options.scrypt,
-    );
-  }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
+    const hash = promisify<Buffer, Buffer, number, ScryptOptions, Buffer>(scrypt);
+    return hash(pin.expose(), Buffer.from(salt, 'hex'), HASH_BYTES, this.#scrypt);
   }
 }

@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import { KmsError, unavailable } from '../../errors.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
@@ -13,10 +14,11 @@ const MAX_CONTENT_BYTES = MAX_PIN_BYTES + 2;
 /** Opening a FIFO must not block one of the threads that all instances share. */
 const READ = constants.O_RDONLY | constants.O_NONBLOCK;
 
-type PinSource =
-  | { readonly kind: 'file'; readonly path: string }
-  | { readonly kind: 'env'; readonly name: string }
-  | { readonly kind: 'credential'; readonly name: string };
+interface PinSource {
+  readonly scheme: 'file' | 'env' | 'credential';
+  /** The path, or the name. */
+  readonly where: string;
+}
 
 /**
  * Checks the form of a `pin-source`, and reads nothing.
@@ -46,32 +48,32 @@ export function checkPinSource(source: string): void {
  * `ERR_KMS_INVALID_URI` as {@link checkPinSource}
  */
 export async function readPin(source: string, env: NodeJS.ProcessEnv): Promise<SecretBytes> {
-  const parsed = parse(source);
-  if (parsed.kind === 'file') return readPinFile(parsed.path, 0o077);
-  if (parsed.kind === 'env') return readVariable(parsed.name, env);
+  const { scheme, where } = parse(source);
+  if (scheme === 'file') return readPinFile(where, 0o077);
+  if (scheme === 'env') return readVariable(where, env);
   const directory = env['CREDENTIALS_DIRECTORY'];
   if (directory === undefined || !isAbsolute(directory)) {
-    throw unavailable(`credential:${parsed.name}: systemd has given the plugin no credentials`, {
-      remedy: `add LoadCredential=${parsed.name}:/path/of/the/pin to the plugin's unit`,
+    throw unavailable(`credential:${where}: systemd has given the plugin no credentials`, {
+      remedy: `add LoadCredential=${where}:/path/of/the/pin to the plugin's unit`,
     });
   }
-  return readPinFile(join(directory, parsed.name), 0o037);
+  return readPinFile(join(directory, where), 0o037);
 }
 
 function parse(source: string): PinSource {
-  const [, scheme, rest = ''] = /^(file|env|credential):(.*)$/s.exec(source) ?? [undefined, 'file', source];
   if (source.startsWith('|')) throw invalid('the PIN is not taken from a command');
   if (source.includes('\0')) throw invalid('it contains a zero byte');
+  const [, scheme = 'file', where = source] = /^(file|env|credential):(.*)$/s.exec(source) ?? [];
   if (scheme === 'env') {
-    if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(rest)) return { kind: 'env', name: rest };
+    if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(where)) return { scheme, where };
     throw invalid('env: is not followed by the name of an environment variable');
   }
   if (scheme === 'credential') {
-    if (/^[^/]+$/.test(rest) && rest !== '.' && rest !== '..') return { kind: 'credential', name: rest };
+    if (/^[^/]+$/.test(where) && where !== '.' && where !== '..') return { scheme, where };
     throw invalid('credential: is not followed by a name without "/"');
   }
-  const path = rest.replace(/^\/\/(?=\/)/, '');
-  if (isAbsolute(path) && !path.startsWith('//')) return { kind: 'file', path };
+  const path = where.replace(/^\/\/(?=\/)/, '');
+  if (isAbsolute(path) && !path.startsWith('//')) return { scheme: 'file', where: path };
   throw invalid('it is none of these (and not shown, as it may be the PIN itself)');
 }
 
@@ -87,20 +89,9 @@ function readVariable(name: string, env: NodeJS.ProcessEnv): SecretBytes {
 
 async function readPinFile(path: string, refusedMode: number): Promise<SecretBytes> {
   const content = Buffer.alloc(MAX_CONTENT_BYTES + 1);
+  let file: FileHandle | undefined;
   try {
-    const length = await readInto(content, path, refusedMode);
-    return pinOf(Buffer.from(content.subarray(0, length)), path);
-  } catch (error) {
-    throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', `${path}: ${reasonOf(error)}`);
-  } finally {
-    content.fill(0);
-  }
-}
-
-/** Returns the number of bytes read, at most the size of `content`. */
-async function readInto(content: Buffer, path: string, refusedMode: number): Promise<number> {
-  const file = await open(path, READ);
-  try {
+    file = await open(path, READ);
     const stat = await file.stat();
     if (!stat.isFile()) throw unavailable(`${path}: expected a file with the PIN, found something else`);
     if ((stat.mode & refusedMode) !== 0) {
@@ -109,14 +100,15 @@ async function readInto(content: Buffer, path: string, refusedMode: number): Pro
       throw unavailable(`${path} is open to others than its owner (mode ${mode})`, { remedy });
     }
     let length = 0;
-    while (length < content.length) {
-      const { bytesRead } = await file.read(content, length, content.length - length, length);
-      if (bytesRead === 0) break;
-      length += bytesRead;
+    for (let read = 1; read > 0 && length < content.length; length += read) {
+      read = (await file.read(content, length)).bytesRead;
     }
-    return length;
+    return pinOf(Buffer.from(content.subarray(0, length)), path);
+  } catch (error) {
+    throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', `${path}: ${reasonOf(error)}`);
   } finally {
-    await file.close();
+    content.fill(0);
+    await file?.close();
   }
 }
 

@@ -5,6 +5,7 @@ import { KeysetDirectoryAdmin } from '../file/keyset-directory-admin.ts';
 interface KeyMaker {
   /** @returns what the manifest must say of the key */
   generate(keyId: string, contextId: Buffer): Promise<KeyTraits>;
+  traitsOf(keyId: string, contextId: Buffer): Promise<KeyTraits>;
   destroy(keyId: string): Promise<void>;
 }
 
@@ -21,6 +22,10 @@ export class Pkcs11Admin extends KeysetDirectoryAdmin {
     // First: where no manifest can be written, no key may be left in the token.
     await this.makeDirectory();
     return this.#kek.generate(keyId, contextId);
+  }
+
+  traitsOf(keyId: string, contextId: Buffer): Promise<KeyTraits> {
+    return this.#kek.traitsOf(keyId, contextId);
   }
 
   override destroyKey(keyId: string): Promise<void> {

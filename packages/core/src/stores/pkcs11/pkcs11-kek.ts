@@ -1,10 +1,11 @@
 import { join } from 'node:path';
 import { MAX_WRAPPED_BYTES } from '../../envelope/limits.ts';
-import { KmsError, unavailable } from '../../errors.ts';
+import { KmsError } from '../../errors.ts';
 import type { Finding } from '../../finding.ts';
 import { newKey } from '../../keyset/blob.ts';
 import { MANIFEST_NAME } from '../../keyset/manifest.ts';
 import type { KeyTraits, StoredManifest } from '../../keyset/manifest.ts';
+import type { Damage } from '../../service/base.ts';
 import type { RemoteContext, RemoteKek, RemoteKekDescription } from '../../service/local-kek/remote-kek.ts';
 import { unlessAborted } from '../../util/abort.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
@@ -12,15 +13,15 @@ import type { Lease, SharedResources } from '../../util/shared-resources.ts';
 import { readManifest } from '../file/keyset-directory.ts';
 import { watchDirectory } from '../file/watch-directory.ts';
 import { examineToken } from './examine.ts';
-import { findModule } from './module.ts';
+import { checkBinding, findModule } from './module.ts';
 import { Pkcs11Admin } from './pkcs11-admin.ts';
 import type { Pkcs11Settings } from './settings.ts';
-import { checkBinding } from './token-host/binding.ts';
 import { allowedMechanisms, isRsa, parseWrappedForm, wrappedForm } from './token-host/mechanism-name.ts';
 import type { MechanismName } from './token-host/mechanism-name.ts';
 import { kindOf } from './token-host/protocol.ts';
 import type { Ask, KeyInfo, KeySelector, Sealed } from './token-host/protocol.ts';
 import { publicKeyHash, wrapWithPublicKey } from './token-host/rsa-oaep.ts';
+import type { RsaPublicKey } from './token-host/rsa-oaep.ts';
 import { TokenHost } from './token-host/token-host.ts';
 import { Token } from './token.ts';
 import type { Pkcs11Uri } from './uri.ts';
@@ -60,7 +61,7 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   async describe(context: RemoteContext): Promise<RemoteKekDescription> {
-    const { manifest, damaged } = await this.#readManifest();
+    const { manifest, damaged } = await this.#readManifest(context.accept);
     const { primary } = manifest;
     const keys = manifest.keys.flatMap(({ id, state }) => (state === 'retired' ? [] : [{ id, state }]));
     const ids = keys.map(({ id }) => id);
@@ -70,11 +71,13 @@ export class Pkcs11Kek implements RemoteKek {
     this.#keys.delete(primary);
     const { mechanism } = await this.keyInfo(primary, context);
     const [lost] = missing;
+    const warning = lost === undefined ? await this.#budget(primary, mechanism)?.warning() : this.#gone(lost);
     return {
       contextId: Buffer.from(manifest.contextId, 'hex'),
       primary,
       keys,
-      damaged: damaged ?? (lost === undefined ? await this.#budget(primary, mechanism)?.warning() : this.#gone(lost)),
+      manifest,
+      damaged: damaged ?? (warning && { error: warning, answered: true, primary: false }),
     };
   }
 
@@ -87,6 +90,7 @@ export class Pkcs11Kek implements RemoteKek {
   async #wrap(keyId: string, key: SecretBytes, context: RemoteContext): Promise<Buffer> {
     const { mechanism, publicKey } = await this.keyInfo(keyId, context);
     if (publicKey && isRsa(mechanism)) {
+      this.#checkPublicKey(keyId, publicKey);
       const hash = mechanism === 'rsa-oaep-sha256' ? 'sha256' : 'sha1';
       return wrappedForm(mechanism, wrapWithPublicKey(publicKey, hash, key.expose()));
     }
@@ -114,11 +118,11 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   examine(context: RemoteContext): Promise<readonly Finding[]> {
-    return examineToken(this, { uri: this.#uri, clock: this.#shared.clock }, context);
+    return examineToken(this, this.#uri.object, this.#shared.clock, context);
   }
 
   async close(): Promise<void> {
-    if (this.#token && !this.#closed) this.#host.forget(this.#token);
+    if (this.#token && !this.#closed) this.#host.owners.forget(this.#token);
     this.#closed = true;
     for (const budget of this.#budgets.values()) await budget.release();
     await this.#lease?.release();
@@ -130,6 +134,12 @@ export class Pkcs11Kek implements RemoteKek {
     const ask = { op: 'generate', ...this.#select(keyId), mechanisms: this.#mechanisms } as const;
     await this.token().call(ask, context, GENERATE_TIMEOUT_MS);
     // A key that cannot wrap must not get into a keyset.
+    return this.traitsOf(keyId, contextId);
+  }
+
+  /** Wraps a check key under a key of the token. @returns what the manifest must say of the key */
+  async traitsOf(keyId: string, contextId: Buffer): Promise<KeyTraits> {
+    const context = { signal: AbortSignal.timeout(GENERATE_TIMEOUT_MS) };
     const { publicKey } = await this.keyInfo(keyId, context);
     const { key, traits } = newKey(keyId, contextId);
     try {
@@ -267,28 +277,37 @@ export class Pkcs11Kek implements RemoteKek {
     return budget.resource;
   }
 
+  /** Wrapping needs only the public key, so no unwrap would show that it is another one (`docs/spec/keyset-v2.md` §5.2). */
+  #checkPublicKey(keyId: string, publicKey: RsaPublicKey): void {
+    const expected = this.#manifest?.keys.find(({ id }) => id === keyId)?.publicKey;
+    if (expected === undefined || expected === publicKeyHash(publicKey)) return;
+    const message = `the token has another RSA key under the id ${keyId} than the manifest lists`;
+    throw new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: 'restore the key in the token from its backup' });
+  }
+
   async #checkListed(keyId: string): Promise<void> {
-    const { manifest } = this.#manifest ? { manifest: this.#manifest } : await this.#readManifest();
+    const manifest = this.#manifest ?? (await this.#readManifest()).manifest;
     const state = manifest.keys.find(({ id }) => id === keyId)?.state;
     if (state === undefined || state === 'retired') {
       throw new KmsError('ERR_KMS_UNKNOWN_KEY', `key ${keyId} is not in use in this keyset`);
     }
   }
 
-  /** A manifest that is damaged or missing takes away nothing that is known already. */
-  async #readManifest(): Promise<{ manifest: StoredManifest; damaged?: KmsError }> {
+  /** A manifest that is damaged, missing or not accepted takes away nothing that is known already. */
+  async #readManifest(accept?: RemoteContext['accept']): Promise<{ manifest: StoredManifest; damaged?: Damage }> {
     const path = join(this.#settings.keyset, MANIFEST_NAME);
     try {
-      this.#manifest = await readManifest(path);
+      const manifest = await readManifest(path);
+      await accept?.(manifest);
+      this.#manifest = manifest;
       return { manifest: this.#manifest };
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
-      const failure =
-        code === 'ENOENT'
-          ? unavailable(`${path}: no such file`, { cause: error })
-          : KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', message);
+      const text = code === 'ENOENT' ? `${path}: no such file` : message;
+      const failure = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', text);
       if (!this.#manifest) throw failure;
-      return { manifest: this.#manifest, damaged: failure };
+      // It may list a key that is not known here yet.
+      return { manifest: this.#manifest, damaged: { error: failure, answered: false, primary: false } };
     }
   }
 

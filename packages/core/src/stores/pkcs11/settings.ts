@@ -16,7 +16,7 @@ export const pkcs11Settings = z.strictObject({
       'where this host records refused PINs and uses of keys; not shared with other hosts, and kept over restarts',
     ),
   mechanism: z
-    .enum(['auto', ...mechanismNames])
+    .enum(['auto' as const, ...mechanismNames])
     .default('auto')
     .describe('what wraps local KEKs; "auto" chooses the best that works with the key'),
   sessions: z.int().min(1).max(64).default(8).describe('calls that the token may do at a time'),

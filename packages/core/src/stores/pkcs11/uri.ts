@@ -22,38 +22,38 @@ export interface Pkcs11Uri {
   readonly shown: string;
 }
 
-/** Maximum bytes of each value after decoding. Those of a token are the sizes in CK_TOKEN_INFO. */
-const PATH_ATTRIBUTES = new Map([
-  ['token', 32],
-  ['manufacturer', 32],
-  ['serial', 16],
-  ['model', 16],
-  ['slot-id', 16],
-  ['object', 255],
-  ['id', 64],
-  ['type', 16],
-]);
-const QUERY_ATTRIBUTES = new Map([
-  ['module-path', 4095],
-  ['module-name', 64],
-  ['pin-source', 4095],
-]);
+/**
+ * What stands before and behind the "?": the maximum bytes of each value after decoding (those of a token are the sizes in
+ * CK_TOKEN_INFO), and the longest start of `pk11-pchar` or `pk11-qchar` (RFC 7512 §2.3).
+ */
+const PATH = {
+  what: 'path',
+  separator: ';',
+  value: /^(?:[A-Za-z0-9\-._~:[\]@!$'()*+,=&]|%[0-9A-Fa-f]{2})*/,
+  known: new Map([
+    ['token', 32],
+    ['manufacturer', 32],
+    ['serial', 16],
+    ['model', 16],
+    ['slot-id', 16],
+    ['object', 255],
+    ['id', 64],
+    ['type', 16],
+  ]),
+};
+const QUERY: Part = {
+  what: 'query',
+  separator: '&',
+  value: /^(?:[A-Za-z0-9\-._~:[\]@!$'()*+,=/?|]|%[0-9A-Fa-f]{2})*/,
+  known: new Map([
+    ['module-path', 4095],
+    ['module-name', 64],
+    ['pin-source', 4095],
+  ]),
+};
+type Part = typeof PATH;
 
 const MAX_URI_CHARACTERS = 16 * 1024;
-
-/** RFC 7512 §2.3: the longest start of `pk11-pchar` and `pk11-qchar`. */
-const PATH_VALUE = /^(?:[A-Za-z0-9\-._~:[\]@!$'()*+,=&]|%[0-9A-Fa-f]{2})*/;
-const QUERY_VALUE = /^(?:[A-Za-z0-9\-._~:[\]@!$'()*+,=/?|]|%[0-9A-Fa-f]{2})*/;
-
-interface Part {
-  readonly what: 'path' | 'query';
-  readonly separator: ';' | '&';
-  readonly known: ReadonlyMap<string, number>;
-  readonly value: RegExp;
-}
-
-const PATH: Part = { what: 'path', separator: ';', known: PATH_ATTRIBUTES, value: PATH_VALUE };
-const QUERY: Part = { what: 'query', separator: '&', known: QUERY_ATTRIBUTES, value: QUERY_VALUE };
 
 /**
  * Parses a `pkcs11:` URI. Touches no disk.
@@ -68,41 +68,37 @@ export function parsePkcs11Uri(uri: string): Pkcs11Uri {
   if (uri.length > MAX_URI_CHARACTERS) {
     throw invalid(`expected at most ${MAX_URI_CHARACTERS} characters, found ${uri.length}`);
   }
-  const rest = uri.slice('pkcs11:'.length);
-  const queryAt = rest.indexOf('?');
-  const path = readAttributes(queryAt < 0 ? rest : rest.slice(0, queryAt), PATH);
-  const query = readAttributes(queryAt < 0 ? '' : rest.slice(queryAt + 1), QUERY);
+  const [, before = '', behind = ''] = /^pkcs11:([^?]*)\??(.*)$/s.exec(uri)!;
+  const bytes = new Map([...readAttributes(before, PATH), ...readAttributes(behind, QUERY)]);
+  const text = (name: string) => bytes.get(name)?.toString();
 
   const token = withoutUndefined({
-    label: path.get('token')?.toString(),
-    manufacturer: path.get('manufacturer')?.toString(),
-    serial: path.get('serial')?.toString(),
-    model: path.get('model')?.toString(),
-    slotId: parseSlotId(path.get('slot-id')?.toString()),
+    label: text('token'),
+    manufacturer: text('manufacturer'),
+    serial: text('serial'),
+    model: text('model'),
+    slotId: parseSlotId(text('slot-id')),
   });
   if (Object.keys(token).length === 0) {
     throw invalid(
       'expected the token to be named by token, serial, model, manufacturer or slot-id, found none of them',
     );
   }
-  const object = path.get('object')?.toString();
+  const object = text('object');
   if (object === undefined) throw invalid('expected the key to be named by object (its label), found no object');
-  const id = path.get('id');
-  const type = parseType(path.get('type')?.toString());
-  const module = parseModule(query.get('module-path')?.toString(), query.get('module-name')?.toString());
-  const pinSource = query.get('pin-source')?.toString();
+  const pinSource = text('pin-source');
   if (pinSource === undefined) {
     throw invalid('expected pin-source=file:/path, env:NAME or credential:NAME in the query, found no pin-source');
   }
-  const parsed = { token, object, ...withoutUndefined({ id, type }) };
-  return { ...parsed, module, pinSource, shown: format(parsed) };
+  const parsed = { token, object, ...withoutUndefined({ id: bytes.get('id'), type: parseType(text('type')) }) };
+  return { ...parsed, module: parseModule(text('module-path'), text('module-name')), pinSource, shown: format(parsed) };
 }
 
 /** Checks each attribute before it reads the next one: what follows a PIN that contains a `&` is never shown. */
 function readAttributes(text: string, part: Part): Map<string, Buffer> {
   const found = new Map<string, Buffer>();
-  if (text === '') return found;
-  for (const [index, attribute] of text.split(part.separator).entries()) {
+  const attributes = text === '' ? [] : text.split(part.separator);
+  for (const [index, attribute] of attributes.entries()) {
     const [, name, raw] = /^([A-Za-z0-9_-]{1,40})=(.*)$/s.exec(attribute) ?? [];
     if (name === undefined || raw === undefined) {
       // Not shown: it may be a part of a secret with an unencoded separator.
@@ -174,17 +170,9 @@ function parseModule(path: string | undefined, name: string | undefined): Module
 }
 
 function format({ token, object, id, type }: Pick<Pkcs11Uri, 'token' | 'object' | 'id' | 'type'>): string {
-  const attributes = {
-    token: token.label,
-    manufacturer: token.manufacturer,
-    serial: token.serial,
-    model: token.model,
-    'slot-id': token.slotId?.toString(),
-    object,
-  };
-  const parts = Object.entries(withoutUndefined(attributes)).map(
-    ([name, value]) => `${name}=${encodeURIComponent(value)}`,
-  );
+  const { label, slotId, ...texts } = token;
+  const attributes = withoutUndefined({ token: label, ...texts, 'slot-id': slotId?.toString(), object });
+  const parts = Object.entries(attributes).map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
   // RFC 7512 §2.3: all bytes of an id are percent-encoded.
   if (id) parts.push(`id=${id.toString('hex').toUpperCase().replaceAll(/../g, '%$&')}`);
   if (type) parts.push(`type=${type}`);

@@ -1,5 +1,5 @@
 import { appendFile, mkdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { KmsError, unavailable } from '../../errors.ts';
 import type { SharedResource } from '../../util/shared-resources.ts';
 
@@ -17,14 +17,12 @@ export const BLOCK = 2 ** 10;
  * record is a file with one byte for each block of uses: processes may append to it at the same time.
  */
 export class WrapBudget implements SharedResource {
-  readonly #directory: string;
   readonly #path: string;
   readonly #keyId: string;
   #left = 0;
   #reserving: Promise<void> | undefined;
 
   constructor(directory: string, keyId: string) {
-    this.#directory = directory;
     this.#path = join(directory, `wraps-${keyId}`);
     this.#keyId = keyId;
   }
@@ -53,7 +51,7 @@ export class WrapBudget implements SharedResource {
 
   async #reserve(): Promise<void> {
     try {
-      await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+      await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 });
       if ((await this.#used()) >= MAX_WRAPS) {
         const what = `key ${this.#keyId} was used ${MAX_WRAPS} times on this host, which is all that AES-GCM allows`;
         throw unavailable(what, { remedy: 'rotate the key' });

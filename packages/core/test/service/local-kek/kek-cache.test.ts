@@ -4,9 +4,9 @@ import * as assert from 'uvu/assert';
 import type { OpeningKey } from '../../../src/envelope/envelope.ts';
 import { KekCache } from '../../../src/service/local-kek/kek-cache.ts';
 
-function make(maxEntries = 10) {
+function make(cacheEntries = 10) {
   const clock = new FakeClock();
-  return { clock, cache: new KekCache({ clock, maxEntries, softAgeMs: 100, hardAgeMs: 1_000 }) };
+  return { clock, cache: new KekCache({ clock, cacheEntries, softAgeMs: 100, hardAgeMs: 1_000 }) };
 }
 
 function fakeKek(): OpeningKey & { destroyed: number } {

@@ -294,7 +294,8 @@ test('with damage in the token an unknown key is unknown all the same, and the p
   const { service, remote, token, clock } = await startLocal();
   const [sealed] = await sealedElsewhere(new FakeToken(), 1);
   const describe = token.describe.bind(token);
-  token.describe = () => ({ ...describe(), damaged: new KmsError('ERR_KMS_KEY_GONE', 'a key that only unwraps') });
+  const error = new KmsError('ERR_KMS_KEY_GONE', 'a key that only unwraps');
+  token.describe = () => ({ ...describe(), damaged: { error, answered: true, primary: false } });
   for (let i = 0; i < 5; i++) {
     await rejectsWithCode(() => service.decrypt({ ciphertext: sealed!.ciphertext }, patient), 'ERR_KMS_UNKNOWN_KEY');
   }
@@ -303,6 +304,20 @@ test('with damage in the token an unknown key is unknown all the same, and the p
   assert.is(remote.describing.calls, 2, 'no back-off');
   assert.match(service.describe().warnings.join(), 'a key that only unwraps');
   assert.is(service.describe().counters['probe_failures'], 0);
+  await service.close();
+});
+
+test('where damage hides which keys there are, nobody says that an unknown key is not there', async () => {
+  const { service, token } = await startLocal();
+  const [sealed] = await sealedElsewhere(new FakeToken(), 1);
+  const describe = token.describe.bind(token);
+  const error = new KmsError('ERR_KMS_KEYSET_INVALID', 'keyset.yaml:3: damaged');
+  token.describe = () => ({ ...describe(), damaged: { error, answered: false, primary: false } });
+  await rejectsWithCode(
+    () => service.decrypt({ ciphertext: sealed!.ciphertext }, patient),
+    'ERR_KMS_STORE_UNAVAILABLE',
+  );
+  assert.is((await service.status()).healthz, 'ok');
   await service.close();
 });
 

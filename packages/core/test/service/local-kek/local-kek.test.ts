@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decodeEnvelope } from '../../../src/envelope/codec.ts';
-import { destroyLocalKek, newLocalKek } from '../../../src/service/local-kek/local-kek.ts';
+import { destroyLocalKek, newLocalKek } from '../../../src/service/local-kek/sealing-keks.ts';
 import type { SecretBytes } from '../../../src/util/secret-bytes.ts';
 import { patient } from '../../support/context.ts';
 

@@ -13,7 +13,7 @@ test('a keyset that was only ever changed in full has no leftovers', async () =>
   const { keyId } = await generateKey(source.admin!);
   await retireKey(source.admin!, keyId);
   assert.equal(await source.examine?.(patient), []);
-  await destroyRetiredKey(source.admin!, keyId);
+  await destroyRetiredKey(source.admin!, keyId, { graceMs: 0 });
   assert.equal(await source.examine?.(patient), []);
 });
 

@@ -181,14 +181,16 @@ for (const [status, reason] of [
   });
 }
 
-test('a load that is given up frees its place', async (site) => {
-  site.server.answer = () => undefined;
+test('a load that is given up ends its stream, and frees its place', async (site) => {
+  let ended = 0;
+  site.server.answer = (stream) => stream.on('close', () => ended++);
   const calls = Array.from({ length: 20 }, impatient);
   const hanging = calls.map(({ signal }) => rejectsWithCode(() => open(site).load({ signal }), 'ERR_KMS_CANCELLED'));
   await untilRequests(site, 16);
   // The last four wait for a place.
   for (const { giveUp } of calls.toReversed()) giveUp();
   await Promise.all(hanging);
+  await until('the API server knows', () => ended === 16, { everyMs: 5 });
   site.server.answer = replyKeyset;
   await load(open(site));
 });
@@ -198,7 +200,7 @@ test('an answer that does not begin is given up after a while', async (site) => 
   const loading = rejectsWithCode(() => open(site).load(patient), 'ERR_KMS_STORE_UNAVAILABLE');
   await untilRequests(site, 1);
   await site.clock.advance(10_000);
-  assert.match((await loading).message, 'did not answer within 10 s');
+  assert.match((await loading).message, 'did not answer within');
 });
 
 test('watches that do not begin hold up no load', async (site) => {
@@ -333,9 +335,9 @@ test('an event is a hint unless it is of the version that was loaded; lines may 
   const text = event('MODIFIED', '43');
   watching!.write(text.slice(0, 20));
   await settle();
-  watching!.write(text.slice(20) + event('BOOKMARK', '44') + event('DELETED', '45'));
+  watching!.write(text.slice(20) + event('DELETED', '45'));
   await until('both are seen', () => hints.length >= 2, { everyMs: 5 });
-  assert.is(hints.length, 2, 'neither the version that is loaded nor a bookmark');
+  assert.is(hints.length, 2, 'not the version that is loaded');
   stop();
 });
 

@@ -45,10 +45,7 @@ export function parseJson(body: Buffer): unknown {
  */
 export function parseTime(text: unknown): number {
   if (typeof text !== 'string') return Number.NaN;
-  const found = /^(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(\.\d{1,9})?(Z|[+-]\d\d:?\d\d)?$/.exec(text);
-  if (!found) return Number.NaN;
-  const [, seconds = '', fraction = '', zone = 'Z'] = found;
-  return Date.parse(`${seconds.replace(' ', 'T')}${fraction.slice(0, 4)}${zone}`);
+  return Date.parse(/(Z|[+-]\d\d:?\d\d)$/.test(text) ? text : `${text}Z`);
 }
 
 /** Some servers repeat the token that they refuse, so long words are left out. */

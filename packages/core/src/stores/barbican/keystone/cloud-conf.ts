@@ -21,56 +21,37 @@ export function parseIni(text: string, where: string): IniSections {
   for (let index = 0; index < lines.length; index++) {
     const number = index + 1;
     let line = lines[index]!.trim();
-    if (line === '' || line.startsWith('#') || line.startsWith(';')) continue;
-    const header = /^\[\s*([A-Za-z0-9.-]+)\s*(?:"((?:[^"\\]|\\.)*)")?\s*\]\s*(?:[#;].*)?$/.exec(line);
+    if (/^([#;]|$)/.test(line)) continue;
+    const header = /^\[\s*([A-Za-z0-9.-]+)\s*("(?:[^"\\]|\\.)*")?\s*\]\s*(?:[#;].*)?$/.exec(line);
     if (header) {
-      const name = header[2] === undefined ? header[1]!.toLowerCase() : `${header[1]!.toLowerCase()} ${header[2]}`;
+      const name = `${header[1]!.toLowerCase()}${header[2] ?? ''}`;
       section = sections.get(name) ?? new Map<string, string>();
       sections.set(name, section);
       continue;
     }
-    const variable = /^([A-Za-z][A-Za-z0-9_-]*)\s*(?:=\s*([^]*)|[#;].*)?$/.exec(line);
+    while (CONTINUED.test(line)) line = `${line}\n${lines[++index] ?? ''}`;
+    const variable = /^([A-Za-z][A-Za-z0-9_-]*)\s*(?:=\s*(.*)|[#;].*)?$/s.exec(line);
     if (!variable || !section) throw problem(where, number, section ? 'expected NAME = VALUE' : 'expected a [section]');
-    let value = variable[2];
-    while (value !== undefined && endsWithContinuation(value)) {
-      line = lines[++index] ?? '';
-      value = `${value.slice(0, -1)}${line}`;
-    }
-    section.set(variable[1]!.toLowerCase(), value === undefined ? 'true' : parseValue(value, where, number));
+    const [, name = '', value] = variable;
+    section.set(name.toLowerCase(), value === undefined ? 'true' : parseValue(value, where, number));
   }
   return sections;
 }
 
-function endsWithContinuation(value: string): boolean {
-  return (/\\*$/.exec(value)?.[0].length ?? 0) % 2 === 1;
-}
-
-const ESCAPES: Record<string, string> = { '"': '"', '\\': '\\', n: '\n', t: '\t' };
+/** Ends with a backslash that no other backslash escapes. */
+const CONTINUED = /(?<!\\)(\\\\)*\\$/;
+/** A value and what quotes, escapes and other characters it is made of. A comment may follow. */
+const VALUE = /^((?:"(?:[^"\\]|\\.)*"|[^"\\#;]|\\.)*)(?:[#;].*)?$/s;
+const ESCAPES: Record<string, string> = { '\\"': '"', '\\\\': '\\', '\\n': '\n', '\\t': '\t', '\\\n': '', '"': '' };
 
 function parseValue(text: string, where: string, line: number): string {
-  let value = '';
-  // Blanks at the end are cut off, but not before this position: quoted text is kept.
-  let kept = 0;
-  let quoted = false;
-  for (let at = 0; at < text.length; at++) {
-    const char = text[at]!;
-    if (char === '\\') {
-      const escaped = ESCAPES[text[++at] ?? ''];
-      if (escaped === undefined) throw problem(where, line, 'an unknown escape; a backslash is written \\\\');
-      value += escaped;
-      kept = value.length;
-    } else if (char === '"') {
-      quoted = !quoted;
-      kept = value.length;
-    } else if (!quoted && (char === '#' || char === ';')) {
-      break;
-    } else {
-      value += char;
-      if (quoted) kept = value.length;
-    }
-  }
-  if (quoted) throw problem(where, line, 'a quote that is not closed');
-  return value.slice(0, kept) + value.slice(kept).trimEnd();
+  const value = VALUE.exec(text)?.[1];
+  if (value === undefined) throw problem(where, line, 'a quote that is not closed');
+  return value.replace(/(\s|\\\n)+$/, '').replace(/\\.|"/gs, (one) => {
+    const meant = ESCAPES[one];
+    if (meant === undefined) throw problem(where, line, 'an unknown escape; a backslash is written \\\\');
+    return meant;
+  });
 }
 
 /** Fields with another name in cloud.conf; with a trust, the trustee logs in. */

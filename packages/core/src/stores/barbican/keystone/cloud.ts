@@ -32,148 +32,142 @@ export interface Cloud extends TlsFiles {
   readonly keyManagerEndpoint: string | undefined;
 }
 
-/** Names of keystoneauth's plugins. All others need a second factor, a browser or a ticket. */
-const METHODS = {
-  password: /^(v[23])?password$/,
-  token: /^(v[23])?token$/,
-  application_credential: /^(v3)?application_?credential$/,
-};
-
 /**
  * @param places - the first that has a field decides
  * @param where - the file or the environment, for errors
  * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` that says what is missing or not supported
  */
 export function cloudOf(places: readonly Fields[], where: string): Cloud {
-  return new CloudReader(places, where).cloud();
+  const wrong = (what: string, remedy = `correct the login in ${where}`) =>
+    unavailable(`${where}: ${what}`, { remedy });
+  const get: Get = (...names) => places.flatMap((fields) => names.map(fields)).find(Boolean);
+  const login: Login = {
+    get,
+    wrong,
+    need(what, ...names) {
+      const found = get(...names);
+      if (found) return found;
+      throw wrong(what);
+    },
+  };
+  // A tilde means what it means to python-openstackclient.
+  const path: Get = (...names) => get(...names)?.replace(/^~(?=\/)/, () => homedir());
+  const authUrl = urlOf(login, login.need('no auth URL', 'auth_url')).replace(/\/(v2\.0|v3)$/, '');
+  const [certFile, keyFile] = [path('cert', 'cert_file'), path('key', 'key_file')];
+  if ((certFile === undefined) !== (keyFile === undefined)) {
+    throw wrong('a client certificate needs both its certificate and its key file');
+  }
+  const endpoint = get('key_manager_endpoint_override');
+  return {
+    authUrl: `${authUrl}/v3`,
+    ...authOf(login),
+    region: get('region_name', 'region'),
+    interface: interfaceOf(login),
+    keyManagerEndpoint: endpoint && urlOf(login, endpoint),
+    caFile: path('cacert', 'ca_file'),
+    certFile,
+    keyFile,
+    insecure: isTrue(get('insecure') ?? ''),
+  };
 }
 
-/** A name may be followed by older names of the same field. */
-class CloudReader {
-  readonly #places: readonly Fields[];
-  readonly #where: string;
+/** The value of a field. Its name may be followed by older names of the same field. */
+type Get = (...names: readonly string[]) => string | undefined;
 
-  constructor(places: readonly Fields[], where: string) {
-    this.#places = places;
-    this.#where = where;
-  }
+interface Login {
+  readonly get: Get;
+  /** @throws an error that says `what` for a field that is missing */
+  readonly need: (what: string, ...names: readonly string[]) => string;
+  readonly wrong: (what: string, remedy?: string) => KmsError;
+}
 
-  cloud(): Cloud {
-    const authUrl = this.#require('no auth URL', 'auth_url');
-    const [certFile, keyFile] = [this.#path('cert', 'cert_file'), this.#path('key', 'key_file')];
-    if ((certFile === undefined) !== (keyFile === undefined)) {
-      throw this.#wrong('a client certificate needs both its certificate and its key file');
-    }
-    const endpoint = this.#get('key_manager_endpoint_override');
-    return {
-      authUrl: `${this.#url(authUrl).replace(/\/(v2\.0|v3)$/, '')}/v3`,
-      ...this.#auth(),
-      region: this.#get('region_name', 'region'),
-      interface: this.#interface(),
-      keyManagerEndpoint: endpoint && this.#url(endpoint),
-      caFile: this.#path('cacert', 'ca_file'),
-      certFile,
-      keyFile,
-      insecure: isTrue(this.#get('insecure') ?? ''),
-    };
-  }
+function authOf(login: Login): Pick<Cloud, 'auth' | 'credential'> {
+  const method = methodOf(login);
+  const { details, credential } = METHODS[method].read(login);
+  // An application credential has a scope of its own. Keystone refuses a second one.
+  const scope = method === 'application_credential' ? undefined : scopeOf(login.get);
+  return { auth: { identity: { methods: [method], [method]: details }, ...(scope && { scope }) }, credential };
+}
 
-  #auth(): Pick<Cloud, 'auth' | 'credential'> {
-    const method = this.#method();
-    if (method === 'application_credential') {
-      const secret = this.#require('no secret of the application credential', 'application_credential_secret');
-      const id = this.#get('application_credential_id');
-      const name = id ?? this.#require('no id of the application credential', 'application_credential_name');
-      const which = id ? { id } : { name, user: this.#user() };
-      // It has a scope of its own. Keystone refuses a second one.
-      const identity = { methods: [method], application_credential: { ...which, secret } };
-      return { auth: { identity }, credential: `application credential ${name}` };
-    }
-    const scope = this.#scope();
-    if (method === 'token') {
-      const identity = { methods: [method], token: { id: this.#require('no token', 'token', 'auth_token') } };
-      return { auth: { identity, ...(scope && { scope }) }, credential: 'a token' };
-    }
-    const password = this.#require('no password, application credential or token', 'password');
-    const user = this.#user();
-    const identity = { methods: [method], password: { user: { ...user, password } } };
-    return { auth: { identity, ...(scope && { scope }) }, credential: `user ${user.id ?? user.name}` };
-  }
+type Method = 'password' | 'token' | 'application_credential';
 
-  #method(): keyof typeof METHODS {
-    const type = this.#get('auth_type');
-    if (type === undefined) {
-      if (this.#get('application_credential_secret')) return 'application_credential';
-      return !this.#get('password') && this.#get('token', 'auth_token') ? 'token' : 'password';
-    }
-    const found = (Object.keys(METHODS) as (keyof typeof METHODS)[]).find((name) => METHODS[name].test(type));
-    if (found) return found;
-    const remedy = 'use an application credential (v3applicationcredential), a password or a token';
-    throw this.#wrong(`auth_type ${JSON.stringify(safeText(type, 50))} is not supported`, remedy);
-  }
+/** By names of keystoneauth's plugins. All others need a second factor, a browser or a ticket. */
+const METHODS: Record<Method, { names: RegExp; read: (login: Login) => { details: object; credential: string } }> = {
+  password: {
+    names: /^(v[23])?password$/,
+    read(login) {
+      const password = login.need('no password, application credential or token', 'password');
+      const user = userOf(login);
+      return { details: { user: { ...user, password } }, credential: `user ${user.id ?? user.name}` };
+    },
+  },
+  token: {
+    names: /^(v[23])?token$/,
+    read: ({ need }) => ({ details: { id: need('no token', 'token', 'auth_token') }, credential: 'a token' }),
+  },
+  application_credential: {
+    names: /^(v3)?application_?credential$/,
+    read(login) {
+      const secret = login.need('no secret of the application credential', 'application_credential_secret');
+      const id = login.get('application_credential_id');
+      const name = id ?? login.need('no id of the application credential', 'application_credential_name');
+      const which = id ? { id } : { name, user: userOf(login) };
+      return { details: { ...which, secret }, credential: `application credential ${name}` };
+    },
+  },
+};
 
-  #user(): { readonly id?: string; readonly name?: string; readonly domain?: object } {
-    const id = this.#get('user_id');
-    if (id) return { id };
-    return { name: this.#require('no user', 'username', 'user_name'), domain: this.#domain('user') };
+function methodOf({ get, wrong }: Login): Method {
+  const type = get('auth_type');
+  if (type === undefined) {
+    if (get('application_credential_secret')) return 'application_credential';
+    return !get('password') && get('token', 'auth_token') ? 'token' : 'password';
   }
+  const found = (Object.keys(METHODS) as Method[]).find((name) => METHODS[name].names.test(type));
+  if (found) return found;
+  const remedy = 'use an application credential (v3applicationcredential), a password or a token';
+  throw wrong(`auth_type ${JSON.stringify(safeText(type, 50))} is not supported`, remedy);
+}
 
-  #scope(): object | undefined {
-    const trust = this.#get('trust_id');
-    if (trust) return { 'OS-TRUST:trust': { id: trust } };
-    const id = this.#get('project_id', 'tenant_id');
-    if (id) return { project: { id } };
-    const name = this.#get('project_name', 'tenant_name');
-    if (name) return { project: { name, domain: this.#domain('project', 'tenant') } };
-    // Without any, Keystone takes the user's default project, and for a token its own scope.
-    return this.#get('domain_id', 'default_domain', 'domain_name') ? { domain: this.#domain() } : undefined;
-  }
+function userOf({ get, need }: Login): { readonly id?: string; readonly name?: string; readonly domain?: object } {
+  const id = get('user_id');
+  return id ? { id } : { name: need('no user', 'username', 'user_name'), domain: domainOf(get, 'user') };
+}
 
-  /** The domain of a user or project: its own, or the one for both, or Keystone's default. */
-  #domain(...owners: readonly string[]): object {
-    const ownId = this.#get(...owners.map((owner) => `${owner}_domain_id`));
-    const ownName = this.#get(...owners.map((owner) => `${owner}_domain_name`));
-    const id = ownId ?? (ownName ? undefined : this.#get('domain_id', 'default_domain'));
-    if (id) return { id };
-    const name = ownName ?? this.#get('domain_name');
-    return name ? { name } : { id: 'default' };
-  }
+function scopeOf(get: Get): object | undefined {
+  const trust = get('trust_id');
+  if (trust) return { 'OS-TRUST:trust': { id: trust } };
+  const id = get('project_id', 'tenant_id');
+  if (id) return { project: { id } };
+  const name = get('project_name', 'tenant_name');
+  if (name) return { project: { name, domain: domainOf(get, 'project', 'tenant') } };
+  // Without any, Keystone takes the user's default project, and for a token its own scope.
+  return get('domain_id', 'default_domain', 'domain_name') ? { domain: domainOf(get) } : undefined;
+}
 
-  #interface(): Interface {
-    const name = this.#get('interface', 'endpoint_type', 'os_endpoint_type')?.replace(/URL$/, '') ?? 'public';
-    if (name === 'public' || name === 'internal' || name === 'admin') return name;
-    throw this.#wrong(
-      `expected public, internal or admin as the interface, found ${JSON.stringify(safeText(name, 50))}`,
-    );
-  }
+/** The domain of a user or project: its own, or the one for both, or Keystone's default. */
+function domainOf(get: Get, ...owners: readonly string[]): object {
+  const ownId = get(...owners.map((owner) => `${owner}_domain_id`));
+  const ownName = get(...owners.map((owner) => `${owner}_domain_name`));
+  const id = ownId ?? (ownName ? undefined : get('domain_id', 'default_domain'));
+  if (id) return { id };
+  const name = ownName ?? get('domain_name');
+  return name ? { name } : { id: 'default' };
+}
 
-  /** @returns the URL without a slash at its end */
-  #url(text: string): string {
-    const url = URL.canParse(text) ? new URL(text) : undefined;
-    if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
-      throw this.#wrong('expected an http or https URL without a user in it');
-    }
-    return `${url.origin}${url.pathname}`.replace(/\/+$/, '');
-  }
+function interfaceOf({ get, wrong }: Login): Interface {
+  const name = get('interface', 'endpoint_type', 'os_endpoint_type')?.replace(/URL$/, '') ?? 'public';
+  if (name === 'public' || name === 'internal' || name === 'admin') return name;
+  throw wrong(`expected public, internal or admin as the interface, found ${JSON.stringify(safeText(name, 50))}`);
+}
 
-  /** Expands a tilde, as python-openstackclient does. */
-  #path(...names: readonly string[]): string | undefined {
-    return this.#get(...names)?.replace(/^~(?=\/)/, () => homedir());
+/** @returns the URL without a slash at its end */
+function urlOf({ wrong }: Login, text: string): string {
+  const url = URL.parse(text);
+  if (!url || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
+    throw wrong('expected an http or https URL without a user in it');
   }
-
-  #require(what: string, ...names: readonly string[]): string {
-    const found = this.#get(...names);
-    if (found) return found;
-    throw this.#wrong(what);
-  }
-
-  #get(...names: readonly string[]): string | undefined {
-    return this.#places.flatMap((fields) => names.map(fields)).find(Boolean);
-  }
-
-  #wrong(what: string, remedy = `correct the login in ${this.#where}`): KmsError {
-    return unavailable(`${this.#where}: ${what}`, { remedy });
-  }
+  return `${url.origin}${url.pathname}`.replace(/\/+$/, '');
 }
 
 export const isTrue = (text: string): boolean => /^(true|yes|on|1|t)$/i.test(text);

@@ -18,46 +18,36 @@ export function fieldsOfCloudsYaml(
   cloud: string | undefined,
   where: string,
 ): Fields {
-  const clouds = treeOf(parseTree(text, where)['clouds']) ?? {};
-  const secure =
-    treeOf(secureText === undefined ? {} : parseTree(secureText, `${where} (secure.yaml)`)['clouds']) ?? {};
+  const clouds = cloudsOf(text, where);
+  const secure = cloudsOf(secureText ?? '', `${where} (secure.yaml)`);
   const names = Object.keys(clouds);
   const name = cloud ?? (names.length === 1 ? names[0]! : undefined);
-  const found = name === undefined ? undefined : treeOf(clouds[name]);
-  if (name === undefined || !found) {
+  if (name === undefined || !isTree(clouds[name])) {
     const what = name === undefined ? 'no cloud is named' : `no cloud ${JSON.stringify(name)}`;
     throw unavailable(`${where}: ${what}; there are: ${names.join(', ') || 'none'}`, {
       remedy: 'set cloud: { name: ... } to a cloud of this file',
     });
   }
-  const own = merge(found, treeOf(secure[name]) ?? {});
-  const all = { ...own, ...treeOf(own['auth']) };
+  const [own, secret] = [clouds[name], treeOf(secure[name])];
+  const all: Tree = { ...own, ...secret, ...treeOf(own['auth']), ...treeOf(secret['auth']) };
   const get = (key: string) => (typeof all[key] === 'string' ? all[key] : undefined);
   const verify = get('verify');
   const insecure = verify ? String(/^(false|no|off|0)$/i.test(verify)) : get('insecure');
   return (key) => (key === 'insecure' ? insecure : get(key));
 }
 
-function parseTree(text: string, where: string): Tree {
+function cloudsOf(text: string, where: string): Tree {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, schema: 'failsafe', merge: true, prettyErrors: false });
   const [error] = document.errors;
   if (error) throw unavailable(`${where}:${lines.linePos(error.pos[0]).line}: not YAML`);
   try {
-    return treeOf(document.toJS({ maxAliasCount: 100 })) ?? {};
+    return treeOf(treeOf(document.toJS({ maxAliasCount: 100 }))['clouds']);
   } catch {
     throw unavailable(`${where}: too many aliases`);
   }
 }
 
-function treeOf(value: unknown): Tree | undefined {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Tree) : undefined;
-}
+const treeOf = (value: unknown): Tree => (isTree(value) ? value : {});
 
-function merge(under: Tree, over: Tree): Tree {
-  const entries = Object.entries(over).map(([name, value]) => {
-    const [below, above] = [treeOf(under[name]), treeOf(value)];
-    return [name, below && above ? merge(below, above) : value] as const;
-  });
-  return { ...under, ...Object.fromEntries(entries) };
-}
+const isTree = (value: unknown): value is Tree => typeof value === 'object' && value !== null && !Array.isArray(value);

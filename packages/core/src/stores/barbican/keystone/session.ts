@@ -14,8 +14,6 @@ import type { HttpAnswer, HttpRequest } from './http.ts';
 import { login } from './token.ts';
 import type { Token } from './token.ts';
 
-/** ms that one login may take. */
-const LOGIN_TIMEOUT_MS = 10_000;
 /** A token is renewed in the background when less than this part of its life is left. */
 const RENEW_AT = 0.2;
 /** A token with less than this left, in ms, is not used: it must outlive the request. */
@@ -43,20 +41,11 @@ export interface ServiceAnswer extends HttpAnswer {
   readonly place: string;
 }
 
-interface Read {
+interface Login {
   readonly cloud: Cloud;
+  /** A hash of the cloud. */
   readonly fingerprint: string;
-}
-
-interface Login extends Read {
   readonly token: Token;
-}
-
-interface Failure {
-  readonly error: KmsError;
-  readonly fingerprint: string;
-  readonly count: number;
-  readonly until: number;
 }
 
 /**
@@ -70,7 +59,7 @@ export class KeystoneSession implements SharedResource {
   readonly #logins = new SingleFlight<Login>();
   readonly #closed = new AbortController();
   #login: Login | undefined;
-  #failure: Failure | undefined;
+  #failure: { fingerprint: string; error: KmsError; count: number; until: number } | undefined;
 
   constructor(configuration: CloudConfiguration, clock: Clock = systemClock) {
     this.#configuration = configuration;
@@ -95,8 +84,7 @@ export class KeystoneSession implements SharedResource {
   async keyManager({ path, justIssued = false, ...request }: ServiceRequest): Promise<ServiceAnswer> {
     let since = justIssued ? this.#clock.now() - JUST_ISSUED_MS : -Infinity;
     for (let attempt = 1; ; attempt++) {
-      const { login, endpoint } = await this.#withEndpoint(request.signal, since);
-      const { cloud, token } = login;
+      const { cloud, token, endpoint } = await this.#withEndpoint(request.signal, since);
       const url = `${endpoint.url}/v1${path}`;
       const headers = { ...request.headers, 'x-auth-token': token.value };
       const answer = await this.#http.send({ ...request, url, headers, tls: cloud });
@@ -109,9 +97,7 @@ export class KeystoneSession implements SharedResource {
           remedy: `allow ${request.method} ${path} of key-manager in the access rules of the application credential, or see Barbican's log`,
         });
       }
-      if (attempt === 2) {
-        await unlessAborted(sleep(this.#clock, BORN_DEAD_MS, request.signal), request.signal);
-      }
+      if (attempt === 2) await unlessAborted(sleep(this.#clock, BORN_DEAD_MS, request.signal), request.signal);
       // Newer than the refused token. All requests that were refused with it share one login.
       since = token.issuedAt + 0.001;
     }
@@ -133,17 +119,13 @@ export class KeystoneSession implements SharedResource {
   }
 
   /** The catalog is as old as the token, so a service that it lacks is looked up once more in a new one. */
-  async #withEndpoint(
-    signal: AbortSignal,
-    since = -Infinity,
-  ): Promise<{ readonly login: Login; readonly endpoint: Endpoint }> {
+  async #withEndpoint(signal: AbortSignal, since?: number): Promise<Login & { readonly endpoint: Endpoint }> {
     const login = await this.#current(signal, since);
     try {
-      return { login, endpoint: endpointOf(login) };
+      return { ...login, endpoint: endpointOf(login) };
     } catch (error) {
       if (this.#isJustIssued(login.token)) throw error;
-      const renewed = await this.#current(signal, this.#clock.now() - JUST_ISSUED_MS);
-      return { login: renewed, endpoint: endpointOf(renewed) };
+      return this.#withEndpoint(signal, this.#clock.now() - JUST_ISSUED_MS);
     }
   }
 
@@ -166,18 +148,12 @@ export class KeystoneSession implements SharedResource {
   }
 
   /** One login at a time for each content of the configuration, and none during the back-off after a failure. */
-  #logIn({ cloud, fingerprint }: Read): Promise<Login> {
+  #logIn({ cloud, fingerprint }: Omit<Login, 'token'>): Promise<Login> {
     return this.#logins.run(fingerprint, async () => {
       const before = this.#failure?.fingerprint === fingerprint ? this.#failure : undefined;
       if (before && this.#clock.now() < before.until) throw before.error;
-      const deadline = new AbortController();
-      const stop = this.#clock.after(LOGIN_TIMEOUT_MS, () => {
-        const { origin } = new URL(cloud.authUrl);
-        deadline.abort(unavailable(`Keystone (${origin}) did not answer within ${LOGIN_TIMEOUT_MS / 1000} s`));
-      });
       try {
-        const signal = AbortSignal.any([this.#closed.signal, deadline.signal]);
-        this.#login = { cloud, fingerprint, token: await login(cloud, this.#http, this.#clock, signal) };
+        this.#login = { cloud, fingerprint, token: await login(cloud, this.#http, this.#clock, this.#closed.signal) };
         this.#failure = undefined;
         return this.#login;
       } catch (cause) {
@@ -185,19 +161,15 @@ export class KeystoneSession implements SharedResource {
         const count = (before?.count ?? 0) + 1;
         this.#failure = { error, fingerprint, count, until: this.#clock.now() + backOffMs(count, BACK_OFF) };
         throw error;
-      } finally {
-        stop();
       }
     });
   }
 }
 
 /** Some catalogs have the API's version in the URL, most have not. */
-function endpointOf({ cloud, token }: Login): Endpoint {
-  const { keyManagerEndpoint, region } = cloud;
-  const found = keyManagerEndpoint
-    ? { url: keyManagerEndpoint, region }
-    : findEndpoint(token.catalog, 'key-manager', cloud);
+function endpointOf({ cloud, token: { catalog } }: Login): Endpoint {
+  const { keyManagerEndpoint: url, region } = cloud;
+  const found = url ? { url, region } : findEndpoint(catalog, 'key-manager', cloud);
   return { ...found, url: found.url.replace(/\/v1$/, '') };
 }
 

@@ -3,9 +3,10 @@ import { unavailable } from '../../../errors.ts';
 import type { Clock } from '../../../util/clock.ts';
 import { errorBody, parseJson, parseTime } from './answers.ts';
 import { catalogSchema } from './catalog.ts';
-import type { Catalog } from './catalog.ts';
 import type { Cloud } from './cloud.ts';
 import type { HttpClient } from './http.ts';
+
+const LOGIN_TIMEOUT_MS = 10_000;
 
 const ruleSchema = z.object({
   /** A type of the catalog, such as `key-manager`. */
@@ -17,23 +18,21 @@ const ruleSchema = z.object({
 export type AccessRule = Readonly<z.output<typeof ruleSchema>>;
 
 const named = z.object({ id: z.string(), name: z.string().default('') });
-const answerSchema = z.object({
-  token: z.object({
-    issued_at: z.string(),
-    expires_at: z.string(),
-    user: named,
-    project: named.optional(),
-    roles: z.array(z.object({ name: z.string() })).default([]),
-    application_credential: z
-      // Only doctor shows them: no login may fail because of them.
-      .object({ access_rules: z.array(ruleSchema).optional().catch(undefined) })
-      .optional(),
-    catalog: catalogSchema.default([]),
-  }),
+const tokenSchema = z.object({
+  issued_at: z.string().transform(parseTime),
+  expires_at: z.string().transform(parseTime),
+  user: named,
+  project: named.optional(),
+  roles: z.array(z.object({ name: z.string() })).default([]),
+  application_credential: z
+    // Only doctor shows them: no login may fail because of them.
+    .object({ access_rules: z.array(ruleSchema).optional().catch(undefined) })
+    .optional(),
+  catalog: catalogSchema.default([]),
 });
 
 /** A token and what Keystone says about it. */
-export interface Token {
+export interface Token extends Pick<Readonly<z.output<typeof tokenSchema>>, 'user' | 'project' | 'catalog'> {
   readonly value: string;
   /** Monotonic time. The lifetime is the difference between two times of the server, so this host's wall clock does not matter. */
   readonly issuedAt: number;
@@ -41,12 +40,9 @@ export interface Token {
   readonly expiresAt: number;
   /** How far this host's clock is ahead of Keystone's, in ms. The time of the answer adds to it. */
   readonly clockSkewMs: number;
-  readonly user: Readonly<z.output<typeof named>>;
-  readonly project: Readonly<z.output<typeof named>> | undefined;
   readonly roles: readonly string[];
   /** The only requests that an application credential may send. `undefined`: all that its roles allow. */
   readonly accessRules: readonly AccessRule[] | undefined;
-  readonly catalog: Catalog;
 }
 
 /**
@@ -60,7 +56,7 @@ export async function login(cloud: Cloud, http: HttpClient, clock: Clock, signal
   const body = Buffer.from(JSON.stringify({ auth: cloud.auth }));
   const headers = { 'content-type': 'application/json', accept: 'application/json' };
   const answer = await http
-    .send({ method: 'POST', url, headers, body, tls: cloud, signal })
+    .send({ method: 'POST', url, headers, body, tls: cloud, signal, timeoutMs: LOGIN_TIMEOUT_MS })
     .finally(() => body.fill(0));
   const issuedAt = clock.now();
   if (answer.status !== 201) {
@@ -72,18 +68,17 @@ export async function login(cloud: Cloud, http: HttpClient, clock: Clock, signal
     });
   }
   const value = answer.headers['x-subject-token'];
-  const parsed = answerSchema.safeParse(parseJson(answer.body));
+  const parsed = z.object({ token: tokenSchema }).safeParse(parseJson(answer.body));
   if (typeof value !== 'string' || !parsed.success) {
     throw unavailable(`${origin} does not answer as Keystone does`, { remedy: 'check the auth URL' });
   }
   const { issued_at, expires_at, user, project, roles, application_credential, catalog } = parsed.data.token;
-  const [issued, expires] = [parseTime(issued_at), parseTime(expires_at)];
-  if (!(expires > issued)) throw unavailable(`Keystone (${origin}) issued a token without a lifetime`);
+  if (!(expires_at > issued_at)) throw unavailable(`Keystone (${origin}) issued a token without a lifetime`);
   return {
     value,
     issuedAt,
-    expiresAt: issuedAt + (expires - issued),
-    clockSkewMs: clock.wall() - issued,
+    expiresAt: issuedAt + (expires_at - issued_at),
+    clockSkewMs: clock.wall() - issued_at,
     user,
     project,
     roles: roles.map(({ name }) => name),

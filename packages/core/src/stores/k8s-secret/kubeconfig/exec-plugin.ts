@@ -1,15 +1,16 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
-import type { KmsError } from '../../../errors.ts';
-import { unavailable } from '../../../errors.ts';
-import { abortError } from '../../../util/abort.ts';
+import { z } from 'zod';
+import { KmsError, unavailable } from '../../../errors.ts';
+import { unlessAborted } from '../../../util/abort.ts';
 import type { Clock } from '../../../util/clock.ts';
 import { safeText } from '../../../util/safe-text.ts';
 import { checkPair, checkToken } from './identity.ts';
 import type { Identity } from './identity.ts';
 import { unusable } from './load.ts';
 import type { Entry } from './load.ts';
+import { text } from './schema.ts';
 import type { Cluster, ExecConfig, User } from './schema.ts';
 
 /** ms for one run of a plugin. */
@@ -24,7 +25,6 @@ const VERSIONS = [`${GROUP}/v1`, `${GROUP}/v1beta1`];
 
 /** One run of a plugin. Two that are equal give the same identity. */
 export interface PluginCall {
-  /** For error messages. */
   readonly where: string;
   readonly command: string;
   readonly args: readonly string[];
@@ -73,6 +73,14 @@ export function pluginCall(user: Entry<User>, exec: ExecConfig, cluster: Cluster
   };
 }
 
+const credential = z.object({
+  kind: z.literal('ExecCredential'),
+  apiVersion: z.string(),
+  status: z
+    .object({ token: text, clientCertificateData: text, clientKeyData: text, expirationTimestamp: text })
+    .nullish(),
+});
+
 /**
  * Runs a plugin, without a terminal and for 30 s at most, and reads what it prints.
  * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`
@@ -80,45 +88,33 @@ export function pluginCall(user: Entry<User>, exec: ExecConfig, cluster: Cluster
 export async function runPlugin(call: PluginCall, context: PluginContext): Promise<Identity> {
   const { where, command, apiVersion } = call;
   const about = `${where}: command ${command}`;
+  const remedy = `run ${command} by hand`;
   const printed = await run(call, about, context);
-  const said = (what: string): KmsError => unavailable(`${about} ${what}`, { remedy: `run ${command} by hand` });
-  let answer: ExecCredential | null;
+  const said = (what: string): KmsError => unavailable(`${about} ${what}`, { remedy });
+  let json: unknown;
   try {
-    answer = JSON.parse(printed) as ExecCredential | null;
+    json = JSON.parse(printed);
   } catch {
     // JSON that was cut off holds the token.
     const shown = /^\s*\{/.test(printed) ? '' : `: ${withoutSecrets(printed, call)}`;
     throw said(`printed something else than an ExecCredential in JSON${shown}`);
   }
-  if (answer?.kind !== 'ExecCredential' || answer.apiVersion !== apiVersion) {
+  const { data: answer, error } = credential.safeParse(json);
+  if (error?.issues[0]?.path[0] === 'status') throw said('printed a status with a field that is not a string');
+  if (answer?.apiVersion !== apiVersion) {
     throw said(`did not print an object of kind ExecCredential and apiVersion ${apiVersion}`);
   }
   const { token, clientCertificateData, clientKeyData, expirationTimestamp } = answer.status ?? {};
-  const fields: unknown[] = [token, clientCertificateData, clientKeyData, expirationTimestamp];
-  if (!fields.every((value) => (value ?? '') === '' || typeof value === 'string')) {
-    throw said('printed a status with a field that is not a string');
-  }
   const [cert, key] = [clientCertificateData, clientKeyData].map((pem) => (pem ? Buffer.from(pem) : undefined));
   if (!token && !cert && !key) throw said('printed neither a token nor a certificate with its key');
   const expiresAt = expirationTimestamp ? Date.parse(expirationTimestamp) : undefined;
   if (Number.isNaN(expiresAt)) throw said('printed an expirationTimestamp that is no time');
   try {
-    if (cert ?? key) checkPair(cert ?? Buffer.alloc(0), key, `${about} printed`);
-    return { token: token ? checkToken(token, `${about} printed`) : undefined, cert, key, expiresAt };
+    if (cert ?? key) checkPair(cert, key, `${about} printed`);
+    return { token: token && checkToken(token, `${about} printed`), cert, key, expiresAt };
   } catch (cause) {
-    throw unavailable((cause as Error).message, { cause, remedy: `run ${command} by hand` });
+    throw unavailable((cause as Error).message, { cause, remedy });
   }
-}
-
-interface ExecCredential {
-  readonly kind?: string;
-  readonly apiVersion?: string;
-  readonly status?: {
-    readonly token?: string;
-    readonly clientCertificateData?: string;
-    readonly clientKeyData?: string;
-    readonly expirationTimestamp?: string | null;
-  } | null;
 }
 
 function clusterInfo(cluster: Cluster, ca: Buffer | undefined): object {
@@ -135,60 +131,49 @@ function clusterInfo(cluster: Cluster, ca: Buffer | undefined): object {
 }
 
 /** @returns what the plugin has printed on its standard output */
-function run(call: PluginCall, about: string, { clock, env, signal }: PluginContext): Promise<string> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(abortError(signal));
-    const failed = (what: string, remedy = `run ${call.command} by hand`): KmsError =>
-      unavailable(`${about} ${what}`, { remedy });
-    const notRun = ({ code = '' }: NodeJS.ErrnoException): KmsError =>
-      failed(`cannot be run (${code})`, safeText(call.installHint ?? `install ${call.command}`));
-    let child: ChildProcess;
-    try {
-      child = spawnPlugin(call, env);
-    } catch (error) {
-      // Not as the cause: its message may repeat a variable.
-      return reject(notRun(error as Error));
-    }
-    child.on('error', (error) => settle(notRun(error)));
-    const group = child.pid;
+async function run(call: PluginCall, about: string, { clock, env, signal }: PluginContext): Promise<string> {
+  const failed = (what: string, remedy = `run ${call.command} by hand`): KmsError =>
+    unavailable(`${about} ${what}`, { remedy });
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const cancel = clock.after(TIMEOUT_MS, () => reject(failed(`did not end within ${TIMEOUT_MS / 1000} s`)));
+  let child: ChildProcess | undefined;
+  try {
+    child = spawnPlugin(call, env).on('error', reject);
+    const { stdout, stderr, pid: group } = child;
     if (group !== undefined) noteRunning(group);
     const [out, complaints] = [[] as Buffer[], [] as Buffer[]];
     let length = 0;
-    const settle = (error?: KmsError): void => {
-      cancel();
-      signal.removeEventListener('abort', abort);
-      // A helper that the plugin has left behind may hold them.
-      for (const stream of [child.stdout, child.stderr]) stream?.destroy();
-      if (error) reject(error);
-      else resolve(Buffer.concat(out).toString('utf8'));
-    };
-    const kill = (error: KmsError): void => {
-      settle(error);
-      if (group !== undefined) killGroup(group);
-    };
     const collect = (into: Buffer[]) => (chunk: Buffer) => {
       into.push(chunk);
       length += chunk.length;
-      if (length > MAX_OUTPUT_BYTES) kill(failed(`printed more than ${MAX_OUTPUT_BYTES} bytes`));
+      if (length > MAX_OUTPUT_BYTES) reject(failed(`printed more than ${MAX_OUTPUT_BYTES} bytes`));
     };
-    const abort = (): void => kill(abortError(signal));
-    const cancel = clock.after(TIMEOUT_MS, () => kill(failed(`did not end within ${TIMEOUT_MS / 1000} s`)));
-    signal.addEventListener('abort', abort);
     // Without file descriptors there are no streams.
-    const printed = new Promise((resolve) => child.stdout?.on('data', collect(out)).on('close', resolve));
-    child.stderr?.on('data', collect(complaints));
+    const printed = new Promise((resolve) => stdout?.on('data', collect(out)).on('close', resolve));
+    stderr?.on('data', collect(complaints));
     child.on('exit', (code, killedBy) => {
       if (group !== undefined) noteEnded(group);
       // Not `close`: a helper that the plugin has left behind may hold stderr. What the plugin wrote there is read in this turn.
       void printed.then(() =>
         setImmediate(() => {
-          if (code === 0) return settle();
+          if (code === 0) return resolve(Buffer.concat(out).toString('utf8'));
           const text = withoutSecrets(Buffer.concat(complaints).toString('utf8'), call);
-          settle(failed(`ended with ${code === null ? (killedBy ?? '') : `exit code ${code}`}: ${text}`));
+          reject(failed(`ended with ${code === null ? (killedBy ?? '') : `exit code ${code}`}: ${text}`));
         }),
       );
     });
-  });
+    return await unlessAborted(promise, signal);
+  } catch (error) {
+    if (child?.pid !== undefined && running.has(child.pid)) killGroup(child.pid);
+    if (error instanceof KmsError) throw error;
+    // Not as the cause: its message may repeat a variable.
+    const { code = '' } = error as NodeJS.ErrnoException;
+    throw failed(`cannot be run (${code})`, safeText(call.installHint ?? `install ${call.command}`));
+  } finally {
+    cancel();
+    // A helper that the plugin has left behind may hold them.
+    for (const stream of [child?.stdout, child?.stderr]) stream?.destroy();
+  }
 }
 
 /** In a process group of its own: without a terminal, and its children end with it. */
@@ -202,26 +187,23 @@ function spawnPlugin({ command, args, env: own, info }: PluginCall, env: NodeJS.
 
 /** Process groups of the plugins that run. What ends us, such as Ctrl-C, does not reach them. */
 const running = new Set<number>();
-const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 function noteRunning(group: number): void {
-  if (running.size === 0) {
-    process.on('exit', killAll);
-    for (const signal of ENDING) process.on(signal, endBy);
-  }
+  if (running.size === 0) listen('on');
   running.add(group);
 }
 
 function noteEnded(group: number): void {
   running.delete(group);
-  if (running.size > 0) return;
-  process.off('exit', killAll);
-  for (const signal of ENDING) process.off(signal, endBy);
+  if (running.size === 0) listen('off');
 }
 
-function killAll(): void {
-  for (const group of running) killGroup(group);
+function listen(onOrOff: 'on' | 'off'): void {
+  process[onOrOff]('exit', killAll);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process[onOrOff](signal, endBy);
 }
+
+const killAll = (): void => running.forEach(killGroup);
 
 /** Does what happens without a listener, after the plugins. Whoever else listens decides about our end. */
 function endBy(signal: NodeJS.Signals): void {

@@ -40,7 +40,7 @@ export async function staticIdentity(user: Entry<User>): Promise<Identity | unde
 
 /** The bytes of `FIELD-data`, or of the file that `FIELD` names. */
 export async function readPem<F extends string>(
-  { value, where, directory }: Entry<Record<F | `${F}-data`, string | undefined>>,
+  { value, where, directory }: Entry<Partial<Record<F | `${F}-data`, string | undefined>>>,
   field: F,
 ): Promise<Buffer | undefined> {
   const [path, data] = [value[field], value[`${field}-data`]];
@@ -73,10 +73,10 @@ export function checkToken(text: string, where: string): string {
 }
 
 /** @throws {@link KmsError} `ERR_KMS_INVALID_URI` for a certificate and a key that do not belong together */
-export function checkPair(cert: Buffer, key: Buffer | undefined, where: string): void {
+export function checkPair(cert: Buffer | undefined, key: Buffer | undefined, where: string): void {
   let matches = false;
   try {
-    matches = key !== undefined && new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
+    matches = new X509Certificate(cert ?? '').checkPrivateKey(createPrivateKey(key ?? ''));
   } catch {
     // The parser's message says nothing that helps.
   }
@@ -86,15 +86,16 @@ export function checkPair(cert: Buffer, key: Buffer | undefined, where: string):
 /** Headers of the user that the caller acts as, as client-go's transport sets them. */
 export function impersonation({ value, where }: Entry<User>): Record<string, string | string[]> {
   const { as: user, 'as-uid': uid, 'as-groups': groups, 'as-user-extra': extra } = value;
-  const extras = Object.entries(extra ?? {});
-  if (user === undefined) {
-    if (uid === undefined && groups.length + extras.length === 0) return {};
-    throw unusable(`${where}: expected "as" beside as-uid, as-groups and as-user-extra, found none`);
-  }
-  return {
-    'impersonate-user': user,
+  const headers = {
+    ...(user !== undefined && { 'impersonate-user': user }),
     ...(uid !== undefined && { 'impersonate-uid': uid }),
     ...(groups.length > 0 && { 'impersonate-group': groups }),
-    ...Object.fromEntries(extras.map(([key, values]) => [`impersonate-extra-${encodeURIComponent(key)}`, values])),
+    ...Object.fromEntries(
+      Object.entries(extra ?? {}).map(([key, values]) => [`impersonate-extra-${encodeURIComponent(key)}`, values]),
+    ),
   };
+  if (user === undefined && Object.keys(headers).length > 0) {
+    throw unusable(`${where}: expected "as" beside as-uid, as-groups and as-user-extra, found none`);
+  }
+  return headers;
 }

@@ -15,7 +15,7 @@ export interface KubeconfigOptions {
 
 /** A cluster or user as one file has it. */
 export interface Entry<T> {
-  /** For error messages: the file, and the entry in it. */
+  /** The file, and the entry in it. */
   readonly where: string;
   /** Relative paths in `value` start here. */
   readonly directory: string;
@@ -49,11 +49,14 @@ export async function loadTarget({ kubeconfig, context }: KubeconfigOptions, env
   const paths = kubeconfig === undefined ? defaultPaths(env) : [kubeconfig];
   const files: File[] = [];
   for (const path of new Set(paths)) {
-    const file = await readKubeconfig(path, kubeconfig === undefined);
-    if (file) files.push(file);
+    try {
+      files.push(await readKubeconfig(path));
+    } catch (error) {
+      const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
+      if (kubeconfig !== undefined || code !== 'ENOENT') throw error;
+    }
   }
-  const current = files.find((file) => file['current-context'] !== undefined);
-  const name = context ?? current?.['current-context'];
+  const name = context ?? files.map((file) => file['current-context']).find((current) => current !== undefined);
   if (name !== undefined) return targetOf(files, name, paths);
   if (kubeconfig === undefined && env['KUBERNETES_SERVICE_HOST'] && env['KUBERNETES_SERVICE_PORT']) {
     return serviceAccount(env['KUBERNETES_SERVICE_HOST'], env['KUBERNETES_SERVICE_PORT']);
@@ -89,15 +92,8 @@ function defaultPaths({ KUBECONFIG: list, HOME: home }: NodeJS.ProcessEnv): stri
   return home ? [join(home, '.kube/config')] : [];
 }
 
-async function readKubeconfig(path: string, mayBeMissing: boolean): Promise<File | undefined> {
-  let bytes: Buffer;
-  try {
-    bytes = await readNamedFile(path, 'kubeconfig');
-  } catch (error) {
-    const { code } = (error as KmsError).cause as NodeJS.ErrnoException;
-    if (mayBeMissing && code === 'ENOENT') return undefined;
-    throw error;
-  }
+async function readKubeconfig(path: string): Promise<File> {
+  const bytes = await readNamedFile(path, 'kubeconfig');
   const { value, problems } = parseYaml(bytes.toString('utf8') || '{}', kubeconfigSchema);
   if (value) return { ...value, path };
   const [problem] = problems;
@@ -106,46 +102,40 @@ async function readKubeconfig(path: string, mayBeMissing: boolean): Promise<File
   throw unusable(formatProblems(path, [{ ...problem!, message }]));
 }
 
-function targetOf(files: readonly File[], context: string, paths: readonly string[]): Target {
-  const find = <T extends { name: string }>(
-    field: string,
-    name: string | undefined,
-    of: (file: File) => readonly T[],
-  ) => {
+function targetOf(files: readonly File[], name: string, paths: readonly string[]): Target {
+  const find = <T>(kind: string, wanted: string | undefined, of: (file: File) => [string, T | null | undefined][]) => {
     for (const file of files) {
-      const found = of(file).find((entry) => entry.name === name);
-      if (found) return { found, file };
+      const found = of(file).find(([name]) => name === wanted);
+      if (!found) continue;
+      const [where, value] = [`${file.path}: ${kind} ${quote(found[0])}`, found[1]];
+      if (!value) throw unusable(`${where} is empty`);
+      return { where, directory: dirname(resolve(file.path)), value, path: file.path };
     }
-    const wanted = name === undefined ? `no ${field} in context ${quote(context)}` : `no ${field} ${quote(name)}`;
-    throw unusable(`${paths.join(', ')}: ${wanted}`);
+    const what = wanted === undefined ? `no ${kind} in context ${quote(name)}` : `no ${kind} ${quote(wanted)}`;
+    throw unusable(`${paths.join(', ')}: ${what}`);
   };
-  const entry = <T>(field: string, { path }: File, name: string, value: T): Entry<T> => ({
-    where: `${path}: ${field} ${quote(name)}`,
-    directory: dirname(resolve(path)),
-    value,
-  });
-  const { found, file } = find('context', context, ({ contexts }) => contexts);
-  const { found: cluster, file: clusterFile } = find('cluster', found.context?.cluster, ({ clusters }) => clusters);
-  const { found: user, file: userFile } = find('user', found.context?.user, ({ users }) => users);
-  if (!cluster.cluster || !user.user)
-    throw unusable(`${file.path}: context ${quote(context)} is of an empty cluster or user`);
+  const { value, path } = find('context', name, (file) => file.contexts.map((one) => [one.name, one.context]));
   return {
-    description: `context ${quote(context)} of ${file.path}`,
-    cluster: entry('cluster', clusterFile, cluster.name, cluster.cluster),
-    user: entry('user', userFile, user.name, user.user),
+    description: `context ${quote(name)} of ${path}`,
+    cluster: find('cluster', value.cluster, (file) => file.clusters.map((one) => [one.name, one.cluster])),
+    user: find('user', value.user, (file) => file.users.map((one) => [one.name, one.user])),
   };
 }
 
 /** As client-go's rest.InClusterConfig. */
 function serviceAccount(host: string, port: string): Target {
   const server = `https://${host.includes(':') ? `[${host}]` : host}:${port}`;
-  const account = kubeconfigSchema.parse({
-    clusters: [{ name: 'in-cluster', cluster: { server, 'certificate-authority': 'ca.crt' } }],
-    users: [{ name: 'in-cluster', user: { tokenFile: 'token' } }],
-    contexts: [{ name: 'in-cluster', context: { cluster: 'in-cluster', user: 'in-cluster' } }],
+  const { clusters, users } = kubeconfigSchema.parse({
+    clusters: [{ name: '', cluster: { server, 'certificate-authority': 'ca.crt' } }],
+    users: [{ name: '', user: { tokenFile: 'token' } }],
   });
-  const path = join(SERVICE_ACCOUNT, "the pod's service account");
-  return { ...targetOf([{ ...account, path }], 'in-cluster', [path]), description: "the pod's service account" };
+  const description = "the pod's service account";
+  const entry = { where: description, directory: SERVICE_ACCOUNT };
+  return {
+    description,
+    cluster: { ...entry, value: clusters[0]!.cluster! },
+    user: { ...entry, value: users[0]!.user! },
+  };
 }
 
 const quote = (name: string): string => JSON.stringify(safeText(name, 100));

@@ -14,7 +14,7 @@ export function connectThrough(proxy: URL, server: URL, ca: Buffer | undefined, 
   const { auth, ...options } = urlToHttpOptions(proxy);
   const login = auth ? { 'proxy-authorization': `Basic ${Buffer.from(auth).toString('base64')}` } : {};
   // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
-  const tls = { ...(ca && { ca }), rejectUnauthorized: true };
+  const tls = { ca, rejectUnauthorized: true };
   const headers = { host: path, ...login };
   return new Promise((resolve, reject) => {
     request({ ...options, ...tls, method: 'CONNECT', path, headers, agent: false, signal })
@@ -23,7 +23,7 @@ export function connectThrough(proxy: URL, server: URL, ca: Buffer | undefined, 
         socket.destroy();
         reject(new Error(`the proxy ${proxy.host} answers CONNECT with HTTP status ${statusCode}`));
       })
-      .once('error', reject)
+      .once('error', (error) => reject(signal.aborted ? (signal.reason as Error) : error))
       .end();
   });
 }

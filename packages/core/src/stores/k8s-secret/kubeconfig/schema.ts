@@ -8,21 +8,15 @@ import { z } from 'zod';
 const expected = (what: string): string => `expected ${what}, found something else`;
 
 const plain = z.string(expected('a string'));
-const text = plain.nullish().transform((value) => value || undefined);
-const flag = z
-  .boolean(expected('true or false'))
-  .nullish()
-  .transform((value) => value ?? false);
+/** As in Go, null and an empty text are none. */
+export const text = plain.nullish().transform((value) => value || undefined);
+const flag = z.boolean(expected('true or false')).nullish();
 const list = <T extends z.ZodType>(item: T) =>
   z
     .array(item, expected('a list'))
     .nullish()
     .transform((value) => value ?? []);
-const data = text.transform((value) => value?.replace(/[\r\n]/g, '')).refine(isBase64, expected('base64'));
-
-function isBase64(value: string | undefined): boolean {
-  return value === undefined || (value.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(value));
-}
+const data = text.transform((value) => value?.replace(/[\r\n]/g, '')).pipe(z.base64(expected('base64')).optional());
 
 const cluster = z.object({
   server: text,
@@ -62,24 +56,22 @@ const user = z.object({
   exec: exec.nullish(),
 });
 
-/** One file. Its lists are maps in client-go: a name occurs once. */
-export const kubeconfigSchema = z
-  .object({
-    kind: z.literal('Config', expected('"Config"')).nullish(),
-    apiVersion: z.literal('v1', expected('"v1"')).nullish(),
-    clusters: list(z.object({ name: plain, cluster: cluster.nullish() })),
-    users: list(z.object({ name: plain, user: user.nullish() })),
-    contexts: list(z.object({ name: plain, context: z.object({ cluster: text, user: text }).nullish() })),
-    'current-context': text,
-  })
-  .superRefine((config, context) => {
-    for (const field of ['clusters', 'users', 'contexts'] as const) {
-      const names = config[field].map(({ name }) => name);
-      const index = names.findIndex((name, at) => names.indexOf(name) !== at);
-      if (index < 0) continue;
-      context.addIssue({ code: 'custom', path: [field, index, 'name'], message: expected('each name once') });
-    }
-  });
+/** Lists are maps in client-go: a name occurs once. */
+const named = <T extends z.ZodType<{ name: string }>>(item: T) =>
+  list(item).refine(
+    (all) => new Set(all.map(({ name }) => name)).size === all.length,
+    'expected each name once, found one twice',
+  );
+
+/** One file. */
+export const kubeconfigSchema = z.object({
+  kind: z.literal('Config', expected('"Config"')).nullish(),
+  apiVersion: z.literal('v1', expected('"v1"')).nullish(),
+  clusters: named(z.object({ name: plain, cluster: cluster.nullish() })),
+  users: named(z.object({ name: plain, user: user.nullish() })),
+  contexts: named(z.object({ name: plain, context: z.object({ cluster: text, user: text }).nullish() })),
+  'current-context': text,
+});
 
 export type Kubeconfig = z.output<typeof kubeconfigSchema>;
 export type Cluster = z.output<typeof cluster>;

@@ -6,10 +6,11 @@ import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Clock } from '../../../util/clock.ts';
 import type { SecretBytes } from '../../../util/secret-bytes.ts';
-import type { FromHost, Reply, Request, ToHost } from './protocol.ts';
+import type { FromHost, Reply, ToHost } from './protocol.ts';
 
 export interface HostProcessOptions {
   readonly modulePath: string;
+  /** Threads of the process, each with its own session: calls that the token may do at a time. */
   readonly sessions: number;
   /** Variables of the plugin's environment that the process must not get: each may hold a PIN. */
   readonly withheld?: ReadonlySet<string> | undefined;
@@ -90,8 +91,9 @@ export class HostProcess {
     return this.#child.pid;
   }
 
-  request(requests: readonly Request[]): void {
-    this.#send(requests);
+  /** A broken pipe belongs to a process that ends, which is reported elsewhere. */
+  send(message: ToHost): void {
+    if (this.#child.connected) this.#child.send(message, () => undefined);
   }
 
   /** Ends the process at once, whatever it does. */
@@ -103,15 +105,10 @@ export class HostProcess {
   /** Lets the process close its sessions, and resolves when it has ended. */
   async stop(): Promise<void> {
     this.#killedFor ??= 'it was stopped';
-    this.#send('stop');
+    this.send('stop');
     const stopWaiting = this.#clock.after(STOP_MS, () => this.#child.kill('SIGKILL'));
     await this.#ended;
     stopWaiting();
-  }
-
-  #send(message: ToHost): void {
-    // A broken pipe belongs to a process that ends, which is reported elsewhere.
-    if (this.#child.connected) this.#child.send(message, () => undefined);
   }
 
   #lastLines(): string {

@@ -72,30 +72,28 @@ export type Ask<Name extends OperationName = OperationName> = {
   [N in Name]: { readonly op: N } & Operations[N]['ask'];
 }[Name];
 
-/**
- * Why an operation failed:
- * - `refused`: the token says that these bytes are not a wrapped key of this version
- * - `ambiguous`: an unwrap failed with a code that tokens use both for wrong bytes and for trouble of their own
- * - `no-key`: a logged-in search does not find the key
- * - `forbidden`: the key's attributes do not allow this use
- * - `no-login`: the process is not logged in
- * - `pin-refused`, `pin-locked`: the outcome of a login
- * - `not-begun`: the operation never started; for a login, the token has not seen the PIN
- * - `host-ended`: the process ended before it answered, so the outcome is unknown
- * - `unusable`: the operator must change something; trying again cannot help
- * - `unavailable`: anything else; trying again may help
- */
+/** Why an operation failed. */
 export type FailureKind =
+  /** The token says that these bytes are not a wrapped key of this version. */
   | 'refused'
+  /** An unwrap failed with a code that tokens use both for wrong bytes and for trouble of their own. */
   | 'ambiguous'
+  /** A logged-in search does not find the key. */
   | 'no-key'
+  /** The key's attributes do not allow this use. */
   | 'forbidden'
+  /** The process is not logged in. */
   | 'no-login'
+  /** The outcome of a login. */
   | 'pin-refused'
   | 'pin-locked'
+  /** The operation never started; for a login, the token has not seen the PIN. */
   | 'not-begun'
+  /** The process ended before it answered, so the outcome is unknown. */
   | 'host-ended'
+  /** The operator must change something; trying again cannot help. */
   | 'unusable'
+  /** Anything else; trying again may help. */
   | 'unavailable';
 
 export interface Failure {

@@ -25,7 +25,7 @@ export const publicKeyHash = (key: RsaPublicKey): string =>
     .digest('hex');
 
 /** RSA-OAEP (RFC 8017 §7.1), with the same hash for MGF1 and no label. It needs only the public key, so the token is not asked. */
-export function wrapWithPublicKey(key: RsaPublicKey, hash: 'sha256' | 'sha1', localKek: Buffer): Buffer {
-  const options = { key: rsaKeyObject(key), padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: hash };
-  return publicEncrypt(options, localKek);
+export function wrapWithPublicKey(publicKey: RsaPublicKey, oaepHash: 'sha256' | 'sha1', localKek: Buffer): Buffer {
+  const key = rsaKeyObject(publicKey);
+  return publicEncrypt({ key, padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash }, localKek);
 }

@@ -1,41 +1,29 @@
 import { KmsError, unavailable } from '../../../errors.ts';
 import { unlessAborted } from '../../../util/abort.ts';
 import { backOffMs } from '../../../util/back-off.ts';
-import type { Clock } from '../../../util/clock.ts';
-import { SingleFlight } from '../../../util/single-flight.ts';
-import { CallsUnderWay } from './calls-under-way.ts';
-import { FailingOwners } from './failing-owners.ts';
+import { resolvesWithin } from '../../../util/timeout.ts';
 import { FairQueue } from './fair-queue.ts';
+import { Owners } from './owners.ts';
 import { HostProcess } from './host-process.ts';
 import type { HostProcessOptions } from './host-process.ts';
 import { TokenFailure } from './protocol.ts';
-import type { Ask, Failure, FailureKind, OperationName, Operations, Reply } from './protocol.ts';
+import type { Ask, OperationName, Operations, Reply } from './protocol.ts';
 import { newChannelKey, SealedChannel } from './sealed-channel.ts';
 
-export interface TokenHostOptions {
-  readonly modulePath: string;
-  /** Threads of the process, each with its own session: calls that the token may do at a time. */
-  readonly sessions: number;
+export interface TokenHostOptions extends Pick<HostProcessOptions, 'modulePath' | 'sessions' | 'withheld' | 'clock'> {
   /** ms after which a call of the module counts as hung. */
   readonly callTimeoutMs: number;
-  readonly clock: Clock;
-  /** See {@link HostProcessOptions.withheld}. */
-  readonly withheld?: ReadonlySet<string>;
   readonly report?: (event: TokenHostEvent) => void;
-  /** Starts a process; for tests. */
-  readonly spawn?: (options: HostProcessOptions) => Pick<HostProcess, 'pid' | 'request' | 'kill' | 'stop'>;
+  /** For tests: starts a process. */
+  readonly spawn?: (options: HostProcessOptions) => Pick<HostProcess, 'pid' | 'send' | 'kill' | 'stop'>;
   /** 0 to below 1, for tests. */
   readonly random?: () => number;
 }
 
-export type TokenHostEvent =
-  | { readonly type: 'token-host-started'; readonly module: string; readonly pid: number | undefined }
-  | {
-      readonly type: 'token-host-ended';
-      readonly module: string;
-      readonly reason: string;
-      readonly restartInMs: number;
-    };
+export type TokenHostEvent = { readonly module: string } & (
+  | { readonly type: 'token-host-started'; readonly pid: number | undefined }
+  | { readonly type: 'token-host-ended'; readonly reason: string; readonly restartInMs: number }
+);
 
 export interface CallOptions {
   /** Owners take turns. */
@@ -49,6 +37,8 @@ interface Call extends CallOptions {
   readonly ask: Ask;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: Error) => void;
+  /** When it was first seen among those that have a thread. */
+  since?: number;
 }
 
 /** Calls that the process has for each thread. Those that wait there keep threads busy while the plugin's own thread is. */
@@ -65,19 +55,15 @@ const SOUND_AFTER_MS = 60_000;
 const WORTH_WAITING_MS = 1_000;
 /** ms in which a process is not replaced for failing: owners whose token works may still have to log in. */
 const YOUNG_MS = 5_000;
-const FAILURES_OF_THE_MODULE: ReadonlySet<FailureKind> = new Set(['unavailable', 'ambiguous', 'not-begun']);
 
-/**
- * Runs a PKCS#11 module in a process of its own (ADR 0008): starts the process with the first call, kills it when it
- * hangs, and starts the next one when it ends.
- */
+/** Runs a PKCS#11 module in a process of its own, from the first call on, over its crashes and hangs (ADR 0008). */
 export class TokenHost {
   readonly #options: TokenHostOptions;
   readonly #channelKey = newChannelKey();
   /** Seals secrets for the process, and opens what it has sealed. */
   readonly channel = new SealedChannel(this.#channelKey);
-  /** One login serves all owners with the same PIN for the same token. */
-  readonly logins = new SingleFlight<void>();
+  /** The logins under way by what they are for, and those that have just failed. */
+  readonly logins = new Map<string, Promise<void>>();
   readonly counters = {
     token_host_starts: 0,
     token_host_calls: 0,
@@ -86,26 +72,30 @@ export class TokenHost {
     token_sessions_opened: 0,
   };
   readonly #queue = new FairQueue<Call>();
-  readonly #underWay: CallsUnderWay<Call>;
-  readonly #owners = new FailingOwners();
+  /** The calls that the process has and has not answered, oldest first. */
+  readonly #underWay = new Map<number, Call>();
+  /** Those that were overdue at the last look. */
+  #overdue: readonly Call[] = [];
+  readonly owners: Owners;
   #process: ReturnType<NonNullable<TokenHostOptions['spawn']>> | undefined;
   #ready = false;
   /** The process was killed and has not ended yet: what it is sent now gets no answer. */
   #killed = false;
-  #flushing = false;
-  #stopWatch: (() => void) | undefined;
+  #watching = false;
   #stopRestart: (() => void) | undefined;
   #onQuiet: (() => void) | undefined;
   #startedAt = 0;
   #notBefore = 0;
   #ends = 0;
   #lastEnd = '';
-  #renewed = false;
+  /** The next process starts at once: the module is not to blame for the end of this one, or only one owner is. */
+  #restartsAtOnce = false;
+  #nextId = 1;
   #closed = false;
 
   constructor(options: TokenHostOptions) {
     this.#options = options;
-    this.#underWay = new CallsUnderWay(options.sessions, options.callTimeoutMs);
+    this.owners = new Owners(options.clock, (hangs) => this.#backOff(hangs));
   }
 
   /** The number of the process that the next call goes to, from 1. What one process has set up, such as a login, the next has not. */
@@ -127,7 +117,8 @@ export class TokenHost {
     const answer = new Promise<unknown>((resolve, reject) => {
       if (this.#closed) return reject(closed(NOT_SENT));
       this.#queue.push(options.owner, { ...options, ask: ask as Ask, resolve, reject });
-      this.#flushSoon();
+      // Calls of one turn of the event loop go in one message.
+      queueMicrotask(() => this.#flush());
     });
     return unlessAborted(answer, options.signal) as Promise<Operations[Name]['answer']>;
   }
@@ -138,66 +129,37 @@ export class TokenHost {
    */
   renew(generation: number, reason: string): void {
     if (this.running !== generation) return;
-    if (this.#loginUnderWay) {
-      throw unavailable(`${reason}, but not while a login is under way`);
-    }
-    this.#renewed = true;
+    if (this.#loginUnderWay) throw unavailable(`${reason}, but not while a login is under way`);
+    this.#restartsAtOnce = true;
     this.#kill(reason);
   }
 
-  /** Removes an owner that makes no more calls. */
-  forget(owner: object): void {
-    this.#owners.forget(owner);
-  }
-
   async close(): Promise<void> {
+    const { clock } = this.#options;
     this.#closed = true;
     this.#stopRestart?.();
     for (const call of this.#queue.drain()) call.reject(closed(NOT_SENT));
     // A login waits for its answer or for the end of its process, because the outcome is recorded.
-    for (const call of this.#underWay.calls) if (call.ask.op !== 'login') call.reject(closed());
-    if (!(await this.#quiet())) this.#kill('it was stopped, and a call did not end');
+    for (const call of this.#underWay.values()) if (call.ask.op !== 'login') call.reject(closed());
+    const quiet = new Promise<void>((resolve) => (this.#onQuiet = resolve));
+    if (this.#underWay.size > 0 && !(await resolvesWithin(clock, QUIET_MS, quiet))) {
+      this.#kill('it was stopped, and a call did not end');
+    }
     await this.#process?.stop();
     // The plugin's process may end after this.
-    await this.#soon(this.logins.settled(), RECORD_MS);
+    await resolvesWithin(clock, RECORD_MS, Promise.allSettled(this.logins.values()));
     this.channel.destroy();
     this.#channelKey.wipe();
   }
 
-  /** Returns whether all calls under way end soon. */
-  async #quiet(): Promise<boolean> {
-    if (this.#underWay.size === 0) return true;
-    const { promise, resolve } = Promise.withResolvers<undefined>();
-    this.#onQuiet = () => resolve(undefined);
-    return this.#soon(promise, QUIET_MS);
-  }
-
-  /** Returns whether this happens within the time. */
-  #soon(happens: Promise<void>, ms: number): Promise<boolean> {
-    const { promise, resolve } = Promise.withResolvers<boolean>();
-    const stopWaiting = this.#options.clock.after(ms, () => resolve(false), true);
-    void happens.then(() => resolve(true));
-    return promise.finally(stopWaiting);
-  }
-
   get #loginUnderWay(): boolean {
-    return this.#underWay.calls.some(({ ask }) => ask.op === 'login');
+    return [...this.#underWay.values()].some(({ ask }) => ask.op === 'login');
   }
 
   #kill(reason: string): void {
     if (!this.#process) return;
     this.#killed = true;
     this.#process.kill(reason);
-  }
-
-  /** Calls of one turn of the event loop go in one message. */
-  #flushSoon(): void {
-    if (this.#flushing) return;
-    this.#flushing = true;
-    queueMicrotask(() => {
-      this.#flushing = false;
-      this.#flush();
-    });
   }
 
   #flush(): void {
@@ -210,87 +172,97 @@ export class TokenHost {
     while (this.#underWay.size < sessions * CALLS_PER_THREAD) {
       const call = this.#queue.shift();
       if (!call) break;
-      if (!call.signal.aborted) requests.push({ id: this.#underWay.add(call), ask: call.ask });
+      if (call.signal.aborted) continue;
+      const waitMs = this.owners.waitMs(call.owner);
+      if (waitMs > 0) call.reject(notBegun('the module hung', waitMs));
+      else {
+        this.#underWay.set(this.#nextId, call);
+        requests.push({ id: this.#nextId++, ask: call.ask });
+      }
     }
     if (requests.length === 0) return;
     this.counters.token_host_calls += requests.length;
     this.counters.token_host_messages++;
-    this.#process.request(requests);
-    this.#stopWatch ??= clock.after(WATCH_MS, () => this.#watch());
+    this.#process.send(requests);
+    if (!this.#watching) clock.after(WATCH_MS, () => this.#watch());
+    this.#watching = true;
   }
 
+  /**
+   * Kills the process if a call is overdue at two looks in a row. After a pause of the whole machine the first look finds
+   * calls overdue whose answers wait in the pipe; they arrive before the second.
+   */
   #watch(): void {
-    this.#stopWatch = undefined;
-    const { clock } = this.#options;
-    if (this.#underWay.hung(clock.now())) this.#kill('the module hung');
-    else if (this.#underWay.size > 0) this.#stopWatch = clock.after(WATCH_MS, () => this.#watch());
+    const { clock, sessions, callTimeoutMs } = this.#options;
+    const now = clock.now();
+    const before = this.#overdue;
+    // The threads take calls in order, so the others wait.
+    const running = [...this.#underWay.values()].slice(0, sessions);
+    this.#overdue = running.filter((call) => now - (call.since ??= now) > (call.timeoutMs ?? callTimeoutMs));
+    const hung = this.#overdue.filter((call) => before.includes(call));
+    this.#watching = hung.length === 0 && this.#underWay.size > 0;
+    if (this.#watching) clock.after(WATCH_MS, () => this.#watch());
+    if (hung.length === 0) return;
+    this.#restartsAtOnce ||= this.owners.hang(hung.map(({ owner }) => owner));
+    this.#kill('the module hung');
   }
 
   #answered(replies: readonly Reply[]): void {
     this.counters.token_host_messages++;
     for (const { id, value, failure, sessionsOpened } of replies) {
       this.counters.token_sessions_opened += sessionsOpened;
-      const call = this.#underWay.take(id);
+      const call = this.#underWay.get(id);
       if (!call) continue;
+      this.#underWay.delete(id);
       if (failure) call.reject(new TokenFailure(failure.kind, failure.message));
       else call.resolve(value);
-      this.#note(call, failure);
+      const mayBeBroken = this.owners.answered(call.owner, call.ask.op, failure?.kind);
+      const young = this.#options.clock.now() - this.#startedAt <= YOUNG_MS;
+      // The outcome of a login must not be lost.
+      if (!mayBeBroken || young || this.#loginUnderWay) continue;
+      this.#kill(`the module fails again and again: ${failure?.message ?? ''}`);
     }
     if (this.#underWay.size === 0) this.#onQuiet?.();
-    this.#flushSoon();
+    queueMicrotask(() => this.#flush());
   }
 
-  #note({ owner, ask: { op } }: Call, failure: Failure | undefined): void {
-    // Wrong bytes look ambiguous too.
-    if (failure?.kind === 'ambiguous' && op === 'unwrap') return;
-    const failed = failure !== undefined && FAILURES_OF_THE_MODULE.has(failure.kind);
-    // tpm2-pkcs11 goes on finding tokens and keys when its TPM is gone.
-    if (!failed && (op === 'token' || op === 'list')) return;
-    this.#owners.note(owner, failed);
-    if (!this.#owners.all || this.#options.clock.now() - this.#startedAt <= YOUNG_MS) return;
-    // The outcome of a login must not be lost.
-    if (this.#loginUnderWay) return;
-    this.#kill(`the module fails again and again: ${failure?.message ?? ''}`);
+  #backOff(times: number): number {
+    return Math.round(backOffMs(times - 1, RESTART, this.#options.random));
   }
 
   #startOrRefuse(): void {
     const { clock } = this.#options;
     const waitMs = this.#notBefore - clock.now();
     if (waitMs <= 0) return this.#start();
-    if (waitMs <= WORTH_WAITING_MS) {
-      const restart = () => {
-        this.#stopRestart = undefined;
-        this.#flush();
-      };
+    if (waitMs > WORTH_WAITING_MS) {
+      for (const call of this.#queue.drain()) call.reject(notBegun(this.#lastEnd, waitMs));
+    } else {
       // Between two processes nothing else may keep a command such as "keys generate" alive.
-      this.#stopRestart ??= clock.after(waitMs, restart, true);
-      return;
+      this.#stopRestart ??= clock.after(waitMs, () => this.#restart(), true);
     }
-    const message = `the token host: ${this.#lastEnd}; it starts again in ${Math.ceil(waitMs / 1_000)} s`;
-    for (const call of this.#queue.drain()) call.reject(new TokenFailure('not-begun', message));
+  }
+
+  #restart(): void {
+    this.#stopRestart = undefined;
+    this.#flush();
   }
 
   #start(): void {
-    const { modulePath, sessions, clock, withheld, report, spawn = startProcess } = this.#options;
+    const { modulePath, clock, report, spawn = startProcess } = this.#options;
     this.counters.token_host_starts++;
     this.#startedAt = clock.now();
-    this.#owners.clear();
     try {
-      const host = spawn({
-        modulePath,
-        sessions,
-        withheld,
-        clock,
+      this.#process = spawn({
+        ...this.#options,
         channelKey: this.#channelKey,
         onStarted: () => {
           this.#ready = true;
-          report?.({ type: 'token-host-started', module: modulePath, pid: host.pid });
+          report?.({ type: 'token-host-started', module: modulePath, pid: this.#process?.pid });
           this.#flush();
         },
         onReplies: (replies) => this.#answered(replies),
         onEnd: (reason) => this.#ended(reason),
       });
-      this.#process = host;
     } catch (error) {
       this.#ended((error as Error).message);
     }
@@ -302,25 +274,27 @@ export class TokenHost {
     this.#ready = false;
     this.#killed = false;
     this.#lastEnd = reason;
-    const restartInMs = this.#renewed ? 0 : this.#backOff(clock.now());
-    this.#renewed = false;
+    let restartInMs = 0;
+    if (!this.#restartsAtOnce) {
+      this.owners.clear();
+      this.#ends = clock.now() - this.#startedAt > SOUND_AFTER_MS ? 1 : this.#ends + 1;
+      restartInMs = this.#backOff(this.#ends);
+    }
+    this.#restartsAtOnce = false;
     this.#notBefore = clock.now() + restartInMs;
     if (!this.#closed) report?.({ type: 'token-host-ended', module: modulePath, reason, restartInMs });
     this.#onQuiet?.();
-    for (const call of this.#underWay.drain()) {
-      call.reject(new TokenFailure('host-ended', `the token host: ${reason}`));
-    }
+    const failure = new TokenFailure('host-ended', `the token host: ${reason}`);
+    for (const call of this.#underWay.values()) call.reject(failure);
+    this.#underWay.clear();
     this.#flush();
-  }
-
-  #backOff(now: number): number {
-    this.#ends = now - this.#startedAt > SOUND_AFTER_MS ? 1 : this.#ends + 1;
-    return Math.round(backOffMs(this.#ends - 1, RESTART, this.#options.random));
   }
 }
 
 const startProcess = (options: HostProcessOptions) => new HostProcess(options);
 
-const NOT_SENT = new TokenFailure('not-begun', 'the call was not sent');
+const notBegun = (why: string, waitMs: number) =>
+  new TokenFailure('not-begun', `the token host: ${why}; it starts again in ${Math.ceil(waitMs / 1_000)} s`);
 
+const NOT_SENT = new TokenFailure('not-begun', 'the call was not sent');
 const closed = (cause?: TokenFailure) => new KmsError('ERR_KMS_CLOSED', 'the token host was closed', { cause });

@@ -23,6 +23,7 @@ for (const [written, meant] of [
   ['  padded  ', 'padded'],
   [String.raw`"a\"b\\c\td"`, 'a"b\\c\td'],
   ['one\\\ntwo', 'onetwo'],
+  ['"a " \\\n', 'a '],
   ['""', ''],
   ['', ''],
   ['p=ss=', 'p=ss='],

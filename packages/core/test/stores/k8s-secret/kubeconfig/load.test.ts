@@ -183,7 +183,7 @@ for (const [what, config, expected] of [
   ['YAML with text after a secret', 'token: "hunter2" "more"\n', 'expected a kubeconfig'],
   ['an alias', 'a: &x hunter2\nb: *x\n', 'YAML without aliases'],
   ['another kind', { kind: 'Secret' }, 'kind: expected "Config"'],
-  ['a name twice', entry({ users: [{ name: 'a' }, { name: 'a' }] }), 'users[1].name: expected each name once'],
+  ['a name twice', entry({ users: [{ name: 'a' }, { name: 'a' }] }), 'users: expected each name once'],
   [
     'a token that is a number',
     entry({ users: [{ name: 'a', user: { token: 4711 } }] }),
@@ -201,7 +201,7 @@ for (const [what, config, expected] of [
     entry({ contexts: [{ name: 'a', context: { cluster: 'a' } }] }),
     'no user in context "a"',
   ],
-  ['an empty user', entry({ users: [{ name: 'a' }] }), 'empty cluster or user'],
+  ['an empty user', entry({ users: [{ name: 'a' }] }), 'user "a" is empty'],
   ['no current context', entry({ 'current-context': null }), 'no current-context'],
 ] as const) {
   test(`refused, with file and field: ${what}`, async () => {

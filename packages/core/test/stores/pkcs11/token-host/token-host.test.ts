@@ -36,7 +36,7 @@ class FakeProcess {
 
   readonly pid = 1;
 
-  request(requests: readonly Request[]): void {
+  send(requests: readonly Request[]): void {
     this.messages.push(requests);
   }
 
@@ -208,6 +208,68 @@ test('a call with a time of its own has that time', async () => {
   assert.is(processes[0]!.killedFor, 'the module hung');
 });
 
+test('a call whose answer comes after the first look does not hang, nor does the next one', async () => {
+  const { clock, processes, call } = newHost();
+  const calls = [call(), call()];
+  await settle();
+  const [made] = processes;
+  made!.starts();
+  // The first look at 50 ms begins its time; that at 1,100 ms finds it overdue.
+  await clock.advance(CALL_TIMEOUT_MS + 120);
+  made!.answers([made!.asked[0]!]);
+  await clock.advance(CALL_TIMEOUT_MS);
+  assert.is(made!.killedFor, undefined);
+  made!.answers([made!.asked[1]!]);
+  await Promise.all(calls);
+});
+
+test('an owner whose calls hang waits alone: for others the process starts again at once', async () => {
+  const { clock, processes, events, call, started } = newHost(2);
+  const [ill, well] = [{}, {}];
+  const { first } = await started();
+  processes[0]!.answers(processes[0]!.asked);
+  await first;
+  const works = async () => {
+    const answer = call(well);
+    await settle();
+    const made = processes.at(-1)!;
+    made.starts();
+    await settle();
+    made.answers([made.asked.at(-1)!]);
+    return answer;
+  };
+  const refusals: string[] = [];
+  for (let round = 0; round < 12; round++) {
+    await works();
+    const hanging = call(ill);
+    await clock.advance(CALL_TIMEOUT_MS + 200);
+    const { kind, message } = await failureOf(hanging);
+    if (kind === 'not-begun') refusals.push(message);
+  }
+  assert.ok(refusals.length > 0 && refusals.length < 12);
+  assert.match(refusals[0]!, /^the token host: the module hung; it starts again in \d s$/);
+  for (const event of events) if (event.type === 'token-host-ended') assert.is(event.restartInMs, 0);
+  await clock.advance(200_000);
+  const again = call(ill);
+  await settle();
+  processes.at(-1)!.answers([processes.at(-1)!.asked.at(-1)!]);
+  await again;
+});
+
+test('a module that hangs for all owners is started again ever later', async () => {
+  const { clock, processes, events, call } = newHost(2);
+  for (let round = 0; round < 4; round++) {
+    const calls = [call({}), call({})];
+    await settle();
+    processes.at(-1)!.starts();
+    await clock.advance(CALL_TIMEOUT_MS + 200);
+    for (const one of calls) assert.is((await failureOf(one)).kind, 'host-ended');
+    await clock.advance(1_000);
+  }
+  const waits = events.flatMap((event) => (event.type === 'token-host-ended' ? [event.restartInMs] : []));
+  assert.equal(waits, [0, 250, 500, 1_000]);
+});
+
 test('when the process ends, calls under way fail, and those that wait go to the next process', async () => {
   const { host, processes, events, call, started } = newHost();
   const { first, made } = await started();
@@ -327,7 +389,7 @@ test('a module that works for one owner is not started again for the failures of
   };
   for (let i = 0; i < 9; i++) await failOnce();
   assert.is(made.killedFor, undefined);
-  host.forget(host);
+  host.owners.forget(host);
   await failOnce();
   assert.ok(made.killedFor);
 });
@@ -449,7 +511,7 @@ test('a closed host waits until the outcomes of its logins are recorded, but not
   const { host, clock } = newHost();
   let closed = false;
   const recording = Promise.withResolvers<undefined>();
-  void host.logins.run('one', () => recording.promise);
+  host.logins.set('one', recording.promise);
   const closing = host.close().then(() => (closed = true));
   await clock.advance(999);
   assert.not(closed);

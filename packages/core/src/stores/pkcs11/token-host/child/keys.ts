@@ -2,39 +2,47 @@ import { TokenFailure } from '../protocol.ts';
 import type { KeySelector, LabelSelector } from '../protocol.ts';
 import { pkcs11 } from './pkcs11.ts';
 import type { Handle, Template } from './pkcs11.ts';
-import type { KeyClass, Session } from './sessions.ts';
+import type { Key, Session } from './sessions.ts';
+
+/** Where the versions of a key may be: a key that wraps is a secret key, or the private half of a pair. */
+const CLASSES = [
+  { type: 'secret-key', keyClass: 'secret', objectClass: pkcs11.CKO_SECRET_KEY },
+  { type: 'private', keyClass: 'private', objectClass: pkcs11.CKO_PRIVATE_KEY },
+] as const;
 
 /**
- * Returns the handle of one version of a key.
+ * Returns one version of a key. The token is asked once in each session.
  * @throws TokenFailure `no-login`; `no-key` where a logged-in search finds none; `unusable` for several
  */
-export function findKey(session: Session, selector: KeySelector): Handle {
+export function findKey(session: Session, selector: KeySelector): Key {
   const { label, keyId, type } = selector;
-  return session.key(`${type ?? ''} ${label} ${keyId}`, () => {
-    const found = search(session, selector, keyId);
-    if (found.length === 1) return found[0]!;
-    if (found.length > 1) {
-      throw new TokenFailure('unusable', `${found.length} keys with label "${label}" and id ${keyId}`);
-    }
-    throw new TokenFailure('no-key', `no key with label "${label}" and id ${keyId} in the token`);
-  });
+  const name = `${type ?? ''} ${label} ${keyId}`;
+  const known = session.keys.get(name);
+  if (known) return known;
+  const found = search(session, selector, keyId);
+  const [key] = found;
+  if (!key) throw new TokenFailure('no-key', `no key with label "${label}" and id ${keyId} in the token`);
+  if (found.length > 1) {
+    throw new TokenFailure('unusable', `${found.length} keys with label "${label}" and id ${keyId}`);
+  }
+  session.keys.set(name, key);
+  return key;
 }
 
 /** Returns the ids of all keys with this label. An id that is no text of ours is given in hexadecimal digits. */
 export function listKeys(session: Session, selector: LabelSelector): string[] {
-  return search(session, selector).map((handle) => {
-    const id = bytesOf(session, handle, pkcs11.CKA_ID);
+  return search(session, selector).map((key) => {
+    const id = bytesOf(session, key, pkcs11.CKA_ID);
     const text = id.toString('latin1');
     return /^[\x21-\x7e]+$/.test(text) ? text : id.toString('hex');
   });
 }
 
 /** Private objects are invisible without a login, so a search then proves nothing. */
-function search(session: Session, { label, type }: LabelSelector, keyId?: string): Handle[] {
+function search(session: Session, { label, type }: LabelSelector, keyId?: string): Key[] {
   if (!session.loggedIn) throw new TokenFailure('no-login', 'not logged in');
-  const classes = { 'secret-key': pkcs11.CKO_SECRET_KEY, private: pkcs11.CKO_PRIVATE_KEY };
-  return (type ? [classes[type]] : Object.values(classes)).flatMap((objectClass) =>
-    findObjects(session, objectClass, label, keyId),
+  return CLASSES.filter((one) => type === undefined || one.type === type).flatMap(({ keyClass, objectClass }) =>
+    findObjects(session, objectClass, label, keyId).map((handle) => ({ keyClass, handle })),
   );
 }
 
@@ -61,28 +69,17 @@ export function findObjects(
   return found;
 }
 
-export function bytesOf(session: Session, key: Handle, attribute: number): Buffer {
-  return session.module.C_GetAttributeValue(session.handle, key, [{ type: attribute }])[0]!.value;
+export function bytesOf({ module, handle }: Session, object: { readonly handle: Handle }, attribute: number): Buffer {
+  return module.C_GetAttributeValue(handle, object.handle, [{ type: attribute }])[0]!.value;
 }
 
 /** Returns a boolean attribute, or `undefined` where the token does not have it. */
-export function flagOf(session: Session, key: Handle, attribute: number): boolean | undefined {
+export function flagOf(session: Session, key: Key, attribute: number): boolean | undefined {
   try {
     return bytesOf(session, key, attribute)[0] === 1;
   } catch {
     return undefined;
   }
-}
-
-/** Asks the token once for each handle: a token on a network would take twice as long for an unwrap. */
-export function classOf(session: Session, key: Handle): KeyClass {
-  let keyClass = session.classes.get(key);
-  if (!keyClass) {
-    const objectClass = Number(bytesOf(session, key, pkcs11.CKA_CLASS).readBigUInt64LE());
-    keyClass = objectClass === pkcs11.CKO_SECRET_KEY ? 'secret' : 'private';
-    session.classes.set(key, keyClass);
-  }
-  return keyClass;
 }
 
 const EXPECTED = [
@@ -93,7 +90,7 @@ const EXPECTED = [
 ] as const;
 
 /** Returns the attributes that an operator should know about, with the reason. */
-export function remarksOn(session: Session, key: Handle): string[] {
+export function remarksOn(session: Session, key: Key): string[] {
   return EXPECTED.filter(([name, wanted]) => flagOf(session, key, pkcs11[name]) === !wanted).map(
     ([name, wanted, why]) => `${name} is ${String(!wanted)}: ${why}`,
   );

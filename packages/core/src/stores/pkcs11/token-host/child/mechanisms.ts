@@ -7,8 +7,7 @@ import { TokenFailure } from '../protocol.ts';
 import { codeOf, unwrapping } from './failures.ts';
 import { bytesOf, flagOf } from './keys.ts';
 import { pkcs11 } from './pkcs11.ts';
-import type { Handle } from './pkcs11.ts';
-import type { KeyClass, Session } from './sessions.ts';
+import type { Key, Session } from './sessions.ts';
 
 const IV_BYTES = 12;
 const TAG_BYTES = 16;
@@ -18,12 +17,12 @@ const CKZ_DATA_SPECIFIED = 1;
 /** One way to wrap a local KEK (32 bytes) under a key in the token. */
 export interface Mechanism {
   readonly ckm: number;
-  readonly keyClass: KeyClass;
+  readonly keyClass: Key['keyClass'];
   /** What the token's key must be allowed to do. A key that we make may do nothing else. */
   readonly usages: readonly ('CKA_ENCRYPT' | 'CKA_DECRYPT' | 'CKA_WRAP' | 'CKA_UNWRAP')[];
-  wrap(session: Session, key: Handle, localKek: Buffer, keyId: string): Buffer;
+  wrap(session: Session, key: Key, localKek: Buffer, keyId: string): Buffer;
   /** @throws what the module throws, and TokenFailure `refused` for a wrong length */
-  unwrap(session: Session, key: Handle, blob: Buffer, keyId: string): SecretBytes;
+  unwrap(session: Session, key: Key, blob: Buffer, keyId: string): SecretBytes;
 }
 
 const aesGcm: Mechanism = {
@@ -46,14 +45,14 @@ const aesGcm: Mechanism = {
     checkLength(blob, IV_BYTES + KEY_BYTES + TAG_BYTES);
     const { module, handle } = session;
     return unwrapping(() => {
-      module.C_DecryptInit(handle, gcm(blob.subarray(0, IV_BYTES), keyId), key);
+      module.C_DecryptInit(handle, gcm(blob.subarray(0, IV_BYTES), keyId), key.handle);
       return new SecretBytes(module.C_Decrypt(handle, blob.subarray(IV_BYTES), Buffer.alloc(KEY_BYTES + TAG_BYTES)));
     });
   },
 };
 
-function gcmEncrypt({ module, handle }: Session, key: Handle, localKek: Buffer, keyId: string, iv: Buffer): Buffer {
-  module.C_EncryptInit(handle, gcm(iv, keyId), key);
+function gcmEncrypt({ module, handle }: Session, key: Key, localKek: Buffer, keyId: string, iv: Buffer): Buffer {
+  module.C_EncryptInit(handle, gcm(iv, keyId), key.handle);
   const sealed = module.C_Encrypt(handle, localKek, Buffer.alloc(KEY_BYTES + TAG_BYTES));
   return Buffer.concat([iv, sealed]);
 }
@@ -81,7 +80,8 @@ function aesKeyWrap(ckm: number): Mechanism {
         { type: pkcs11.CKA_VALUE, value: localKek },
       ]);
       try {
-        return Buffer.from(module.C_WrapKey(handle, { mechanism: ckm }, key, object, Buffer.alloc(KEY_BYTES + 16)));
+        const out = Buffer.alloc(KEY_BYTES + 16);
+        return Buffer.from(module.C_WrapKey(handle, { mechanism: ckm }, key.handle, object, out));
       } finally {
         module.C_DestroyObject(handle, object);
       }
@@ -89,9 +89,11 @@ function aesKeyWrap(ckm: number): Mechanism {
     unwrap(session, key, blob) {
       checkLength(blob, KEY_BYTES + 8);
       const { module, handle } = session;
-      const object = unwrapping(() => module.C_UnwrapKey(handle, { mechanism: ckm }, key, blob, localKekTemplate()));
+      const object = unwrapping(() =>
+        module.C_UnwrapKey(handle, { mechanism: ckm }, key.handle, blob, localKekTemplate()),
+      );
       try {
-        return new SecretBytes(bytesOf(session, object, pkcs11.CKA_VALUE));
+        return new SecretBytes(bytesOf(session, { handle: object }, pkcs11.CKA_VALUE));
       } finally {
         module.C_DestroyObject(handle, object);
       }
@@ -117,13 +119,13 @@ function rsaOaep(hash: 'sha256' | 'sha1'): Mechanism {
     usages: ['CKA_DECRYPT'],
     wrap: (session, key, localKek) => wrapWithPublicKey(publicKeyOf(session, key), hash, localKek),
     unwrap(session, key, blob) {
-      const size = sizeOf(session, key);
+      const size = (key.modulusBytes ??= publicKeyOf(session, key).modulus.length);
       checkLength(blob, size);
       const { module, handle } = session;
       // A token may fail for any other size than the modulus's, and leave the operation active.
       const out = Buffer.alloc(size);
       const decrypted = unwrapping(() => {
-        module.C_DecryptInit(handle, { mechanism: pkcs11.CKM_RSA_PKCS_OAEP, parameter }, key);
+        module.C_DecryptInit(handle, { mechanism: pkcs11.CKM_RSA_PKCS_OAEP, parameter }, key.handle);
         return module.C_Decrypt(handle, blob, out);
       });
       const secret = new SecretBytes(Buffer.alloc(decrypted.length));
@@ -134,14 +136,7 @@ function rsaOaep(hash: 'sha256' | 'sha1'): Mechanism {
   };
 }
 
-/** Asks the token once for each handle, as {@link classOf} does. */
-function sizeOf(session: Session, key: Handle): number {
-  const size = session.sizes.get(key) ?? stripLeadingZeros(bytesOf(session, key, pkcs11.CKA_MODULUS)).length;
-  session.sizes.set(key, size);
-  return size;
-}
-
-export function publicKeyOf(session: Session, key: Handle): { modulus: Buffer; exponent: Buffer } {
+export function publicKeyOf(session: Session, key: Key): { modulus: Buffer; exponent: Buffer } {
   const read = (attribute: number) => stripLeadingZeros(bytesOf(session, key, attribute));
   return { modulus: read(pkcs11.CKA_MODULUS), exponent: read(pkcs11.CKA_PUBLIC_EXPONENT) };
 }
@@ -164,20 +159,15 @@ export const mechanisms: Readonly<Record<MechanismName, Mechanism>> = {
 };
 
 /** Returns why a key's class, attributes or token rule out a mechanism, or `undefined` where it can be tested. */
-export function unsuitable(
-  session: Session,
-  key: Handle,
-  keyClass: KeyClass,
-  mechanism: Mechanism,
-): string | undefined {
-  if (keyClass !== mechanism.keyClass) return `it is a ${keyClass} key`;
+export function unsuitable(session: Session, key: Key, mechanism: Mechanism): string | undefined {
+  if (key.keyClass !== mechanism.keyClass) return `it is a ${key.keyClass} key`;
   if (!session.module.C_GetMechanismList(session.slot).includes(mechanism.ckm)) return 'the token does not have it';
   const missing = mechanism.usages.find((usage) => flagOf(session, key, pkcs11[usage]) === false);
   return missing && `${missing} is false`;
 }
 
 /** Wraps and unwraps a random key. @throws what the module throws; TokenFailure where another key comes back */
-export function selfTest(session: Session, key: Handle, keyId: string, mechanism: Mechanism): void {
+export function selfTest(session: Session, key: Key, keyId: string, mechanism: Mechanism): void {
   const localKek = randomBytes(KEY_BYTES);
   const unwrapped = mechanism.unwrap(session, key, mechanism.wrap(session, key, localKek, keyId), keyId);
   const same = unwrapped.expose().equals(localKek);

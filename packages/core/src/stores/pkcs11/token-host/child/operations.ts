@@ -5,7 +5,7 @@ import { bitsOf, RSA_BITS } from '../rsa-oaep.ts';
 import type { SealedChannel } from '../sealed-channel.ts';
 import { codeOf, failureOf, isAboutMechanism, isAmbiguous } from './failures.ts';
 import { destroyKey, generateKey } from './generate.ts';
-import { classOf, findKey, listKeys, remarksOn } from './keys.ts';
+import { findKey, listKeys, remarksOn } from './keys.ts';
 import { mechanisms, publicKeyOf, selfTest, unsuitable } from './mechanisms.ts';
 import { pkcs11 } from './pkcs11.ts';
 import type { Pkcs11 } from './pkcs11.ts';
@@ -66,8 +66,9 @@ export class TokenOperations {
   #login(token: TokenSelector, sealedPin: Sealed): boolean {
     const pinState = { shown: false };
     try {
+      // C_Login is called once, in a session that works.
+      if (this.#sessions.run(token, (session) => session.loggedIn)) return false;
       return this.#sessions.runOnce(token, (session) => {
-        if (session.loggedIn) return false;
         const pin = this.#channel.open(sealedPin);
         try {
           pinState.shown = true;
@@ -88,7 +89,7 @@ export class TokenOperations {
   #unwrap(session: Session, ask: Operations['unwrap']['ask']): Sealed {
     const mechanism = mechanisms[ask.mechanism];
     const key = findKey(session, ask);
-    if (classOf(session, key) !== mechanism.keyClass) {
+    if (key.keyClass !== mechanism.keyClass) {
       throw new TokenFailure('refused', 'another kind of key has wrapped these bytes');
     }
     const localKek = mechanism.unwrap(session, key, Buffer.from(ask.blob), ask.keyId);
@@ -115,8 +116,7 @@ export class TokenOperations {
  */
 function keyInfo(session: Session, ask: Operations['key']['ask'], again: boolean): KeyInfo {
   const key = findKey(session, ask);
-  const keyClass = classOf(session, key);
-  const publicKey = keyClass === 'private' ? publicKeyOf(session, key) : undefined;
+  const publicKey = key.keyClass === 'private' ? publicKeyOf(session, key) : undefined;
   const bits = publicKey && bitsOf(publicKey);
   if (bits !== undefined && (bits < Math.min(...RSA_BITS) || bits > Math.max(...RSA_BITS))) {
     throw new TokenFailure('unusable', `key ${ask.keyId} has ${bits} bits; RSA keys must have 2048 to 3072`);
@@ -125,7 +125,7 @@ function keyInfo(session: Session, ask: Operations['key']['ask'], again: boolean
   let kind: FailureKind = 'unusable';
   for (const name of ask.mechanisms) {
     const mechanism = mechanisms[name];
-    let reason = unsuitable(session, key, keyClass, mechanism);
+    let reason = unsuitable(session, key, mechanism);
     try {
       if (reason === undefined) {
         selfTest(session, key, ask.keyId, mechanism);

@@ -8,38 +8,31 @@ import type { Handle, Pkcs11 } from './pkcs11.ts';
 const CKS_RO_USER_FUNCTIONS = 1;
 const CKS_RW_USER_FUNCTIONS = 3;
 
-/** A key that wraps is a secret key, or the private half of a pair. */
-export type KeyClass = 'secret' | 'private';
+/** A key in the token, as one session sees it. */
+export interface Key {
+  readonly handle: Handle;
+  /** A key that wraps is a secret key, or the private half of a pair. */
+  readonly keyClass: 'secret' | 'private';
+  /** Of an RSA key that has unwrapped: bytes of the modulus. */
+  modulusBytes?: number;
+}
 
-/** One session with one token, and what was looked up in it. */
+/** One session with one token, and the keys that were looked up in it. */
 export class Session {
   readonly module: Pkcs11;
   readonly slot: Handle;
   readonly handle: Handle;
-  readonly classes = new WeakMap<Handle, KeyClass>();
-  /** Of RSA keys: bytes of the modulus. */
-  readonly sizes = new WeakMap<Handle, number>();
-  readonly #keys = new Map<string, Handle>();
+  readonly keys = new Map<string, Key>();
 
-  constructor(module: Pkcs11, slot: Handle, writable: boolean) {
+  constructor(module: Pkcs11, token: TokenSelector, writable = false) {
     this.module = module;
-    this.slot = slot;
-    this.handle = module.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | (writable ? pkcs11.CKF_RW_SESSION : 0));
+    this.slot = findToken(module, token).slot;
+    this.handle = module.C_OpenSession(this.slot, pkcs11.CKF_SERIAL_SESSION | (writable ? pkcs11.CKF_RW_SESSION : 0));
   }
 
   get loggedIn(): boolean {
     const { state } = this.module.C_GetSessionInfo(this.handle);
     return state === CKS_RO_USER_FUNCTIONS || state === CKS_RW_USER_FUNCTIONS;
-  }
-
-  /** Returns the handle of a key, found once for each session. */
-  key(name: string, find: () => Handle): Handle {
-    let handle = this.#keys.get(name);
-    if (!handle) {
-      handle = find();
-      this.#keys.set(name, handle);
-    }
-    return handle;
   }
 
   close(): void {
@@ -64,17 +57,23 @@ export class Sessions {
   /** Runs `work` in the session with a token, and once more in a new session where that may help. */
   run<T>(token: TokenSelector, work: (session: Session) => T): T {
     try {
-      return this.#runIn(token, work);
+      return this.runOnce(token, work);
     } catch (error) {
       if (!mayBeTheSession(error)) throw error;
     }
-    return this.#runIn(token, work);
+    return this.runOnce(token, work);
   }
 
-  /** Runs `work` once, in a session that works. */
   runOnce<T>(token: TokenSelector, work: (session: Session) => T): T {
-    this.run(token, (session) => session.loggedIn);
-    return this.#runIn(token, work);
+    const name = JSON.stringify(token);
+    let session = this.#open.get(name);
+    if (!session) this.#open.set(name, (session = this.#new(token)));
+    try {
+      return work(session);
+    } catch (error) {
+      if (mayBeTheSession(error)) this.#replace(name, token, session);
+      throw error;
+    }
   }
 
   /** Runs `work` in a session of its own that may write to the token. */
@@ -84,18 +83,6 @@ export class Sessions {
       return work(session);
     } finally {
       session.close();
-    }
-  }
-
-  #runIn<T>(token: TokenSelector, work: (session: Session) => T): T {
-    const name = JSON.stringify(token);
-    let session = this.#open.get(name);
-    if (!session) this.#open.set(name, (session = this.#new(token)));
-    try {
-      return work(session);
-    } catch (error) {
-      if (mayBeTheSession(error)) this.#replace(name, token, session);
-      throw error;
     }
   }
 
@@ -111,15 +98,12 @@ export class Sessions {
     }
   }
 
-  #new(token: TokenSelector, writable = false): Session {
-    const session = new Session(this.#module, findToken(this.#module, token).slot, writable);
+  #new(token: TokenSelector, writable?: boolean): Session {
+    const session = new Session(this.#module, token, writable);
     this.opened++;
     return session;
   }
 }
-
-/** PKCS#11 pads with blanks; some modules leave zero bytes. */
-const withoutPadding = (text: string): string => text.replace(/[\0 ]+$/, '');
 
 interface FoundToken {
   readonly slot: Handle;
@@ -131,12 +115,15 @@ interface FoundToken {
  * @throws TokenFailure `unavailable` for no token and for several; what the module throws where a slot that cannot be read may hold it
  */
 export function findToken(module: Pkcs11, selector: TokenSelector): FoundToken {
+  const { slotId, ...texts } = selector;
+  const fields = Object.entries(texts) as [keyof typeof texts, string][];
   const found: FoundToken[] = [];
   let unreadable: unknown;
   for (const slot of module.C_GetSlotList(true)) {
     try {
       const info = tokenInfo(module, slot);
-      if (matches(slot, info, selector)) found.push({ slot, info });
+      const inSlot = slotId === undefined || slotId === Number(slot.readBigUInt64LE());
+      if (inSlot && fields.every(([name, text]) => info[name] === text)) found.push({ slot, info });
     } catch (error) {
       unreadable = error;
     }
@@ -150,17 +137,14 @@ export function findToken(module: Pkcs11, selector: TokenSelector): FoundToken {
 
 function tokenInfo(module: Pkcs11, slot: Handle): FoundToken['info'] {
   const raw = module.C_GetTokenInfo(slot);
+  // PKCS#11 pads with blanks; some modules leave zero bytes.
+  const text = (padded: string) => padded.replace(/[\0 ]+$/, '');
   return {
-    label: withoutPadding(raw.label),
-    manufacturer: withoutPadding(raw.manufacturerID),
-    serial: withoutPadding(raw.serialNumber),
-    model: withoutPadding(raw.model),
+    label: text(raw.label),
+    manufacturer: text(raw.manufacturerID),
+    serial: text(raw.serialNumber),
+    model: text(raw.model),
     pinFinalTry: (raw.flags & pkcs11.CKF_USER_PIN_FINAL_TRY) !== 0,
     pinLocked: (raw.flags & pkcs11.CKF_USER_PIN_LOCKED) !== 0,
   };
-}
-
-function matches(slot: Handle, info: FoundToken['info'], { slotId, ...texts }: TokenSelector): boolean {
-  if (slotId !== undefined && slotId !== Number(slot.readBigUInt64LE())) return false;
-  return (Object.keys(texts) as (keyof typeof texts)[]).every((name) => texts[name] === info[name]);
 }

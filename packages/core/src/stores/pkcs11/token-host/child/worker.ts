@@ -25,15 +25,12 @@ export default function perform({ id, ask }: Request): Reply {
   const before = operations.sessionsOpened;
   let outcome: Pick<Reply, 'value' | 'failure'>;
   try {
-    outcome = { value: withOwnMemory(operations.perform(ask)) };
+    const value = operations.perform(ask);
+    // A buffer from Node's pool would be cloned with all of the pool.
+    outcome = { value: value instanceof Uint8Array ? new Uint8Array(value) : value };
   } catch (error) {
     const { kind, message } = failureOf(error);
     outcome = { failure: { kind, message } };
   }
   return { id, ...outcome, sessionsOpened: operations.sessionsOpened - before };
-}
-
-/** A buffer from Node's pool would be cloned with all of the pool. */
-function withOwnMemory(value: unknown): unknown {
-  return value instanceof Uint8Array ? new Uint8Array(value) : value;
 }

@@ -7,7 +7,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { newDirectory } from '@teapot-kms/testing';
 
-const CORE = join(import.meta.dirname, '../../../..');
+const CORE = join(import.meta.dirname, '../../..');
 const MODULES = join(CORE, '../../node_modules');
 
 /** The sources of core, with all packages but pkcs11js: as after an installation without a compiler. */

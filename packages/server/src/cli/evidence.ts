@@ -1,0 +1,101 @@
+import { checkHeldByAll, checkReadByAll, KmsError, parseReport, systemClock, TokenProofs } from '@teapot-kms/core';
+import type { Evidence, KeysetSource, RemoteKek, StoredManifest } from '@teapot-kms/core';
+import type { Command } from 'commander';
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { UsageError } from './exit-codes.ts';
+import { printError } from './output.ts';
+
+export interface EvidenceOptions {
+  readonly report?: readonly string[];
+  readonly fetch?: readonly string[];
+  readonly replicas?: string;
+  readonly unverified?: boolean;
+}
+
+/** Time limit in ms for a command that fetches a report, and for the key store. */
+const TIMEOUT_MS = 60_000;
+const MAX_OUTPUT_BYTES = 1024 * 1024;
+
+/** Adds the ways to give the reports of the replicas. @param risk - what --unverified risks */
+export function withEvidenceOptions(command: Command, risk: string): Command {
+  return command
+    .option('--replicas <number>', 'how many plugins use this keyset: all of them must report')
+    .option('--report <file...>', 'files with their reports, as "teapot-kms status --report" prints them')
+    .option(
+      '--fetch <command...>',
+      'shell commands that print a report, such as "ssh node-2 teapot-kms status --report"',
+    )
+    .option('--unverified', `go on without reports: ${risk}`);
+}
+
+/**
+ * Reads the reports that promote a key.
+ * @returns the check for {@link promoteKey}; `undefined` with --unverified
+ * @throws {@link UsageError} without any evidence
+ */
+export async function checkedByReports(store: KeysetSource | RemoteKek, keyId: string, options: EvidenceOptions) {
+  const evidence = await evidenceOf(options);
+  if (!evidence) return undefined;
+  const proofs = await proofsOf(store);
+  return (manifest: StoredManifest): void => {
+    const proof = proofs.get(keyId);
+    if (proof) checkHeldByAll(manifest, keyId, proof, evidence);
+    // An id that is not listed gets a better error from the change itself.
+    else if (manifest.keys.some(({ id, state }) => id === keyId && state === 'pending')) throw noProof(keyId);
+  };
+}
+
+/** Like {@link checkedByReports}, for a conversion to another format version. */
+export async function readableByReports(version: number, options: EvidenceOptions) {
+  const evidence = await evidenceOf(options);
+  return evidence && ((manifest: StoredManifest): void => checkReadByAll(manifest, version, evidence));
+}
+
+/** What proves the keys as the store has them, by key id. */
+export async function proofsOf(store: KeysetSource | RemoteKek) {
+  const context = { signal: AbortSignal.timeout(TIMEOUT_MS) };
+  if ('load' in store) return (await store.load(context)).proofs;
+  const proofs = new TokenProofs(store);
+  await proofs.verify(await store.describe(context), false, context.signal);
+  return proofs.proofs;
+}
+
+async function evidenceOf({
+  report = [],
+  fetch = [],
+  replicas,
+  unverified,
+}: EvidenceOptions): Promise<Evidence | undefined> {
+  if (unverified) {
+    printError('WARNING: no replica has proved anything (--unverified)');
+    return undefined;
+  }
+  const count = Number(replicas);
+  if (replicas === undefined || !Number.isInteger(count) || count < 1) {
+    throw new UsageError(
+      'expected --replicas NUMBER with a report of each (--report FILE, --fetch COMMAND), or --unverified to go on without',
+    );
+  }
+  const files = report.map((file) => parseReport(readFileSync(file, 'utf8'), file));
+  const fetched = await Promise.all(fetch.map(async (command) => parseReport(await outputOf(command), command)));
+  return { reports: [...files, ...fetched], replicas: count, now: new Date(systemClock.wall()) };
+}
+
+async function outputOf(command: string): Promise<string> {
+  try {
+    const limits = { timeout: TIMEOUT_MS, maxBuffer: MAX_OUTPUT_BYTES };
+    return (await promisify(execFile)('/bin/sh', ['-c', command], limits)).stdout;
+  } catch (error) {
+    const { stderr = '', message } = error as Error & { stderr?: string };
+    throw new KmsError('ERR_KMS_KEYSET_RULE', `${command}: ${stderr.trim() || message}`, { cause: error });
+  }
+}
+
+function noProof(keyId: string): KmsError {
+  return new KmsError('ERR_KMS_KEYSET_RULE', `the key store does not show that it has key ${keyId}`, {
+    remedy:
+      'look with "teapot-kms doctor"; a key of a token in a keyset of version 1 has no check key: "teapot-kms keys convert"',
+  });
+}

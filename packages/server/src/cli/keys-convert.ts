@@ -1,0 +1,30 @@
+import { convertKeyset, KmsError } from '@teapot-kms/core';
+import type { Command } from 'commander';
+import { proofsOf, readableByReports, withEvidenceOptions } from './evidence.ts';
+import type { EvidenceOptions } from './evidence.ts';
+import { withStore } from './key-store.ts';
+import { report } from './keys.ts';
+import type { KeysOptions } from './keys.ts';
+
+/** @param change - makes a command that changes a keyset */
+export function registerConvert(change: (name: string, description: string) => Command): void {
+  withEvidenceOptions(
+    change('convert', 'Convert a keyset of version 1 to version 2, which knows its age and recognises its keys'),
+    'a replica with an older plugin can no longer read the keyset',
+  ).action(async (options: KeysOptions & EvidenceOptions) => {
+    const made = await withStore(options, async ({ store, admin }) => {
+      const check = await readableByReports(2, options);
+      const proofs = admin.traitsOf ? undefined : await proofsOf(store);
+      const traitsOf = async (keyId: string, contextId: Buffer) => {
+        if (admin.traitsOf) return admin.traitsOf(keyId, contextId);
+        const proof = proofs?.get(keyId);
+        if (proof) return Promise.resolve({ check: proof.check });
+        throw new KmsError('ERR_KMS_KEYSET_INVALID', `key ${keyId} cannot be loaded`, {
+          remedy: 'look with "teapot-kms doctor"; restore the key first',
+        });
+      };
+      return convertKeyset(admin, traitsOf, { dryRun: options.dryRun ?? false, ...(check && { check }) });
+    });
+    report(options, made, 'the keyset has version 2');
+  });
+}
