@@ -2,7 +2,6 @@ import { KekCache, Unwrapper } from '@teapot-kms/core/internal';
 import { v2 } from '@teapot-kms/server/internal';
 import { FaultInjectingRemoteKek } from '@teapot-kms/testing';
 import { decodeEnvelope, Keyset, newKeyId, SecretBytes, systemClock } from '@teapot-kms/core';
-import type { Manifest } from '@teapot-kms/core';
 import { randomBytes } from 'node:crypto';
 import { openBare, openNaive, sealBare, sealNaive } from './bare-gcm.ts';
 import { call, decryptRequests, encryptRequests, handlers } from './handlers.ts';

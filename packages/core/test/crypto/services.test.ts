@@ -20,7 +20,7 @@ for (const [kind, start] of [
     const roundTrip = async (plaintext: Buffer): Promise<Buffer> =>
       service.decrypt(await service.encrypt(plaintext, patient), patient);
     assert.equal(await Promise.all(messages.map(roundTrip)), messages);
-    assert.equal(service.describe().keys, [{ id: primary, state: 'promoted', decrypts: 6 }]);
+    assert.equal(service.describe().keys, [{ id: primary, state: 'promoted', decrypts: 6, verified: true }]);
     await Promise.all([service.close(), crypto.close()]);
   });
 

@@ -16,7 +16,7 @@ const [pending] = manifest.keys.slice(1);
 const key = randomBytes(32);
 const proofOf = (bytes: Buffer) => new KeyProof(new SecretBytes(bytes), Buffer.from(contextId, 'hex'), pending!.id);
 
-function reportOf(replica: string, change: Partial<ReportBody> = {}, bytes: Buffer | undefined = key): ReplicaReport {
+function reportOf(replica: string, change: Partial<ReportBody> = {}, bytes = key): ReplicaReport {
   const body = {
     replica: replica.repeat(16),
     host: `node-${replica}`,
@@ -28,7 +28,7 @@ function reportOf(replica: string, change: Partial<ReportBody> = {}, bytes: Buff
     reads: [1, 2],
     ...change,
   };
-  return makeReport(body, new Map(bytes ? [[pending!.id, proofOf(bytes)]] : []));
+  return makeReport(body, new Map([[pending!.id, proofOf(bytes)]]));
 }
 
 const held = (reports: readonly ReplicaReport[], replicas = 2): void =>

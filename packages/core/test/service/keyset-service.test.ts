@@ -207,7 +207,7 @@ test('describe shows uri, keys, how often each opened, and nothing secret', asyn
   const description = service.describe();
   assert.is(description.uri, 'fake:keyset');
   assert.is(description.primary, primary);
-  assert.equal(description.keys, [{ id: primary, state: 'promoted', decrypts: 3 }]);
+  assert.equal(description.keys, [{ id: primary, state: 'promoted', decrypts: 3, verified: true }]);
   assert.equal(description.warnings, []);
   assert.equal(JSON.parse(JSON.stringify(description)), description);
   for (const shown of [description, service]) {

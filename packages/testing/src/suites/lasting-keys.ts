@@ -19,6 +19,7 @@ import type { KeysetSourceFixture } from './keyset-source-suite.ts';
 
 type Behaviour = (what: string, run: (fixture: KeysetSourceFixture, admin: KeysetAdmin) => Promise<void>) => void;
 
+const SOCKET = '/run/site.sock';
 const GRACE_MS = 120_000;
 const context = { signal: new AbortController().signal };
 const plaintext = Buffer.from('kept');
@@ -32,7 +33,7 @@ class Site {
   #reads = 0;
 
   constructor(source: KeysetSource, state: string) {
-    const guard = new KeysetGuard({ name: '/run/site.sock', uri: source.uri, records: new HostRecords(state) });
+    const guard = new KeysetGuard({ name: SOCKET, uri: source.uri, records: new HostRecords(state) });
     const borrowed: KeysetSource = {
       uri: source.uri,
       load: (given) => source.load(given),
@@ -107,6 +108,9 @@ export function registerLastingKeys(behaviour: Behaviour): void {
       const state = join(newDirectory(), 'state');
       const first = new Site(fixture.source, state);
       const restart = async (): Promise<Site> => {
+        const { keyset } = first.service.describe();
+        const remembered = async () => (await new HostRecords(state).read(SOCKET))?.hash === keyset?.hash;
+        await until('the host remembers the keyset', remembered, { everyMs: 5, timeoutMs: 30_000 });
         await first.service.close();
         return new Site(fixture.reopen(), state);
       };
@@ -216,7 +220,7 @@ export function registerLastingKeys(behaviour: Behaviour): void {
       await later.probe();
       await rejectsWithCode(() => later.service.status(), 'ERR_KMS_STORE_UNAVAILABLE');
       await rejectsWithCode(() => later.service.decrypt(sealed, context), 'ERR_KMS_STORE_UNAVAILABLE');
-      await new HostRecords(more.state).write('/run/site.sock', await manifestOf(admin));
+      await new HostRecords(more.state).write(SOCKET, await manifestOf(admin));
       await later.probe();
       assert.equal((await later.service.status()).keyId, more.keyId);
       await later.service.close();

@@ -251,7 +251,7 @@ test('describe shows versions, counters and nothing secret', async () => {
   const { ciphertext } = await service.encrypt(seed, patient);
   await service.decrypt({ ciphertext }, patient);
   const description = service.describe();
-  assert.equal(description.keys, [{ id: primary, state: 'promoted', decrypts: 1 }]);
+  assert.equal(description.keys, [{ id: primary, state: 'promoted', decrypts: 1, verified: true }]);
   assert.is(description.counters['wraps'], 1);
   assert.is(description.counters['cache_hits'], 1);
   assert.equal(JSON.parse(JSON.stringify(description)), description);
