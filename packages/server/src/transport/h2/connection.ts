@@ -13,6 +13,7 @@ import {
   MAX_CONCURRENT_STREAMS,
   MAX_UNSENT_BYTES,
   PREFACE_TIMEOUT_MS,
+  SILENT_LINGER_MS,
   STREAM_WINDOW,
   UNSENT_TIMEOUT_MS,
 } from './limits.ts';
@@ -121,7 +122,7 @@ export class Connection {
     if (this.#state !== 'open') return;
     if (!this.#session.greeted) {
       this.#act(() => this.#output.goAway(0, 'NO_ERROR', 'shutting down'));
-      return this.#close();
+      return this.#close(SILENT_LINGER_MS);
     }
     this.#state = 'draining';
     this.#drainBy = now + LINGER_MS;
@@ -203,9 +204,9 @@ export class Connection {
   }
 
   /** Ends our side, and discards what still comes: closing with unread input would reset the client. */
-  #close(): void {
+  #close(lingerMs = LINGER_MS): void {
     this.#state = 'closing';
-    this.#endsAt = this.#options.now() + LINGER_MS;
+    this.#endsAt = this.#options.now() + lingerMs;
     this.#calls.destroy();
     this.#rest?.chunk.fill(0);
     this.#rest = undefined;

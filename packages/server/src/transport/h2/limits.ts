@@ -55,6 +55,8 @@ export const TICK_MS = 50;
 export const MAX_DEADLINE_MS = 24 * 3_600_000;
 /** ms in which input is discarded after GOAWAY: a Unix socket closed with unread input resets the client (grpc-go #5358). */
 export const LINGER_MS = 1_000;
+/** The same at a drain, for a connection that has not greeted: it may be one that never says a word, and must not delay the stop. */
+export const SILENT_LINGER_MS = 250;
 /** Calls of one connection that are served in a turn of the event loop before the other connections get theirs. */
 export const CALLS_PER_TURN = 64;
 /** Encoded bytes of a grpc-message: clients limit a header list. */
