@@ -1,4 +1,4 @@
-import { systemClock } from '@teapot-kms/core';
+import { sleep, systemClock } from '@teapot-kms/core';
 import type { Clock } from '@teapot-kms/core';
 import type { Socket } from 'node:net';
 import type { Routes, Transport } from '../seam.ts';
@@ -53,7 +53,7 @@ export class H2Transport implements Transport {
     const deadline = this.#clock.now() + graceMs;
     for (const connection of this.#connections) connection.drain(this.#clock.now());
     while (this.#connections.size > 0 && this.#clock.now() < deadline) {
-      await new Promise<void>((resolve) => this.#clock.after(TICK_MS, resolve));
+      await sleep(this.#clock, TICK_MS);
     }
     this.#drained = true;
     for (const connection of this.#connections) connection.destroy();
