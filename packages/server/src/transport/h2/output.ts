@@ -1,10 +1,11 @@
 import type { Socket } from 'node:net';
 import { GrpcStatus } from '../seam.ts';
+import type { ByteAccount } from './byte-budget.ts';
 import { DEFAULT_WINDOW, MAX_WINDOW } from './client-settings.ts';
 import { ConnectionError, ErrorCode } from './errors.ts';
 import type { ErrorCodeName } from './errors.ts';
 import { Flag, FRAME_HEADER_BYTES, FrameType, writeFrameHeader } from './frames.ts';
-import { MAX_FRAME_BYTES, MAX_QUEUED_BYTES, PREFIX_BYTES } from './limits.ts';
+import { MAX_CONNECTION_BYTES, MAX_FRAME_BYTES, PREFIX_BYTES } from './limits.ts';
 import { errorBlock, MAX_OK_BLOCK_BYTES, ResponseBlocks } from './response-blocks.ts';
 import type { Slab } from './slab.ts';
 import type { Stream } from './stream.ts';
@@ -39,13 +40,14 @@ export class Output {
   readonly #slab: Slab;
   readonly #onAnswered: (stream: Stream) => void;
   readonly #queue = new Set<Queued>();
-  #queuedBytes = 0;
+  readonly #account: ByteAccount;
   #window = DEFAULT_WINDOW;
   #initialWindow = DEFAULT_WINDOW;
 
   /** @param onAnswered - called when the last byte of an answer was written */
-  constructor(socket: Socket, slab: Slab, onAnswered: (stream: Stream) => void) {
+  constructor(socket: Socket, slab: Slab, account: ByteAccount, onAnswered: (stream: Stream) => void) {
     this.#socket = socket;
+    this.#account = account;
     this.#slab = slab;
     this.#onAnswered = onAnswered;
   }
@@ -155,18 +157,18 @@ export class Output {
   }
 
   #enqueue(queued: Queued): void {
-    if (this.#queuedBytes + queued.body.length > MAX_QUEUED_BYTES) {
+    if (this.#account.bytes + queued.body.length > MAX_CONNECTION_BYTES) {
       queued.body.fill(0);
       return this.trailersOnly(queued.stream, QUEUE_FULL);
     }
     this.#queue.add(queued);
-    this.#queuedBytes += queued.body.length;
+    this.#account.hold(queued.body.length);
     this.drain();
   }
 
   #remove(queued: Queued): void {
     this.#queue.delete(queued);
-    this.#queuedBytes -= queued.body.length;
+    this.#account.hold(-queued.body.length);
     queued.body.fill(0);
   }
 
