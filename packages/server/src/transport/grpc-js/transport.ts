@@ -3,8 +3,8 @@ import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
 import { sleep, systemClock } from '@teapot-kms/core';
 import type { Clock } from '@teapot-kms/core';
 import type { Socket } from 'node:net';
-import { GrpcStatus, MAX_REQUEST_BYTES, RpcError, statusName } from '../seam.ts';
-import type { Handler, Routes, Transport } from '../seam.ts';
+import { bytesOf, GrpcStatus, MAX_REQUEST_BYTES, RpcError, statusName } from '../seam.ts';
+import type { Answer, Handler, Routes, Transport } from '../seam.ts';
 import { GrpcJsCall } from './call.ts';
 
 /** Calls of one connection that may run at a time. By default neither grpc-js nor Node bounds them. */
@@ -86,14 +86,14 @@ export class GrpcJsTransport implements Transport {
         request.fill(0);
         response?.fill(0);
       };
-      const succeed = (response: Buffer): void => end(null, response);
+      const succeed = (answer: Answer): void => end(null, bytesOf(answer));
       const fail = (error: unknown): void => {
         const { status, message } =
           error instanceof RpcError ? error : { status: GrpcStatus.INTERNAL, message: 'internal error' };
         end({ code: GrpcJsStatus[statusName(status)], details: message });
       };
       this.#inFlight++;
-      let answer: Buffer | Promise<Buffer>;
+      let answer: Answer | Promise<Answer>;
       try {
         answer = handler(request, call);
       } catch (error) {

@@ -1,5 +1,5 @@
 import { GrpcStatus, RpcError } from '../seam.ts';
-import type { Routes } from '../seam.ts';
+import type { Answer, Routes } from '../seam.ts';
 import type { ByteAccount } from './byte-budget.ts';
 import type { Credits } from './credits.ts';
 import { ConnectionError } from './errors.ts';
@@ -40,7 +40,7 @@ const DEADLINE_PASSED = errorBlock(GrpcStatus.DEADLINE_EXCEEDED, "the call's dea
 
 interface Ready {
   readonly stream: Stream;
-  readonly answer: Buffer | undefined;
+  readonly answer: Answer | undefined;
   readonly error: unknown;
 }
 
@@ -228,7 +228,7 @@ export class Calls {
       return this.#refuse(stream, TOO_MANY_BYTES);
     }
     stream.expiresAt = Math.min(stream.deadline, now + ANSWER_TIMEOUT_MS);
-    let answer: Buffer | Promise<Buffer>;
+    let answer: Answer | Promise<Answer>;
     try {
       answer = stream.handler!(message, stream);
     } catch (error) {
@@ -247,7 +247,7 @@ export class Calls {
     this.#hold(stream, message.length);
   }
 
-  #settled(stream: Stream, message: Buffer, answer: Buffer | undefined, error: unknown): void {
+  #settled(stream: Stream, message: Buffer, answer: Answer | undefined, error: unknown): void {
     message.fill(0);
     this.#hold(stream, 0);
     stream.running = false;
@@ -259,7 +259,7 @@ export class Calls {
     if (this.#ready.push({ stream, answer, error }) === 1) this.#options.onReady();
   }
 
-  #write(stream: Stream, answer: Buffer | undefined, error: unknown): void {
+  #write(stream: Stream, answer: Answer | undefined, error: unknown): void {
     if (stream.closed) answer?.fill(0);
     else if (answer) this.#options.output.answer(stream, answer);
     else {

@@ -3,7 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { MAX_CONCURRENT_STREAMS } from '../../../src/transport/h2/limits.ts';
 import { GrpcStatus, MAX_REQUEST_BYTES, RpcError } from '../../../src/transport/seam.ts';
-import type { Call, Handler } from '../../../src/transport/seam.ts';
+import type { Answer, Call, Handler } from '../../../src/transport/seam.ts';
 import {
   call,
   data,
@@ -322,6 +322,58 @@ test('the request and the answer are wiped', () => {
   client.send(call(1, Buffer.alloc(32, 7)));
   assert.equal(client.message(1), Buffer.alloc(32, 7));
   assert.equal(kept, [Buffer.alloc(32), Buffer.alloc(32)]);
+});
+
+test('an answer is written straight into the output, and wiped once', () => {
+  const plaintext = Buffer.from('secret');
+  const answer: Answer = { length: 6, copy: (out, at) => plaintext.copy(out, at), fill: () => plaintext.fill(0) };
+  const client = new Rig(() => answer).connect();
+  client.send(call(1));
+  assert.equal(client.message(1), Buffer.from('secret'));
+  assert.equal(plaintext, Buffer.alloc(6));
+});
+
+test('an answer that waits for the window arrives, and is wiped', () => {
+  const plaintext = Buffer.from('secret');
+  const answer: Answer = { length: 6, copy: (out, at) => plaintext.copy(out, at), fill: () => plaintext.fill(0) };
+  const client = new Rig(() => answer).connect([[4, 0]]);
+  client.send(call(1));
+  assert.equal(plaintext, Buffer.alloc(6));
+  client.send(settings([[4, 100]]));
+  assert.equal(client.message(1), Buffer.from('secret'));
+});
+
+test('the output is wiped when the kernel has it, at once or later', async () => {
+  for (const stuck of [false, true]) {
+    const client = new Rig(() => Buffer.from('secret')).connect();
+    const written: Buffer[] = [];
+    const write = client.socket.write.bind(client.socket);
+    client.socket.write = (bytes, done) => {
+      written.push(bytes);
+      return write(bytes, done);
+    };
+    client.socket.stuck = stuck;
+    client.send(call(1));
+    if (stuck) {
+      assert.ok(Buffer.concat(written).includes('secret'));
+      client.socket.unstick();
+      await settle();
+    }
+    assert.equal(client.message(1), Buffer.from('secret'));
+    assert.ok(written.length > 0 && written.every((bytes) => bytes.every((byte) => byte === 0)));
+  }
+});
+
+test('the requests of one read reach their handlers in one turn', async () => {
+  const order: string[] = [];
+  const client = new Rig((request) => {
+    if (order.length === 0) queueMicrotask(() => order.push('later'));
+    order.push(request.toString());
+    return Promise.resolve(Buffer.alloc(1));
+  }).connect();
+  client.send(call(1, 'a'), call(3, 'b'), call(5, 'c'));
+  await settle();
+  assert.equal(order, ['a', 'b', 'c', 'later']);
 });
 
 test('an answer that takes long gets the request unchanged, whatever becomes of its connection', async () => {
