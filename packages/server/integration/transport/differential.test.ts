@@ -26,6 +26,19 @@ async function observe(served: Served, client: DifferentialClient, planned: Plan
   return JSON.stringify({ status, text, aborted, content });
 }
 
+async function outcomesOf(
+  served: Served,
+  connect: (socket: string) => DifferentialClient,
+  planned: readonly PlannedCall[],
+): Promise<string[]> {
+  const client = connect(served.socket);
+  try {
+    return await Promise.all(planned.map((call) => observe(served, client, call)));
+  } finally {
+    client.close();
+  }
+}
+
 const describe = ({ request, ...rest }: PlannedCall): string =>
   JSON.stringify({ ...rest, request: `${request.length} bytes` });
 
@@ -36,24 +49,21 @@ for (const [name, connect] of [
   test(`${name}: ${BATCHES * CALLS_PER_BATCH} calls end alike on both transports (seed ${SEED})`, async () => {
     const servers = await Promise.all([transports['grpc-js'], transports.h2].map((one) => new Served(one).listen()));
     const statuses = new Set<number>();
-    for (let batch = 0; batch < BATCHES; batch++) {
-      const random = new Random(SEED + batch);
-      const planned = Array.from({ length: CALLS_PER_BATCH }, () => planCall(random));
-      const [expected, found] = await Promise.all(
-        servers.map(async (served) => {
-          const client = connect(served.socket);
-          const outcomes = await Promise.all(planned.map((call) => observe(served, client, call)));
-          client.close();
-          return outcomes;
-        }),
-      );
-      planned.forEach((call, n) => {
-        assert.is(found![n]!.slice(0, 300), expected![n]!.slice(0, 300), `seed ${SEED + batch}, ${describe(call)}`);
-        assert.ok(found![n] === expected![n], `seed ${SEED + batch}, ${describe(call)}`);
-        statuses.add((JSON.parse(found![n]!) as { status: number }).status);
-      });
+    try {
+      for (let batch = 0; batch < BATCHES; batch++) {
+        const random = new Random(SEED + batch);
+        const planned = Array.from({ length: CALLS_PER_BATCH }, () => planCall(random));
+        const [expected, found] = await Promise.all(servers.map((served) => outcomesOf(served, connect, planned)));
+        planned.forEach((call, n) => {
+          const what = `seed ${SEED + batch}, ${describe(call)}`;
+          assert.is(found![n]!.slice(0, 300), expected![n]!.slice(0, 300), what);
+          assert.ok(found![n] === expected![n], what);
+          statuses.add((JSON.parse(found![n]!) as { status: number }).status);
+        });
+      }
+    } finally {
+      for (const served of servers) await served.close();
     }
-    for (const served of servers) await served.close();
     // The comparison means nothing where nothing happens.
     const { OK, CANCELLED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, DEADLINE_EXCEEDED } = GrpcStatus;
     for (const status of [OK, CANCELLED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, DEADLINE_EXCEEDED])

@@ -74,12 +74,20 @@ export function http2Client(socket: string): DifferentialClient {
       const bytes = Buffer.concat(parts);
       return {
         status: Number(fields['grpc-status'] ?? -1),
-        message: decodeURIComponent((fields['grpc-message'] as string | undefined) ?? ''),
+        message: decoded((fields['grpc-message'] as string | undefined) ?? ''),
         body: bytes.length > 0 && prefixOf(bytes.subarray(5)).equals(bytes.subarray(0, 5)) ? bytes.subarray(5) : bytes,
       };
     },
     close: () => session.close(),
   };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return `not percent-encoded: ${text}`;
+  }
 }
 
 function prefixOf(message: Buffer): Buffer {
