@@ -9,6 +9,6 @@ export function inspectionEndpoint(describe: () => object): Endpoint {
     api: 'inspection',
     method: 'Describe',
     toRpcError,
-    handle: () => inspection.DescribeResponse.encode({ json: JSON.stringify(describe()) }),
+    handle: () => inspection.DescribeResponse.answer({ json: JSON.stringify(describe()) }),
   };
 }

@@ -1,19 +1,23 @@
-import { systemClock } from '@teapot-kms/core';
+import { sleep, systemClock } from '@teapot-kms/core';
 import type { Clock } from '@teapot-kms/core';
 import type { Socket } from 'node:net';
 import type { Routes, Transport } from '../seam.ts';
+import { ByteBudget } from './byte-budget.ts';
 import { Connection } from './connection.ts';
 import type { ErrorCodeName } from './errors.ts';
-import { TICK_MS } from './limits.ts';
+import { MAX_INSTANCE_BYTES, MAX_PROCESS_BYTES, TICK_MS } from './limits.ts';
 import { Slab } from './slab.ts';
 
 /** Output of all transports: a turn of the event loop serves one connection at a time. */
 const slab = new Slab();
 
+export const processBudget = new ByteBudget(MAX_PROCESS_BYTES);
+
 /** A purpose-built HTTP/2 server for unary gRPC on Unix sockets (ADR 0020). */
 export class H2Transport implements Transport {
   readonly #routes: Routes;
   readonly #clock: Clock;
+  readonly #budget = new ByteBudget(MAX_INSTANCE_BYTES, processBudget);
   readonly #connections = new Set<Connection>();
   /** Connections that have used their share of this turn. */
   readonly #waiting = new Set<Connection>();
@@ -37,6 +41,7 @@ export class H2Transport implements Transport {
       socket,
       routes: this.#routes,
       slab,
+      budget: this.#budget,
       now: () => this.#clock.now(),
       onShareUsed: () => this.#wait(connection),
       onClosed: (error) => {
@@ -53,7 +58,7 @@ export class H2Transport implements Transport {
     const deadline = this.#clock.now() + graceMs;
     for (const connection of this.#connections) connection.drain(this.#clock.now());
     while (this.#connections.size > 0 && this.#clock.now() < deadline) {
-      await new Promise<void>((resolve) => this.#clock.after(TICK_MS, resolve));
+      await sleep(this.#clock, TICK_MS);
     }
     this.#drained = true;
     for (const connection of this.#connections) connection.destroy();

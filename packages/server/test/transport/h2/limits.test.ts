@@ -150,21 +150,6 @@ test('more than 32 settings in a frame end the connection', () => {
   assert.is(client.goAway(), ENHANCE_YOUR_CALM);
 });
 
-test('requests that have arrived in part are bounded over the connection: the newest is refused', () => {
-  const client = new Rig().connect();
-  const part = grpc(Buffer.alloc(128 * 1024)).subarray(0, 8 * 16_384);
-  const sendPart = (id: number): void => {
-    client.send(headers(id));
-    for (let at = 0; at < part.length; at += 16_384) client.send(data(id, part.subarray(at, at + 16_384), 0));
-  };
-  for (let n = 0; n < 8; n++) sendPart(2 * n + 1);
-  assert.is(client.status(15), undefined);
-  sendPart(17);
-  assert.is(client.status(17), 8);
-  client.send(headers(19), data(19, grpc('small').subarray(0, 7), 0), data(19, grpc('small').subarray(7)));
-  assert.equal(client.message(19), Buffer.from('small'));
-});
-
 test('a client that does not read is not read from, and is cut after 30 s', async () => {
   const rig = new Rig(() => Buffer.alloc(60_000));
   const client = rig.connect([[4, 2 ** 30]]);
