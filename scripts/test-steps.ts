@@ -35,7 +35,7 @@ const alone = (name: string, command: string, env: Step['env'] = {}): Lanes => (
 });
 
 export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
-  const kubernetes = full ? ['1.37.2', '1.34.4'] : ['1.37.2'];
+  const kubernetes = full ? ['1.37.2', '1.34.4', '1.28.15'] : ['1.37.2'];
   const fullEnv: Step['env'] = full ? { TEAPOT_TEST_FULL: '1' } : {};
   /** Groups that take minutes and are not among the main ones. */
   const inFull = (...groups: string[]): string[] => (full ? groups : []);
