@@ -22,7 +22,14 @@ export class ManagementCluster {
   /** The kubeconfig of the administrator that manages the keys. */
   readonly adminKubeconfig: string;
 
-  private constructor(name: string, kubernetes: string, directory: string, binaries: Binaries, etcd: Etcd, apiserver: KubeApiserver) {
+  private constructor(
+    name: string,
+    kubernetes: string,
+    directory: string,
+    binaries: Binaries,
+    etcd: Etcd,
+    apiserver: KubeApiserver,
+  ) {
     this.name = name;
     this.kubernetes = kubernetes;
     this.directory = directory;
