@@ -59,6 +59,7 @@ func floodCommand(args []string) error {
 	flags := flag.NewFlagSet("flood", flag.ContinueOnError)
 	name := flags.String("kind", "", "what is sent")
 	socket := flags.String("socket", "", "path of the socket")
+	connections := flags.Int("connections", 0, "open connections, if not the usual number of this kind")
 	length := flags.Duration("for", time.Second, "how long")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -79,7 +80,10 @@ func floodCommand(args []string) error {
 	f := &flood{kind: of, socket: *socket, messages: made, until: time.Now().Add(*length)}
 	fmt.Println("flooding")
 	var group sync.WaitGroup
-	for range max(1, of.connections) {
+	if *connections > 0 {
+		f.connections = *connections
+	}
+	for range max(1, f.connections) {
 		group.Go(func() {
 			for time.Now().Before(f.until) {
 				if err := f.connect(); err != nil {
