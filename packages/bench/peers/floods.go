@@ -40,6 +40,7 @@ const (
 	// bigPlaintext makes answers of about 16 kB.
 	bigPlaintext = 16_000
 	trailerCount = 10
+	lateFrames   = 100
 )
 
 func path(of string) map[string]string { return map[string]string{":path": of} }
@@ -47,6 +48,8 @@ func path(of string) map[string]string { return map[string]string{":path": of} }
 var floods = map[string]kind{
 	"status":  {send: whole(aStatus)},
 	"decrypt": {fields: path(decryptPath), send: whole(aDecrypt), connections: 10},
+	// Close to the limit of connections, as in the last kind.
+	"decrypt-100": {fields: path(decryptPath), send: whole(aDecrypt), connections: 100},
 	"decrypt-reset": {fields: path(decryptPath), send: func(out *sender, id uint32, m messages) {
 		whole(aDecrypt)(out, id, m)
 		_ = out.WriteRSTStream(id, http2.ErrCodeCancel)
@@ -99,15 +102,7 @@ var floods = map[string]kind{
 	"half-prefaces": {connections: 128, prefaceBytes: len(http2.ClientPreface) / 2},
 	// As fast as connections can be opened.
 	"connections": {hangsUp: true, send: whole(aStatus)},
-	// DATA of a call that was answered early, in frames that are as small as can be.
-	"late-data": {fields: path(servicePath + "Other"), send: func(out *sender, id uint32, m messages) {
-		if id == 1 {
-			out.headers(id, false)
-		}
-		for range len(m[aDecrypt]) {
-			_ = out.WriteData(1, false, m[aDecrypt][:1])
-		}
-	}},
+	"late-data":   {fields: path(servicePath + "Other"), send: lateData, connections: 100},
 }
 
 // message names the messages of floods, with their gRPC prefix.
@@ -161,6 +156,16 @@ func whole(of message) func(*sender, uint32, messages) {
 	return func(out *sender, id uint32, m messages) {
 		out.headers(id, false)
 		_ = out.WriteData(id, true, m[of])
+	}
+}
+
+// lateData sends DATA of a call that was answered early, in frames that are as small as can be.
+func lateData(out *sender, id uint32, _ messages) {
+	if id == 1 {
+		out.headers(id, false)
+	}
+	for range lateFrames {
+		_ = out.WriteData(1, false, []byte{0})
 	}
 }
 

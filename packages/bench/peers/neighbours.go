@@ -45,13 +45,14 @@ func neighboursCommand(args []string) error {
 	sockets := flags.String("sockets", "", "paths of the neighbours' sockets, with commas between them")
 	every := flags.Duration("every", 50*time.Millisecond, "time between two calls of a neighbour")
 	length := flags.Duration("for", time.Second, "how long they call")
+	timeout := flags.Duration("timeout", callTimeout, "deadline of each call")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	n := &neighbours{failed: map[string]int64{}, latencies: hdrhistogram.New(int64(shortest), int64(longest), digits)}
 	var calls []func(i int) error
 	for _, socket := range strings.Split(*sockets, ",") {
-		call, err := neighbour(socket)
+		call, err := neighbour(socket, *timeout)
 		if err != nil {
 			return fmt.Errorf("%s: %w", socket, err)
 		}
@@ -78,7 +79,7 @@ func neighboursCommand(args []string) error {
 }
 
 // neighbour connects, and returns its calls: Status and Decrypt by turns.
-func neighbour(socket string) (func(i int) error, error) {
+func neighbour(socket string, timeout time.Duration) (func(i int) error, error) {
 	connection, err := connectTo(socket)
 	if err != nil {
 		return nil, err
@@ -90,7 +91,7 @@ func neighbour(socket string) (func(i int) error, error) {
 		return nil, err
 	}
 	return func(i int) error {
-		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
 		if i%2 == 0 {
 			_, err := client.Status(ctx, &v2.StatusRequest{})

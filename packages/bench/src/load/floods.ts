@@ -9,6 +9,7 @@ import { teapotBench } from './teapot-bench.ts';
 export const FLOODS = {
   status: 'Status, not waiting for answers',
   decrypt: 'Decrypts on 10 connections, not waiting for answers',
+  'decrypt-100': 'the same on 100 connections',
   'decrypt-reset': 'Decrypt, reset at once',
   trailers: 'requests that end with trailers',
   head: 'HEAD requests',
@@ -25,7 +26,7 @@ export const FLOODS = {
   'left-open': 'open HEADERS, GOAWAY, DATA on another stream, close',
   'half-prefaces': '128 half prefaces',
   connections: 'a connection for each Status',
-  'late-data': 'DATA frames of one byte for a call that was answered',
+  'late-data': 'DATA frames of one byte for an answered call, 100 connections',
 } as const;
 export type Flood = keyof typeof FLOODS;
 
@@ -65,9 +66,25 @@ export async function startFlood(kind: Flood, socket: string, seconds: number): 
   return { end: end() };
 }
 
-/** Lets a quiet client of each socket call for some seconds: Status and Decrypt by turns, every 50 ms. */
-export async function runNeighbours(sockets: readonly string[], seconds: number): Promise<NeighboursResult> {
-  const args = ['neighbours', '--sockets', sockets.join(','), '--for', `${seconds}s`];
+/**
+ * Lets a quiet client of each socket call for some seconds: Status and Decrypt by turns, every 50 ms.
+ *
+ * @param timeoutSeconds - deadline of each call; the default is that of kube-apiserver
+ */
+export async function runNeighbours(
+  sockets: readonly string[],
+  seconds: number,
+  timeoutSeconds = 3,
+): Promise<NeighboursResult> {
+  const args = [
+    'neighbours',
+    '--sockets',
+    sockets.join(','),
+    '--for',
+    `${seconds}s`,
+    '--timeout',
+    `${timeoutSeconds}s`,
+  ];
   const { stdout } = await promisify(execFile)(teapotBench(), args);
   return JSON.parse(stdout) as NeighboursResult;
 }
