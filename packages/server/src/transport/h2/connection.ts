@@ -21,6 +21,7 @@ import {
 } from './limits.ts';
 import { Output } from './output.ts';
 import { DRAIN_PING, Session } from './session.ts';
+import type { Share } from './share.ts';
 import type { Slab } from './slab.ts';
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
@@ -39,8 +40,8 @@ export interface ConnectionOptions {
   readonly budget: ByteBudget;
   /** Monotonic ms. */
   readonly now: () => number;
-  /** Called when the connection has used its share of a turn: {@link Connection.resume} goes on. */
-  readonly onShareUsed: () => void;
+  /** What all connections of the socket may use of a turn. {@link Connection.resume} goes on in the next one. */
+  readonly share: Share<Connection>;
   /** Called once, when the socket has closed. */
   readonly onClosed: (error: ErrorCodeName | undefined) => void;
 }
@@ -162,9 +163,16 @@ export class Connection {
       chunk.fill(0);
       return;
     }
+    const { share, now } = this.#options;
+    if (share.isUsed) {
+      this.#rest = { chunk, at: from };
+      this.#socket.pause();
+      return share.wait(this);
+    }
+    const started = now();
     this.#act(() => {
-      this.#session.now = this.#options.now();
-      this.#credits.refill(this.#session.now);
+      this.#session.now = started;
+      this.#credits.refill(started);
       let at = from;
       if (this.#prefaceRead < PREFACE.length) at = this.#readPreface(chunk, at);
       at = this.#reader.read(chunk, at, this.#session);
@@ -173,7 +181,8 @@ export class Connection {
     // Every message was copied, so nothing refers to a chunk that was read.
     if (!this.#waits(chunk)) chunk.fill(0);
     if (this.#session.paused || this.#socket.writableLength > MAX_UNSENT_BYTES) this.#socket.pause();
-    if (this.#session.paused) this.#options.onShareUsed();
+    share.count(started);
+    if (this.#session.paused) share.wait(this);
     if (this.#session.drainAcknowledged && this.#session.finalId === Infinity) this.#finalGoAway();
     this.#closeIfDone();
   }

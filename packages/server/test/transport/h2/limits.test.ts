@@ -1,4 +1,4 @@
-import { settle } from '@teapot-kms/testing';
+import { FakeClock, settle } from '@teapot-kms/testing';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Handler } from '../../../src/transport/seam.ts';
@@ -206,6 +206,23 @@ test('each connection gets a share of 64 calls before any gets a second one', as
   for (let n = 0; n < 10; n++) await settle();
   assert.is(order.length, 201);
   assert.is(order.indexOf(order.find((one) => one !== order[0])!), 64);
+});
+
+test('the connections of a socket share 2 ms of a turn, and take turns', async () => {
+  let spentMs = 0;
+  const clock = Object.assign(new FakeClock(), { now: () => spentMs });
+  const order: string[] = [];
+  const rig = new Rig((request) => {
+    spentMs++;
+    order.push(request.toString());
+    return Buffer.from(request);
+  }, clock);
+  const clients = Array.from({ length: 10 }, () => rig.connect());
+  for (const [n, client] of clients.entries()) client.send(call(1, `first ${n}`), call(3, `first ${n}`));
+  assert.is(order.length, 2, 'the others wait for the next turn');
+  clients[0]!.send(call(5, 'second'));
+  for (let n = 0; n < 10; n++) await settle();
+  assert.equal(order, [...clients.flatMap((_, n) => [`first ${n}`, `first ${n}`]), 'second']);
 });
 
 test('a connection that ended leaves nothing behind', async () => {
