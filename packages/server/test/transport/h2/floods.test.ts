@@ -50,7 +50,7 @@ interface Flood {
   readonly streams: number;
   /** The transport may hold this much for each connection while it is open. */
   readonly holds?: number;
-  /** The transport ends the connection before all is sent, with this code. */
+  /** The transport ends connections before all is sent, with this code. */
   readonly ends?: ErrorCodeName;
 }
 
@@ -118,7 +118,7 @@ const FLOODS: readonly Flood[] = [
     connections: 10,
     stream: (id) => call(id, 'x', { ':path': '/test/Later' }),
     streams: 1_000,
-    holds: MiB,
+    holds: 2 * MiB,
   },
   {
     what: 'empty messages in unary calls',
@@ -133,9 +133,16 @@ const FLOODS: readonly Flood[] = [
     settings: WINDOW_0,
     stream: (id) => call(id, Buffer.alloc(16_000)),
     streams: 2_000,
-    holds: 2 * MiB,
+    ends: 'ENHANCE_YOUR_CALM',
   },
-  { what: 'messages that never end', connections: 3, stream: unfinished, streams: 1_000, holds: 2 * MiB },
+  {
+    what: 'messages that never end',
+    connections: 3,
+    stream: unfinished,
+    streams: 1_000,
+    holds: 16 * MiB,
+    ends: 'ENHANCE_YOUR_CALM',
+  },
   {
     what: 'the compressed flag',
     stream: (id) => Buffer.concat([headers(id, requestBlock({ 'grpc-encoding': 'gzip' })), data(id, grpc('', 1))]),
@@ -271,7 +278,7 @@ for (const flood of FLOODS) {
     assert.ok(during - before < connections * holds + NOISE, `${during - before} bytes are held while it lasts`);
     assert.ok(after - before < NOISE, `${after - before} bytes are held afterwards`);
     assert.ok(site.mostRunning <= connections * MAX_CONCURRENT_STREAMS, `${site.mostRunning} handlers ran at a time`);
-    assert.equal([...site.transport.violations], ends ? [[ends, 2 * connections]] : []);
+    assert.equal([...site.transport.violations.keys()], ends ? [ends] : []);
   });
 }
 
