@@ -35,7 +35,7 @@ const alone = (name: string, command: string, env: Step['env'] = {}): Lanes => (
 });
 
 export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
-  const kubernetes = full ? ['1.37.2', '1.34.4'] : ['1.37.2'];
+  const kubernetes = full ? ['1.37.2', '1.34.4', '1.28.15'] : ['1.37.2'];
   const fullEnv: Step['env'] = full ? { TEAPOT_TEST_FULL: '1' } : {};
   /** Groups that take minutes and are not among the main ones. */
   const inFull = (...groups: string[]): string[] => (full ? groups : []);
@@ -92,6 +92,7 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
           e2e(version, 'outages-hsm', ['hsm-outages']),
           e2e(version, 'barbican', ['barbican-migration', ...inFull('barbican', 'barbican-outages')]),
         ]),
+        ...(full ? [oneByOne('upgrade', 'e2e/test/upgrade.test.ts')] : []),
         oneByOne('openstack', ...openstack.map((name) => `packages/core/integration/barbican/${name}.test.ts`)),
         oneByOne('docs', 'docs/test'),
         { name: 'floor', command: `bash scripts/floor-node.sh ${full ? SHIPPED : FLOOR}` },

@@ -9,6 +9,7 @@ import type { EncryptedResources } from './encryption-configuration.ts';
 import { Etcd } from './etcd.ts';
 import type { KeyStore, KeyStoreFixture } from './key-store-fixture.ts';
 import { KubeApiserver } from './kube-apiserver.ts';
+import { instanceSettings } from './kubernetes-minors.ts';
 import { etcdKey, untilDefaultNamespace } from './objects.ts';
 import { Plugin } from './plugin.ts';
 import { parseStored } from './stored-object.ts';
@@ -57,7 +58,11 @@ export class Cluster {
     const etcd = await Etcd.start(binaries.etcd, directory);
     const store = await options.keyStore.open(join(directory, 'store'));
     const plugin = await Plugin.prepare(
-      { directory, logFile: logFile('plugin.log'), settings: options.pluginSettings ?? {} },
+      {
+        directory,
+        logFile: logFile('plugin.log'),
+        settings: { ...instanceSettings(options.kubernetes), ...options.pluginSettings },
+      },
       store,
     );
     const apiserver = await KubeApiserver.prepare({

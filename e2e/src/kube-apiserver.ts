@@ -22,12 +22,14 @@ export class KubeApiserver {
   readonly client: ApiClient;
   readonly #options: KubeApiserverOptions;
   readonly #port: number;
+  #binary: string;
   #encryptionFile: string | undefined;
   #featureGates: readonly string[] = [];
   #daemon: Daemon | undefined;
 
   private constructor(options: KubeApiserverOptions, port: number) {
     this.#options = options;
+    this.#binary = options.binary;
     this.#port = port;
     const certificate = join(options.directory, 'certs/apiserver.crt');
     this.client = new ApiClient({ port, token: TOKEN, ca: () => readFileSync(certificate) });
@@ -58,6 +60,11 @@ export class KubeApiserver {
   }
 
   /** Takes effect at the next start. */
+  setBinary(binary: string): void {
+    this.#binary = binary;
+  }
+
+  /** Takes effect at the next start. */
   setEncryption(encryptionConfiguration: string, featureGates: readonly string[]): void {
     const file = join(this.#options.directory, 'encryption.yaml');
     writeFileSync(file, encryptionConfiguration, { mode: 0o600 });
@@ -67,7 +74,7 @@ export class KubeApiserver {
 
   /** Does not wait until it is ready. */
   spawn(): void {
-    const { directory, binary, logFile, etcdUrl, etcdPrefix = '/registry' } = this.#options;
+    const { directory, logFile, etcdUrl, etcdPrefix = '/registry' } = this.#options;
     const file = (name: string): string => join(directory, name);
     const args = [
       `--etcd-servers=${etcdUrl}`,
@@ -90,7 +97,7 @@ export class KubeApiserver {
       args.push('--encryption-provider-config-automatic-reload=true');
     }
     if (this.#featureGates.length > 0) args.push(`--feature-gates=${this.#featureGates.join(',')}`);
-    this.#daemon = new Daemon({ name: 'kube-apiserver', command: binary, args, logFile });
+    this.#daemon = new Daemon({ name: 'kube-apiserver', command: this.#binary, args, logFile });
   }
 
   async start(): Promise<void> {

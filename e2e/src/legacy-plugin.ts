@@ -30,7 +30,7 @@ export async function startLegacyPlugin(path: string, keyId: string, key: Buffer
   const observer = { began: () => undefined, ended: () => undefined };
   const endpoints = [...v2Endpoints(service, 'v2'), ...v1beta1Endpoints(service)];
   const routes = new Map(endpoints.map((endpoint) => [endpoint.path, toHandler(endpoint, observer)]));
-  const transport = transports['grpc-js'](routes);
+  const transport = transports.h2(routes);
   const listener = await SocketListener.listen({
     path,
     mode: 0o600,

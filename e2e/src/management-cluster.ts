@@ -14,6 +14,7 @@ const LOGS = ['etcd.log', 'management.log'];
 /** The cluster whose Secrets hold the keysets: etcd and a kube-apiserver without encryption, with RBAC in force. */
 export class ManagementCluster {
   readonly name: string;
+  readonly kubernetes: string;
   readonly directory: string;
   readonly binaries: Binaries;
   readonly etcd: Etcd;
@@ -21,8 +22,16 @@ export class ManagementCluster {
   /** The kubeconfig of the administrator that manages the keys. */
   readonly adminKubeconfig: string;
 
-  private constructor(name: string, directory: string, binaries: Binaries, etcd: Etcd, apiserver: KubeApiserver) {
+  private constructor(
+    name: string,
+    kubernetes: string,
+    directory: string,
+    binaries: Binaries,
+    etcd: Etcd,
+    apiserver: KubeApiserver,
+  ) {
     this.name = name;
+    this.kubernetes = kubernetes;
     this.directory = directory;
     this.binaries = binaries;
     this.etcd = etcd;
@@ -47,7 +56,7 @@ export class ManagementCluster {
     });
     await apiserver.start();
     await untilDefaultNamespace(apiserver.client);
-    const cluster = new ManagementCluster(name, directory, binaries, etcd, apiserver);
+    const cluster = new ManagementCluster(name, kubernetes, directory, binaries, etcd, apiserver);
     cluster.writeKubeconfig(cluster.adminKubeconfig, { token: 'teapot-e2e' });
     return cluster;
   }

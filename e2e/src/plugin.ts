@@ -44,9 +44,9 @@ export class Plugin {
   }
 
   /** Writes its configuration (JSON is YAML). A running plugin notices, but keeps its environment. */
-  configure({ keys, env }: PluginStore): void {
+  configure({ keys, env }: PluginStore, settings = this.#options.settings): void {
     this.#env = env;
-    const instance = { name: 'main', socket: this.socket, keys, ...this.#options.settings };
+    const instance = { name: 'main', socket: this.socket, keys, ...settings };
     const stateDirectory = `${this.configFile}.state`;
     const config = { version: 1, http: { port: this.#port }, stateDirectory, instances: [instance] };
     writeFileSync(this.configFile, JSON.stringify(config, null, 2), { mode: 0o600 });

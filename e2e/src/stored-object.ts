@@ -11,7 +11,7 @@ export interface StoredV2 {
   readonly keyId: string;
   /** Our ciphertext of the seed. */
   readonly encryptedDekSource: Buffer;
-  /** 1: HKDF_SHA256_XNONCE_AES_GCM_SEED, as all writes since 1.29. */
+  /** 0: AES_GCM_KEY, as all writes up to 1.28. 1: HKDF_SHA256_XNONCE_AES_GCM_SEED, as all writes since 1.29. */
   readonly encryptedDekSourceType: number;
   readonly annotations: ReadonlyMap<string, Buffer>;
   readonly encryptedData: Buffer;

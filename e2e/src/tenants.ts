@@ -5,6 +5,7 @@ import { KmsClient } from '@teapot-kms/server';
 import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { KubeApiserver } from './kube-apiserver.ts';
+import { instanceSettings } from './kubernetes-minors.ts';
 import { ManagementCluster, readerRules } from './management-cluster.ts';
 import { MetricsText } from './metrics.ts';
 import { untilDefaultNamespace } from './objects.ts';
@@ -84,6 +85,7 @@ export class Tenants {
       keys: { uri: uriOf(name), kubeconfig: this.#kubeconfig, serves },
       probeInterval: '1s',
       statusGrace: '3s',
+      ...instanceSettings(this.management.kubernetes),
     };
   }
 

@@ -4,6 +4,7 @@
  */
 import { Daemon, launcher, OpenStack } from '@teapot-kms/testing/daemons';
 import { figure, rememberSecret, timed, until } from '@teapot-kms/testing';
+import { decodeEnvelope } from '@teapot-kms/core';
 import { KmsClient } from '@teapot-kms/server';
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,6 +15,7 @@ import { findBinaries, kubernetesVersions, MissingBinary } from '../src/binaries
 import { Etcd } from '../src/etcd.ts';
 import { cloudConf, payloadOf, skipWithoutOpenStack } from '../src/key-stores/barbican.ts';
 import { KubeApiserver } from '../src/kube-apiserver.ts';
+import { instanceSettings, isKmsV2Beta } from '../src/kubernetes-minors.ts';
 import { startLegacyPlugin } from '../src/legacy-plugin.ts';
 import {
   CONFIG_MAPS,
@@ -29,8 +31,11 @@ import { teapot } from '../src/teapot-cli.ts';
 
 const SECRETS_MADE = 20;
 
-/** As the documentation of barbican-kms-plugin has it: the provider is called `barbican`. What KMS v1 wrote is moved to v2. */
-function encryptionConfiguration(socket: string, stage: 'old' | 'rewriting' | 'new'): string {
+/**
+ * As the documentation of barbican-kms-plugin has it: the provider is called `barbican`. What KMS v1 wrote is moved to v2.
+ * `oldV1` has nothing else, as 1.28 refuses that plugin's version of v2.
+ */
+function encryptionConfiguration(socket: string, stage: 'old' | 'oldV1' | 'rewriting' | 'new'): string {
   const endpoint = `endpoint: "unix://${socket}", timeout: 3s`;
   const v2 = `      - kms: { apiVersion: v2, name: barbican, ${endpoint} }\n`;
   const v1 = `      - kms: { apiVersion: v1, name: barbican-v1, ${endpoint}, cachesize: 100 }\n`;
@@ -38,6 +43,7 @@ function encryptionConfiguration(socket: string, stage: 'old' | 'rewriting' | 'n
     `  - resources: [${resources}]\n    providers:\n${providers}      - identity: {}\n`;
   const entries = {
     old: entry('secrets', v2) + entry('configmaps', v1),
+    oldV1: entry('secrets, configmaps', v1),
     rewriting: entry('secrets, configmaps', v2 + v1),
     new: entry('secrets, configmaps', v2),
   };
@@ -58,6 +64,7 @@ for (const kubernetes of kubernetesVersions()) {
 async function migrate(kubernetes: string): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'teapot-mig-'));
   const binaries = findBinaries(kubernetes);
+  const onlyV1 = isKmsV2Beta(kubernetes);
   const openStack = await OpenStack.start(join(directory, 'cloud'), { tokenCache: 300 });
   const etcd = await Etcd.start(binaries.etcd, directory);
   const socket = join(directory, 'kms/kms.sock');
@@ -78,31 +85,33 @@ async function migrate(kubernetes: string): Promise<void> {
     writeFileSync(cloudConfig, cloudConf(openStack, `[KeyManager]\nkey-id=${legacyId}\n`), { mode: 0o600 });
 
     const old = await startLegacyPlugin(socket, legacyId, legacyKey);
-    apiserver.setEncryption(encryptionConfiguration(socket, 'old'), ['KMSv1=true']);
+    apiserver.setEncryption(encryptionConfiguration(socket, onlyV1 ? 'oldV1' : 'old'), ['KMSv1=true']);
     await apiserver.start();
     const { client } = apiserver;
     await untilDefaultNamespace(client);
     for (let count = 0; count < SECRETS_MADE; count++) await client.create(SECRETS, secret(`old-${count}`));
     await client.create(CONFIG_MAPS, configMap('old'));
     const before = await dataOf(apiserver);
-    for (const stored of await storedIn(etcd, SECRETS)) {
-      assert.ok(stored.version === 'v2' && stored.keyId === legacyId && stored.provider === 'barbican');
-      assert.is(stored.encryptedDekSource.length, 64);
+    for (const stored of [...(await storedIn(etcd, SECRETS)), ...(await storedIn(etcd, CONFIG_MAPS))]) {
+      if (stored.version === 'v1') assert.is(stored.encryptedDek.length, 64);
+      else {
+        assert.ok(stored.keyId === legacyId && stored.provider === 'barbican');
+        assert.is(stored.encryptedDekSource.length, 64);
+      }
     }
-    const [v1] = await storedIn(etcd, CONFIG_MAPS);
-    assert.ok(v1?.version === 'v1' && v1.encryptedDek.length === 64);
+    assert.is((await storedIn(etcd, SECRETS))[0]?.version, onlyV1 ? 'v1' : 'v2');
+    assert.is((await storedIn(etcd, CONFIG_MAPS))[0]?.version, 'v1');
 
     // The switch.
     const keyset = `barbican:${join(directory, 'keyset')}`;
     await teapot(['keys', 'generate', '--uri', keyset, '--cloud-config', cloudConfig]);
+    const config = join(directory, 'teapot-kms.yaml');
+    const instance = { name: 'barbican', socket, keys: { uri: keyset, cloudConfig }, ...instanceSettings(kubernetes) };
+    writeFileSync(config, JSON.stringify({ version: 1, http: false, log: { level: 'debug' }, instances: [instance] }));
     const start = async () => {
       const flags = ['--socketpath', socket, '--cloud-config', cloudConfig, '--keys', keyset, '--v=4'];
-      plugin = new Daemon({
-        name: 'the plugin',
-        command: launcher(),
-        args: ['barbican-kms-plugin', ...flags],
-        logFile: log,
-      });
+      const args = onlyV1 ? ['serve', '--config', config] : ['barbican-kms-plugin', ...flags];
+      plugin = new Daemon({ name: 'the plugin', command: launcher(), args, logFile: log });
       await untilKeyIsThere(socket, plugin);
     };
     await old.close();
@@ -117,7 +126,8 @@ async function migrate(kubernetes: string): Promise<void> {
           await client.create(SECRETS, secret('probe')).catch(() => undefined);
           await client.replace(`${SECRETS}/probe`, secret('probe'));
           const stored = parseStored((await etcd.get(`${etcdPrefix(SECRETS)}probe`))!);
-          return stored.version === 'v2' && stored.keyId === keyId;
+          const written = stored.version === 'v2' ? stored.keyId : decodeEnvelope(stored.encryptedDek).keyId;
+          return written === keyId;
         },
         { everyMs: 500 },
       ),

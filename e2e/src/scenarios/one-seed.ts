@@ -2,6 +2,7 @@ import { figure, timed } from '@teapot-kms/testing';
 import * as assert from 'uvu/assert';
 import type { MetricsText } from '../metrics.ts';
 import type { Cluster } from '../cluster.ts';
+import { isKmsV2Beta } from '../kubernetes-minors.ts';
 import { etcdPrefix, inParallel, secret, SECRETS, TEAPOTS } from '../objects.ts';
 import { V2_PROVIDER } from '../scenario.ts';
 import type { Scenario } from '../scenario.ts';
@@ -42,9 +43,15 @@ async function restart(cluster: Cluster): Promise<void> {
   // Secrets two or three times until its cache is filled.
   assert.ok(decrypts >= seeds.size && decrypts < COUNT / 10, `${decrypts} Decrypts, ${seeds.size} seeds`);
   assert.is((await plugin.calls('v2', 'Decrypt')) - pluginBefore, decrypts, 'both sides count the same');
+  const encrypts = kmsCalls(metrics, 'Encrypt');
+  if (isKmsV2Beta(cluster.options.kubernetes)) {
+    // It loads its configuration again when it begins to watch the file, and drops what it has loaded.
+    assert.ok(encrypts === 1 || encrypts === 2, `${encrypts} new data keys at the start`);
+    return;
+  }
+  assert.is(encrypts, 1, 'one new seed at the start');
   const cached = metrics.sum('apiserver_envelope_encryption_dek_source_cache_size', { provider_name: V2_PROVIDER });
   assert.is(cached, seeds.size, 'dek_source_cache_size');
-  assert.is(kmsCalls(metrics, 'Encrypt'), 1, 'one new seed at the start');
 }
 
 export function kmsCalls(metrics: MetricsText, method: 'Encrypt' | 'Decrypt' | 'Status'): number {

@@ -52,7 +52,7 @@ async function restart({ client, plugin, apiserver }: Cluster): Promise<void> {
   const pings = encryptsAfter - encryptsBefore;
   const decrypts = decryptsAfter - decryptsBefore - pings;
   const reads = (await client.metrics()).sum('apiserver_storage_transformation_operations_total', {
-    resource: 'secrets',
+    transformer_prefix: `k8s:enc:kms:v1:${V1_PROVIDER}:`,
     transformation_type: 'from_storage',
     status: 'OK',
   });

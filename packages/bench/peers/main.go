@@ -1,5 +1,5 @@
-// Command teapot-bench has two parts. serve runs KMS servers that work like other plugins, to compare ours with. load is a client
-// that loads all of them and is never the bottleneck.
+// Command teapot-bench has two parts. serve runs KMS servers that work like other plugins, to compare ours with. The others are
+// clients: load loads all of them and is never the bottleneck, flood misuses a server, and neighbours are tenants beside it.
 package main
 
 import (
@@ -17,6 +17,11 @@ var peers = map[string]func(flags *flag.FlagSet, args []string) (kms, error){
 	"barbican":  newBarbican,
 }
 
+// commands are the clients by name.
+var commands = map[string]func(args []string) error{
+	"load": loadCommand, "flood": floodCommand, "neighbours": neighboursCommand,
+}
+
 func main() {
 	if err := command(os.Args[1:]); err != nil {
 		fmt.Fprintf(os.Stderr, "teapot-bench: %v\n", err)
@@ -25,8 +30,8 @@ func main() {
 }
 
 func command(args []string) error {
-	if len(args) >= 1 && args[0] == "load" {
-		return loadCommand(args[1:])
+	if len(args) >= 1 && commands[args[0]] != nil {
+		return commands[args[0]](args[1:])
 	}
 	if len(args) >= 1 && args[0] == "version" {
 		fmt.Println(runtime.Version())
@@ -46,5 +51,5 @@ func command(args []string) error {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	return fmt.Errorf("usage: teapot-bench version | load --plan FILE | serve %s --socket PATH ...", strings.Join(names, "|"))
+	return fmt.Errorf("usage: teapot-bench version | load --plan FILE | flood ... | neighbours ... | serve %s --socket PATH ...", strings.Join(names, "|"))
 }

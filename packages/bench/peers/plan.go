@@ -97,16 +97,21 @@ func (t *target) prepare(p *plan) error {
 		t.limit = 0
 	}
 	for _, request := range t.Requests {
-		framed := make([]byte, grpcPrefix, grpcPrefix+len(request))
-		binary.BigEndian.PutUint32(framed[1:], uint32(len(request)))
-		framed = append(framed, request...)
-		if len(framed) > maxFrameSize {
+		message := framed(request)
+		if len(message) > maxFrameSize {
 			return errors.New("a request is longer than an HTTP/2 frame")
 		}
-		t.framed = append(t.framed, framed)
-		t.longest = max(t.longest, int64(len(framed)))
+		t.framed = append(t.framed, message)
+		t.longest = max(t.longest, int64(len(message)))
 	}
 	return nil
+}
+
+// framed puts the gRPC prefix before a message.
+func framed(message []byte) []byte {
+	out := make([]byte, grpcPrefix, grpcPrefix+len(message))
+	binary.BigEndian.PutUint32(out[1:], uint32(len(message)))
+	return append(out, message...)
 }
 
 // pick returns the index of the next request.

@@ -74,6 +74,13 @@ export const FIGURES = {
     goal: 1.2,
     better: 'lower',
   },
+  'flood-p99-ms': {
+    unit: 'ms',
+    about: 'p99 of the calls of 20 quiet tenants while another one floods its socket, worst flood',
+    floor: 20,
+    goal: 20,
+    better: 'lower',
+  },
   'start-ms': {
     unit: 'ms',
     about: 'start of the process to the first good Status, file keyset',

@@ -17,3 +17,4 @@ export { FakeApiServer, json } from './fakes/fake-api-server.ts';
 export { message, secretObject, statusObject } from './fakes/kube-protobuf.ts';
 export { legacyCiphertext } from './fakes/legacy-ciphertext.ts';
 export { newDirectory } from './util/new-directory.ts';
+export { occurrences, writableMemory } from './util/process-memory.ts';

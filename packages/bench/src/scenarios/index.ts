@@ -1,6 +1,7 @@
 import type { Scenario } from '../scenario.ts';
 import { apiserverRestart } from './apiserver-restart.ts';
 import { concurrency } from './concurrency.ts';
+import { floods } from './floods.ts';
 import { heapGrowth } from './heap-growth.ts';
 import { latency } from './latency.ts';
 import { micro } from './micro.ts';
@@ -22,6 +23,7 @@ export const scenarios: readonly Scenario[] = [
   writes,
   concurrency,
   latency,
+  floods,
   vsBarbican,
   vsPkcs11,
   start,

@@ -1,13 +1,13 @@
 // What a dump of the plugin's memory would give away (design D12). The plugin is a process of its own: this one knows
 // the secrets, to look for them.
 import type { SoftHsm } from '@teapot-kms/testing/daemons';
-import { figure, rememberSecret } from '@teapot-kms/testing';
+import { figure, occurrences, rememberSecret, writableMemory } from '@teapot-kms/testing';
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import { decodeEnvelope } from '../../src/envelope/codec.ts';
@@ -19,39 +19,13 @@ import { importedKek, newDirectory, openKek, patient, uriOf } from './support/to
 const KEYS = 20;
 const CACHED = 2;
 
-/** How often each of these byte strings is in the writable memory of a process. */
+/** How often each of these byte strings is in the memory of a process. */
 function search(pid: number, needles: readonly Buffer[]): number[] {
   const found = needles.map(() => 0);
-  const memory = openSync(`/proc/${String(pid)}/mem`, 'r');
-  try {
-    for (const line of readFileSync(`/proc/${String(pid)}/maps`, 'utf8').split('\n')) {
-      const [, from, to] = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line) ?? [];
-      if (from === undefined || to === undefined || /\[v(var|syscall|dso)/.test(line)) continue;
-      const content = contentOf(memory, parseInt(from, 16), parseInt(to, 16));
-      for (const [index, needle] of needles.entries()) {
-        for (let at = content.indexOf(needle); at >= 0; at = content.indexOf(needle, at + 1)) found[index]!++;
-      }
-    }
-  } finally {
-    closeSync(memory);
+  for (const content of writableMemory(pid)) {
+    for (const [index, needle] of needles.entries()) found[index]! += [...occurrences(content, needle)].length;
   }
   return found;
-}
-
-/** What was never touched cannot be read, which is as good as empty. */
-function contentOf(memory: number, from: number, to: number): Buffer {
-  const content = Buffer.alloc(Math.min(to - from, 512 * 2 ** 20));
-  let length = 0;
-  try {
-    while (length < content.length) {
-      const read = readSync(memory, content, length, content.length - length, from + length);
-      if (read === 0) break;
-      length += read;
-    }
-  } catch {
-    // The region is gone, or ends here.
-  }
-  return content.subarray(0, length);
 }
 
 /** The local KEKs themselves, which only somebody who may use the token can know. */

@@ -1,4 +1,13 @@
-import { destroyRetiredKey, generateKey, promoteKey, restoreKey, retireKey, systemClock } from '@teapot-kms/core';
+import {
+  destroyRetiredKey,
+  duration,
+  generateKey,
+  promoteKey,
+  restoreKey,
+  retireKey,
+  RETIRED_GRACE_MS,
+  systemClock,
+} from '@teapot-kms/core';
 import type { Change, Manifest } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { createInterface } from 'node:readline/promises';
@@ -81,16 +90,25 @@ old key any more. Counters of decrypts that grow show that something is; counter
   );
   change('destroy <key-id>', 'Destroy a key that has been retired for a week; this cannot be undone')
     .option('--yes', 'do not ask for the id of the key')
-    .action(async (keyId: string, options: KeysOptions & { yes?: boolean }) => {
+    .option('--grace <duration>', 'how long the key must have been retired', graceOf, RETIRED_GRACE_MS)
+    .action(async (keyId: string, options: KeysOptions & { yes?: boolean; grace: number }) => {
+      const graceMs = options.grace;
       const made = await withAdmin(options, async (admin) => {
-        await destroyRetiredKey(admin, keyId, { dryRun: true });
+        await destroyRetiredKey(admin, keyId, { dryRun: true, graceMs });
         if (!options.dryRun && !options.yes) await confirmDestruction(keyId);
-        return destroyRetiredKey(admin, keyId, { dryRun: options.dryRun ?? false });
+        return destroyRetiredKey(admin, keyId, { dryRun: options.dryRun ?? false, graceMs });
       });
       report(options, made, `key ${keyId} is destroyed: data encrypted with it is lost`);
     });
   registerConvert(change);
   registerConfirm(change);
+}
+
+/** @throws {@link UsageError} for a text that is no duration */
+function graceOf(text: string): number {
+  const parsed = duration(0).safeParse(text);
+  if (parsed.success) return parsed.data;
+  throw new UsageError(`--grace: ${parsed.error.issues[0]!.message}, found ${JSON.stringify(text)}`);
 }
 
 /** @throws {@link UsageError} if the id is not typed */

@@ -99,7 +99,7 @@ const instanceSchema = settings({
     ),
   transport: z
     .enum(Object.keys(transports) as [TransportName])
-    .default('grpc-js')
+    .default('h2')
     .describe('the HTTP/2 implementation'),
   maxCallsInFlight: wholeNumber(1)
     .default(1_000)

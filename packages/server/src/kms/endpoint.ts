@@ -1,7 +1,7 @@
 import { systemClock } from '@teapot-kms/core';
 import type { Clock, MaybePromise } from '@teapot-kms/core';
 import { GrpcStatus } from '../transport/seam.ts';
-import type { Call, GrpcStatusCode, Handler, RpcError } from '../transport/seam.ts';
+import type { Answer, Call, GrpcStatusCode, Handler, RpcError } from '../transport/seam.ts';
 
 /** One method of one API, without metrics, logs and mapping of errors. */
 export interface Endpoint {
@@ -10,7 +10,7 @@ export interface Endpoint {
   readonly api: 'v2' | 'v1beta1' | 'inspection';
   readonly method: string;
   /** @param note - receives what identifies the request in a log */
-  handle(request: Buffer, call: Call, note: RequestNote): MaybePromise<Buffer>;
+  handle(request: Buffer, call: Call, note: RequestNote): MaybePromise<Answer>;
   toRpcError(error: unknown): RpcError;
 }
 
@@ -39,7 +39,7 @@ export interface CallObserver {
 /** Makes an endpoint a handler that reports each call and throws only {@link RpcError}. */
 export function toHandler(endpoint: Endpoint, observer: CallObserver, clock: Clock = systemClock): Handler {
   // A call that is answered at once makes no closure.
-  const succeeded = (answer: Buffer, started: number, { uid }: RequestNote): Buffer => {
+  const succeeded = (answer: Answer, started: number, { uid }: RequestNote): Answer => {
     const durationMs = clock.now() - started;
     observer.ended({ endpoint, status: GrpcStatus.OK, durationMs, uid, error: undefined });
     return answer;
@@ -52,7 +52,7 @@ export function toHandler(endpoint: Endpoint, observer: CallObserver, clock: Clo
   return (request, call) => {
     const started = clock.now();
     const note: RequestNote = { uid: undefined };
-    let answer: MaybePromise<Buffer>;
+    let answer: MaybePromise<Answer>;
     try {
       observer.began(endpoint);
       answer = endpoint.handle(request, call, note);

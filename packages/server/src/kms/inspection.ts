@@ -17,7 +17,7 @@ export function inspectionEndpoints(inspected: Inspected): Endpoint[] {
       ...base,
       path: '/teapotkms.v1.Inspection/Describe',
       method: 'Describe',
-      handle: () => inspection.DescribeResponse.encode({ json: JSON.stringify(inspected.describe()) }),
+      handle: () => inspection.DescribeResponse.answer({ json: JSON.stringify(inspected.describe()) }),
     },
     {
       ...base,
@@ -28,7 +28,7 @@ export function inspectionEndpoints(inspected: Inspected): Endpoint[] {
         if (!/^[0-9a-f]{32}$/.test(nonce)) {
           throw new KmsError('ERR_KMS_INVALID_REQUEST', 'expected a nonce of 32 hexadecimal digits');
         }
-        return inspection.ReportResponse.encode({ json: JSON.stringify(inspected.report(nonce)) });
+        return inspection.ReportResponse.answer({ json: JSON.stringify(inspected.report(nonce)) });
       },
     },
   ];

@@ -1,4 +1,5 @@
 import { bytesTag, fieldSize, Reader, writeFieldHeader } from '@teapot-kms/core/protobuf';
+import type { Answer } from '../transport/seam.ts';
 
 /** The types of fields in KMS messages. */
 export type FieldType = 'string' | 'bytes' | 'map';
@@ -69,6 +70,14 @@ export class MessageCodec<Shape extends MessageShape> {
 
   /** Omits fields with their default value, as proto3 does. */
   encode(message: Partial<Message<Shape>>): Buffer {
+    return written(this.answer(message));
+  }
+
+  /**
+   * As {@link MessageCodec.encode}, but encoded only where it is sent from, so that no buffer of its own holds a plaintext. It owns the
+   * bytes of its fields: `fill` wipes them.
+   */
+  answer(message: Partial<Message<Shape>>): Answer {
     const parts: [number, Buffer][] = [];
     for (const { name, number, type } of this.#fields) {
       const value = message[name];
@@ -81,7 +90,7 @@ export class MessageCodec<Shape extends MessageShape> {
         if (bytes.length > 0) parts.push([number, bytes]);
       }
     }
-    return writeFields(parts);
+    return new Fields(parts);
   }
 }
 
@@ -99,18 +108,41 @@ function readMapEntry(entry: Buffer): [string, Buffer] {
 }
 
 function writeMapEntry(key: string, value: Buffer): Buffer {
-  return writeFields([
-    [1, Buffer.from(key)],
-    [2, value],
-  ]);
+  return written(
+    new Fields([
+      [1, Buffer.from(key)],
+      [2, value],
+    ]),
+  );
 }
 
-function writeFields(parts: readonly (readonly [number, Buffer])[]): Buffer {
-  const out = Buffer.allocUnsafe(parts.reduce((size, [, bytes]) => size + fieldSize(bytes.length), 0));
-  let at = 0;
-  for (const [number, bytes] of parts) {
-    at = writeFieldHeader(out, at, number, bytes.length);
-    at += bytes.copy(out, at);
+/** Length-delimited fields by number. */
+class Fields implements Answer {
+  readonly #parts: readonly (readonly [number, Buffer])[];
+  readonly length: number;
+
+  constructor(parts: readonly (readonly [number, Buffer])[]) {
+    this.#parts = parts;
+    let length = 0;
+    for (const [, bytes] of parts) length += fieldSize(bytes.length);
+    this.length = length;
   }
+
+  copy(out: Buffer, at: number): number {
+    for (const [number, bytes] of this.#parts) {
+      at = writeFieldHeader(out, at, number, bytes.length);
+      at += bytes.copy(out, at);
+    }
+    return this.length;
+  }
+
+  fill(): void {
+    for (const [, bytes] of this.#parts) bytes.fill(0);
+  }
+}
+
+function written(message: Answer): Buffer {
+  const out = Buffer.allocUnsafe(message.length);
+  message.copy(out, 0);
   return out;
 }

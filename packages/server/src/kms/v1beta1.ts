@@ -22,7 +22,7 @@ export function v1beta1Endpoints(service: KmsService): Endpoint[] {
       method: 'Version',
       handle(request) {
         v1beta1.VersionRequest.decode(request);
-        return v1beta1.VersionResponse.encode({
+        return v1beta1.VersionResponse.answer({
           version: API_VERSION,
           runtime_name: 'teapot-kms',
           runtime_version: pluginVersion,
@@ -37,7 +37,7 @@ export function v1beta1Endpoints(service: KmsService): Endpoint[] {
         const { version, plain } = v1beta1.EncryptRequest.decode(request);
         checkVersion(version);
         return andThen(service.encrypt(plain, call), ({ ciphertext }) =>
-          v1beta1.EncryptResponse.encode({ cipher: ciphertext }),
+          v1beta1.EncryptResponse.answer({ cipher: ciphertext }),
         );
       },
     },
@@ -49,11 +49,9 @@ export function v1beta1Endpoints(service: KmsService): Endpoint[] {
       handle(request, call) {
         const { version, cipher } = v1beta1.DecryptRequest.decode(request);
         checkVersion(version);
-        return andThen(service.decrypt({ ciphertext: cipher }, call), (plain) => {
-          const response = v1beta1.DecryptResponse.encode({ plain });
-          plain.fill(0);
-          return response;
-        });
+        return andThen(service.decrypt({ ciphertext: cipher }, call), (plain) =>
+          v1beta1.DecryptResponse.answer({ plain }),
+        );
       },
     },
   ];

@@ -5,6 +5,7 @@ import { andThen } from './endpoint.ts';
 import type { Endpoint } from './endpoint.ts';
 import { v2 } from './messages.ts';
 import { toDecryptError, toRpcError } from './status-codes.ts';
+import type { Answer } from '../transport/seam.ts';
 
 /** `encryptedDEKSourceMaxSize`: kube-apiserver refuses longer ciphertexts (k8s.io/apiserver kmsv2/envelope.go). */
 const MAX_CIPHERTEXT_BYTES = 1_024;
@@ -25,7 +26,7 @@ export function v2Endpoints(service: KmsService, version: V2Version, clock: Cloc
         v2.StatusRequest.decode(request);
         return andThen(service.status(), ({ healthz, keyId }) => {
           announcements.announced(connection, keyId);
-          return v2.StatusResponse.encode({ version, healthz, key_id: keyId });
+          return v2.StatusResponse.answer({ version, healthz, key_id: keyId });
         });
       },
     },
@@ -43,7 +44,7 @@ export function v2Endpoints(service: KmsService, version: V2Version, clock: Cloc
             return call.signal;
           },
         };
-        return andThen(service.encrypt(plaintext, context), encodeEncryptResponse);
+        return andThen(service.encrypt(plaintext, context), encryptResponse);
       },
     },
     {
@@ -57,20 +58,18 @@ export function v2Endpoints(service: KmsService, version: V2Version, clock: Cloc
         // This plugin writes no annotations, and nothing authenticates them.
         if (annotations.size > 0)
           throw new KmsError('ERR_KMS_ENVELOPE_MALFORMED', 'found annotations; this plugin writes none');
-        return andThen(service.decrypt({ ciphertext, keyId }, call), (plaintext) => {
-          const response = v2.DecryptResponse.encode({ plaintext });
-          plaintext.fill(0);
-          return response;
-        });
+        return andThen(service.decrypt({ ciphertext, keyId }, call), (plaintext) =>
+          v2.DecryptResponse.answer({ plaintext }),
+        );
       },
     },
   ];
 }
 
-function encodeEncryptResponse({ ciphertext, keyId }: EncryptResult): Buffer {
+function encryptResponse({ ciphertext, keyId }: EncryptResult): Answer {
   if (ciphertext.length > MAX_CIPHERTEXT_BYTES) {
     const message = `the ciphertext has ${ciphertext.length} bytes; KMS v2 allows ${MAX_CIPHERTEXT_BYTES}`;
     throw new KmsError('ERR_KMS_LIMIT_EXCEEDED', message);
   }
-  return v2.EncryptResponse.encode({ ciphertext, key_id: keyId });
+  return v2.EncryptResponse.answer({ ciphertext, key_id: keyId });
 }

@@ -44,11 +44,31 @@ export interface Call {
   readonly connection: object;
 }
 
+/** A serialized message, or one that is serialized where it is sent from. A Buffer is an answer. */
+export interface Answer {
+  /** Bytes. */
+  readonly length: number;
+  /** Writes the message to `out` at `at`. Returns its length. */
+  copy(out: Buffer, at: number): number;
+  /** Wipes what the message is made of. */
+  fill(value: 0): unknown;
+}
+
 /**
  * Answers one unary call. `request` is the serialized message. The transport wipes request and answer once the handler has
- * settled, so a handler keeps neither and returns a buffer of its own.
+ * settled, so a handler keeps neither and returns an answer of its own. It calls the handlers of all requests that one read brings in
+ * the same turn of the event loop, so that they can form a batch.
  */
-export type Handler = (request: Buffer, call: Call) => Buffer | Promise<Buffer>;
+export type Handler = (request: Buffer, call: Call) => Answer | Promise<Answer>;
+
+/** The bytes of an answer, as a buffer of its own. The answer is wiped. */
+export function bytesOf(answer: Answer): Buffer {
+  if (answer instanceof Buffer) return answer;
+  const bytes = Buffer.allocUnsafeSlow(answer.length);
+  answer.copy(bytes, 0);
+  answer.fill(0);
+  return bytes;
+}
 
 /** Handlers by path, e.g. `/v2.KeyManagementService/Encrypt`. */
 export type Routes = ReadonlyMap<string, Handler>;

@@ -29,7 +29,7 @@ test('what is left out has defaults', () => {
   const { socketMode, probeInterval, statusGrace, kmsV2Version, transport, keys } = config.instances[0]!;
   assert.equal(
     { socketMode, probeInterval, statusGrace, kmsV2Version, transport },
-    { socketMode: 0o600, probeInterval: 30_000, statusGrace: 120_000, kmsV2Version: 'v2', transport: 'grpc-js' },
+    { socketMode: 0o600, probeInterval: 30_000, statusGrace: 120_000, kmsV2Version: 'v2', transport: 'h2' },
   );
   assert.equal(keys, { uri: 'file:/var/lib/teapot-kms/keys', allowGroupRead: false });
 });

@@ -8,7 +8,7 @@ import type { CallRecord, Endpoint } from '../../src/kms/endpoint.ts';
 import { v1beta1, v2 } from '../../src/kms/messages.ts';
 import { v1beta1Endpoints } from '../../src/kms/v1beta1.ts';
 import { v2Endpoints } from '../../src/kms/v2.ts';
-import { GrpcStatus, RpcError } from '../../src/transport/seam.ts';
+import { bytesOf, GrpcStatus, RpcError } from '../../src/transport/seam.ts';
 
 /** A service that "encrypts" by reversing: only what the adapters do is of interest here. */
 class MirrorService implements KmsService {
@@ -53,7 +53,7 @@ function setUp() {
       { began: () => undefined, ended: (record) => void records.push(record) },
       clock,
     );
-    return handler(request, { connection: onConnection, signal: new AbortController().signal });
+    return bytesOf(await handler(request, { connection: onConnection, signal: new AbortController().signal }));
   };
   return { service, records, call, connection, clock };
 }
@@ -70,6 +70,26 @@ async function failure(promise: Promise<Buffer>): Promise<RpcError> {
   }
   throw new Error('the call succeeded');
 }
+
+test('a plaintext is wiped with the answer that contains it', async () => {
+  const plaintext = Buffer.alloc(32, 7);
+  class OnePlaintext extends MirrorService {
+    override decrypt() {
+      return Promise.resolve(plaintext);
+    }
+  }
+  const service = new OnePlaintext();
+  const context = { connection: {}, signal: new AbortController().signal };
+  for (const endpoint of [...v2Endpoints(service, 'v2'), ...v1beta1Endpoints(service)]) {
+    if (endpoint.method !== 'Decrypt') continue;
+    plaintext.fill(7);
+    const answer = await endpoint.handle(Buffer.alloc(0), context, { uid: undefined });
+    const sent = Buffer.alloc(answer.length);
+    answer.copy(sent, 0);
+    answer.fill(0);
+    assert.equal([sent.subarray(2), plaintext], [Buffer.alloc(32, 7), Buffer.alloc(32)]);
+  }
+});
 
 test('v2 Status reports version, health and key id', async () => {
   const { call } = setUp();

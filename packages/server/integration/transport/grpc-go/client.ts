@@ -1,5 +1,6 @@
 import { cacheDirectory, findGo } from '@teapot-kms/testing/daemons';
 import { execFile, execFileSync } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -26,8 +27,23 @@ export class GrpcGoClient {
 
   /** @param args - flags of main.go */
   async run(...args: readonly string[]): Promise<GrpcGoResult> {
-    const { stdout } = await promisify(execFile)(this.#binary, ['-socket', this.#socket, ...args]);
-    return JSON.parse(stdout) as GrpcGoResult;
+    return this.#start(args).result;
+  }
+
+  /** Calls until it is stopped. */
+  load(...args: readonly string[]): { stop(): Promise<GrpcGoResult> } {
+    const { child, result } = this.#start(['-calls', '0', ...args]);
+    return {
+      stop() {
+        child.stdin?.end();
+        return result;
+      },
+    };
+  }
+
+  #start(args: readonly string[]): { child: ChildProcess; result: Promise<GrpcGoResult> } {
+    const run = promisify(execFile)(this.#binary, ['-socket', this.#socket, ...args]);
+    return { child: run.child, result: run.then(({ stdout }) => JSON.parse(stdout) as GrpcGoResult) };
   }
 }
 

@@ -4,9 +4,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -33,9 +35,9 @@ type outcome struct {
 func main() {
 	socket := flag.String("socket", "", "path of the socket")
 	method := flag.String("method", "/test/Echo", "what is called")
-	calls := flag.Int("calls", 1, "calls in all")
+	calls := flag.Int("calls", 1, "calls in all; 0: until stdin ends")
 	parallel := flag.Int("parallel", 1, "calls at a time")
-	size := flag.Int("size", 32, "bytes of each message")
+	size := flag.Int("size", 32, "bytes of each message, 4 at least")
 	timeout := flag.Duration("timeout", 10*time.Second, "deadline of each call")
 	authority := flag.String("authority", "", "the :authority; the version's own by default")
 	flag.Parse()
@@ -68,6 +70,7 @@ func main() {
 			defer group.Done()
 			for n := range next {
 				request := bytes.Repeat([]byte{byte(n)}, *size)
+				binary.BigEndian.PutUint32(request, uint32(n)) // Calls begin in the order of their numbers.
 				var answer []byte
 				ctx, cancel := context.WithTimeout(context.Background(), *timeout)
 				err := connection.Invoke(ctx, *method, &request, &answer)
@@ -85,8 +88,19 @@ func main() {
 			}
 		}()
 	}
-	for n := 0; n < *calls; n++ {
-		next <- n
+	stopped := make(chan struct{})
+	if *calls == 0 {
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			close(stopped)
+		}()
+	}
+	for n, stop := 0, false; !stop && (*calls == 0 || n < *calls); n++ {
+		select {
+		case next <- n:
+		case <-stopped:
+			stop = true
+		}
 	}
 	close(next)
 	group.Wait()

@@ -2,46 +2,27 @@ import { Server, ServerCredentials, status as GrpcJsStatus } from '@grpc/grpc-js
 import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
 import { sleep, systemClock } from '@teapot-kms/core';
 import type { Clock } from '@teapot-kms/core';
-import type { ServerOptions } from 'node:http2';
 import type { Socket } from 'node:net';
-import { GrpcStatus, MAX_REQUEST_BYTES, RpcError, statusName } from '../seam.ts';
-import type { Call, Handler, Routes, Transport } from '../seam.ts';
+import { bytesOf, GrpcStatus, MAX_REQUEST_BYTES, RpcError, statusName } from '../seam.ts';
+import type { Answer, Handler, Routes, Transport } from '../seam.ts';
 import { GrpcJsCall } from './call.ts';
-import { Connection } from './connection.ts';
 
-/** Limit of streams of a connection, running or waiting. A node's restart brings 10,000 calls; see {@link HTTP2_OPTIONS} for the rest. */
-const MAX_STREAMS = 20_000;
-
-/**
- * Node's HTTP/2 counts a stream that the client has reset until the next turn of the event loop. A client at the limit of streams
- * whose calls all reach their deadline resets them and opens others in one packet. Node then refuses the new streams, and by default
- * closes the connection after 100 of them: all its calls fail with INTERNAL_ERROR. So the limit is one that no client reaches, and
- * {@link Connection} bounds the calls that run. By default nghttp2 also closes a connection with more than 1,000 resets at once.
- */
-const HTTP2_OPTIONS: ServerOptions = {
-  maxSessionRejectedStreams: 2 ** 31,
-  streamResetBurst: 100_000,
-  streamResetRate: 10_000,
-};
+/** Calls of one connection that may run at a time. By default neither grpc-js nor Node bounds them. */
+const MAX_STREAMS = 1_000;
 
 /** Time in ms that connections may stay open after the last call, for its answer to go out and the client to close. */
 const LINGER_MS = 250;
 const POLL_MS = 25;
 
-const CANCELLED = { code: GrpcJsStatus.CANCELLED, details: 'the caller gave up' };
-const TOO_MANY = { code: GrpcJsStatus.RESOURCE_EXHAUSTED, details: 'too many calls wait' };
-
 const identity = (bytes: Buffer): Buffer => bytes;
 
-/** Uses @grpc/grpc-js on connections that our own listener accepted (design D9). */
+/** The plain @grpc/grpc-js on connections that our own listener accepted (design D9): the reference for the transport of our own. */
 export class GrpcJsTransport implements Transport {
   readonly #server: Server;
   readonly #clock: Clock;
   readonly #injector: ReturnType<Server['createConnectionInjector']>;
   /** Connections by the peer name that grpc-js has for them. */
-  readonly #connections = new Map<string, Connection>();
-  /** Calls that wait for their turn, on all connections. */
-  readonly #waiting = { calls: 0 };
+  readonly #connections = new Map<string, Socket>();
   #accepted = 0;
   #inFlight = 0;
 
@@ -52,8 +33,6 @@ export class GrpcJsTransport implements Transport {
       'grpc.max_concurrent_streams': MAX_STREAMS,
       'grpc.enable_channelz': 0,
     });
-    // grpc-js has no option for these.
-    Object.assign(this.#server['commonServerOptions'] as ServerOptions, HTTP2_OPTIONS);
     for (const [path, handler] of routes) {
       this.#server.register(path, this.#unary(handler), identity, identity, 'unary');
     }
@@ -64,7 +43,7 @@ export class GrpcJsTransport implements Transport {
     // The peer's address is all that grpc-js shows a handler of a connection. A Unix socket has none, so it gets a name here.
     const name = `connection-${++this.#accepted}`;
     Object.defineProperty(socket, 'remoteAddress', { value: name });
-    this.#connections.set(name, new Connection(socket, this.#waiting));
+    this.#connections.set(name, socket);
     // Without a listener, a reset connection would end the process.
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.#connections.delete(name));
@@ -72,14 +51,15 @@ export class GrpcJsTransport implements Transport {
   }
 
   async drain(graceMs: number): Promise<void> {
-    const sockets = [...this.#connections.values()].map(({ socket }) => socket);
-    const closed = Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve))));
+    const closed = Promise.all(
+      [...this.#connections.values()].map((socket) => new Promise((resolve) => socket.once('close', resolve))),
+    );
     // Closes each HTTP/2 session: GOAWAY, then the calls under way, then the socket. The callback is of no use: Node 26 closes the
     // sessions before grpc-js does, so it comes at once, and it never comes for a session that its client has destroyed.
     this.#server.tryShutdown(() => undefined);
     await Promise.race([closed, this.#untilQuiet(this.#clock.now() + graceMs)]);
     this.#server.forceShutdown();
-    for (const { socket } of this.#connections.values()) socket.destroy();
+    for (const socket of this.#connections.values()) socket.destroy();
   }
 
   /** Resolves at the deadline, or when no call has been under way for a while: a client may keep its connection open. */
@@ -106,35 +86,21 @@ export class GrpcJsTransport implements Transport {
         request.fill(0);
         response?.fill(0);
       };
-      const start = (): boolean => {
-        if (!serverCall.cancelled) return run(handler, request, call, end, connection);
-        end(CANCELLED);
-        return false;
+      const succeed = (answer: Answer): void => end(null, bytesOf(answer));
+      const fail = (error: unknown): void => {
+        const { status, message } =
+          error instanceof RpcError ? error : { status: GrpcStatus.INTERNAL, message: 'internal error' };
+        end({ code: GrpcJsStatus[statusName(status)], details: message });
       };
       this.#inFlight++;
-      if (!connection.enter(start)) end(TOO_MANY);
+      let answer: Answer | Promise<Answer>;
+      try {
+        answer = handler(request, call);
+      } catch (error) {
+        return fail(error);
+      }
+      if (answer instanceof Promise) answer.then(succeed, fail);
+      else succeed(answer);
     };
   }
-}
-
-/** Calls `handler` and passes its answer on, then lets the next call start. */
-function run(handler: Handler, request: Buffer, call: Call, end: sendUnaryData<Buffer>, connection: Connection): true {
-  const succeed = (response: Buffer): void => {
-    end(null, response);
-    connection.ended();
-  };
-  const fail = (error: unknown): void => {
-    const { status, message } =
-      error instanceof RpcError ? error : { status: GrpcStatus.INTERNAL, message: 'internal error' };
-    end({ code: GrpcJsStatus[statusName(status)], details: message });
-    connection.ended();
-  };
-  try {
-    const answer = handler(request, call);
-    if (answer instanceof Promise) answer.then(succeed, fail);
-    else succeed(answer);
-  } catch (error) {
-    fail(error);
-  }
-  return true;
 }

@@ -1,12 +1,13 @@
 import { GrpcStatus, RpcError } from '../seam.ts';
-import type { Routes } from '../seam.ts';
+import type { Answer, Routes } from '../seam.ts';
+import type { ByteAccount } from './byte-budget.ts';
 import type { Credits } from './credits.ts';
 import { ConnectionError } from './errors.ts';
 import {
   ANSWER_TIMEOUT_MS,
   MAX_CONCURRENT_STREAMS,
+  MAX_CONNECTION_BYTES,
   MAX_IGNORED_BYTES,
-  MAX_PARTIAL_BYTES,
   REQUEST_TIMEOUT_MS,
 } from './limits.ts';
 import type { Output } from './output.ts';
@@ -20,6 +21,7 @@ export interface CallsOptions {
   readonly routes: Routes;
   readonly output: Output;
   readonly credits: Credits;
+  readonly account: ByteAccount;
   /** The same object for all calls of the connection. */
   readonly connection: object;
   /** Called when the first answer waits that was not given at once: {@link Calls.writeReady} writes it. */
@@ -30,11 +32,15 @@ export interface CallsOptions {
 
 const BAD_TIMEOUT = errorBlock(GrpcStatus.INTERNAL, 'malformed grpc-timeout', 400);
 const UNKNOWN_METHOD = errorBlock(GrpcStatus.UNIMPLEMENTED, 'unknown service or method');
+const TOO_MANY_BYTES: MessageFault = {
+  status: GrpcStatus.RESOURCE_EXHAUSTED,
+  text: 'too many bytes of requests and answers wait on this connection',
+};
 const DEADLINE_PASSED = errorBlock(GrpcStatus.DEADLINE_EXCEEDED, "the call's deadline passed");
 
 interface Ready {
   readonly stream: Stream;
-  readonly answer: Buffer | undefined;
+  readonly answer: Answer | undefined;
   readonly error: unknown;
 }
 
@@ -45,8 +51,6 @@ export class Calls {
   #ready: Ready[] = [];
   /** Places taken. A handler holds one until it settles, also for a stream that was reset (CVE-2023-44487). */
   #places = 0;
-  /** Bytes of requests that have arrived in part. */
-  #partialBytes = 0;
   /** Requests that cost a handler's call or an answer since the connection's last turn. */
   servedInTurn = 0;
 
@@ -113,11 +117,7 @@ export class Calls {
     this.#hold(stream, message.heldBytes);
     if (fault) return this.#refuse(stream, fault);
     if (endsStream) return this.end(stream, now);
-    if (this.#partialBytes > MAX_PARTIAL_BYTES)
-      return this.#refuse(stream, {
-        status: GrpcStatus.RESOURCE_EXHAUSTED,
-        text: 'too many requests have arrived in part',
-      });
+    if (this.#options.account.bytes > MAX_CONNECTION_BYTES) this.#refuse(stream, TOO_MANY_BYTES);
   }
 
   /** The client has ended its side. */
@@ -192,9 +192,10 @@ export class Calls {
     if (stream.closed) return;
     stream.closed = true;
     this.#open.delete(stream.id);
-    this.#hold(stream, 0);
     stream.message?.destroy();
-    if (!stream.running) this.#places--;
+    if (stream.running) return;
+    this.#hold(stream, 0);
+    this.#places--;
   }
 
   /** Once: a request that goes on after it is ignored. */
@@ -208,8 +209,9 @@ export class Calls {
   }
 
   #hold(stream: Stream, bytes: number): void {
-    this.#partialBytes += bytes - stream.heldBytes;
+    const more = bytes - stream.heldBytes;
     stream.heldBytes = bytes;
+    this.#options.account.hold(more);
   }
 
   #call(stream: Stream, message: Buffer, now: number): void {
@@ -221,8 +223,12 @@ export class Calls {
       message.fill(0);
       return output.trailersOnly(stream, DEADLINE_PASSED);
     }
+    if (this.#options.account.bytes + message.length > MAX_CONNECTION_BYTES) {
+      message.fill(0);
+      return this.#refuse(stream, TOO_MANY_BYTES);
+    }
     stream.expiresAt = Math.min(stream.deadline, now + ANSWER_TIMEOUT_MS);
-    let answer: Buffer | Promise<Buffer>;
+    let answer: Answer | Promise<Answer>;
     try {
       answer = stream.handler!(message, stream);
     } catch (error) {
@@ -238,10 +244,12 @@ export class Calls {
       (value) => this.#settled(stream, message, value, undefined),
       (error: unknown) => this.#settled(stream, message, undefined, error),
     );
+    this.#hold(stream, message.length);
   }
 
-  #settled(stream: Stream, message: Buffer, answer: Buffer | undefined, error: unknown): void {
+  #settled(stream: Stream, message: Buffer, answer: Answer | undefined, error: unknown): void {
     message.fill(0);
+    this.#hold(stream, 0);
     stream.running = false;
     if (stream.closed) {
       this.#places--;
@@ -251,7 +259,7 @@ export class Calls {
     if (this.#ready.push({ stream, answer, error }) === 1) this.#options.onReady();
   }
 
-  #write(stream: Stream, answer: Buffer | undefined, error: unknown): void {
+  #write(stream: Stream, answer: Answer | undefined, error: unknown): void {
     if (stream.closed) answer?.fill(0);
     else if (answer) this.#options.output.answer(stream, answer);
     else {

@@ -1,5 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Routes } from '../seam.ts';
+import { ByteAccount } from './byte-budget.ts';
+import type { ByteBudget } from './byte-budget.ts';
 import { Calls } from './calls.ts';
 import { DEFAULT_WINDOW, Setting } from './client-settings.ts';
 import { Credits } from './credits.ts';
@@ -13,11 +15,13 @@ import {
   MAX_CONCURRENT_STREAMS,
   MAX_UNSENT_BYTES,
   PREFACE_TIMEOUT_MS,
+  SILENT_LINGER_MS,
   STREAM_WINDOW,
   UNSENT_TIMEOUT_MS,
 } from './limits.ts';
 import { Output } from './output.ts';
 import { DRAIN_PING, Session } from './session.ts';
+import type { Share } from './share.ts';
 import type { Slab } from './slab.ts';
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
@@ -33,10 +37,11 @@ export interface ConnectionOptions {
   readonly socket: Socket;
   readonly routes: Routes;
   readonly slab: Slab;
+  readonly budget: ByteBudget;
   /** Monotonic ms. */
   readonly now: () => number;
-  /** Called when the connection has used its share of a turn: {@link Connection.resume} goes on. */
-  readonly onShareUsed: () => void;
+  /** What all connections of the socket may use of a turn. {@link Connection.resume} goes on in the next one. */
+  readonly share: Share<Connection>;
   /** Called once, when the socket has closed. */
   readonly onClosed: (error: ErrorCodeName | undefined) => void;
 }
@@ -47,6 +52,7 @@ export class Connection {
   readonly #socket: Socket;
   readonly #reader = new FrameReader();
   readonly #credits: Credits;
+  readonly #account: ByteAccount;
   readonly #output: Output;
   readonly #calls: Calls;
   readonly #session: Session;
@@ -54,6 +60,9 @@ export class Connection {
   /** The rest of a chunk that waits for the next turn. */
   #rest: { readonly chunk: Buffer; at: number } | undefined;
   #error: ErrorCodeName | undefined;
+  #acting = false;
+  /** Bytes of {@link Socket.writableLength} that the account has. */
+  #unsent = 0;
   /** Monotonic ms at which the socket is cut: while the preface has not come, and once the connection is closing. */
   #endsAt: number;
   /** Monotonic ms until which the client must read some of its output. */
@@ -63,16 +72,18 @@ export class Connection {
   #drainBy = Infinity;
 
   constructor(options: ConnectionOptions) {
-    const { socket, routes, slab, now } = options;
+    const { socket, routes, slab, budget, now } = options;
     this.#options = options;
     this.#socket = socket;
     this.#credits = new Credits(now());
     this.#endsAt = now() + PREFACE_TIMEOUT_MS;
-    this.#output = new Output(socket, slab, (stream) => this.#calls.answered(stream));
+    this.#account = new ByteAccount(budget, () => this.#endAsLargest());
+    this.#output = new Output(socket, slab, this.#account, (stream) => this.#calls.answered(stream));
     this.#calls = new Calls({
       routes,
       output: this.#output,
       credits: this.#credits,
+      account: this.#account,
       connection: this,
       onReady: () => process.nextTick(() => this.#act(() => this.#calls.writeReady())),
       onEarlyClose: (id) => this.#session.closeEarly(id),
@@ -105,7 +116,10 @@ export class Connection {
 
   /** Looks at what may take too long. */
   tick(now: number): void {
-    this.#act(() => this.#calls.expire(now));
+    this.#act(() => {
+      this.#calls.expire(now);
+      this.#countUnsent();
+    });
     if (this.#state === 'closing' || !this.#session.greeted) {
       if (now >= this.#endsAt) this.#socket.destroy();
     } else if (this.#socket.writableLength > MAX_UNSENT_BYTES) {
@@ -121,7 +135,7 @@ export class Connection {
     if (this.#state !== 'open') return;
     if (!this.#session.greeted) {
       this.#act(() => this.#output.goAway(0, 'NO_ERROR', 'shutting down'));
-      return this.#close();
+      return this.#close(SILENT_LINGER_MS);
     }
     this.#state = 'draining';
     this.#drainBy = now + LINGER_MS;
@@ -149,9 +163,16 @@ export class Connection {
       chunk.fill(0);
       return;
     }
+    const { share, now } = this.#options;
+    if (share.isUsed) {
+      this.#rest = { chunk, at: from };
+      this.#socket.pause();
+      return share.wait(this);
+    }
+    const started = now();
     this.#act(() => {
-      this.#session.now = this.#options.now();
-      this.#credits.refill(this.#session.now);
+      this.#session.now = started;
+      this.#credits.refill(started);
       let at = from;
       if (this.#prefaceRead < PREFACE.length) at = this.#readPreface(chunk, at);
       at = this.#reader.read(chunk, at, this.#session);
@@ -160,9 +181,17 @@ export class Connection {
     // Every message was copied, so nothing refers to a chunk that was read.
     if (!this.#waits(chunk)) chunk.fill(0);
     if (this.#session.paused || this.#socket.writableLength > MAX_UNSENT_BYTES) this.#socket.pause();
-    if (this.#session.paused) this.#options.onShareUsed();
+    share.count(started);
+    if (this.#session.paused) share.wait(this);
     if (this.#session.drainAcknowledged && this.#session.finalId === Infinity) this.#finalGoAway();
     this.#closeIfDone();
+  }
+
+  #countUnsent(): void {
+    const unsent = this.#socket.writableLength;
+    const more = unsent - this.#unsent;
+    this.#unsent = unsent;
+    this.#account.hold(more);
   }
 
   #waits(chunk: Buffer): boolean {
@@ -176,12 +205,24 @@ export class Connection {
   /** Does `work`, sends what it has written, and ends the connection where it has failed. */
   #act(work: () => void): void {
     if (this.#socket.destroyed) return;
+    const outer = this.#acting;
+    this.#acting = true;
     try {
       work();
     } catch (error) {
       this.#fail(error);
     }
+    this.#acting = outer;
     this.#output.flush();
+  }
+
+  /** The process holds too many bytes, and this connection the most of them. */
+  #endAsLargest(): void {
+    const error = new ConnectionError('ENHANCE_YOUR_CALM', 'too many bytes of requests and answers wait');
+    if (this.#acting) throw error;
+    this.#act(() => {
+      throw error;
+    });
   }
 
   #fail(error: unknown): void {
@@ -203,9 +244,10 @@ export class Connection {
   }
 
   /** Ends our side, and discards what still comes: closing with unread input would reset the client. */
-  #close(): void {
+  #close(lingerMs = LINGER_MS): void {
     this.#state = 'closing';
-    this.#endsAt = this.#options.now() + LINGER_MS;
+    this.#endsAt = this.#options.now() + lingerMs;
+    this.#account.close();
     this.#calls.destroy();
     this.#rest?.chunk.fill(0);
     this.#rest = undefined;
@@ -223,6 +265,7 @@ export class Connection {
   }
 
   #onClose(): void {
+    this.#account.close();
     this.#calls.destroy();
     this.#output.destroy();
     this.#reader.destroy();

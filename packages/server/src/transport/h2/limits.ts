@@ -8,8 +8,11 @@ import { MAX_REQUEST_BYTES } from '../seam.ts';
 export const MAX_FRAME_BYTES = 16_384;
 /** Bytes before the message in a gRPC frame: the compressed flag and the length (grpc PROTOCOL-HTTP2). */
 export const PREFIX_BYTES = 5;
-/** Calls of one connection that may run or be open at a time; a handler holds its place until it settles. */
-export const MAX_CONCURRENT_STREAMS = 256;
+/**
+ * Calls of one connection that may run or be open at a time; a handler holds its place until it settles. kube-apiserver has 600 requests
+ * under way by default. Calls that wait for the key store must not keep its Status out.
+ */
+export const MAX_CONCURRENT_STREAMS = 1_000;
 /**
  * A stream's receive window in bytes. It holds the largest message, rounded up to 4 KiB, so a stream never needs an update
  * and a client that overruns it is in error.
@@ -17,12 +20,16 @@ export const MAX_CONCURRENT_STREAMS = 256;
 export const STREAM_WINDOW = Math.ceil((MAX_REQUEST_BYTES + PREFIX_BYTES + 1) / 4_096) * 4_096;
 /** A connection's receive window in bytes. Credit goes back when half of it is used. */
 export const CONNECTION_WINDOW = 2 ** 20;
-/** Bytes of requests that a connection may have sent in part. */
-export const MAX_PARTIAL_BYTES = 2 ** 20;
+/**
+ * Bytes of requests that have arrived in part or whose handler runs, and of answers that wait for the client. When a connection has too
+ * many, its newest call is refused: 300 calls of 64 KiB have fewer, and kube-apiserver's own have 32 bytes. When an instance or the
+ * process has too many, the connection with the most is ended. The manifests in k8s/ give the process 256 MiB.
+ */
+export const MAX_CONNECTION_BYTES = 24 * 2 ** 20;
+export const MAX_INSTANCE_BYTES = 32 * 2 ** 20;
+export const MAX_PROCESS_BYTES = 64 * 2 ** 20;
 /** Bytes of a request that is not gRPC, after which it is answered without its end. */
 export const MAX_IGNORED_BYTES = 64 * 1024;
-/** Bytes of answers that may wait for a connection's send windows. */
-export const MAX_QUEUED_BYTES = 2 ** 20;
 /** Header list size in bytes that SETTINGS announce, and that is enforced (h2spec sends 8,250 bytes and expects an answer). */
 export const ANNOUNCED_HEADER_LIST_BYTES = 8_192;
 export const MAX_HEADER_LIST_BYTES = 16_384;
@@ -55,8 +62,15 @@ export const TICK_MS = 50;
 export const MAX_DEADLINE_MS = 24 * 3_600_000;
 /** ms in which input is discarded after GOAWAY: a Unix socket closed with unread input resets the client (grpc-go #5358). */
 export const LINGER_MS = 1_000;
+/** The same at a drain, for a connection that has not greeted: it may be one that never says a word, and must not delay the stop. */
+export const SILENT_LINGER_MS = 250;
 /** Calls of one connection that are served in a turn of the event loop before the other connections get theirs. */
 export const CALLS_PER_TURN = 64;
+/**
+ * ms of a turn that all connections of a socket may use together, before the other sockets get theirs. With 100 connections, 64
+ * calls each would take a turn of 40 ms and more.
+ */
+export const SHARE_MS = 2;
 /** Encoded bytes of a grpc-message: clients limit a header list. */
 export const MAX_STATUS_MESSAGE_BYTES = 1_024;
 

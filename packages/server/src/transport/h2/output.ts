@@ -1,10 +1,12 @@
 import type { Socket } from 'node:net';
-import { GrpcStatus } from '../seam.ts';
+import { bytesOf, GrpcStatus } from '../seam.ts';
+import type { Answer } from '../seam.ts';
+import type { ByteAccount } from './byte-budget.ts';
 import { DEFAULT_WINDOW, MAX_WINDOW } from './client-settings.ts';
 import { ConnectionError, ErrorCode } from './errors.ts';
 import type { ErrorCodeName } from './errors.ts';
 import { Flag, FRAME_HEADER_BYTES, FrameType, writeFrameHeader } from './frames.ts';
-import { MAX_FRAME_BYTES, MAX_QUEUED_BYTES, PREFIX_BYTES } from './limits.ts';
+import { MAX_CONNECTION_BYTES, MAX_FRAME_BYTES, PREFIX_BYTES } from './limits.ts';
 import { errorBlock, MAX_OK_BLOCK_BYTES, ResponseBlocks } from './response-blocks.ts';
 import type { Slab } from './slab.ts';
 import type { Stream } from './stream.ts';
@@ -39,13 +41,14 @@ export class Output {
   readonly #slab: Slab;
   readonly #onAnswered: (stream: Stream) => void;
   readonly #queue = new Set<Queued>();
-  #queuedBytes = 0;
+  readonly #account: ByteAccount;
   #window = DEFAULT_WINDOW;
   #initialWindow = DEFAULT_WINDOW;
 
   /** @param onAnswered - called when the last byte of an answer was written */
-  constructor(socket: Socket, slab: Slab, onAnswered: (stream: Stream) => void) {
+  constructor(socket: Socket, slab: Slab, account: ByteAccount, onAnswered: (stream: Stream) => void) {
     this.#socket = socket;
+    this.#account = account;
     this.#slab = slab;
     this.#onAnswered = onAnswered;
   }
@@ -78,17 +81,17 @@ export class Output {
   }
 
   /** Answers with a message and status OK. The message is wiped when it has left. */
-  answer(stream: Stream, message: Buffer): void {
+  answer(stream: Stream, message: Answer): void {
     const length = PREFIX_BYTES + message.length;
     const fits =
       length <= MAX_FRAME_BYTES && length <= this.#window && length <= this.#initialWindow + stream.sendDelta;
     if (!fits || this.#queue.size > 0) {
-      this.#enqueue({ stream, body: message, prefix: PREFIX_BYTES, sent: 0 });
+      this.#enqueue({ stream, body: bytesOf(message), prefix: PREFIX_BYTES, sent: 0 });
       return;
     }
     this.#slab.reserve(AROUND_BYTES + message.length, this.#socket);
     this.#writeHeaders(stream.id);
-    this.#writeData(stream, message, PREFIX_BYTES, 0, length, 0);
+    this.#writeWhole(stream, message);
     message.fill(0);
     this.#writeTrailers(stream.id);
     this.#onAnswered(stream);
@@ -155,18 +158,18 @@ export class Output {
   }
 
   #enqueue(queued: Queued): void {
-    if (this.#queuedBytes + queued.body.length > MAX_QUEUED_BYTES) {
+    if (this.#account.bytes + queued.body.length > MAX_CONNECTION_BYTES) {
       queued.body.fill(0);
       return this.trailersOnly(queued.stream, QUEUE_FULL);
     }
     this.#queue.add(queued);
-    this.#queuedBytes += queued.body.length;
+    this.#account.hold(queued.body.length);
     this.drain();
   }
 
   #remove(queued: Queued): void {
     this.#queue.delete(queued);
-    this.#queuedBytes -= queued.body.length;
+    this.#account.hold(-queued.body.length);
     queued.body.fill(0);
   }
 
@@ -212,6 +215,17 @@ export class Output {
     this.#slab.at = end;
   }
 
+  /** One DATA frame with a whole message. */
+  #writeWhole(stream: Stream, message: Answer): void {
+    const { buffer } = this.#slab;
+    const length = PREFIX_BYTES + message.length;
+    const at = writeFrameHeader(buffer, this.#slab.at, length, FrameType.DATA, 0, stream.id);
+    buffer[at] = 0;
+    buffer.writeUInt32BE(message.length, at + 1);
+    message.copy(buffer, at + PREFIX_BYTES);
+    this.#sent(stream, at, length);
+  }
+
   /** One DATA frame with `length` bytes, from `from` on, of prefix and body. */
   #writeData(stream: Stream, body: Buffer, prefix: number, from: number, length: number, flags: number): void {
     const { buffer } = this.#slab;
@@ -221,7 +235,11 @@ export class Output {
       buffer[at++] = index === 0 ? 0 : (body.length >>> (8 * (PREFIX_BYTES - 1 - index))) & 0xff;
     }
     if (from + length > prefix) body.copy(buffer, at, Math.max(0, from - prefix), from + length - prefix);
-    this.#slab.at = end;
+    this.#sent(stream, end - length, length);
+  }
+
+  #sent(stream: Stream, at: number, length: number): void {
+    this.#slab.at = at + length;
     this.#window -= length;
     stream.sendDelta -= length;
   }

@@ -23,7 +23,7 @@ export class Stream implements Call {
   /** Bytes of DATA so far. */
   received = 0;
   dataFrames = 0;
-  /** Bytes of the request that are held until the rest arrives. */
+  /** Bytes of the request that are held until the rest arrives, or until its handler has settled. */
   heldBytes = 0;
   requestEnded = false;
   /** The handler has begun and not settled. */

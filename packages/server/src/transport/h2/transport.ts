@@ -1,31 +1,35 @@
-import { systemClock } from '@teapot-kms/core';
+import { sleep, systemClock } from '@teapot-kms/core';
 import type { Clock } from '@teapot-kms/core';
 import type { Socket } from 'node:net';
 import type { Routes, Transport } from '../seam.ts';
+import { ByteBudget } from './byte-budget.ts';
 import { Connection } from './connection.ts';
 import type { ErrorCodeName } from './errors.ts';
-import { TICK_MS } from './limits.ts';
+import { MAX_INSTANCE_BYTES, MAX_PROCESS_BYTES, TICK_MS } from './limits.ts';
+import { Share } from './share.ts';
 import { Slab } from './slab.ts';
 
 /** Output of all transports: a turn of the event loop serves one connection at a time. */
 const slab = new Slab();
 
+export const processBudget = new ByteBudget(MAX_PROCESS_BYTES);
+
 /** A purpose-built HTTP/2 server for unary gRPC on Unix sockets (ADR 0020). */
 export class H2Transport implements Transport {
   readonly #routes: Routes;
   readonly #clock: Clock;
+  readonly #budget = new ByteBudget(MAX_INSTANCE_BYTES, processBudget);
   readonly #connections = new Set<Connection>();
-  /** Connections that have used their share of this turn. */
-  readonly #waiting = new Set<Connection>();
+  readonly #share: Share<Connection>;
   /** Connections that were ended for a violation, by error code. */
   readonly violations = new Map<ErrorCodeName, number>();
-  #nextTurn: NodeJS.Immediate | undefined;
   #cancelTick: (() => void) | undefined;
   #drained = false;
 
   constructor(routes: Routes, clock: Clock = systemClock) {
     this.#routes = routes;
     this.#clock = clock;
+    this.#share = new Share(clock);
   }
 
   accept(socket: Socket): void {
@@ -37,11 +41,12 @@ export class H2Transport implements Transport {
       socket,
       routes: this.#routes,
       slab,
+      budget: this.#budget,
       now: () => this.#clock.now(),
-      onShareUsed: () => this.#wait(connection),
+      share: this.#share,
       onClosed: (error) => {
         this.#connections.delete(connection);
-        this.#waiting.delete(connection);
+        this.#share.leave(connection);
         if (error) this.violations.set(error, (this.violations.get(error) ?? 0) + 1);
       },
     });
@@ -53,7 +58,7 @@ export class H2Transport implements Transport {
     const deadline = this.#clock.now() + graceMs;
     for (const connection of this.#connections) connection.drain(this.#clock.now());
     while (this.#connections.size > 0 && this.#clock.now() < deadline) {
-      await new Promise<void>((resolve) => this.#clock.after(TICK_MS, resolve));
+      await sleep(this.#clock, TICK_MS);
     }
     this.#drained = true;
     for (const connection of this.#connections) connection.destroy();
@@ -65,16 +70,5 @@ export class H2Transport implements Transport {
     const now = this.#clock.now();
     for (const connection of this.#connections) connection.tick(now);
     this.#cancelTick = this.#connections.size > 0 ? this.#clock.after(TICK_MS, () => this.#tick()) : undefined;
-  }
-
-  /** Every connection that waits gets its next share before any gets a second one. */
-  #wait(connection: Connection): void {
-    this.#waiting.add(connection);
-    this.#nextTurn ??= setImmediate(() => {
-      this.#nextTurn = undefined;
-      const waiting = [...this.#waiting];
-      this.#waiting.clear();
-      for (const one of waiting) one.resume();
-    });
   }
 }

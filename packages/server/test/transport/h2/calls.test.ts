@@ -1,8 +1,9 @@
 import { settle } from '@teapot-kms/testing';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { MAX_CONCURRENT_STREAMS } from '../../../src/transport/h2/limits.ts';
 import { GrpcStatus, MAX_REQUEST_BYTES, RpcError } from '../../../src/transport/seam.ts';
-import type { Call, Handler } from '../../../src/transport/seam.ts';
+import type { Answer, Call, Handler } from '../../../src/transport/seam.ts';
 import {
   call,
   data,
@@ -17,6 +18,7 @@ import {
   uint32,
 } from './frames.ts';
 import { Rig } from './rig.ts';
+import type { RigClient } from './rig.ts';
 
 const test = suite('h2 calls');
 
@@ -273,35 +275,41 @@ test('answers of one turn leave in one write', async () => {
   );
 });
 
+/** Sends as many calls as may run, and to each what `after` makes. */
+async function fillPlaces(client: RigClient, after: (id: number) => readonly Buffer[] = () => []): Promise<void> {
+  for (let n = 0; n < MAX_CONCURRENT_STREAMS; n++) {
+    client.send(call(2 * n + 1), ...after(2 * n + 1));
+    if (client.socket.paused) await settle();
+  }
+}
+const FIRST_REFUSED = 2 * MAX_CONCURRENT_STREAMS + 1;
+
 test('a call beyond the concurrent ones is refused as not processed, and a later one is taken', async () => {
   const { handler, calls, answer } = held();
   const client = new Rig(handler).connect();
-  for (let n = 0; n < 257; n++) client.send(call(2 * n + 1));
-  for (let n = 0; n < 8; n++) await settle();
-  assert.is(calls.length, 256);
-  assert.is(client.answer(513)!.reset, REFUSED_STREAM);
-  await answer(0, Buffer.from('done'));
-  client.send(call(515));
+  await fillPlaces(client);
+  client.send(call(FIRST_REFUSED));
   await settle();
-  assert.is(calls.length, 257);
+  assert.is(calls.length, MAX_CONCURRENT_STREAMS);
+  assert.is(client.answer(FIRST_REFUSED)!.reset, REFUSED_STREAM);
+  await answer(0, Buffer.from('done'));
+  client.send(call(FIRST_REFUSED + 2));
+  await settle();
+  assert.is(calls.length, MAX_CONCURRENT_STREAMS + 1);
 });
 
 test('a reset call keeps its place until its handler settles (rapid reset)', async () => {
   const { handler, calls, answer } = held();
   const client = new Rig(handler).connect();
-  for (let n = 0; n < 256; n++) {
-    const id = 2 * n + 1;
-    client.send(call(id), frame(Type.RST_STREAM, 0, id, uint32(CANCEL)));
-    if (client.socket.paused) await settle();
-  }
-  client.send(call(513));
+  await fillPlaces(client, (id) => [frame(Type.RST_STREAM, 0, id, uint32(CANCEL))]);
+  client.send(call(FIRST_REFUSED));
   await settle();
-  assert.is(client.answer(513)!.reset, REFUSED_STREAM);
-  assert.is(calls.length, 256);
-  for (let n = 0; n < 256; n++) await answer(n, Buffer.alloc(1));
-  client.send(call(515));
+  assert.is(client.answer(FIRST_REFUSED)!.reset, REFUSED_STREAM);
+  assert.is(calls.length, MAX_CONCURRENT_STREAMS);
+  await answer(0, Buffer.alloc(1));
+  client.send(call(FIRST_REFUSED + 2));
   await settle();
-  assert.is(calls.length, 257);
+  assert.is(calls.length, MAX_CONCURRENT_STREAMS + 1);
 });
 
 test('the request and the answer are wiped', () => {
@@ -314,6 +322,58 @@ test('the request and the answer are wiped', () => {
   client.send(call(1, Buffer.alloc(32, 7)));
   assert.equal(client.message(1), Buffer.alloc(32, 7));
   assert.equal(kept, [Buffer.alloc(32), Buffer.alloc(32)]);
+});
+
+test('an answer is written straight into the output, and wiped once', () => {
+  const plaintext = Buffer.from('secret');
+  const answer: Answer = { length: 6, copy: (out, at) => plaintext.copy(out, at), fill: () => plaintext.fill(0) };
+  const client = new Rig(() => answer).connect();
+  client.send(call(1));
+  assert.equal(client.message(1), Buffer.from('secret'));
+  assert.equal(plaintext, Buffer.alloc(6));
+});
+
+test('an answer that waits for the window arrives, and is wiped', () => {
+  const plaintext = Buffer.from('secret');
+  const answer: Answer = { length: 6, copy: (out, at) => plaintext.copy(out, at), fill: () => plaintext.fill(0) };
+  const client = new Rig(() => answer).connect([[4, 0]]);
+  client.send(call(1));
+  assert.equal(plaintext, Buffer.alloc(6));
+  client.send(settings([[4, 100]]));
+  assert.equal(client.message(1), Buffer.from('secret'));
+});
+
+test('the output is wiped when the kernel has it, at once or later', async () => {
+  for (const stuck of [false, true]) {
+    const client = new Rig(() => Buffer.from('secret')).connect();
+    const written: Buffer[] = [];
+    const write = client.socket.write.bind(client.socket);
+    client.socket.write = (bytes, done) => {
+      written.push(bytes);
+      return write(bytes, done);
+    };
+    client.socket.stuck = stuck;
+    client.send(call(1));
+    if (stuck) {
+      assert.ok(Buffer.concat(written).includes('secret'));
+      client.socket.unstick();
+      await settle();
+    }
+    assert.equal(client.message(1), Buffer.from('secret'));
+    assert.ok(written.length > 0 && written.every((bytes) => bytes.every((byte) => byte === 0)));
+  }
+});
+
+test('the requests of one read reach their handlers in one turn', async () => {
+  const order: string[] = [];
+  const client = new Rig((request) => {
+    if (order.length === 0) queueMicrotask(() => order.push('later'));
+    order.push(request.toString());
+    return Promise.resolve(Buffer.alloc(1));
+  }).connect();
+  client.send(call(1, 'a'), call(3, 'b'), call(5, 'c'));
+  await settle();
+  assert.equal(order, ['a', 'b', 'c', 'later']);
 });
 
 test('an answer that takes long gets the request unchanged, whatever becomes of its connection', async () => {

@@ -1,6 +1,7 @@
 import { settle } from '@teapot-kms/testing';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { processBudget } from '../../../src/transport/h2/transport.ts';
 import { RpcError } from '../../../src/transport/seam.ts';
 import type { Handler } from '../../../src/transport/seam.ts';
 import {
@@ -138,6 +139,7 @@ test(`${FRAMES} mutated frames: no crash, no violation of ours, nothing left, th
   await rig.clock.advance(60_000);
   assert.is(rig.clock.pending, 0);
   assert.is(rig.transport.violations.get('INTERNAL_ERROR'), undefined);
+  assert.is(processBudget.held, 0);
 });
 
 test('however a session is cut into chunks, the answer is the same', () => {

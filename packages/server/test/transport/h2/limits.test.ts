@@ -1,4 +1,4 @@
-import { settle } from '@teapot-kms/testing';
+import { FakeClock, settle } from '@teapot-kms/testing';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Handler } from '../../../src/transport/seam.ts';
@@ -150,21 +150,6 @@ test('more than 32 settings in a frame end the connection', () => {
   assert.is(client.goAway(), ENHANCE_YOUR_CALM);
 });
 
-test('requests that have arrived in part are bounded over the connection: the newest is refused', () => {
-  const client = new Rig().connect();
-  const part = grpc(Buffer.alloc(128 * 1024)).subarray(0, 8 * 16_384);
-  const sendPart = (id: number): void => {
-    client.send(headers(id));
-    for (let at = 0; at < part.length; at += 16_384) client.send(data(id, part.subarray(at, at + 16_384), 0));
-  };
-  for (let n = 0; n < 8; n++) sendPart(2 * n + 1);
-  assert.is(client.status(15), undefined);
-  sendPart(17);
-  assert.is(client.status(17), 8);
-  client.send(headers(19), data(19, grpc('small').subarray(0, 7), 0), data(19, grpc('small').subarray(7)));
-  assert.equal(client.message(19), Buffer.from('small'));
-});
-
 test('a client that does not read is not read from, and is cut after 30 s', async () => {
   const rig = new Rig(() => Buffer.alloc(60_000));
   const client = rig.connect([[4, 2 ** 30]]);
@@ -221,6 +206,23 @@ test('each connection gets a share of 64 calls before any gets a second one', as
   for (let n = 0; n < 10; n++) await settle();
   assert.is(order.length, 201);
   assert.is(order.indexOf(order.find((one) => one !== order[0])!), 64);
+});
+
+test('the connections of a socket share 2 ms of a turn, and take turns', async () => {
+  let spentMs = 0;
+  const clock = Object.assign(new FakeClock(), { now: () => spentMs });
+  const order: string[] = [];
+  const rig = new Rig((request) => {
+    spentMs++;
+    order.push(request.toString());
+    return Buffer.from(request);
+  }, clock);
+  const clients = Array.from({ length: 10 }, () => rig.connect());
+  for (const [n, client] of clients.entries()) client.send(call(1, `first ${n}`), call(3, `first ${n}`));
+  assert.is(order.length, 2, 'the others wait for the next turn');
+  clients[0]!.send(call(5, 'second'));
+  for (let n = 0; n < 10; n++) await settle();
+  assert.equal(order, [...clients.flatMap((_, n) => [`first ${n}`, `first ${n}`]), 'second']);
 });
 
 test('a connection that ended leaves nothing behind', async () => {

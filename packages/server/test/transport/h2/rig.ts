@@ -11,10 +11,11 @@ const echo: Handler = (request) => Buffer.from(request);
 
 /** A transport with one handler at /test/Call, a fake clock, and any number of connections without a kernel. */
 export class Rig {
-  readonly clock = new FakeClock();
+  readonly clock: FakeClock;
   readonly transport: H2Transport;
 
-  constructor(handler: Handler = echo) {
+  constructor(handler: Handler = echo, clock = new FakeClock()) {
+    this.clock = clock;
     this.transport = new H2Transport(new Map([['/test/Call', handler]]), this.clock);
   }
 
