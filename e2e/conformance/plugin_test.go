@@ -162,9 +162,9 @@ func (p *plugin) generateKey(t *testing.T) string {
 	return made.Generated
 }
 
-func (p *plugin) promoteKey(t *testing.T, id string) { t.Helper(); p.keys(t, "promote", id, "--now") }
+func (p *plugin) promoteKey(t *testing.T, id string) { t.Helper(); p.keys(t, "promote", id, "--unverified") }
 
-func (p *plugin) retireKey(t *testing.T, id string) { t.Helper(); p.keys(t, "retire", id) }
+func (p *plugin) retireKey(t *testing.T, id string) { t.Helper(); p.keys(t, "retire", id, "--unverified") }
 
 // switchKey makes a new key the primary and waits until the running plugin says so.
 func (p *plugin) switchKey(t *testing.T) string {

@@ -113,7 +113,7 @@ function registerAll(): void {
         const { generated } = JSON.parse(await teapot(['keys', 'generate', '--uri', uri, '--output', 'json'])) as {
           generated: string;
         };
-        await teapot(['keys', 'promote', '--uri', uri, generated, '--now']);
+        await teapot(['keys', 'promote', '--uri', uri, generated, '--unverified']);
         return generated;
       }),
     );

@@ -31,6 +31,7 @@ export { MAX_PLAINTEXT_BYTES } from './envelope/limits.ts';
 export {
   convertKeyset,
   destroyRetiredKey,
+  RETIRED_GRACE_MS,
   generateKey,
   promoteKey,
   restoreKey,

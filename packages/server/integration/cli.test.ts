@@ -75,17 +75,25 @@ test('keys go from pending to primary to decrypt-only to retired to destroyed', 
     ['promoted', 'pending'],
   );
   const early = teapot('keys', 'promote', ...uri, second);
-  assert.is(early.code, 1);
-  assert.match(early.stderr, 'ERR_KMS_KEYSET_RULE');
-  assert.is(teapot('keys', 'promote', ...uri, second, '--now').code, 0);
+  assert.is(early.code, 2);
+  assert.match(early.stderr, 'expected --replicas NUMBER with a report of each');
+  assert.is(teapot('keys', 'promote', ...uri, second, '--unverified').code, 0);
   assert.is(list(site).primary, second);
-  assert.is(teapot('keys', 'promote', ...uri, first, '--now').code, 1, 'a former primary never comes back');
-  assert.is(teapot('keys', 'retire', ...uri, second).code, 1, 'the primary cannot be retired');
-  assert.is(teapot('keys', 'destroy', ...uri, first).code, 1, 'only a retired key can be destroyed');
-  assert.is(teapot('keys', 'retire', ...uri, first).code, 0);
+  assert.is(teapot('keys', 'promote', ...uri, first, '--unverified').code, 1, 'a former primary never comes back');
+  const unverified = (command: string, id: string) => teapot('keys', command, ...uri, id, '--unverified').code;
+  const destroy = (id: string, ...more: string[]) => teapot('keys', 'destroy', ...uri, id, ...more);
+  assert.is(teapot('keys', 'retire', ...uri, first).code, 2, 'nothing shows that no object needs the key');
+  assert.is(unverified('retire', second), 1, 'the primary cannot be retired');
+  assert.is(destroy(first, '--yes', '--grace', '0s').code, 1, 'only a retired key can be destroyed');
+  assert.is(unverified('retire', first), 0);
   assert.is(teapot('keys', 'restore', ...uri, first).code, 0);
-  assert.is(teapot('keys', 'retire', ...uri, first).code, 0);
-  assert.is(teapot('keys', 'destroy', ...uri, first).code, 0);
+  assert.is(unverified('retire', first), 0);
+  const tooEarly = destroy(first, '--yes');
+  assert.is(tooEarly.code, 1);
+  assert.match(tooEarly.stderr, `Fix: wait until `);
+  assert.is(destroy(first, '--grace', '0s').code, 2, 'nobody types the id');
+  assert.is(destroy(first, '--yes', '--grace', 'soon').code, 2);
+  assert.is(destroy(first, '--yes', '--grace', '0s').code, 0);
   assert.equal(
     list(site).keys.map(({ id }) => id),
     [second],
@@ -98,7 +106,11 @@ test('a dry run says what would happen and changes nothing', ({ site }) => {
   const before = readFileSync(site.path('keys/main/keyset.yaml'), 'utf8');
   const dry = teapot('keys', 'generate', ...uri, '--dry-run');
   assert.match(dry.stdout, 'dry run, nothing is changed');
-  assert.is(teapot('keys', 'retire', ...uri, first, '--dry-run').code, 1, 'it also says what may not be done');
+  assert.is(
+    teapot('keys', 'retire', ...uri, first, '--unverified', '--dry-run').code,
+    1,
+    'it also says what may not be done',
+  );
   assert.is(readFileSync(site.path('keys/main/keyset.yaml'), 'utf8'), before);
 });
 
@@ -106,7 +118,7 @@ test('config validate exits with 2 and prints FILE:LINE: PATH: expected, found',
   site.writeConfig([site.instance('main', 'colour: red')]);
   const { code, stderr } = teapot('config', 'validate', '--config', site.configFile);
   assert.is(code, 2);
-  assert.match(stderr, `${site.configFile}:10: instances[0].colour: unknown setting`);
+  assert.match(stderr, `${site.configFile}:11: instances[0].colour: unknown setting`);
   site.writeConfig([site.instance('main')]);
   assert.match(teapot('config', 'validate', '--config', site.configFile).stdout, 'valid, 1 instance');
 });

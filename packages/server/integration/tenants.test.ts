@@ -2,7 +2,7 @@
 import { formatManifest } from '@teapot-kms/core/internal';
 import { FakeApiServer, secretObject, version1Manifest } from '@teapot-kms/testing';
 import { freePort } from '@teapot-kms/testing/daemons';
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -177,11 +177,11 @@ test("a tenant's ciphertext does not open in another's instance, though both hav
 }) => {
   const id = site.generate('a');
   site.generate('b');
-  // The same blob and id, in a keyset of another context id.
+  // The same blob and id, in keysets of version 1, which has no check values, with two context ids.
   copyFileSync(site.path(`keys/a/${id}.key`), site.path(`keys/b/${id}.key`));
-  const theirs = readFileSync(site.path('keys/a/keyset.yaml'), 'utf8');
-  const own = /^contextId: .*$/m.exec(readFileSync(site.path('keys/b/keyset.yaml'), 'utf8'))![0];
-  writeFileSync(site.path('keys/b/keyset.yaml'), theirs.replace(/^contextId: .*$/m, own));
+  const manifest = version1Manifest(id);
+  writeFileSync(site.path('keys/a/keyset.yaml'), formatManifest(manifest));
+  writeFileSync(site.path('keys/b/keyset.yaml'), formatManifest({ ...manifest, contextId: 'f'.repeat(32) }));
   site.writeConfig([site.instance('a'), site.instance('b')]);
   await site.serve();
   await eventually(() => withClient(site.socket('a'), (client) => client.status()));
