@@ -82,6 +82,7 @@ export class Plugin {
       this.#log.warn(`the change of "${setting}" takes effect at the next start`);
     }
     const changed = instances.filter((one) => !isDeepStrictEqual(this.#instances.get(one.name)?.config, one));
+    for (const one of this.#instances.values()) one.heldBack = undefined;
     const removed = [...this.#instances].filter(([name]) => !instances.some((one) => one.name === name));
     await Promise.all(changed.map((one) => this.#replaceInstance(one, shutdownGrace)));
     // Last, so that an instance that was only renamed hands over its socket.

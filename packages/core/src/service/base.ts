@@ -246,7 +246,8 @@ export abstract class BaseService implements KmsService {
 
   #unavailable(what: string, consequence = ''): KmsError {
     const cause = this.health.lastError;
-    const message = `${what}: ${cause?.message ?? 'the key store has not answered yet'}. ${consequence}`;
+    const reason = cause?.message ?? 'the key store has not answered yet';
+    const message = `${what}: ${reason.replace(/\.$/, '')}. ${consequence}`;
     return unavailable(message.trimEnd(), { cause, remedy: cause?.remedy });
   }
 

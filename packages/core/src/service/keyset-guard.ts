@@ -75,11 +75,11 @@ export class KeysetGuard {
   #problem(offered: StoredManifest, known: Predecessor, relation: Relation, held: boolean): KmsError {
     const { uri } = this.#options;
     const offer = `${uri} has generation ${offered.generation} of keyset ${offered.contextId}`;
-    const where = held ? 'the keys in memory' : 'this host used before';
+    const mine = held ? 'the keys in memory are of' : 'this host has used';
     const text = {
-      foreign: `${uri} has another keyset: ${offered.contextId}, and ${held ? `${where} are of` : where} ${known.contextId}`,
-      older: `${offer}, which is older than generation ${known.generation}, ${held ? `that of ${where}` : `which ${where}`}`,
-      conflict: `${offer}, and it is not the one with this number that ${held ? 'is in memory' : where}: two copies were changed at the same time`,
+      foreign: `${uri} has another keyset, ${offered.contextId}; ${mine} keyset ${known.contextId}`,
+      older: `${offer}, which is older: ${mine} generation ${known.generation}`,
+      conflict: `${offer}, and ${mine} another one of this number: two copies were changed at the same time`,
     }[relation as 'foreign' | 'older' | 'conflict'];
     const consequence = held
       ? 'The keys in memory stay in use.'

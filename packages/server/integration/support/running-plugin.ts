@@ -94,6 +94,11 @@ export class TestSite {
     return plugin;
   }
 
+  /** Ends all plugins as an init system does. */
+  async stopAll(): Promise<void> {
+    await Promise.all(this.#processes.splice(0).map((plugin) => plugin.kill('SIGTERM')));
+  }
+
   async remove(): Promise<void> {
     await Promise.all(this.#processes.map((plugin) => plugin.kill('SIGKILL')));
     rmSync(this.directory, { recursive: true, force: true });

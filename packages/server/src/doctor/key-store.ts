@@ -1,59 +1,76 @@
 import { KmsError, providerFor, SharedResources } from '@teapot-kms/core';
-import type { Finding, KeysetSource, RemoteKek } from '@teapot-kms/core';
+import type { Finding, KeysetAdmin, KeysetSource, RemoteKek, StoredManifest } from '@teapot-kms/core';
 import type { InstanceConfig } from '../config/schema.ts';
 
 /** Time limit in ms for all requests to one key store. */
 const TIMEOUT_MS = 30_000;
 
-/** Checks the key store of an instance directly, not through the running plugin. */
-export async function examineKeyStore({ name, keys: { uri, ...settings } }: InstanceConfig): Promise<Finding[]> {
+export interface Examined {
+  readonly findings: readonly Finding[];
+  /** The manifest in the store: `undefined` if there is none, or it cannot be read. */
+  readonly manifest: StoredManifest | undefined;
+}
+
+/**
+ * Checks the key store of an instance directly, not through the running plugin.
+ * @param used - whether this host has used a keyset for this instance, or a plugin holds keys: then nothing suggests to make a new one
+ */
+export async function examineKeyStore(
+  { name, keys: { uri, ...settings } }: InstanceConfig,
+  used: boolean,
+): Promise<Examined> {
   const context = { signal: AbortSignal.timeout(TIMEOUT_MS) };
   const provider = providerFor(uri);
   const store = provider.open(uri, settings, new SharedResources());
   const about = `${name}, keys ${store.uri}`;
   const options = provider.kind === 'keyset' ? `--uri ${store.uri}` : `--config FILE --instance ${name}`;
+  const generate = used ? undefined : `teapot-kms keys generate ${options}`;
   const examine = async (): Promise<readonly Finding[]> => (await store.examine?.(context)) ?? [];
-  let findings: readonly Finding[];
   try {
-    const loaded =
-      provider.kind === 'keyset' ? load(store as KeysetSource, context) : describe(store as RemoteKek, context);
-    findings = [...(await loaded), ...(await examine())];
-  } catch (error) {
-    findings = [await problem(store, options, error), ...(await examine().catch(() => []))];
+    const manifest = await manifestOf(store.admin);
+    const findings = await load(store, generate, context).then(
+      async (loaded) => [...loaded, ...(await examine())],
+      async (error: unknown) => [problem(error, generate, manifest), ...(await examine().catch(() => []))],
+    );
+    return { findings: findings.map((finding) => ({ about, ...finding })), manifest };
   } finally {
     await store.close?.();
   }
-  return findings.map((finding) => ({ about, ...finding }));
 }
 
-async function load(source: KeysetSource, context: { signal: AbortSignal }): Promise<Finding[]> {
-  const keyset = await source.load(context);
-  const { warnings, manifest } = keyset;
-  keyset.destroy();
-  return [
-    loaded(manifest.primary, manifest.keys.length),
-    ...warnings.map((warning) => damage(typeof warning === 'string' ? warning : warning.message)),
-  ];
-}
+const manifestOf = async (admin: KeysetAdmin | undefined): Promise<StoredManifest | undefined> =>
+  (await admin?.readManifest().catch(() => undefined))?.manifest;
 
-async function describe(remote: RemoteKek, context: { signal: AbortSignal }): Promise<Finding[]> {
-  const { primary, keys, damaged } = await remote.describe(context);
-  return [loaded(primary, keys.length), ...(damaged ? [damage(damaged.error.message)] : [])];
+async function load(
+  store: KeysetSource | RemoteKek,
+  generate: string | undefined,
+  context: { signal: AbortSignal },
+): Promise<Finding[]> {
+  if ('load' in store) {
+    const keyset = await store.load(context);
+    const { warnings, manifest, seals } = keyset;
+    keyset.destroy();
+    const all = warnings.map((warning) => problem(warning, generate, manifest));
+    return seals ? [loaded(manifest.primary, manifest.keys.length), ...all] : all;
+  }
+  const { primary, keys, damaged, manifest } = await store.describe(context);
+  return [loaded(primary, keys.length), ...(damaged ? [problem(damaged.error, generate, manifest)] : [])];
 }
-
-const damage = (text: string): Finding => ({ level: 'problem', text, remedy: `fix the key store: ${text}` });
 
 function loaded(primary: string, keys: number): Finding {
   return { level: 'ok', text: `loaded, primary ${primary}, ${keys} key${keys === 1 ? '' : 's'} in all` };
 }
 
-/** @param options - the options of `teapot-kms keys` that name this store */
-async function problem({ admin }: KeysetSource | RemoteKek, options: string, error: unknown): Promise<Finding> {
+/** @param generate - the command that makes a keyset, if that can destroy nothing */
+function problem(error: unknown, generate: string | undefined, manifest: StoredManifest | undefined): Finding {
+  if (typeof error === 'string') return { level: 'problem', text: error, remedy: RESTORE };
   const { message, code, remedy } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
   const finding = { level: 'problem', text: `${message} (${code})` } as const;
-  if (remedy !== undefined) return { ...finding, remedy };
-  const manifest = await admin?.readManifest().catch(() => 'unreadable');
-  if (!admin || manifest !== undefined) return { ...finding, remedy: `fix the key store: ${message}` };
-  const restore = 'if there was a keyset, mount its volume or restore it from a backup';
-  return { ...finding, remedy: `${restore}; only for a new cluster: teapot-kms keys generate ${options}` };
+  if (remedy !== undefined && (manifest || !remedy.includes('keys generate'))) return { ...finding, remedy };
+  if (manifest || !generate) return { ...finding, remedy: RESTORE };
+  return { ...finding, remedy: `${RESTORE}. Only if this cluster has never had encrypted data: ${generate}` };
 }
+
+/** Look and restore come before anything that makes keys (design D15). */
+const RESTORE =
+  'make the key store reachable or readable as it was: mount its volume, or restore the keyset from another node or from the backup';

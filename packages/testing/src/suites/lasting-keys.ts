@@ -134,7 +134,7 @@ export function registerLastingKeys(behaviour: Behaviour): void {
       await site.probe();
       await site.assertWhole(keyId);
       assert.equal((await site.service.status()).healthz, 'ok');
-      site.assertWarning(/ERR_KMS_KEYSET_STALE: .* has another keyset: f{32}.*keys in memory stay/);
+      site.assertWarning(/ERR_KMS_KEYSET_STALE: .* has another keyset, f{32}.*keys in memory stay/);
     },
   );
 
@@ -147,7 +147,7 @@ export function registerLastingKeys(behaviour: Behaviour): void {
     await site.probe();
     assert.notEqual(next, keyId);
     await site.assertWhole(next);
-    site.assertWarning(/ERR_KMS_KEYSET_STALE: .*generation 1 .*older than generation 3/);
+    site.assertWarning(/ERR_KMS_KEYSET_STALE: .*generation 1 .*older: .* generation 3/);
   });
 
   site(
@@ -214,7 +214,7 @@ export function registerLastingKeys(behaviour: Behaviour): void {
         () => later.service.encrypt(plaintext, context),
         'ERR_KMS_STORE_UNAVAILABLE',
       );
-      assert.match(refused.message, /older than generation 3/);
+      assert.match(refused.message, /older: .* generation 3/);
       assert.match(refused.remedy ?? '', /keys confirm/);
       later.assertWarning(/ERR_KMS_KEYSET_STALE/);
       await later.probe();

@@ -117,7 +117,9 @@ function fileError(error: unknown, manifestPath: string): KmsError {
     ELOOP: 'a symbolic link where a key blob should be',
   };
   const text = `${path ?? manifestPath}: ${reasons[code ?? ''] ?? code ?? 'cannot be read'}`;
-  return unavailable(text, { cause: error });
+  const uid = process.getuid?.() ?? '';
+  const remedy = code === 'EACCES' ? `chown -R ${uid} ${dirname(manifestPath)}` : undefined;
+  return unavailable(text, { cause: error, remedy });
 }
 
 function isMissing(error: unknown): boolean {

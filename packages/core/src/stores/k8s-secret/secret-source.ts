@@ -93,6 +93,11 @@ export class SecretSource implements KeysetSource {
     const { reason, message } = parseStatus(body) ?? {};
     const text = `${this.uri}: ${message ?? `the API server ${server} answers with HTTP status ${status}`}`;
     const definite = (status === 404 && reason === 'NotFound') || (status === 403 && reason === 'Forbidden');
+    if (status === 401) {
+      const remedy =
+        'renew the token or the client certificate: it has expired, or is not of this cluster. A Role does not help';
+      return unavailable(text, { remedy });
+    }
     if (!definite) return unavailable(text);
     if (this.#loaded && this.#loaded.server !== server) {
       const remedy = `correct the kubeconfig, or restart the plugin to use the keyset of ${server}`;

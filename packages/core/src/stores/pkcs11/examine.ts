@@ -36,7 +36,7 @@ export async function examineToken(
     for (const id of inToken.filter((id) => !listed.has(id))) {
       hint(
         `key ${id} with label "${label}" is in the token and in no keyset`,
-        'remove it from the token, if no "keys" command runs and no other keyset has it',
+        'keep it, and compare keyset.yaml with the other nodes and the backup: a "keys" command was killed, the manifest is an older one, or another keyset has the key',
       );
     }
     for (const { id, state } of manifest?.keys ?? []) {
