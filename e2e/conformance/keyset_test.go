@@ -24,8 +24,8 @@ func (p *plugin) readKeyset(t *testing.T) (*Keyset, string) {
 	must(t, err)
 	var read manifest
 	must(t, yaml.Unmarshal(text, &read))
-	if read.FormatVersion != 1 {
-		t.Fatalf("keyset format %d, want 1", read.FormatVersion)
+	if read.FormatVersion != 2 {
+		t.Fatalf("keyset format %d, want 2", read.FormatVersion)
 	}
 	contextID, err := hex.DecodeString(read.ContextID)
 	must(t, err)

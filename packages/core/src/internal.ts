@@ -4,6 +4,9 @@
 export { CONTEXT_ID_BYTES, KEY_BYTES, MAX_WRAPPED_BYTES } from './envelope/limits.ts';
 export { newKey } from './keyset/blob.ts';
 export { keysetConflict } from './keyset/keyset-source.ts';
+export { KeyProof } from './keyset/key-proof.ts';
+export { makeReport } from './keyset/report.ts';
+export { relationOf } from './keyset/succession.ts';
 export { formatManifest, parseManifest } from './keyset/manifest.ts';
 export type { KeyTraits } from './keyset/manifest.ts';
 export { newManifest, withPendingKey } from './keyset/rotation.ts';
