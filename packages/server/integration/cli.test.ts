@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { eventually, teapot, TestSite } from './support/running-plugin.ts';
@@ -100,6 +100,25 @@ test('keys go from pending to primary to decrypt-only to retired to destroyed', 
   );
 });
 
+test('a mistyped path does not become a keyset, and the error says what to do', ({ site }) => {
+  const { code, stderr } = teapot('keys', 'generate', '--uri', `file:${site.path('no', 'such', 'keys')}`);
+  assert.is(code, 2);
+  assert.match(stderr, `${site.path('no', 'such')} does not exist; correct the path, or pass --create-parents`);
+  const nowhere = teapot('keys', 'generate', '--uri', 'file:/proc/keys');
+  assert.is(nowhere.code, 1, 'it ends');
+});
+
+test('what root makes belongs to the owner of the directory', ({ site }) => {
+  assert.is(process.getuid?.(), 0, 'the tests run as root');
+  mkdirSync(site.path('keys'));
+  chownSync(site.path('keys'), 12_345, 23_456);
+  const id = site.generate('main');
+  for (const path of ['keys/main', 'keys/main/keyset.yaml', `keys/main/${id}.key`]) {
+    const { uid, gid } = statSync(site.path(path));
+    assert.equal([uid, gid], [12_345, 23_456], path);
+  }
+});
+
 test('a dry run says what would happen and changes nothing', ({ site }) => {
   const uri = ['--uri', site.keys('main')];
   const first = site.generate('main');
@@ -196,7 +215,10 @@ test('doctor finds what is wrong before the start, and says what to do in order'
   const { code, stdout } = teapot('doctor', '--config', site.configFile);
   assert.is(code, 3);
   const steps = stdout.slice(stdout.indexOf('What to do, in this order:'));
-  assert.match(steps, `only for a new cluster: teapot-kms keys generate --uri ${site.keys('missing')}`);
+  assert.match(
+    steps,
+    `Only if this cluster has never had encrypted data: teapot-kms keys generate --uri ${site.keys('missing')}`,
+  );
   assert.match(steps, `chmod 0600 ${site.path(`keys/readable/${id}.key`)}`);
   assert.match(steps, 'start the plugin');
   assert.ok(steps.indexOf('keys generate') < steps.indexOf('start the plugin'));

@@ -17,13 +17,21 @@ export class DurableDirectory {
     this.#fs = fs;
   }
 
-  /** Creates the directory with mode 0700 if it is missing. Its parents are synced, so that it still exists after a crash. */
+  /**
+   * Creates the directory with mode 0700 if it is missing, and its parents. They are synced, so that they still exist after a crash. One level
+   * at a time: `recursive` of Node never ends where nothing can be created, such as in /proc.
+   */
   async make(): Promise<void> {
-    const first = await this.#fs.mkdir(this.#path, { recursive: true, mode: 0o700 });
-    if (first === undefined) return;
-    let made = this.#path;
-    for (; made.length > first.length; made = dirname(made)) await this.#sync(dirname(made));
-    await this.#sync(dirname(made));
+    const missing: string[] = [];
+    for (let path = this.#path; !(await this.#exists(path)); path = dirname(path)) missing.unshift(path);
+    for (const path of missing) {
+      const owner = await this.#ownerOf(dirname(path));
+      await this.#fs.mkdir(path, { mode: 0o700 }).catch((error: unknown) => {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      });
+      if (owner) await this.#fs.chown(path, owner.uid, owner.gid);
+      await this.#sync(dirname(path));
+    }
   }
 
   /** The text of a file, or `undefined` if there is none. */
@@ -36,6 +44,8 @@ export class DurableDirectory {
     const file = await this.#fs.open(temporary, 'wx', mode);
     try {
       await file.writeFile(bytes);
+      const owner = await this.#ownerOf(this.#path);
+      if (owner) await file.chown(owner.uid, owner.gid);
       await file.sync();
     } catch (error) {
       await this.#fs.rm(temporary, { force: true });
@@ -51,6 +61,21 @@ export class DurableDirectory {
   async remove(name: string): Promise<void> {
     await this.#fs.rm(join(this.#path, name), { force: true });
     await this.#sync(this.#path);
+  }
+
+  async #exists(path: string): Promise<boolean> {
+    try {
+      await this.#fs.stat(path);
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+      throw error;
+    }
+  }
+
+  /** What root creates belongs to the owner of the directory: the plugin runs as another user. `undefined`: nothing is to be changed. */
+  async #ownerOf(path: string): Promise<{ readonly uid: number; readonly gid: number } | undefined> {
+    return process.getuid?.() === 0 ? this.#fs.stat(path) : undefined;
   }
 
   async #sync(path: string): Promise<void> {

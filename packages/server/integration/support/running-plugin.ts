@@ -47,7 +47,15 @@ export class TestSite {
 
   /** Makes a key and returns its id; the test's log search learns its bytes. */
   generate(name: string): string {
-    const { code, stdout, stderr } = teapot('keys', 'generate', '--uri', this.keys(name), '--output', 'json');
+    const { code, stdout, stderr } = teapot(
+      'keys',
+      'generate',
+      '--uri',
+      this.keys(name),
+      '--create-parents',
+      '--output',
+      'json',
+    );
     if (code !== 0) throw new Error(stderr);
     const id = (JSON.parse(stdout) as { generated: string }).generated;
     rememberSecret(readFileSync(this.path('keys', name, `${id}.key`)));

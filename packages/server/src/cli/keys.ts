@@ -10,6 +10,8 @@ import {
 } from '@teapot-kms/core';
 import type { Change, Manifest } from '@teapot-kms/core';
 import type { Command } from 'commander';
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { keyIdHash } from '../kms/key-id-hash.ts';
 import { checkedByReports, withEvidenceOptions } from './evidence.ts';
@@ -46,13 +48,17 @@ old key any more. Counters of decrypts that grow show that something is; counter
       .option('--dry-run', 'check and show the change without making it')
       .addOption(outputOption());
 
-  change('generate', 'Generate a key: the first key of a new keyset, or a pending key').action(
-    async (options: KeysOptions) => {
-      const made = await withAdmin(options, (admin) => generateKey(admin, { dryRun: options.dryRun ?? false }));
+  change('generate', 'Generate a key: the first key of a new keyset, or a pending key')
+    .option('--create-parents', 'create missing directories above the keyset directory')
+    .option('--yes', 'on a terminal: do not ask before a new keyset is made')
+    .action(async (options: GenerateOptions) => {
+      const made = await withStore(options, async ({ store, admin }) => {
+        if (!(await admin.readManifest())) await checkNewKeyset(store.uri, options);
+        return generateKey(admin, { dryRun: options.dryRun ?? false });
+      });
       const what = made.before ? 'pending: promote it when every replica has loaded it' : 'the primary of a new keyset';
       report(options, made, `generated key ${made.keyId}, ${what}`, { generated: made.keyId });
-    },
-  );
+    });
   withKeyStoreOptions(keys.command('list').description('Show the keys and their states'))
     .addOption(outputOption())
     .action(listKeys);
@@ -104,6 +110,24 @@ old key any more. Counters of decrypts that grow show that something is; counter
   registerConfirm(change);
 }
 
+interface GenerateOptions extends KeysOptions {
+  readonly createParents?: boolean;
+  readonly yes?: boolean;
+}
+
+/**
+ * A mistyped path must not become a keyset.
+ * @throws {@link UsageError}
+ */
+async function checkNewKeyset(uri: string, { createParents, yes, dryRun }: GenerateOptions): Promise<void> {
+  const directory = /^file:(\/.*)$/.exec(uri)?.[1];
+  if (directory !== undefined && !createParents && !existsSync(dirname(directory))) {
+    throw new UsageError(`${dirname(directory)} does not exist; correct the path, or pass --create-parents`);
+  }
+  if (yes || dryRun || !process.stdin.isTTY) return;
+  await typed('new', `There is no keyset at ${uri}. A new one cannot decrypt data of an existing cluster.`);
+}
+
 /** @throws {@link UsageError} for a text that is no duration */
 function graceOf(text: string): number {
   const parsed = duration(0).safeParse(text);
@@ -114,10 +138,15 @@ function graceOf(text: string): number {
 /** @throws {@link UsageError} if the id is not typed */
 async function confirmDestruction(keyId: string): Promise<void> {
   if (!process.stdin.isTTY) throw new UsageError(`nobody can confirm that key ${keyId} is destroyed; pass --yes`);
+  await typed(keyId, 'Data that is still encrypted with this key will be lost.');
+}
+
+/** @throws {@link UsageError} if anything else than `word` is typed */
+async function typed(word: string, question: string): Promise<void> {
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   try {
-    const typed = await terminal.question(`Data that is still encrypted with this key will be lost. Type ${keyId}: `);
-    if (typed.trim() !== keyId) throw new UsageError('the ids differ; nothing is changed');
+    const answer = await terminal.question(`${question} Type ${word}: `);
+    if (answer.trim() !== word) throw new UsageError(`expected ${word}; nothing is changed`);
   } finally {
     terminal.close();
   }

@@ -20,7 +20,7 @@ const program = new Command('teapot-kms')
     'after',
     `
 To start, with a key in a directory:
-  teapot-kms keys generate --uri file:/var/lib/teapot-kms/keys
+  teapot-kms keys generate --uri file:/var/lib/teapot-kms/keys --create-parents
   teapot-kms config validate --config /etc/teapot-kms/config.yaml
   teapot-kms serve --config /etc/teapot-kms/config.yaml
   teapot-kms config encryption-configuration --config /etc/teapot-kms/config.yaml

@@ -67,7 +67,7 @@ export class BarbicanSource implements KeysetSource {
     const stored = await this.admin.readManifest(signal);
     if (!stored) {
       throw unavailable(`${this.#where}: no such manifest`, {
-        remedy: `if this keyset was in use before, restore the manifest; else make it with teapot-kms keys generate --uri ${this.uri} and the login of this instance`,
+        remedy: `if this keyset was in use before, restore the manifest; only for a cluster that has never had encrypted data: teapot-kms keys generate --uri ${this.uri} and the login of this instance`,
       });
     }
     const { primary } = stored.manifest;

@@ -117,6 +117,7 @@ export class SecretSource implements KeysetSource {
 
   #absent(text: string): KmsError {
     if (this.#loaded) return new KmsError('ERR_KMS_KEYSET_INVALID', text);
-    return unavailable(text, { remedy: `teapot-kms keys generate --uri ${this.uri}` });
+    const remedy = `if this keyset was in use before, restore the Secret; only for a cluster that has never had encrypted data: teapot-kms keys generate --uri ${this.uri}`;
+    return unavailable(text, { remedy });
   }
 }
