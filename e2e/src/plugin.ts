@@ -6,6 +6,7 @@ import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KeyStoreFixture } from './key-store-fixture.ts';
 import { MetricsText } from './metrics.ts';
+import { teapot } from './teapot-cli.ts';
 
 export interface PluginOptions {
   readonly directory: string;
@@ -64,6 +65,11 @@ export class Plugin {
 
   async kill(): Promise<void> {
     await this.#daemon?.kill();
+  }
+
+  /** Lets this host use the keyset that is configured now, after another one. */
+  async confirmKeyset(): Promise<void> {
+    await teapot(['keys', 'confirm', '--config', this.configFile], this.#env);
   }
 
   async restart(): Promise<void> {

@@ -142,10 +142,14 @@ function registerAll(): void {
     assert.is(await site.status(), 'ok');
   });
 
-  test('in a pod of the cluster that it serves, the plugin refuses', async () => {
+  test('in a pod of the cluster that it serves, the plugin refuses the change and says why', async () => {
     const site = await ready();
     site.serve(authorityHashes(site.cluster.apiserver.authority).at(-1)!);
-    await until('Status says why', async () => (await site.status()).includes('would be encrypted by itself'));
+    const warnings = () => site.withClient(async (client) => (await client.describe())['warnings'] as string[]);
+    await until('the plugin says why', async () =>
+      (await warnings()).some((text) => text.includes('would be encrypted by itself')),
+    );
+    assert.is(await site.status(), 'ok', 'the keys in use stay');
   });
 
   test('no log holds a token', async () => {

@@ -20,6 +20,8 @@ async function run(cluster: Cluster): Promise<void> {
   const other = await options.keyStore.open(join(directory, 'other-store'));
   await plugin.stop();
   plugin.configure(other);
+  // Otherwise it would refuse what this host has not used before.
+  await plugin.confirmKeyset();
   await plugin.start();
   await apiserver.stop();
   apiserver.spawn();
@@ -41,6 +43,7 @@ async function run(cluster: Cluster): Promise<void> {
 
   await plugin.stop();
   plugin.configure(store);
+  await plugin.confirmKeyset();
   await plugin.start();
   // By itself, without another restart.
   await apiserver.untilReady();

@@ -78,7 +78,7 @@ export interface ServiceDescription {
   readonly uri: string;
   readonly primary: string | undefined;
   /** The keyset in use; `undefined` if none is loaded. */
-  readonly keyset: { readonly contextId: string; readonly generation: number; readonly hash: string } | undefined;
+  readonly keyset?: { readonly contextId: string; readonly generation: number; readonly hash: string } | undefined;
   /** `verified`: its check value matches, or it has opened data. */
   readonly keys: readonly {
     readonly id: string;

@@ -1,3 +1,4 @@
+import { formatManifest, parseManifest } from '@teapot-kms/core/internal';
 /** The plugin's log at level debug, and the output of its commands, while a real Barbican has many kinds of trouble. */
 import { launcher, patient, skipWithoutOpenStack, TestCloud } from '@teapot-kms/testing/daemons';
 import { assertNoSecret, rememberSecret } from '@teapot-kms/testing';
@@ -92,8 +93,10 @@ test('no password, token, key or plaintext in the log at level debug, nor in wha
     const secret = /secret: (\S+)/.exec(readFileSync(manifestOf(name), 'utf8'))![1]!;
     keys.push((await cloud.client.payload(secret, patient().signal)).expose());
   }
-  const manifest = readFileSync(manifestOf('credential'), 'utf8');
-  writeFileSync(manifestOf('credential'), manifest.replace(/secret: \S+/, `secret: ${asText}`));
+  const manifest = parseManifest(readFileSync(manifestOf('credential'), 'utf8'), 'the manifest');
+  const changed = manifest.keys.map((key) => ({ ...key, secret: asText }));
+  const next = { ...manifest, generation: manifest.generation + 1, replaces: manifest.hash, keys: changed };
+  writeFileSync(manifestOf('credential'), formatManifest(next));
   await plugin.logged('it is probably base64');
   await teapot('doctor', '--config', site.configFile);
   await teapot('status', '--config', site.configFile, '--instance', 'credential');

@@ -153,7 +153,7 @@ test('doctor hints at a key that can be got out of the token, and at one in no k
 });
 
 /** The line of `uri` in what {@link TokenSite.tokenInstance} makes. */
-const URI_LINE = 9;
+const URI_LINE = 10;
 const PIN = 'a-pin-in-the-clear';
 
 for (const { what, change, expected } of [

@@ -151,6 +151,10 @@ export function formatManifest(manifest: Manifest): string {
     '# Change it with `teapot-kms keys`, not by hand: replicas and clusters rely on its rules.\n';
   const { formatVersion, contextId, generation, replaces, primary, keys, rotation } = manifest;
   const versioned = formatVersion === 1 ? {} : { generation, replaces };
-  const written = { formatVersion, contextId, ...versioned, primary, keys, rotation };
+  // Always in this order, so that the text of what was read is what was written.
+  const entries = keys.map(({ id, created, state, since, secret, check, checkKey, publicKey }) => {
+    return { id, created, state, since, secret, check, checkKey, publicKey };
+  });
+  const written = { formatVersion, contextId, ...versioned, primary, keys: entries, rotation };
   return comment + stringify(written, { defaultStringType: 'PLAIN', lineWidth: 0, keepUndefined: false });
 }

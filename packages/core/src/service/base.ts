@@ -162,7 +162,9 @@ export abstract class BaseService implements KmsService {
     return {
       uri: this.#store.uri,
       ...more,
-      keyset: manifest && { contextId: manifest.contextId, generation: manifest.generation, hash: manifest.hash },
+      ...(manifest && {
+        keyset: { contextId: manifest.contextId, generation: manifest.generation, hash: manifest.hash },
+      }),
       keys: keys.map(({ id, state, verified }) => {
         const decrypts = this.#decrypts.of(id);
         return { id, state, decrypts, verified: verified || decrypts > 0 };

@@ -7,6 +7,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatManifest, parseManifest } from '../../../src/keyset/manifest.ts';
+import type { StoredManifest } from '../../../src/keyset/manifest.ts';
 
 /** The shared suite over a manifest on the host. */
 export function suiteWithManifestOnHost(test: TestFunction, name: string, cloud: () => TestCloud): void {
@@ -39,7 +40,7 @@ export function suiteWithManifestOnHost(test: TestFunction, name: string, cloud:
           bytes.length === 0 ? await withoutPayload(cloud()) : await client.create('put', bytes, patient().signal);
         const current = parseManifest(readFileSync(manifest, 'utf8'), manifest);
         const keys = current.keys.map((key) => (key.id === keyId ? { ...key, secret } : key));
-        writeFileSync(manifest, formatManifest({ ...current, keys }));
+        writeFileSync(manifest, formatManifest(successorOf(current, keys)));
       },
       removeBlob: (keyId) => client.delete(entryOf(keyId), patient().signal),
       removedIs: 'ERR_KMS_KEY_GONE',
@@ -84,10 +85,12 @@ export function suiteWithManifestInBarbican(test: TestFunction, name: string, cl
         const secret =
           bytes.length === 0 ? await withoutPayload(cloud()) : await client.create('put', bytes, patient().signal);
         await put(
-          formatManifest({
-            ...manifest,
-            keys: manifest.keys.map((key) => (key.id === keyId ? { ...key, secret } : key)),
-          }),
+          formatManifest(
+            successorOf(
+              manifest,
+              manifest.keys.map((key) => (key.id === keyId ? { ...key, secret } : key)),
+            ),
+          ),
         );
       },
       removeBlob: async (keyId) => client.delete(await entryOf(keyId), patient().signal),
@@ -105,4 +108,9 @@ async function withoutPayload({ openStack }: TestCloud): Promise<string> {
   const token = await openStack.admin.token('kms', openStack.state.passwords.kms, 'kms');
   const made = (await openStack.admin.barbican(token, 'POST', '/secrets', { name: 'empty' })) as { secret_ref: string };
   return made.secret_ref.split('/').at(-1)!;
+}
+
+/** The manifest after a change by hand that respects the format. */
+function successorOf(manifest: StoredManifest, keys: StoredManifest['keys']): StoredManifest {
+  return { ...manifest, generation: manifest.generation + 1, replaces: manifest.hash, keys };
 }

@@ -106,7 +106,7 @@ export class BarbicanSource implements KeysetSource {
     const found = `expected exactly ${KEY_BYTES} raw bytes, found ${key.length}${likelyReason(key.length)}`;
     throw new KmsError('ERR_KMS_KEYSET_INVALID', `key ${id}, secret ${secret}: ${found}`, {
       remedy:
-        'store the bytes themselves (--payload-content-type application/octet-stream --payload-content-encoding base64), and put the UUID of the new secret into the manifest',
+        'store the bytes themselves (--payload-content-type application/octet-stream --payload-content-encoding base64), put the UUID of the new secret into the manifest, and run "teapot-kms keys confirm" on each host',
     });
   }
 
