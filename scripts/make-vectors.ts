@@ -23,7 +23,8 @@ const wanted = new Map([
 ]);
 
 function readCommitted(): Map<string, string> {
-  const names = readdirSync(directory, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.json'));
+  const generated = (name: string) => /^(envelope-v1|keyset-v2)\/.*\.json$/.test(name);
+  const names = readdirSync(directory, { recursive: true, encoding: 'utf8' }).filter(generated);
   return new Map(names.map((name) => [name, readFileSync(join(directory, name), 'utf8')]));
 }
 

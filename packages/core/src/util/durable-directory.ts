@@ -43,9 +43,9 @@ export class DurableDirectory {
     const temporary = join(this.#path, `.${name}.${randomBytes(6).toString('hex')}.tmp`);
     const file = await this.#fs.open(temporary, 'wx', mode);
     try {
-      await file.writeFile(bytes);
       const owner = await this.#ownerOf(this.#path);
       if (owner) await file.chown(owner.uid, owner.gid);
+      await file.writeFile(bytes);
       await file.sync();
     } catch (error) {
       await this.#fs.rm(temporary, { force: true });

@@ -20,6 +20,11 @@ export interface LocalKekServiceOptions extends ServiceOptions, Partial<LocalKek
   readonly operationTimeoutMs?: number;
 }
 
+const ACCEPTED: Verdict = { use: 'all' };
+
+/** A function, because the compiler does not see that a callback has changed the verdict. */
+const refused = ({ use }: Verdict): boolean => use === 'nothing';
+
 /**
  * The service over a KEK that stays in a token. It seals with local KEKs that the token has wrapped, and caches those that the token has
  * unwrapped, so that the token is called once per distinct wrapped key.
@@ -115,7 +120,8 @@ export class LocalKekService extends BaseService {
     };
     const describe = () => unlessAborted(this.#remote.describe({ signal, accept }), signal);
     const offered = await timed(this.clock, 'describe', describe, this.onEvent);
-    const { use, problem } = verdict as Verdict;
+    // A store that goes on without what was refused has described what is in use.
+    const { use, problem } = refused(verdict) ? ACCEPTED : verdict;
     const wrong = await this.#proofs.verify(offered, this.#sealing.isDue(offered.primary), signal);
     if (this.closed) return undefined;
     const description = { ...offered, keys: offered.keys.filter(({ id }) => !wrong.has(id)) };
