@@ -1,0 +1,91 @@
+import { newDirectory } from '@teapot-kms/testing';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { HostRecords } from '../../src/keyset/host-records.ts';
+import type { StoredManifest } from '../../src/keyset/manifest.ts';
+import { KeysetGuard } from '../../src/service/keyset-guard.ts';
+import { manifestOf } from '../support/manifests.ts';
+
+const hash = (digit: string): string => digit.repeat(64);
+const manifest = (generation: number, own: string, replaces?: string): StoredManifest => ({
+  ...manifestOf('promoted'),
+  formatVersion: 2,
+  generation,
+  hash: hash(own),
+  ...(replaces !== undefined && { replaces: hash(replaces) }),
+});
+const [first, second] = [manifest(1, 'a'), manifest(2, 'b', 'a')];
+const foreign = { ...manifest(1, 'c'), contextId: 'f'.repeat(32) };
+const fork = manifest(2, 'd', 'a');
+
+const guardIn = (directory: string) =>
+  new KeysetGuard({ name: '/run/kms.sock', uri: 'file:/keys', records: new HostRecords(directory) });
+
+test('with nothing held and nothing remembered, every keyset is used', async () => {
+  assert.equal(await guardIn(newDirectory()).judge(first, undefined), { use: 'all' });
+});
+
+const held: [offered: StoredManifest, use: string][] = [
+  [second, 'all'],
+  [manifest(3, 'e', 'b'), 'all'],
+  [first, 'nothing'],
+  [fork, 'nothing'],
+  [foreign, 'nothing'],
+];
+for (const [offered, use] of held) {
+  test(`over a held keyset, generation ${offered.generation} with hash ${offered.hash[0]!}: ${use}`, async () => {
+    const verdict = await guardIn(newDirectory()).judge(offered, second);
+    assert.is(verdict.use, use);
+    assert.is(verdict.problem?.code, use === 'all' ? undefined : 'ERR_KMS_KEYSET_STALE');
+  });
+}
+
+const remembered: [offered: StoredManifest, use: string][] = [
+  [second, 'all'],
+  [manifest(3, 'e', 'b'), 'all'],
+  [first, 'opening'],
+  [fork, 'opening'],
+  [foreign, 'nothing'],
+];
+for (const [offered, use] of remembered) {
+  test(`at a start, generation ${offered.generation} with hash ${offered.hash[0]!}: ${use}`, async () => {
+    const directory = newDirectory();
+    await guardIn(directory).remember(second);
+    const verdict = await guardIn(directory).judge(offered, undefined);
+    assert.is(verdict.use, use);
+    assert.match(verdict.problem?.remedy ?? 'keys confirm', /keys confirm/);
+  });
+}
+
+test('what somebody has confirmed is used, whatever is held', async () => {
+  const directory = newDirectory();
+  const guard = guardIn(directory);
+  await guard.remember(second);
+  await new HostRecords(directory).write('/run/kms.sock', foreign);
+  assert.equal(await guard.judge(foreign, second), { use: 'all' });
+});
+
+test('a record that cannot be written is a warning, and ends when it can', async () => {
+  const directory = newDirectory();
+  const file = join(directory, 'file');
+  writeFileSync(file, '');
+  const guard = guardIn(join(file, 'state'));
+  await guard.remember(first);
+  assert.match(guard.warnings.join(), /file\/state cannot be written .*rolled back is not recognised/);
+  assert.equal(await guard.judge(second, first), { use: 'all' });
+});
+
+test('a damaged record is a warning, and does not stop a start', async () => {
+  const directory = newDirectory();
+  await guardIn(directory).remember(second);
+  writeFileSync(join(directory, readdirSync(directory)[0]!), 'damaged');
+  const guard = guardIn(directory);
+  assert.equal(await guard.judge(first, undefined), { use: 'all' });
+  assert.match(guard.warnings.join(), /cannot be read/);
+  await guard.remember(first);
+  assert.equal(guard.warnings, []);
+});
+
+test.run();
