@@ -150,7 +150,7 @@ export class KeysetService extends BaseService implements KeysetHolder {
     this.#seals = seals;
     this.#confirmedAt = this.clock.now();
     this.#loads++;
-    this.switched(from, keyset.manifest.primary);
+    this.switched(from, this.announcedKeyId());
   }
 }
 
