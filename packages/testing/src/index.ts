@@ -4,7 +4,7 @@ export { Faults } from './fakes/faults.ts';
 export { FakeToken, FaultInjectingRemoteKek } from './fakes/fault-injecting-remote-kek.ts';
 export { FakeKeysetStore, FaultInjectingSource } from './fakes/fault-injecting-source.ts';
 export { keysetSourceSuite } from './suites/keyset-source-suite.ts';
-export type { KeysetSourceFixture } from './suites/keyset-source-suite.ts';
+export type { KeysetSourceFixture } from './suites/keyset-source-fixture.ts';
 export { rejectsWithCode } from './assert/rejects-with-code.ts';
 export { rememberSecret } from './assert/remember-secret.ts';
 export { remoteKekSuite } from './suites/remote-kek-suite.ts';

@@ -1,20 +1,12 @@
 import type { z } from 'zod';
 import { KmsError } from '../errors.ts';
 import type { KmsService, MaybePromise } from '../kms-service.ts';
-import type { Keyset } from './keyset.ts';
+import type { Keyset, LoadContext } from './keyset.ts';
 import type { Finding } from '../finding.ts';
 import type { SharedResources } from '../util/shared-resources.ts';
 import type { KeyTraits, Manifest, StoredManifest } from './manifest.ts';
 
-export interface LoadContext {
-  /** Aborted when the instance closes or the load takes too long. */
-  readonly signal: AbortSignal;
-  /**
-   * Judges the manifest before any key is fetched: of a keyset that is not the one in use, no loss counts.
-   * @throws {@link KmsError} `ERR_KMS_KEYSET_STALE` to refuse it
-   */
-  readonly accept?: (manifest: StoredManifest) => Promise<void>;
-}
+export type { LoadContext };
 
 /**
  * The seam for key stores that deliver keys (design §2): file, Kubernetes Secret, Barbican. {@link KeysetService} does everything else.

@@ -4,12 +4,21 @@ import { KmsError } from '../errors.ts';
 import type { SecretBytes } from '../util/secret-bytes.ts';
 import { wrongBlobSize } from './blob.ts';
 import { KeyProof } from './key-proof.ts';
-import type { LoadContext } from './keyset-source.ts';
 import type { LegacyOpener } from './legacy-opener.ts';
 import type { ManifestEntry, StoredManifest } from './manifest.ts';
 
 /** Keys that are fetched from the store at the same time. */
 const FETCHES_AT_A_TIME = 4;
+
+export interface LoadContext {
+  /** Aborted when the instance closes or the load takes too long. */
+  readonly signal: AbortSignal;
+  /**
+   * Judges the manifest before any key is fetched: of a keyset that is not the one in use, no loss counts.
+   * @throws {@link KmsError} `ERR_KMS_KEYSET_STALE` to refuse it
+   */
+  readonly accept?: (manifest: StoredManifest) => Promise<void>;
+}
 
 interface LoadedKey {
   readonly key: EnvelopeKey;

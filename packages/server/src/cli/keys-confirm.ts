@@ -1,7 +1,7 @@
 import { HostRecords, KmsError } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { configOf, instanceOf, withAdmin } from './key-store.ts';
-import type { KeysOptions } from './keys.ts';
+import type { KeysOptions } from './keys-output.ts';
 import { print } from './output.ts';
 
 /** @param change - makes a command that changes a keyset */

@@ -3,8 +3,8 @@ import type { Command } from 'commander';
 import { proofsOf, readableByReports, withEvidenceOptions } from './evidence.ts';
 import type { EvidenceOptions } from './evidence.ts';
 import { withStore } from './key-store.ts';
-import { report } from './keys.ts';
-import type { KeysOptions } from './keys.ts';
+import { report } from './keys-output.ts';
+import type { KeysOptions } from './keys-output.ts';
 
 /** @param change - makes a command that changes a keyset */
 export function registerConvert(change: (name: string, description: string) => Command): void {

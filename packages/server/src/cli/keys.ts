@@ -6,28 +6,20 @@ import {
   restoreKey,
   retireKey,
   RETIRED_GRACE_MS,
-  systemClock,
 } from '@teapot-kms/core';
-import type { Change, Manifest } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import { keyIdHash } from '../kms/key-id-hash.ts';
 import { checkedByReports, withEvidenceOptions } from './evidence.ts';
 import type { EvidenceOptions } from './evidence.ts';
 import { ExitCode, UsageError } from './exit-codes.ts';
 import { withAdmin, withKeyStoreOptions, withStore } from './key-store.ts';
-import type { KeyStoreOptions } from './key-store.ts';
+import { list, report, summary } from './keys-output.ts';
+import type { KeysOptions } from './keys-output.ts';
 import { registerConfirm } from './keys-confirm.ts';
 import { registerConvert } from './keys-convert.ts';
-import { age, outputOption, print, printError, table } from './output.ts';
-import type { OutputFormat } from './output.ts';
-
-export interface KeysOptions extends KeyStoreOptions {
-  readonly dryRun?: boolean;
-  readonly output: OutputFormat;
-}
+import { outputOption, print, printError } from './output.ts';
 
 export function registerKeys(program: Command): void {
   const keys = program.command('keys').description('Generate, list and rotate the keys of a keyset');
@@ -162,24 +154,4 @@ async function listKeys(options: KeysOptions): Promise<void> {
   printError(
     'there is no keyset. If there was one, mount its volume or restore it from a backup. For a new cluster: keys generate',
   );
-}
-
-/** Prints the keyset after a change. */
-export function report(options: KeysOptions, { after }: Change, text: string, extra: object = {}): void {
-  if (options.output === 'json')
-    return print(JSON.stringify({ ...extra, dryRun: options.dryRun ?? false, ...summary(after) }));
-  print(`${options.dryRun ? 'dry run, nothing is changed: ' : ''}${text}\n\n${list(after)}`);
-}
-
-function summary({ formatVersion, contextId, generation, primary, keys }: Manifest): object {
-  const shown = keys.map((key) => ({ ...key, keyIdHash: keyIdHash(key.id) }));
-  return { formatVersion, contextId, generation, primary, keys: shown };
-}
-
-function list({ primary, keys }: Manifest): string {
-  const rows = keys.map(({ id, state, since }) => {
-    const role = id === primary ? 'primary' : state === 'promoted' ? 'decrypt-only' : state;
-    return [id, role, `${age(systemClock.wall() - Date.parse(since))} ago`];
-  });
-  return table([['KEY', 'STATE', 'SINCE'], ...rows]);
 }
