@@ -65,6 +65,24 @@ test('with --take-over it replaces the first, whose end leaves the successor alo
   before.close();
 });
 
+test('a successor without a key leaves the socket to the first, and its end changes nothing', async ({ site }) => {
+  const id = site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  const first = await site.serve();
+  const other = site.generate('other');
+  const instance = site.instance('main').replace(site.keys('main'), site.keys('missing'));
+  site.writeConfig([instance, site.instance('other')]);
+  const second = await site.serve(['--take-over'], 'waiting for a key before taking over the socket');
+  await eventually(() =>
+    withClient(site.socket('other'), async (client) => assert.is((await client.status()).keyId, other)),
+  );
+  assert.is(await second.kill('SIGTERM'), 0);
+  await withClient(site.socket('main'), async (client) => {
+    assert.is((await client.describe())['pid'], first.process.pid);
+    assert.is((await client.status()).keyId, id);
+  });
+});
+
 test('a port that is taken does not keep the plugin from serving', async ({ site }) => {
   site.generate('main');
   const port = await freePort();

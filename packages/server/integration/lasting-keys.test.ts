@@ -4,6 +4,8 @@ import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } fr
 import { randomBytes } from 'node:crypto';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { formatManifest } from '@teapot-kms/core/internal';
+import { version1Manifest } from '@teapot-kms/testing';
 import { launcher } from '@teapot-kms/testing/daemons';
 import { eventually, teapot, TestSite, withClient } from './support/running-plugin.ts';
 
@@ -148,7 +150,7 @@ test('another URI in a live configuration is held back, and doctor says why', as
   site.generate('other');
   const config = readFileSync(site.configFile, 'utf8');
   writeFileSync(site.configFile, config.replace(site.keys('main'), site.keys('other')));
-  await warned(site, /the changed "keys" of the configuration .* are not in use: .*another keyset/);
+  await warned(site, /the changed configuration of this instance is not in use: .*another keyset/);
   await opens(site, sealed);
   assert.is((await seal(site)).keyId, keyId);
   const { code, stdout } = doctor(site);
@@ -156,6 +158,31 @@ test('another URI in a live configuration is held back, and doctor says why', as
   assert.match(stdout, 'has another keyset');
   writeFileSync(site.configFile, config);
   await fine(site);
+});
+
+test('a keyset of version 1 is converted when every replica reads version 2, and its data still opens', async ({
+  site,
+}) => {
+  const keyId = site.generate('main');
+  const manifest = `${site.path('keys/main')}/keyset.yaml`;
+  writeFileSync(manifest, formatManifest(version1Manifest(keyId)));
+  site.writeConfig([site.instance('main')]);
+  await site.serve([], 'key loaded');
+  const sealed = await seal(site);
+  const convert = (...evidence: string[]) => teapot('keys', 'convert', '--uri', site.keys('main'), ...evidence);
+  assert.is(convert().code, 2, 'evidence is asked for');
+  const report = `${launcher()} status --report --socket ${site.socket('main')}`;
+  const converted = convert('--replicas', '1', '--fetch', report);
+  assert.is(converted.code, 0, converted.stderr);
+  assert.match(readFileSync(manifest, 'utf8'), /^formatVersion: 2\n[^]*^    check: /m);
+  await eventually(() => {
+    const { stdout } = teapot('status', '--socket', site.socket('main'), '--output', 'json');
+    const { description } = JSON.parse(stdout) as { description: { keyset: { generation: number } } };
+    assert.is(description.keyset.generation, 1);
+  });
+  await opens(site, sealed);
+  await fine(site);
+  assert.is(convert('--unverified').code, 1, 'there is nothing to convert any more');
 });
 
 test('a key is promoted when every replica proves that it holds it, and not before', async ({ site }) => {

@@ -112,8 +112,10 @@ export class Instance {
    * @returns the error of the first attempt
    */
   async start(takeOver: boolean): Promise<Error | undefined> {
+    // It was replaced before its socket was opened: the successor has the path.
+    if (this.#stopped) return undefined;
     this.#startService();
-    return this.listen(takeOver);
+    return this.#listen(takeOver);
   }
 
   /**
@@ -178,8 +180,7 @@ export class Instance {
     this.#started = true;
   }
 
-  /** Opens the socket only, after {@link Instance.prepare}. */
-  async listen(takeOver: boolean): Promise<Error | undefined> {
+  async #listen(takeOver: boolean): Promise<Error | undefined> {
     const { socket: path, socketMode: mode, socketGroup: gid } = this.config;
     const onConnection = (socket: Socket): void => this.#transport.accept(socket);
     try {
@@ -190,7 +191,7 @@ export class Instance {
       return undefined;
     } catch (error) {
       this.#log.error({ error: describeError(error) }, 'cannot open the socket; trying again');
-      if (!this.#stopped) this.#cancelRetry = this.#clock.after(RETRY_MS, () => void this.listen(takeOver));
+      if (!this.#stopped) this.#cancelRetry = this.#clock.after(RETRY_MS, () => void this.#listen(takeOver));
       return error as Error;
     }
   }

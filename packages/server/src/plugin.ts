@@ -82,7 +82,10 @@ export class Plugin {
       this.#log.warn(`the change of "${setting}" takes effect at the next start`);
     }
     const changed = instances.filter((one) => !isDeepStrictEqual(this.#instances.get(one.name)?.config, one));
-    for (const one of this.#instances.values()) one.heldBack = undefined;
+    for (const one of instances) {
+      const running = this.#instances.get(one.name);
+      if (running && !changed.includes(one)) running.heldBack = undefined;
+    }
     const removed = [...this.#instances].filter(([name]) => !instances.some((one) => one.name === name));
     await Promise.all(changed.map((one) => this.#replaceInstance(one, shutdownGrace)));
     // Last, so that an instance that was only renamed hands over its socket.
@@ -98,35 +101,39 @@ export class Plugin {
   }
 
   /**
-   * Without a gap: the new instance takes over the socket before the old one stops. Where other keys are configured, it takes over only once it
-   * has loaded them: keys in use are never traded for none, nor for another keyset that nobody has confirmed.
+   * Without a gap: the new instance takes over the socket before the old one stops, and loads its keys before that. If it cannot, an old one that
+   * can stays: keys in use are never traded for none, nor for another keyset that nobody has confirmed.
    */
   async #replaceInstance(config: InstanceConfig, graceMs: number): Promise<void> {
     const old = this.#instances.get(config.name);
     const ours = [...this.#instances.values()].some((instance) => instance.config.socket === config.socket);
-    if (!old || isDeepStrictEqual(old.config.keys, config.keys)) await this.#startInstance(config, ours);
-    else if (!(await this.#takeOverKeys(old, config, ours))) return;
+    try {
+      const next = this.#newInstance(config);
+      const error = old || ours ? await next.prepare() : undefined;
+      if (error && old && !(await old.prepare())) {
+        await next.stop(0);
+        this.#holdBack(old, error);
+        return;
+      }
+      this.#instances.set(config.name, next);
+      await next.start(ours);
+    } catch (error) {
+      this.#cannotStart(config, error);
+    }
     await old?.stop(graceMs);
   }
 
-  /** @returns whether the new instance has taken over */
-  async #takeOverKeys(old: Instance, config: InstanceConfig, takeOver: boolean): Promise<boolean> {
-    const next = this.#newInstance(config);
-    const error = await next.prepare();
-    if (error) {
-      await next.stop(0);
-      old.heldBack = `the changed "keys" of the configuration (${config.keys.uri}) are not in use: ${error.message}`;
-      const problem = { instance: config.name, error: describeError(error) };
-      this.#log.error(problem, 'the changed keys are not used yet; the keys in use stay');
-      this.#cancelRetry ??= this.#shared.clock.after(HELD_BACK_MS, () => {
-        this.#cancelRetry = undefined;
-        void this.apply(this.#config);
-      });
-      return false;
-    }
-    this.#instances.set(config.name, next);
-    await next.listen(takeOver);
-    return true;
+  #holdBack(old: Instance, error: Error): void {
+    const { name } = old.config;
+    old.heldBack = `the changed configuration of this instance is not in use: ${error.message}`;
+    this.#log.error(
+      { instance: name, error: describeError(error) },
+      'the change is not used yet; the keys in use stay',
+    );
+    this.#cancelRetry ??= this.#shared.clock.after(HELD_BACK_MS, () => {
+      this.#cancelRetry = undefined;
+      void this.apply(this.#config);
+    });
   }
 
   async #startInstance(config: InstanceConfig, takeOver: boolean): Promise<Error | undefined> {
@@ -134,25 +141,31 @@ export class Plugin {
       const instance = this.#newInstance(config);
       this.#instances.set(config.name, instance);
       if (!takeOver || !(await isLive(config.socket))) return await instance.start(takeOver);
-      await this.#loadBeforeTakeOver(instance);
-      return await instance.listen(takeOver);
+      // In the background: the other instances, and signals, do not wait for this one's key.
+      void this.#takeOverWithKey(instance);
+      return undefined;
     } catch (error) {
-      this.#log.error({ instance: config.name, error: describeError(error) }, 'this instance cannot start');
-      return error as Error;
+      return this.#cannotStart(config, error);
     }
   }
 
   /** A live server has its keys in memory: a successor takes its socket only once it has keys too. */
-  async #loadBeforeTakeOver(instance: Instance): Promise<void> {
+  async #takeOverWithKey(instance: Instance): Promise<void> {
+    const { name, socket } = instance.config;
     let waiting = false;
-    for (let error = await instance.prepare(); error; error = await instance.prepare()) {
-      const { name, socket } = instance.config;
-      if (this.#stopping || !(await isLive(socket))) return;
+    for (let error = await instance.prepare(); error && (await isLive(socket)); error = await instance.prepare()) {
+      if (this.#stopping) return;
       const problem = { instance: name, error: describeError(error) };
       if (!waiting) this.#log.warn(problem, 'waiting for a key before taking over the socket');
       waiting = true;
       await sleep(this.#shared.clock, RETRY_MS);
     }
+    await instance.start(true);
+  }
+
+  #cannotStart({ name }: InstanceConfig, error: unknown): Error {
+    this.#log.error({ instance: name, error: describeError(error) }, 'this instance cannot start');
+    return error as Error;
   }
 
   #newInstance(config: InstanceConfig): Instance {

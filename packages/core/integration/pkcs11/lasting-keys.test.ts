@@ -6,7 +6,7 @@ import { readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { generateKey, promoteKey } from '../../src/keyset/administration.ts';
+import { convertKeyset, generateKey, promoteKey } from '../../src/keyset/administration.ts';
 import { HostRecords } from '../../src/keyset/host-records.ts';
 import { KeysetGuard } from '../../src/service/keyset-guard.ts';
 import { LocalKekService } from '../../src/service/local-kek/local-kek-service.ts';
@@ -94,6 +94,28 @@ else {
     await warned(later, /the token has another key under the id/);
     await rejectsWithCode(() => later.encrypt(plaintext, patient()), 'ERR_KMS_STORE_UNAVAILABLE');
     await later.close();
+  });
+
+  test('a keyset of version 1 is converted: each key gets a check key that the token has wrapped', async () => {
+    const site = new Site();
+    const kek = await newKek(site.options);
+    const { keyId } = await generateKey(kek.admin);
+    const { manifest: made, revision } = (await kek.admin.readManifest())!;
+    const keys = made.keys.map(({ id, created, state, since }) => ({ id, created, state, since }));
+    await kek.admin.writeManifest({ ...made, formatVersion: 1, keys }, revision);
+    const before = site.start();
+    await before.status();
+    const sealed = await before.encrypt(plaintext, patient());
+    await before.close();
+    const { after } = await convertKeyset(kek.admin, (id, contextId) => kek.admin.traitsOf(id, contextId));
+    await kek.close();
+    assert.equal([after.formatVersion, after.generation, after.keys.length], [2, 1, 2]);
+    const service = site.start();
+    assert.equal(await service.decrypt(sealed, patient()), plaintext);
+    const shown = service.describe();
+    assert.equal(shown.warnings, []);
+    assert.equal(shown.keys.find(({ id }) => id === keyId)?.verified, true);
+    await service.close();
   });
 
   test.run();

@@ -1,5 +1,6 @@
 import { HostRecords, KmsError } from '@teapot-kms/core';
 import type { Command } from 'commander';
+import { UsageError } from './exit-codes.ts';
 import { configOf, instanceOf, withAdmin } from './key-store.ts';
 import type { KeysOptions } from './keys-output.ts';
 import { print } from './output.ts';
@@ -14,6 +15,9 @@ export function registerConfirm(change: (name: string, description: string) => C
 
 /** Records the keyset as the one that this host uses: the running plugin takes it at its next probe. */
 async function confirm(options: KeysOptions): Promise<void> {
+  if (options.config === undefined) {
+    throw new UsageError('expected --config FILE [--instance NAME]: the record is of an instance, not of a keyset');
+  }
   const { stateDirectory } = configOf(options);
   const { socket } = instanceOf(options);
   const current = await withAdmin(options, (admin) => admin.readManifest());

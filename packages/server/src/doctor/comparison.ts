@@ -14,7 +14,10 @@ export async function compareKeysets(
   const findings: Finding[] = [];
   if (stored) {
     const { problem } = await new KeysetGuard({ name: socket, uri, records }).judge(stored, undefined);
-    if (problem) findings.push({ level: 'problem', about, text: problem.message, remedy: problem.remedy ?? '' });
+    if (problem) {
+      const { message: text, remedy } = problem;
+      findings.push({ level: 'problem', about, text, ...(remedy !== undefined && { remedy }) });
+    }
   }
   if (running && !running.keyset) {
     findings.push({ level: 'problem', about, text: 'the running plugin has no key loaded' });

@@ -1,4 +1,4 @@
-import type { KeysetSource } from '@teapot-kms/core';
+import type { KeysetAdmin, KeysetSource } from '@teapot-kms/core';
 
 /** One keyset in one key store, and what a test may do to it behind the source's back. */
 export interface KeysetSourceFixture {
@@ -20,3 +20,9 @@ export interface KeysetSourceFixture {
   readonly readBlob?: (keyId: string) => Promise<Buffer>;
   readonly close?: () => Promise<void>;
 }
+
+/** Registers one test of the suite. */
+export type Behaviour = (
+  what: string,
+  run: (fixture: KeysetSourceFixture, admin: KeysetAdmin) => Promise<void>,
+) => void;

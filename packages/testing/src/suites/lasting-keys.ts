@@ -10,14 +10,12 @@ import { skipped } from '../assert/skipped.ts';
 import { until } from '../assert/until.ts';
 import { FakeClock, settle } from '../fakes/fake-clock.ts';
 import { newDirectory } from '../util/new-directory.ts';
-import type { KeysetSourceFixture } from './keyset-source-fixture.ts';
+import type { Behaviour, KeysetSourceFixture } from './keyset-source-fixture.ts';
 
 /*
  * Keys are never traded for worse ones (`docs/spec/keyset-v2.md` §6): a service over the real store, while somebody puts another keyset, an
  * older one or other bytes in its place.
  */
-
-type Behaviour = (what: string, run: (fixture: KeysetSourceFixture, admin: KeysetAdmin) => Promise<void>) => void;
 
 const SOCKET = '/run/site.sock';
 const GRACE_MS = 120_000;

@@ -1,18 +1,15 @@
-import { join } from 'node:path';
 import { MAX_WRAPPED_BYTES } from '../../envelope/limits.ts';
 import { KmsError } from '../../errors.ts';
 import type { Finding } from '../../finding.ts';
 import { newKey } from '../../keyset/blob.ts';
-import { MANIFEST_NAME } from '../../keyset/manifest.ts';
-import type { KeyTraits, StoredManifest } from '../../keyset/manifest.ts';
-import type { Damage } from '../../service/base.ts';
+import type { KeyTraits } from '../../keyset/manifest.ts';
 import type { RemoteContext, RemoteKek, RemoteKekDescription } from '../../service/local-kek/remote-kek.ts';
 import { unlessAborted } from '../../util/abort.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 import type { Lease, SharedResources } from '../../util/shared-resources.ts';
-import { readManifest } from '../file/keyset-directory.ts';
 import { watchDirectory } from '../file/watch-directory.ts';
 import { examineToken } from './examine.ts';
+import { ListedKeys } from './listed-keys.ts';
 import { checkBinding, findModule } from './module.ts';
 import { Pkcs11Admin } from './pkcs11-admin.ts';
 import type { Pkcs11Settings } from './settings.ts';
@@ -21,7 +18,6 @@ import type { MechanismName } from './token-host/mechanism-name.ts';
 import { kindOf } from './token-host/protocol.ts';
 import type { Ask, KeyInfo, KeySelector, Sealed } from './token-host/protocol.ts';
 import { publicKeyHash, wrapWithPublicKey } from './token-host/rsa-oaep.ts';
-import type { RsaPublicKey } from './token-host/rsa-oaep.ts';
 import { TokenHost } from './token-host/token-host.ts';
 import { Token } from './token.ts';
 import type { Pkcs11Uri } from './uri.ts';
@@ -46,7 +42,7 @@ export class Pkcs11Kek implements RemoteKek {
   readonly #seenIn = new Map<string, number>();
   #lease: Lease<TokenHost> | undefined;
   #token: Token | undefined;
-  #manifest: StoredManifest | undefined;
+  readonly #listed: ListedKeys;
   #closed = false;
 
   constructor(uri: Pkcs11Uri, settings: Pkcs11Settings, shared: SharedResources) {
@@ -57,11 +53,12 @@ export class Pkcs11Kek implements RemoteKek {
     this.#mechanisms = allowedMechanisms(settings.mechanism, settings.direct);
     const variable = /^env:(.*)$/.exec(uri.pinSource)?.[1];
     if (variable !== undefined) shared.secretVariables.add(variable);
+    this.#listed = new ListedKeys(settings.keyset);
     this.admin = new Pkcs11Admin(settings.keyset, this);
   }
 
   async describe(context: RemoteContext): Promise<RemoteKekDescription> {
-    const { manifest, damaged } = await this.#readManifest(context.accept);
+    const { manifest, damaged } = await this.#listed.read(context.accept);
     const { primary } = manifest;
     const keys = manifest.keys.flatMap(({ id, state }) => (state === 'retired' ? [] : [{ id, state }]));
     const ids = keys.map(({ id }) => id);
@@ -83,14 +80,14 @@ export class Pkcs11Kek implements RemoteKek {
 
   async wrap(keyId: string, key: SecretBytes, context: RemoteContext): Promise<Buffer> {
     this.#checkOpen();
-    await this.#checkListed(keyId);
+    await this.#listed.check(keyId);
     return this.#wrap(keyId, key, context);
   }
 
   async #wrap(keyId: string, key: SecretBytes, context: RemoteContext): Promise<Buffer> {
     const { mechanism, publicKey } = await this.keyInfo(keyId, context);
     if (publicKey && isRsa(mechanism)) {
-      this.#checkPublicKey(keyId, publicKey);
+      this.#listed.checkPublicKey(keyId, publicKey);
       const hash = mechanism === 'rsa-oaep-sha256' ? 'sha256' : 'sha1';
       return wrappedForm(mechanism, wrapWithPublicKey(publicKey, hash, key.expose()));
     }
@@ -102,7 +99,7 @@ export class Pkcs11Kek implements RemoteKek {
 
   /** Each unwrap is an operation of the token, as direct mode promises. Callers share unwraps, not this class. */
   async unwrap(keyId: string, wrapped: Buffer, context: RemoteContext): Promise<SecretBytes> {
-    await this.#checkListed(keyId);
+    await this.#listed.check(keyId);
     const form = wrapped.length <= MAX_WRAPPED_BYTES ? parseWrappedForm(wrapped) : undefined;
     if (!form) throw new KmsError('ERR_KMS_UNWRAP_FAILED', `${wrapped.length} bytes are no wrapped local KEK`);
     const sealed = await this.#unwrapOrRefuse({ op: 'unwrap', ...this.#select(keyId), ...form }, context);
@@ -275,40 +272,6 @@ export class Pkcs11Kek implements RemoteKek {
       this.#budgets.set(keyId, budget);
     }
     return budget.resource;
-  }
-
-  /** Wrapping needs only the public key, so no unwrap would show that it is another one (`docs/spec/keyset-v2.md` §5.2). */
-  #checkPublicKey(keyId: string, publicKey: RsaPublicKey): void {
-    const expected = this.#manifest?.keys.find(({ id }) => id === keyId)?.publicKey;
-    if (expected === undefined || expected === publicKeyHash(publicKey)) return;
-    const message = `the token has another RSA key under the id ${keyId} than the manifest lists`;
-    throw new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: 'restore the key in the token from its backup' });
-  }
-
-  async #checkListed(keyId: string): Promise<void> {
-    const manifest = this.#manifest ?? (await this.#readManifest()).manifest;
-    const state = manifest.keys.find(({ id }) => id === keyId)?.state;
-    if (state === undefined || state === 'retired') {
-      throw new KmsError('ERR_KMS_UNKNOWN_KEY', `key ${keyId} is not in use in this keyset`);
-    }
-  }
-
-  /** A manifest that is damaged, missing or not accepted takes away nothing that is known already. */
-  async #readManifest(accept?: RemoteContext['accept']): Promise<{ manifest: StoredManifest; damaged?: Damage }> {
-    const path = join(this.#settings.keyset, MANIFEST_NAME);
-    try {
-      const manifest = await readManifest(path);
-      await accept?.(manifest);
-      this.#manifest = manifest;
-      return { manifest: this.#manifest };
-    } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException;
-      const text = code === 'ENOENT' ? `${path}: no such file` : message;
-      const failure = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', text);
-      if (!this.#manifest) throw failure;
-      // It may list a key that is not known here yet.
-      return { manifest: this.#manifest, damaged: { error: failure, answered: false, primary: false } };
-    }
   }
 
   #gone(keyId: string): KmsError {

@@ -1,7 +1,7 @@
 import type { Clock } from '@teapot-kms/core';
 import { SHARE_MS } from './limits.ts';
 
-/** Who waits for the next turn of the event loop. */
+/** Something that waits for the next turn of the event loop. */
 interface Waiting {
   resume(): void;
 }

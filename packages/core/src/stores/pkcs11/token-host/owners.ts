@@ -50,7 +50,7 @@ export class Owners {
   /**
    * Notes that calls hang. The oldest may keep the others waiting inside the module, so only its owner has to wait.
    * @param owners - of the calls, that of the oldest first
-   * @returns whether the module works for another owner; if not, nobody is told to wait
+   * @returns whether the module works for another owner; if not, no owner waits
    */
   hang([first, ...others]: readonly object[]): boolean {
     for (const owner of [first!, ...others]) this.#note(owner, true);

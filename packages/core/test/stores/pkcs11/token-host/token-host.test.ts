@@ -507,7 +507,7 @@ test('a closed host says of a login whose process it had to kill that it has no 
   assert.is((await failureOf(login)).kind, 'host-ended');
 });
 
-test('a closed host waits until the outcomes of its logins are recorded, but not for ever', async () => {
+test('a closed host waits for the outcomes of its logins, within a limit', async () => {
   const { host, clock } = newHost();
   let closed = false;
   const recording = Promise.withResolvers<undefined>();

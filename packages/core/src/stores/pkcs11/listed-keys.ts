@@ -1,0 +1,61 @@
+import { join } from 'node:path';
+import { KmsError } from '../../errors.ts';
+import { MANIFEST_NAME } from '../../keyset/manifest.ts';
+import type { StoredManifest } from '../../keyset/manifest.ts';
+import type { Damage } from '../../service/base.ts';
+import type { RemoteContext } from '../../service/local-kek/remote-kek.ts';
+import { readManifest } from '../file/keyset-directory.ts';
+import { publicKeyHash } from './token-host/rsa-oaep.ts';
+import type { RsaPublicKey } from './token-host/rsa-oaep.ts';
+
+/** The keys of a token that the manifest on this host lists: only these are used. */
+export class ListedKeys {
+  readonly #path: string;
+  /** The last one that was read and accepted. */
+  #manifest: StoredManifest | undefined;
+
+  /** @param directory - of the manifest */
+  constructor(directory: string) {
+    this.#path = join(directory, MANIFEST_NAME);
+  }
+
+  /**
+   * Reads the manifest. One that is damaged, missing or not accepted takes away nothing that is known already.
+   * @throws {@link KmsError} if nothing is known yet
+   */
+  async read(accept?: RemoteContext['accept']): Promise<{ manifest: StoredManifest; damaged?: Damage }> {
+    try {
+      const manifest = await readManifest(this.#path);
+      await accept?.(manifest);
+      this.#manifest = manifest;
+      return { manifest };
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      const text = code === 'ENOENT' ? `${this.#path}: no such file` : message;
+      const failure = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', text);
+      if (!this.#manifest) throw failure;
+      // It may list a key that is not known here yet.
+      return { manifest: this.#manifest, damaged: { error: failure, answered: false, primary: false } };
+    }
+  }
+
+  /** @throws {@link KmsError} `ERR_KMS_UNKNOWN_KEY` for a key that is not listed, or retired */
+  async check(keyId: string): Promise<void> {
+    const manifest = this.#manifest ?? (await this.read()).manifest;
+    const state = manifest.keys.find(({ id }) => id === keyId)?.state;
+    if (state === undefined || state === 'retired') {
+      throw new KmsError('ERR_KMS_UNKNOWN_KEY', `key ${keyId} is not in use in this keyset`);
+    }
+  }
+
+  /**
+   * Wrapping needs only the public key, so no unwrap would show that it is another one (`docs/spec/keyset-v2.md` §5.2).
+   * @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID`
+   */
+  checkPublicKey(keyId: string, publicKey: RsaPublicKey): void {
+    const expected = this.#manifest?.keys.find(({ id }) => id === keyId)?.publicKey;
+    if (expected === undefined || expected === publicKeyHash(publicKey)) return;
+    const message = `the token has another RSA key under the id ${keyId} than the manifest lists`;
+    throw new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: 'restore the key in the token from its backup' });
+  }
+}
