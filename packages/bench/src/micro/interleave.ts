@@ -15,16 +15,21 @@ export interface InterleaveOptions {
   readonly rounds: number;
   /** Duration of each case in a round, in ms. */
   readonly timeMs: number;
+  /** Returns ms since any origin. Default: the CPU time of this thread. */
+  readonly now?: () => number;
 }
 
 /**
  * Runs all cases in turn, in reverse order in every second round, so that a disturbance affects all of them alike.
  * @returns the median µs of CPU per call in each round, by the name of the case. Rounds with a timer warning are left out
  */
-export function interleave(cases: readonly Case[], { rounds, timeMs }: InterleaveOptions): Map<string, number[]> {
+export function interleave(
+  cases: readonly Case[],
+  { rounds, timeMs, now = threadCpuMs }: InterleaveOptions,
+): Map<string, number[]> {
   const samples = new Map<string, number[]>(cases.map(({ name }) => [name, []]));
   for (let round = 0; round < rounds; round++) {
-    const bench = new Bench({ time: timeMs, iterations: 3, warmup: round === 0, now: threadCpuMs, throws: true });
+    const bench = new Bench({ time: timeMs, iterations: 3, warmup: round === 0, now, throws: true });
     const doubtful = new Set<string>();
     bench.addEventListener('warning', ({ task }) => doubtful.add(task.name));
     for (const { name, run } of round % 2 === 0 ? cases : cases.toReversed()) bench.add(name, run);
