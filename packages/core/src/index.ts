@@ -37,7 +37,9 @@ export {
   restoreKey,
   retireKey,
 } from './keyset/administration.ts';
-export type { Change, ChangeOptions } from './keyset/administration.ts';
+export type { Change, ChangeOptions, GenerateOptions } from './keyset/administration.ts';
+export { exportKeyset, importKeyset, wipeKeys } from './keyset/backup.ts';
+export type { ExportedKeyset, ImportedKeyset, KeysetBackup } from './keyset/backup.ts';
 export { HostRecords } from './keyset/host-records.ts';
 export { Keyset } from './keyset/keyset.ts';
 export { KeysetGuard } from './service/keyset-guard.ts';
@@ -48,7 +50,13 @@ export type { Provider } from './stores/index.ts';
 export type { Finding } from './finding.ts';
 export type { ResourceEvent } from './util/shared-resources.ts';
 export { SharedResources } from './util/shared-resources.ts';
-export type { KeysetAdmin, KeysetProvider, KeysetSource, LoadContext } from './keyset/keyset-source.ts';
+export type {
+  KeysetAdmin,
+  KeysetProvider,
+  KeysetSource,
+  LoadContext,
+  ManifestRevision,
+} from './keyset/keyset-source.ts';
 export { watchDirectory } from './stores/file/watch-directory.ts';
 export type { KeyState, Manifest, ManifestEntry, StoredManifest } from './keyset/manifest.ts';
 export { checkHeldByAll, checkReadByAll } from './keyset/evidence.ts';

@@ -1,8 +1,11 @@
 import { newKeyId } from '../envelope/key-id.ts';
 import { KmsError } from '../errors.ts';
+import type { SecretBytes } from '../util/secret-bytes.ts';
+import { newKey } from './blob.ts';
 import { systemClock } from '../util/clock.ts';
 import type { Clock } from '../util/clock.ts';
 import type { KeysetAdmin } from './keyset-source.ts';
+import { formatManifest } from './manifest.ts';
 import type { KeyTraits, Manifest, StoredManifest } from './manifest.ts';
 import {
   newContextId,
@@ -28,8 +31,19 @@ export interface Change {
 
 const MAKE_A_KEYSET = 'make one with "teapot-kms keys generate"';
 
+export interface GenerateOptions extends ChangeOptions {
+  /**
+   * Makes the key outside the store, and gets a copy of it before anything may use it. The keys are wiped afterwards. If it throws, there is no
+   * new key.
+   */
+  readonly escrow?: (backup: {
+    readonly manifest: string;
+    readonly keys: ReadonlyMap<string, SecretBytes>;
+  }) => Promise<void>;
+}
+
 /** Creates a key: the primary of a new keyset, or a pending key of an existing one. */
-export async function generateKey(admin: KeysetAdmin, options: ChangeOptions = {}): Promise<Change> {
+export async function generateKey(admin: KeysetAdmin, options: GenerateOptions = {}): Promise<Change> {
   const keyId = newKeyId();
   const now = today(options);
   const current = await admin.readManifest();
@@ -39,9 +53,36 @@ export async function generateKey(admin: KeysetAdmin, options: ChangeOptions = {
       ? successor(current.manifest, (manifest) => withPendingKey(manifest, now, keyId, traits))
       : newManifest(now, contextId, keyId, traits);
   if (options.dryRun) return { before: current?.manifest, after: made({}), keyId };
-  const after = made(await admin.createKey(keyId, Buffer.from(contextId, 'hex')));
+  const context = Buffer.from(contextId, 'hex');
+  const after = options.escrow
+    ? await withEscrow(admin, keyId, context, options.escrow, made)
+    : made(await admin.createKey(keyId, context));
   await admin.writeManifest(after, current?.revision);
   return { before: current?.manifest, after, keyId };
+}
+
+async function withEscrow(
+  admin: KeysetAdmin,
+  keyId: string,
+  contextId: Buffer,
+  escrow: NonNullable<GenerateOptions['escrow']>,
+  made: (traits: KeyTraits) => Manifest,
+): Promise<Manifest> {
+  const { key } = newKey(keyId, contextId);
+  try {
+    const traits = { ...(await admin.createKey(keyId, contextId, key)), imported: true } as const;
+    try {
+      const after = made(traits);
+      await escrow({ manifest: formatManifest(after), keys: new Map([[keyId, key]]) });
+      return after;
+    } catch (error) {
+      // No manifest lists it, so nothing is sealed under it.
+      await admin.destroyKey(keyId, traits);
+      throw error;
+    }
+  } finally {
+    key.wipe();
+  }
 }
 
 /**
@@ -132,7 +173,7 @@ export async function convertKeyset(
 }
 
 /** A change of version 2 counts the generation and names the manifest that it replaces. */
-function successor({ hash, ...before }: StoredManifest, transition: (manifest: Manifest) => Manifest): Manifest {
+export function successor({ hash, ...before }: StoredManifest, transition: (manifest: Manifest) => Manifest): Manifest {
   const after = transition(before);
   if (after.formatVersion === 2) return { ...after, generation: before.generation + 1, replaces: hash };
   // Version 1 has no place for the check value of a new key.

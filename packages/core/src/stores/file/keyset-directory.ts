@@ -79,7 +79,8 @@ export async function readManifest(path: string, shownPath = path): Promise<Stor
   }
 }
 
-async function readBlob(path: string, { allowGroupRead }: DirectoryOptions): Promise<SecretBytes> {
+/** @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID`, `ERR_KMS_KEYSET_PERMISSIONS`, and what `open` throws */
+export async function readBlob(path: string, { allowGroupRead }: DirectoryOptions): Promise<SecretBytes> {
   const file = await open(path, READ | constants.O_NOFOLLOW);
   try {
     const { mode, size } = await file.stat();
@@ -122,7 +123,7 @@ function fileError(error: unknown, manifestPath: string): KmsError {
   return unavailable(text, { cause: error, remedy });
 }
 
-function isMissing(error: unknown): boolean {
+export function isMissing(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === 'ENOENT';
 }
 
