@@ -5,7 +5,7 @@ import { openerOf, withOpenerOptions } from './backup-options.ts';
 import type { OpenerOptions } from './backup-options.ts';
 import { proofsOf } from './evidence.ts';
 import { UsageError } from './exit-codes.ts';
-import { withStore } from './key-store.ts';
+import { checkParent, withStore } from './key-store.ts';
 import { list, summary } from './keys-output.ts';
 import type { KeysOptions } from './keys-output.ts';
 import { print } from './output.ts';
@@ -14,6 +14,7 @@ export function registerImport(change: (name: string, description: string) => Co
   withOpenerOptions(
     change('import <file>', 'Restore a keyset, or the keys that it has lost, from a backup of "keys export"'),
   )
+    .option('--create-parents', 'create missing directories above the keyset directory')
     .addHelpText(
       'after',
       `
@@ -23,7 +24,9 @@ A host that remembers a newer generation than the backup's only decrypts until "
     .action(importKeys);
 }
 
-async function importKeys(file: string, options: KeysOptions & OpenerOptions): Promise<void> {
+type ImportOptions = KeysOptions & OpenerOptions & { readonly createParents?: boolean };
+
+async function importKeys(file: string, options: ImportOptions): Promise<void> {
   const locked = await readBounded(file);
   const how = await openerOf(options);
   const [{ unpackKeyset }, { unlock }] = await Promise.all([
@@ -35,6 +38,7 @@ async function importKeys(file: string, options: KeysOptions & OpenerOptions): P
   try {
     const dryRun = options.dryRun ?? false;
     const { restored, after, verified } = await withStore(options, async ({ store, admin }) => {
+      if (!options.createParents) checkParent(store.uri);
       const made = await importKeyset(admin, backup, { dryRun });
       // As a plugin will see it: a token compares its keys only now.
       return { ...made, verified: dryRun ? [] : [...(await proofsOf(store)).keys()] };

@@ -9,13 +9,11 @@ import {
 } from '@teapot-kms/core';
 import type { GenerateOptions as CoreOptions, KeysetAdmin } from '@teapot-kms/core';
 import type { Command } from 'commander';
-import { existsSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { gathered } from './backup-options.ts';
 import { checkedByReports, withEvidenceOptions } from './evidence.ts';
 import type { EvidenceOptions } from './evidence.ts';
 import { ExitCode, UsageError } from './exit-codes.ts';
-import { withAdmin, withKeyStoreOptions, withStore } from './key-store.ts';
+import { checkParent, withAdmin, withKeyStoreOptions, withStore } from './key-store.ts';
 import { list, report, summary } from './keys-output.ts';
 import type { KeysOptions } from './keys-output.ts';
 import { registerConfirm } from './keys-confirm.ts';
@@ -137,10 +135,7 @@ function escrowOf(admin: KeysetAdmin, { escrowTo, escrowFile }: GenerateOptions)
  * @throws {@link UsageError}
  */
 async function checkNewKeyset(uri: string, { createParents, yes, dryRun }: GenerateOptions): Promise<void> {
-  const directory = /^file:(\/.*)$/.exec(uri)?.[1];
-  if (directory !== undefined && !createParents && !existsSync(dirname(directory))) {
-    throw new UsageError(`${dirname(directory)} does not exist; correct the path, or pass --create-parents`);
-  }
+  if (!createParents) checkParent(uri);
   if (yes || dryRun || !hasTerminal()) return;
   await typed('new', `There is no keyset at ${uri}. A new one cannot decrypt data of an existing cluster.`);
 }
