@@ -4,6 +4,7 @@ import type { SecretBytes } from '../util/secret-bytes.ts';
 import { newKey } from './blob.ts';
 import { systemClock } from '../util/clock.ts';
 import type { Clock } from '../util/clock.ts';
+import type { KeyProof } from './key-proof.ts';
 import type { KeysetAdmin } from './keyset-source.ts';
 import { formatManifest } from './manifest.ts';
 import type { KeyTraits, Manifest, StoredManifest } from './manifest.ts';
@@ -146,13 +147,13 @@ async function change(
 
 /**
  * Converts a keyset of version 1 to version 2. A plugin that reads only version 1 refuses the result.
- * @param traitsOf - what the entry of a key must say from now on; of a retired key nothing is known
+ * @param proofs - of the keys that are loaded, by key id; of a retired key nothing is known
  * @param check - as for {@link promoteKey}
- * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE` if there is nothing to convert
+ * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE` if there is nothing to convert, `ERR_KMS_KEYSET_INVALID` if a key in use is not loaded
  */
 export async function convertKeyset(
   admin: KeysetAdmin,
-  traitsOf: (keyId: string, contextId: Buffer) => Promise<KeyTraits>,
+  proofs: ReadonlyMap<string, KeyProof>,
   options: ChangeOptions & { readonly check?: (manifest: StoredManifest) => void } = {},
 ): Promise<Change> {
   const current = await admin.readManifest();
@@ -164,12 +165,26 @@ export async function convertKeyset(
   const contextId = Buffer.from(before.contextId, 'hex');
   const keys = await Promise.all(
     before.keys.map(async (key) =>
-      key.state === 'retired' ? key : { ...key, ...(await traitsOf(key.id, contextId)) },
+      key.state === 'retired' ? key : { ...key, ...(await traitsOf(admin, key.id, contextId, proofs)) },
     ),
   );
   const after: Manifest = { ...before, formatVersion: 2, generation: 1, replaces: hash, keys };
   if (!options.dryRun) await admin.writeManifest(after, current.revision);
   return { before: current.manifest, after, keyId: before.primary };
+}
+
+async function traitsOf(
+  admin: KeysetAdmin,
+  keyId: string,
+  contextId: Buffer,
+  proofs: ReadonlyMap<string, KeyProof>,
+): Promise<KeyTraits> {
+  if (admin.traitsOf) return admin.traitsOf(keyId, contextId);
+  const proof = proofs.get(keyId);
+  if (proof) return { check: proof.check };
+  throw new KmsError('ERR_KMS_KEYSET_INVALID', `key ${keyId} cannot be loaded`, {
+    remedy: 'look with "teapot-kms doctor"; restore the key first',
+  });
 }
 
 /** A change of version 2 counts the generation and names the manifest that it replaces. */
