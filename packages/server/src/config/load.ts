@@ -1,4 +1,4 @@
-import { formatProblems, parseYaml } from '@teapot-kms/core';
+import { distrustOf, formatProblems, parseYaml } from '@teapot-kms/core';
 import { readFileSync } from 'node:fs';
 import { configSchema } from './schema.ts';
 import type { Config } from './schema.ts';
@@ -32,6 +32,9 @@ export function loadConfig(file: string): Config {
 
 /** @throws {@link ConfigError} */
 export function readConfigText(file: string): string {
+  const distrust = distrustOf(file);
+  // It names a library to load.
+  if (distrust) throw new ConfigError(`${file}: ${distrust.text}. Fix: ${distrust.remedy}`);
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {

@@ -5,7 +5,7 @@ import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
 import { blobName } from '../../keyset/manifest.ts';
 import type { KeyTraits } from '../../keyset/manifest.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
-import { isMissing, readBlob } from './keyset-directory.ts';
+import { isMissing, ownersOf, readBlob } from './keyset-directory.ts';
 import { ManifestDirectory, onDisk } from './manifest-directory.ts';
 
 /** Writes a keyset directory: each file durably, blobs first, the manifest last (design D11). */
@@ -28,7 +28,7 @@ export class KeysetDirectoryAdmin extends ManifestDirectory implements KeysetAdm
     const path = join(this.path, blobName(keyId));
     return onDisk(async () => {
       try {
-        return await readBlob(path, { allowGroupRead: true });
+        return await readBlob(path, { allowGroupRead: true, owners: await ownersOf(this.path) });
       } catch (error) {
         if (!isMissing(error)) throw error;
         throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: no such file`, { cause: error });

@@ -9,6 +9,7 @@ import type { Manifest } from '../../keyset/manifest.ts';
 import { systemClock } from '../../util/clock.ts';
 import type { Clock } from '../../util/clock.ts';
 import { DurableDirectory } from '../../util/durable-directory.ts';
+import { requireTrusted } from './keyset-directory.ts';
 import { withFileLock } from '../../util/file-lock.ts';
 
 const LOCK_NAME = '.lock';
@@ -33,6 +34,7 @@ export class ManifestDirectory {
   async readManifest(): Promise<ManifestRevision | undefined> {
     const text = await onDisk(() => this.directory.read(MANIFEST_NAME));
     if (text === undefined) return undefined;
+    await requireTrusted(join(this.path, MANIFEST_NAME));
     return { manifest: parseManifest(text, join(this.path, MANIFEST_NAME)), revision: revisionOf(text), text };
   }
 
