@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { unavailable } from '../../../errors.ts';
 import { safeText } from '../../../util/safe-text.ts';
-import type { Interface } from './cloud.ts';
+import type { Cloud } from './cloud.ts';
 
 const MAX_LIST = 300;
 
@@ -18,12 +18,13 @@ export interface Endpoint {
 
 /**
  * Finds a service in a token's catalog.
- * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` that lists what the catalog has instead, or the regions to choose from
+ * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` that lists what the catalog has instead, or the regions to choose from; for a
+ * service without TLS behind a Keystone with it
  */
 export function findEndpoint(
   catalog: Catalog,
   type: string,
-  { interface: name, region }: { readonly interface: Interface; readonly region: string | undefined },
+  { interface: name, region, authUrl }: Pick<Cloud, 'interface' | 'region' | 'authUrl'>,
 ): Endpoint {
   const services = catalog.filter((service) => service.type === type);
   if (services.length === 0) {
@@ -42,6 +43,15 @@ export function findEndpoint(
   }
   const [first] = found;
   if (first && URL.canParse(first.url)) {
+    if (authUrl.startsWith('https:') && !first.url.startsWith('https:')) {
+      throw unavailable(
+        `the catalog names ${safeText(first.url, MAX_LIST)} for ${type}: token and keys would travel in the clear`,
+        {
+          remedy:
+            'correct the catalog; or set endpoint to the URL to use, with https or, if the network is trusted, with http',
+        },
+      );
+    }
     return { url: first.url.replace(/\/+$/, ''), region: first.region ?? undefined };
   }
   const there = list(endpoints.map((one) => `${one.interface} in ${one.region ?? 'no region'}`));

@@ -19,6 +19,13 @@ export interface TlsFiles {
   readonly insecure?: boolean;
 }
 
+/** For the operator: somebody between the plugin and the cloud could read and change everything. */
+export interface CloudEvent {
+  readonly type: 'certificates-not-verified';
+  /** Where the login comes from: a file, or the environment. */
+  readonly where: string;
+}
+
 /** A cloud that the plugin can log in to. It holds a secret: never print it. */
 export interface Cloud extends TlsFiles {
   /** Ends with `/v3`. */
