@@ -36,6 +36,8 @@ export interface Cloud extends TlsFiles {
   readonly credential: string;
   readonly region: string | undefined;
   readonly interface: Interface;
+  /** What no error may repeat. */
+  readonly secrets: readonly (string | undefined)[];
   readonly keyManagerEndpoint: string | undefined;
 }
 
@@ -68,6 +70,7 @@ export function cloudOf(places: readonly Fields[], where: string): Cloud {
   return {
     authUrl: `${authUrl}/v3`,
     ...authOf(login),
+    secrets: [get('password'), get('application_credential_secret'), get('token', 'auth_token')],
     region: get('region_name', 'region'),
     interface: interfaceOf(login),
     keyManagerEndpoint: endpoint && urlOf(login, endpoint),

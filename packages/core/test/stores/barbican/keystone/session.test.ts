@@ -75,6 +75,15 @@ test('a login without verified certificates is reported once, and not at each re
   insecure.close();
 });
 
+test('a password that Keystone repeats in an error is in no message', async () => {
+  const configuration = new CloudConfiguration(cloudSettings.parse({}), { ...OS, OS_PASSWORD: 'hunter2' });
+  const repeating = new KeystoneSession(configuration, clock);
+  trouble = (response) => response.writeHead(401).end('{"error":{"message":"no hunter2 here"}}');
+  const { message } = await rejectsWithCode(() => repeating.token(signal), 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.match(message, 'no ******* here');
+  repeating.close();
+});
+
 test('a login that gets no answer ends after 10 s', async () => {
   trouble = () => undefined;
   const token = rejectsWithCode(() => session.token(signal), 'ERR_KMS_STORE_UNAVAILABLE');
