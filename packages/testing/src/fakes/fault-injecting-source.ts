@@ -15,7 +15,7 @@ export class FakeKeysetStore implements KeysetAdmin {
   readManifest(): Promise<{ manifest: StoredManifest; revision: string } | undefined> {
     return settled(() => {
       if (this.manifestText === undefined) return undefined;
-      return { manifest: parseManifest(this.manifestText, 'fake:keyset'), revision: String(this.#revision) };
+      return { manifest: parsed(this.manifestText), revision: String(this.#revision) };
     });
   }
 
@@ -48,6 +48,11 @@ export class FakeKeysetStore implements KeysetAdmin {
     else this.#blobs.delete(keyId);
   }
 
+  /** The keys that have a blob, whether the manifest lists them or not. */
+  get blobIds(): string[] {
+    return [...this.#blobs.keys()];
+  }
+
   /** A copy of a key's bytes. */
   readBlob(keyId: string): Buffer | undefined {
     const blob = this.#blobs.get(keyId);
@@ -65,7 +70,7 @@ export class FakeKeysetStore implements KeysetAdmin {
   load(context: LoadContext): Promise<Keyset> {
     const text = this.manifestText;
     if (text === undefined) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'there is no keyset');
-    return Keyset.load(context, parseManifest(text, 'fake:keyset'), (keyId) =>
+    return Keyset.load(context, parsed(text), (keyId) =>
       settled(() => {
         const blob = this.#blobs.get(keyId);
         if (!blob) throw new KmsError('ERR_KMS_KEYSET_INVALID', `the blob of ${keyId} is missing`);
@@ -73,6 +78,19 @@ export class FakeKeysetStore implements KeysetAdmin {
       }),
     );
   }
+}
+
+/** The last manifests that were parsed: YAML takes longer than all the rest of a load from memory. */
+const memo = new Map<string, StoredManifest>();
+const MEMO_ENTRIES = 32;
+
+function parsed(text: string): StoredManifest {
+  const known = memo.get(text);
+  if (known) return known;
+  const manifest = parseManifest(text, 'fake:keyset');
+  memo.set(text, manifest);
+  if (memo.size > MEMO_ENTRIES) memo.delete(memo.keys().next().value!);
+  return manifest;
 }
 
 /** A {@link KeysetSource} over a keyset in memory whose loads fail, hang and take as long as a test wants. */
