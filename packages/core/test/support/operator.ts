@@ -112,22 +112,21 @@ export class Operator {
     }
     const found = new Map<string, Found>();
     for (const place of places) {
-      const manifest = manifestIn(place);
+      const text = place.get(MANIFEST_NAME);
+      if (!text || found.has(text.toString())) continue;
+      const manifest = manifestIn(text.toString());
       if (!manifest) continue;
       const names = manifest.keys.map(({ id }) => blobName(id)).filter((name) => blobs.has(name));
-      const files = new Map([
-        [MANIFEST_NAME, place.get(MANIFEST_NAME)!],
-        ...names.map((name) => [name, blobs.get(name)!] as const),
-      ]);
-      found.set(manifest.hash, { manifest, files });
+      const files = new Map([[MANIFEST_NAME, text], ...names.map((name) => [name, blobs.get(name)!] as const)]);
+      found.set(text.toString(), { manifest, files });
     }
     return [...found.values()].sort((a, b) => b.manifest.generation - a.manifest.generation);
   }
 }
 
-function manifestIn(files: Files): StoredManifest | undefined {
+function manifestIn(text: string): StoredManifest | undefined {
   try {
-    return parseManifest(files.get(MANIFEST_NAME)!.toString(), 'a place');
+    return parseManifest(text, 'a place');
   } catch {
     return undefined;
   }

@@ -105,33 +105,37 @@ export class Replica {
     }
   }
 
-  encrypt(plaintext: Buffer): Promise<EncryptResult | undefined> {
-    return unlessRefused(() => this.#service.encrypt(plaintext, patient));
+  /** @returns `undefined` if the plugin refuses */
+  async encrypt(plaintext: Buffer): Promise<EncryptResult | undefined> {
+    const result = await refusalOr(() => this.#service.encrypt(plaintext, patient));
+    return result instanceof KmsError ? undefined : result;
   }
 
   /** Decrypt may wait for the next read of the store, so the clock moves on. */
   async decrypt(ciphertext: Buffer): Promise<Buffer | KmsError> {
     const state = { over: false };
-    const call = (async () => this.#service.decrypt({ ciphertext }, patient))()
-      .catch((error: unknown) => {
-        if (error instanceof KmsError) return error;
-        throw error;
-      })
-      .finally(() => (state.over = true));
+    const call = refusalOr(() => this.#service.decrypt({ ciphertext }, patient));
+    if (!(call instanceof Promise)) return call;
+    const end = call.finally(() => (state.over = true));
     await settle();
     while (!state.over) {
       await this.#clock.advance(1_000);
       await this.quiet();
     }
-    return call;
+    return end;
   }
 }
 
-async function unlessRefused<T>(call: () => MaybePromise<T>): Promise<T | undefined> {
+function refusalOr<T>(call: () => MaybePromise<T>): MaybePromise<T | KmsError> {
   try {
-    return await call();
+    const result = call();
+    return result instanceof Promise ? result.catch(asRefusal) : result;
   } catch (error) {
-    if (error instanceof KmsError) return undefined;
-    throw error;
+    return asRefusal(error);
   }
+}
+
+function asRefusal(error: unknown): KmsError {
+  if (error instanceof KmsError) return error;
+  throw error;
 }
