@@ -13,6 +13,9 @@ import { Operator } from '../support/operator.ts';
 
 const HOUR_MS = 3_600_000;
 
+/** What is copied. A mirror also removes what is not in the copied directory. */
+type Part = 'mirror' | 'all' | 'manifest' | 'keys';
+
 /** Most operators change the keyset on their first node. */
 const at = fc.oneof({ weight: 2, arbitrary: fc.constant(0) }, { weight: 3, arbitrary: fc.nat(REPLICAS - 1) });
 const place = fc.nat(REPLICAS + BACKUPS - 1);
@@ -23,7 +26,7 @@ const step = <T extends string, F extends object>(what: T, fields: { [K in keyof
 
 const steps = fc.oneof(
   { weight: 3, arbitrary: step('generate', { at }) },
-  { weight: 2, arbitrary: step('rotate', { at }) },
+  { weight: 2, arbitrary: step('rotate', { at, copies: fc.constantFrom<Part>('all', 'all', 'manifest', 'keys') }) },
   { weight: 2, arbitrary: step('promote', { at, which, verified: fc.constant(true) }) },
   { weight: 2, arbitrary: step('promote', { at, which, verified: fc.constant(false) }) },
   { weight: 2, arbitrary: step('retire', { at, which }) },
@@ -34,7 +37,7 @@ const steps = fc.oneof(
     arbitrary: step('copy', {
       from: place,
       to: place,
-      part: fc.constantFrom('mirror', 'all', 'manifest', 'keys'),
+      part: fc.constantFrom<Part>('mirror', 'all', 'manifest', 'keys'),
       noticed,
     }),
   },
@@ -64,7 +67,7 @@ async function run(fleet: Fleet, step: Step): Promise<void> {
       return fleet.generate(step.at);
     case 'rotate':
       await fleet.generate(step.at);
-      await copyToAll(fleet, step.at);
+      await copyToAll(fleet, step.at, step.copies);
       await fleet.promote(step.at, 0, true);
       return copyToAll(fleet, step.at);
     case 'promote':
@@ -100,13 +103,13 @@ async function run(fleet: Fleet, step: Step): Promise<void> {
   }
 }
 
-async function copyToAll(fleet: Fleet, from: number): Promise<void> {
+async function copyToAll(fleet: Fleet, from: number, part: Part = 'all'): Promise<void> {
   const files = fleet.files(from);
-  for (let to = 0; to < REPLICAS; to++) await fleet.replace(to, copied(files, fleet.files(to), 'all'), true);
+  for (let to = 0; to < REPLICAS; to++) await fleet.replace(to, copied(files, fleet.files(to), part), true);
 }
 
-/** What is in a directory after another one was copied to it. A mirror also removes what the other one does not have. */
-function copied(from: Files, to: Files, part: 'mirror' | 'all' | 'manifest' | 'keys'): Files {
+/** What is in a directory after another one was copied to it. */
+function copied(from: Files, to: Files, part: Part): Files {
   if (part === 'mirror') return from;
   const wanted = [...from].filter(([name]) => part === 'all' || (name === MANIFEST_NAME) === (part === 'manifest'));
   return new Map([...to, ...wanted]);

@@ -4,7 +4,7 @@ import { KmsError } from '../../src/errors.ts';
 import { destroyRetiredKey, generateKey, promoteKey, restoreKey, retireKey } from '../../src/keyset/administration.ts';
 import { checkHeldByAll } from '../../src/keyset/evidence.ts';
 import { blobName, MANIFEST_NAME } from '../../src/keyset/manifest.ts';
-import type { StoredManifest } from '../../src/keyset/manifest.ts';
+import type { KeyState, StoredManifest } from '../../src/keyset/manifest.ts';
 import { patient } from './context.ts';
 import type { Files, KeysetDirectory } from './keyset-directories.ts';
 import { Replica } from './replica.ts';
@@ -78,7 +78,8 @@ export class Fleet {
 
   /** @param verified - with a report of each replica; otherwise as with --unverified */
   async promote(at: number, which: number, verified: boolean): Promise<void> {
-    const keyId = await this.#keyAt(at, which, 'pending');
+    // Without reports, somebody may also try a key that must never seal again.
+    const keyId = await this.#keyAt(at, which, verified ? ['pending'] : ['pending', 'promoted', 'retired']);
     if (keyId === undefined) return;
     const { admin, source } = this.#directory(at);
     const made = await this.#change(at, async () => {
@@ -98,13 +99,13 @@ export class Fleet {
   }
 
   async retire(at: number, which: number): Promise<void> {
-    const keyId = await this.#keyAt(at, which, 'promoted');
+    const keyId = await this.#keyAt(at, which, ['promoted']);
     if (keyId === undefined) return;
     if (await this.#change(at, () => retireKey(this.#directory(at).admin, keyId, this))) this.note('retirements');
   }
 
   async restore(at: number, which: number): Promise<void> {
-    const keyId = await this.#keyAt(at, which, 'retired');
+    const keyId = await this.#keyAt(at, which, ['retired']);
     if (keyId !== undefined) await this.restoreKey(at, keyId);
   }
 
@@ -113,7 +114,7 @@ export class Fleet {
   }
 
   async destroy(at: number, which: number): Promise<void> {
-    const keyId = await this.#keyAt(at, which, 'retired');
+    const keyId = await this.#keyAt(at, which, ['retired']);
     if (keyId === undefined) return;
     if (await this.#change(at, () => destroyRetiredKey(this.#directory(at).admin, keyId, this), keyId))
       this.note('destroyed keys');
@@ -156,11 +157,12 @@ export class Fleet {
     return this.witnesses[at]!.replica.directory;
   }
 
-  async #keyAt(at: number, which: number, state: string): Promise<string | undefined> {
+  /** @param states - in the order of preference */
+  async #keyAt(at: number, which: number, states: readonly KeyState[]): Promise<string | undefined> {
     const current = await this.#directory(at)
       .admin.readManifest()
       .catch(() => undefined);
-    const keys = current?.manifest.keys.filter((key) => key.state === state) ?? [];
+    const keys = states.flatMap((state) => current?.manifest.keys.filter((key) => key.state === state) ?? []);
     return keys[which % Math.max(1, keys.length)]?.id;
   }
 
