@@ -67,7 +67,7 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
     },
     alone(
       'unit',
-      `${full ? 'c8 ' : ''}${RUN_TESTS} ${SHIPPED} packages/bench/test`,
+      `${full ? 'c8 ' : ''}${RUN_TESTS} ${full ? '--timeout 3000 ' : ''}${SHIPPED} packages/bench/test`,
       full ? { TEAPOT_FUZZ_RUNS: '1000000' } : {},
     ),
     {

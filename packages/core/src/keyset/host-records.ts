@@ -2,18 +2,28 @@ import { createHash } from 'node:crypto';
 import * as nodeFs from 'node:fs/promises';
 import { z } from 'zod';
 import { DurableDirectory } from '../util/durable-directory.ts';
-import type { Predecessor } from './succession.ts';
+import { keyIdSchema } from './manifest.ts';
+import type { StoredManifest } from './manifest.ts';
+import { formerPrimaries } from './succession.ts';
+
+/** Most former primaries that are remembered. With one rotation a day, they last for ten years. */
+const MAX_FORMERS = 4_000;
 
 const recordSchema = z.strictObject({
   instance: z.string(),
   contextId: z.string().regex(/^[0-9a-f]{32}$/),
   generation: z.int().min(0),
   hash: z.string().regex(/^[0-9a-f]{64}$/),
+  primary: keyIdSchema,
+  formers: z.array(keyIdSchema).max(MAX_FORMERS),
 });
 
+/** What a host remembers of one instance. */
+export type HostRecord = Readonly<z.infer<typeof recordSchema>>;
+
 /**
- * What this host remembers of its keysets (`docs/spec/keyset-v2.md` §7): for each instance the newest manifest that it has used. So a plugin
- * that starts without keys in memory recognises a keyset that was rolled back or exchanged.
+ * What this host remembers of its keysets (`docs/spec/keyset-v2.md` §7): for each instance the newest manifest that it has used, and the
+ * keys that were primaries before. So a plugin that starts without keys in memory recognises a keyset that was rolled back or exchanged.
  */
 export class HostRecords {
   readonly directory: string;
@@ -30,15 +40,23 @@ export class HostRecords {
    * @returns `undefined` if nothing is remembered
    * @throws the file system's error, or that of a record that is damaged
    */
-  async read(instance: string): Promise<Predecessor | undefined> {
+  async read(instance: string): Promise<HostRecord | undefined> {
     const text = await this.#files.read(fileName(instance));
     return text === undefined ? undefined : recordSchema.parse(JSON.parse(text));
   }
 
-  async write(instance: string, { contextId, generation, hash }: Predecessor): Promise<void> {
+  /**
+   * Remembers a manifest, and which keys never seal again.
+   * @param before - what was remembered before. Without it, only the manifest counts: its operator has confirmed it
+   */
+  async write(instance: string, manifest: StoredManifest, before?: HostRecord): Promise<void> {
+    const { contextId, generation, hash, primary } = manifest;
+    const known = new Set([...(before ? [...before.formers, before.primary] : []), ...formerPrimaries(manifest)]);
+    known.delete(primary);
+    const formers = [...known].slice(-MAX_FORMERS);
     await this.#files.make();
-    const record = `${JSON.stringify({ instance, contextId, generation, hash })}\n`;
-    await this.#files.write(fileName(instance), Buffer.from(record), 0o600);
+    const record: HostRecord = { instance, contextId, generation, hash, primary, formers };
+    await this.#files.write(fileName(instance), Buffer.from(`${JSON.stringify(record)}\n`), 0o600);
   }
 }
 

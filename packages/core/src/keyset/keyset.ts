@@ -103,9 +103,10 @@ export class Keyset {
     return this.#keys.has(this.manifest.primary);
   }
 
-  /** What proves that this process holds a key, by key id. */
+  /** What proves that this process holds a key, by the ids that the manifest lists. */
   get proofs(): ReadonlyMap<string, KeyProof> {
-    return new Map([...this.#keys].map(([id, { proof }]) => [id, proof]));
+    const unlisted = new Set(this.#unlisted());
+    return new Map([...this.#keys].flatMap(([id, { proof }]) => (unlisted.has(id) ? [] : [[id, proof]])));
   }
 
   /** Whether a check value shows that this is the key that the manifest lists. */
@@ -115,21 +116,36 @@ export class Keyset {
 
   /** What an operator should know: keys that could not be loaded, legacy keys that cannot be used. */
   get warnings(): readonly (KmsError | string)[] {
-    return [...this.problems.values(), ...(this.legacy?.warnings ?? [])];
+    const { generation } = this.manifest;
+    const kept = this.#unlisted().map(
+      (id) =>
+        `key ${id} is only in memory: generation ${generation} of the keyset does not list it. If data may still need it, restore the keyset that lists it before the plugin restarts`,
+    );
+    return [...this.problems.values(), ...kept, ...(this.legacy?.warnings ?? [])];
+  }
+
+  #unlisted(): string[] {
+    const listed = new Set(this.manifest.keys.map(({ id }) => id));
+    return [...this.#keys.keys()].filter((id) => !listed.has(id));
   }
 
   /**
-   * Takes over the keys of the keyset before that this one lists and could not load, so that damage in the store takes no key out of memory.
-   * A key with another check value is another key and stays where it is.
+   * Takes over the keys of the keyset before that this one lists and could not load, or does not list. So only a manifest that says "retired"
+   * takes a key out of memory, and neither damage in the store nor a keyset that comes from elsewhere does.
    */
   keepFrom(before: Keyset): void {
-    const known = new Map(before.manifest.keys.map((entry) => [entry.id, entry]));
-    for (const { id, check } of this.manifest.keys) {
-      const held = before.#keys.get(id);
-      if (!held || !this.problems.has(id) || known.get(id)?.check !== check) continue;
+    const entries = new Map(this.manifest.keys.map((entry) => [entry.id, entry]));
+    for (const [id, held] of before.#keys) {
+      const entry = entries.get(id);
+      if (entry && !(this.problems.has(id) && this.#isKeyOf(entry, held, before))) continue;
       before.#keys.delete(id);
       this.#keys.set(id, held);
     }
+  }
+
+  /** Whether a key of the keyset before is the one that this manifest lists. Version 1 lists no check value. */
+  #isKeyOf({ check }: ManifestEntry, { proof }: LoadedKey, { manifest }: Keyset): boolean {
+    return check === undefined ? manifest.contextId === this.manifest.contextId : proof.matches(check);
   }
 
   /** @throws {@link KmsError} `ERR_KMS_UNKNOWN_KEY`, and as {@link Keyset.get} */

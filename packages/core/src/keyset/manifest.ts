@@ -31,7 +31,7 @@ const hex = (bytes: number, what: string) =>
     .string()
     .regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`), `expected ${what}: ${2 * bytes} hexadecimal digits, lower case`);
 
-const keyIdSchema = z.string().refine(isKeyId, 'expected a key id: 1-64 of a-z, 0-9, "." and "-"');
+export const keyIdSchema = z.string().refine(isKeyId, 'expected a key id: 1-64 of a-z, 0-9, "." and "-"');
 const secretSchema = z
   .string()
   .regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'expected the UUID of a Barbican secret, in lower case');

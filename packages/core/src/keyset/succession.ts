@@ -16,6 +16,10 @@ export function relationOf(offered: StoredManifest, known: Predecessor): Relatio
   return steps > 0 ? 'newer' : 'older';
 }
 
+/** The keys of a manifest that never seal again (design D2): they were the primary, or nobody can tell. */
+export const formerPrimaries = ({ keys, primary }: StoredManifest): string[] =>
+  keys.filter(({ id, state }) => state !== 'pending' && id !== primary).map(({ id }) => id);
+
 /** Version 1 has no generations: the latest change of a state decides. */
 function relationOfVersion1(offered: StoredManifest, { keys: knownKeys, primary }: Predecessor): Relation {
   // A host that remembers only a hash cannot tell.

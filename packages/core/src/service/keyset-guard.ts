@@ -1,7 +1,7 @@
 import { KmsError } from '../errors.ts';
-import type { HostRecords } from '../keyset/host-records.ts';
+import type { HostRecord, HostRecords } from '../keyset/host-records.ts';
 import type { StoredManifest } from '../keyset/manifest.ts';
-import { relationOf } from '../keyset/succession.ts';
+import { formerPrimaries, relationOf } from '../keyset/succession.ts';
 import type { Predecessor, Relation } from '../keyset/succession.ts';
 
 /** What may be done with the keys of an offered manifest. */
@@ -36,25 +36,38 @@ export class KeysetGuard {
     return this.#recordProblem === undefined ? [] : [this.#recordProblem];
   }
 
-  /** @param held - the manifest of the keys in memory, if they are all in use */
-  async judge(offered: StoredManifest, held: StoredManifest | undefined): Promise<Verdict> {
-    if (held?.hash === offered.hash) return { use: 'all' };
+  /**
+   * @param held - the manifest of the keys in memory
+   * @param seals - whether they seal; if not, this host has used a newer manifest than `held`
+   */
+  async judge(offered: StoredManifest, held: StoredManifest | undefined, seals = true): Promise<Verdict> {
+    if (seals && held?.hash === offered.hash) return { use: 'all' };
     const record = await this.#recordOf();
     // What an operator has confirmed is the one that counts.
     if (record?.hash === offered.hash) return { use: 'all' };
-    const known = held ?? record;
-    const relation = known ? relationOf(offered, known) : 'newer';
-    if (relation === 'same' || relation === 'newer') return { use: 'all' };
-    const problem = this.#problem(offered, known!, relation, held !== undefined);
-    return { use: held || relation === 'foreign' ? 'nothing' : 'opening', problem };
+    const known = seals ? (held ?? record) : (record ?? held);
+    if (!known) return { use: 'all' };
+    const relation = relationOf(offered, known);
+    const found = isTaken(relation) ? this.#sealedBefore(offered, held, record) : relation;
+    if (found === undefined) return { use: 'all' };
+    const kept = held !== undefined && (seals || !isTaken(relationOf(offered, held)));
+    const problem = this.#problem(offered, known, { found, held: known === held, kept, seals });
+    return { use: kept || found === 'foreign' ? 'nothing' : 'opening', problem };
+  }
+
+  /** Whether a newer manifest lets a key seal that was already replaced (design D2): then it was made from an older copy. */
+  #sealedBefore({ primary }: StoredManifest, held: StoredManifest | undefined, record: HostRecord | undefined) {
+    const formers = [...(record?.formers ?? []), ...(held ? formerPrimaries(held) : [])];
+    return formers.includes(primary) ? 'former' : undefined;
   }
 
   /** Records that the keyset is in use. A record that cannot be written is a warning. */
   async remember(taken: StoredManifest): Promise<void> {
     if (this.#remembered === taken.hash) return;
     const { name, records } = this.#options;
+    const before = await this.#recordOf();
     try {
-      await records.write(name, taken);
+      if (before?.hash !== taken.hash) await records.write(name, taken, before);
       this.#remembered = taken.hash;
       this.#recordProblem = undefined;
     } catch (error) {
@@ -62,7 +75,7 @@ export class KeysetGuard {
     }
   }
 
-  async #recordOf(): Promise<Predecessor | undefined> {
+  async #recordOf(): Promise<HostRecord | undefined> {
     const { name, records } = this.#options;
     try {
       return await records.read(name);
@@ -72,7 +85,11 @@ export class KeysetGuard {
     }
   }
 
-  #problem(offered: StoredManifest, known: Predecessor, relation: Relation, held: boolean): KmsError {
+  #problem(
+    offered: StoredManifest,
+    known: Predecessor,
+    { found, held, kept, seals }: { found: Relation | 'former'; held: boolean; kept: boolean; seals: boolean },
+  ): KmsError {
     const { uri } = this.#options;
     const offer = `${uri} has generation ${offered.generation} of keyset ${offered.contextId}`;
     const mine = held ? 'the keys in memory are of' : 'this host has used';
@@ -80,15 +97,16 @@ export class KeysetGuard {
       foreign: `${uri} has another keyset, ${offered.contextId}; ${mine} keyset ${known.contextId}`,
       older: `${offer}, which is older: ${mine} generation ${known.generation}`,
       conflict: `${offer}, and ${mine} another one of this number: two copies were changed at the same time`,
-    }[relation as 'foreign' | 'older' | 'conflict'];
-    const consequence = held
-      ? 'The keys in memory stay in use.'
-      : relation === 'foreign'
-        ? 'No key is used.'
-        : 'Its keys decrypt, and nothing is encrypted.';
+      former: `${offer}, whose primary ${offered.primary} was already replaced here: it comes from an older copy`,
+    }[found as 'foreign' | 'older' | 'conflict' | 'former'];
+    const ofKept = seals ? 'The keys in memory stay in use.' : 'The keys in memory decrypt, and nothing is encrypted.';
+    const ofOffered = found === 'foreign' ? 'No key is used.' : 'Its keys decrypt, and nothing is encrypted.';
+    const consequence = kept ? ofKept : ofOffered;
     return new KmsError('ERR_KMS_KEYSET_STALE', `${text}. ${consequence}`, { remedy: REMEDY });
   }
 }
+
+const isTaken = (relation: Relation): boolean => relation === 'same' || relation === 'newer';
 
 const REMEDY =
   'compare "teapot-kms keys list" on all nodes, and restore the newest keyset (volume, other node, backup). Only if the offered one is right: "teapot-kms keys confirm"';

@@ -89,7 +89,7 @@ export class KeysetService extends BaseService implements KeysetHolder {
     try {
       let verdict: Verdict = { use: 'all' };
       const accept = async (manifest: StoredManifest): Promise<void> => {
-        if (this.guard) verdict = await this.guard.judge(manifest, this.#seals ? this.#keyset?.manifest : undefined);
+        if (this.guard) verdict = await this.guard.judge(manifest, this.#keyset?.manifest, this.#seals);
         if (verdict.use === 'nothing') throw verdict.problem;
       };
       const load = () => unlessAborted(this.#source.load({ signal, accept }), signal, (late) => late.destroy());

@@ -15,10 +15,11 @@ test('nothing is remembered at first', async () => {
 
 test('what was written is read by the next process, for this instance alone', async () => {
   const directory = join(newDirectory(), 'state');
-  const { contextId, hash } = manifestOf('promoted');
-  await new HostRecords(directory).write(SOCKET, { contextId, generation: 7, hash });
+  const { contextId, hash, ...more } = manifestOf('promoted');
+  await new HostRecords(directory).write(SOCKET, { ...more, contextId, generation: 7, hash });
   const record = (await new HostRecords(directory).read(SOCKET))!;
   assert.equal([record.contextId, record.generation, record.hash], [contextId, 7, hash]);
+  assert.equal([record.primary, record.formers], ['key-0', []]);
   assert.is(await new HostRecords(directory).read('/run/another.sock'), undefined);
 });
 
@@ -31,6 +32,24 @@ test('a record is readable by its owner alone, names its instance, and replaces 
   assert.equal(more, []);
   assert.is(statSync(join(directory, name!)).mode & 0o777, 0o600);
   assert.match(readFileSync(join(directory, name!), 'utf8'), SOCKET);
+});
+
+test('keys that were the primary are remembered, also those that the manifest no longer lists', async () => {
+  const records = new HostRecords(newDirectory());
+  const { keys, ...rest } = manifestOf('promoted', 'promoted', 'pending', 'retired');
+  const first = { ...rest, keys };
+  const second = {
+    ...rest,
+    primary: 'key-2',
+    keys: keys.slice(2).map((key) => ({ ...key, state: 'promoted' as const })),
+  };
+  await records.write(SOCKET, first);
+  const before = (await records.read(SOCKET))!;
+  assert.equal(before.formers, ['key-1', 'key-3']);
+  await records.write(SOCKET, second, before);
+  assert.equal((await records.read(SOCKET))!.formers.toSorted(), ['key-0', 'key-1', 'key-3']);
+  await records.write(SOCKET, first);
+  assert.equal((await records.read(SOCKET))!.formers, ['key-1', 'key-3'], 'what an operator confirms is the truth');
 });
 
 test('a damaged record is an error, never another record', async () => {

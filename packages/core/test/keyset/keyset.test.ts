@@ -108,6 +108,39 @@ test('a key with another check value is another key, and is not kept', async () 
   assert.is(after.seals, false);
 });
 
+test('a key that the next manifest does not list stays in memory and is named; it proves nothing', async () => {
+  const before = await Keyset.load(patient, checked(right), fetchFrom(right));
+  const envelope = decodeEnvelope(before.find('key-1').seal(Buffer.from('x')));
+  const { keys, ...rest } = checked(right);
+  const after = await Keyset.load(patient, { ...rest, generation: 7, keys: keys.slice(0, 1) }, fetchFrom(right));
+  after.keepFrom(before);
+  before.destroy();
+  assert.is(after.find('key-1').open(envelope).toString(), 'x');
+  assert.match(after.warnings.join(), /^key key-1 is only in memory: generation 7 .* before the plugin restarts$/);
+  assert.equal([...after.proofs.keys()], ['key-0']);
+  const last = await Keyset.load(patient, checked(right), fetchFrom({ ...right, 'key-1': randomBytes(32) }));
+  last.keepFrom(after);
+  assert.is(last.find('key-1').open(envelope).toString(), 'x', 'also when it is listed again, and damaged');
+});
+
+test('a key that the next manifest retires leaves the memory', async () => {
+  const before = await Keyset.load(patient, checked(right), fetchFrom(right));
+  const { keys, ...rest } = checked(right);
+  const retired = keys.map((key) => (key.id === 'key-1' ? { ...key, state: 'retired' as const } : key));
+  const after = await Keyset.load(patient, { ...rest, keys: retired }, fetchFrom(right));
+  after.keepFrom(before);
+  await rejectsWithCode(() => after.find('key-1'), 'ERR_KMS_KEY_RETIRED');
+  assert.equal(after.warnings, []);
+});
+
+test('a key of version 1 that is damaged while its keyset is converted is kept: the check value knows it', async () => {
+  const { contextId } = checked(right);
+  const before = await Keyset.load(patient, { ...manifestOf('promoted', 'pending'), contextId }, fetchFrom(right));
+  const after = await Keyset.load(patient, checked(right), fetchFrom({ ...right, 'key-0': randomBytes(32) }));
+  after.keepFrom(before);
+  assert.is(after.seals, true);
+});
+
 test('every blob is wiped once it is loaded', async () => {
   const blobs: Buffer[] = [];
   await Keyset.load(patient, manifestOf('promoted', 'pending'), () => {

@@ -59,6 +59,41 @@ for (const [offered, use] of remembered) {
   });
 }
 
+test('an older keyset that only opens gives way to a newer one that only opens, and to no older one', async () => {
+  const directory = newDirectory();
+  const guard = guardIn(directory);
+  await guard.remember(manifest(9, '9'));
+  assert.is((await guard.judge(second, second, false)).use, 'opening');
+  assert.is((await guard.judge(manifest(4, 'e'), second, false)).use, 'opening');
+  const verdict = await guard.judge(first, second, false);
+  assert.is(verdict.use, 'nothing');
+  assert.match(
+    verdict.problem?.message ?? '',
+    /used generation 9. The keys in memory decrypt, and nothing is encrypted/,
+  );
+  assert.is((await guard.judge(manifest(10, 'f', '9'), second, false)).use, 'all');
+});
+
+/** Two generations after `second`, made from a copy of `first`: its primary was replaced by generation 2. */
+const made = manifest(4, 'f', 'e');
+const replaced: StoredManifest = { ...second, primary: 'key-1', keys: manifestOf('promoted', 'promoted').keys };
+
+test('a newer keyset whose primary was already replaced does not take the place of the keys in memory', async () => {
+  const verdict = await guardIn(newDirectory()).judge(made, replaced);
+  assert.is(verdict.use, 'nothing');
+  assert.match(verdict.problem?.message ?? '', /generation 4 .* primary key-0 was already replaced here/);
+});
+
+test('at a start, a newer keyset whose primary was already replaced only opens', async () => {
+  const directory = newDirectory();
+  await guardIn(directory).remember(replaced);
+  await guardIn(directory).remember({ ...replaced, generation: 3, hash: hash('c'), keys: replaced.keys.slice(1) });
+  const verdict = await guardIn(directory).judge(made, undefined);
+  assert.is(verdict.use, 'opening');
+  await new HostRecords(directory).write('/run/kms.sock', made);
+  assert.equal(await guardIn(directory).judge(manifest(5, 'd', 'f'), undefined), { use: 'all' });
+});
+
 test('what somebody has confirmed is used, whatever is held', async () => {
   const directory = newDirectory();
   const guard = guardIn(directory);

@@ -1,7 +1,14 @@
 import { formatManifest, keysetConflict, newKey, parseManifest } from '@teapot-kms/core/internal';
 import type { KeyTraits } from '@teapot-kms/core/internal';
 import { Keyset, KmsError, SecretBytes } from '@teapot-kms/core';
-import type { KeysetAdmin, KeysetSource, LoadContext, Manifest, ManifestRevision } from '@teapot-kms/core';
+import type {
+  KeysetAdmin,
+  KeysetSource,
+  LoadContext,
+  Manifest,
+  ManifestRevision,
+  StoredManifest,
+} from '@teapot-kms/core';
 import { Faults } from './faults.ts';
 
 /** A keyset in memory: what all sources of it, on all replicas, have in common. */
@@ -16,7 +23,7 @@ export class FakeKeysetStore implements KeysetAdmin {
     return settled(() => {
       const text = this.manifestText;
       if (text === undefined) return undefined;
-      return { manifest: parseManifest(text, 'fake:keyset'), revision: String(this.#revision), text };
+      return { manifest: parsed(text), revision: String(this.#revision), text };
     });
   }
 
@@ -57,6 +64,11 @@ export class FakeKeysetStore implements KeysetAdmin {
     else this.#blobs.delete(keyId);
   }
 
+  /** The keys that have a blob, whether the manifest lists them or not. */
+  get blobIds(): string[] {
+    return [...this.#blobs.keys()];
+  }
+
   /** A copy of a key's bytes. */
   readBlob(keyId: string): Buffer | undefined {
     const blob = this.#blobs.get(keyId);
@@ -74,8 +86,21 @@ export class FakeKeysetStore implements KeysetAdmin {
   load(context: LoadContext): Promise<Keyset> {
     const text = this.manifestText;
     if (text === undefined) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'there is no keyset');
-    return Keyset.load(context, parseManifest(text, 'fake:keyset'), (keyId) => this.readKey(keyId));
+    return Keyset.load(context, parsed(text), (keyId) => this.readKey(keyId));
   }
+}
+
+/** The last manifests that were parsed: YAML takes longer than all the rest of a load from memory. */
+const memo = new Map<string, StoredManifest>();
+const MEMO_ENTRIES = 32;
+
+function parsed(text: string): StoredManifest {
+  const known = memo.get(text);
+  if (known) return known;
+  const manifest = parseManifest(text, 'fake:keyset');
+  memo.set(text, manifest);
+  if (memo.size > MEMO_ENTRIES) memo.delete(memo.keys().next().value!);
+  return manifest;
 }
 
 /** A {@link KeysetSource} over a keyset in memory whose loads fail, hang and take as long as a test wants. */

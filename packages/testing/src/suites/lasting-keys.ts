@@ -1,4 +1,5 @@
-import { formatManifest, parseManifest } from '@teapot-kms/core/internal';
+import { formatManifest, newKey, parseManifest } from '@teapot-kms/core/internal';
+import type { KeyTraits } from '@teapot-kms/core/internal';
 import {
   convertKeyset,
   decodeEnvelope,
@@ -146,6 +147,20 @@ export function registerLastingKeys(behaviour: Behaviour): void {
     },
   );
 
+  site(
+    'another keyset that somebody confirms seals, and what was encrypted before still opens',
+    async (site, { replaceManifest, putBlob }, admin, { keyId, state }) => {
+      const { key, traits } = newKey('foreign', Buffer.from('f'.repeat(32), 'hex'));
+      rememberSecret(key.expose());
+      await replaceManifest(formatManifest(foreignManifest(traits)));
+      await putBlob('foreign', key.expose());
+      await new HostRecords(state).write(SOCKET, await manifestOf(admin));
+      await site.probe();
+      await site.assertWhole('foreign');
+      site.assertWarning(new RegExp(`key ${keyId} is only in memory`));
+    },
+  );
+
   site('an older manifest in its place changes nothing', async (site, { replaceManifest }, admin, { keyId }) => {
     const older = await textOf(admin);
     const { keyId: next } = await generateKey(admin);
@@ -286,8 +301,8 @@ const textOf = async (admin: KeysetAdmin): Promise<string> => {
   return text;
 };
 
-function foreignManifest(): Manifest {
+function foreignManifest(traits: KeyTraits = { check: '00'.repeat(16) }): Manifest {
   const time = '2026-01-02T03:04:05.000Z';
-  const keys = [{ id: 'foreign', created: time, state: 'promoted', since: time, check: '00'.repeat(16) } as const];
+  const keys = [{ id: 'foreign', created: time, state: 'promoted', since: time, ...traits } as const];
   return { formatVersion: 2, contextId: 'f'.repeat(32), generation: 1, primary: 'foreign', keys };
 }

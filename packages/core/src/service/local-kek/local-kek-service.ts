@@ -115,7 +115,7 @@ export class LocalKekService extends BaseService {
     this.#cache.sweep();
     let verdict: Verdict = { use: 'all' };
     const accept = async (manifest: StoredManifest): Promise<void> => {
-      if (this.guard) verdict = await this.guard.judge(manifest, this.#seals ? this.#description?.manifest : undefined);
+      if (this.guard) verdict = await this.guard.judge(manifest, this.#description?.manifest, this.#seals);
       if (verdict.use === 'nothing') throw verdict.problem;
     };
     const describe = () => unlessAborted(this.#remote.describe({ signal, accept }), signal);
