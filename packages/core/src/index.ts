@@ -4,8 +4,11 @@ export { SecretBytes } from './util/secret-bytes.ts';
 export { sleep, systemClock } from './util/clock.ts';
 export { backOffMs } from './util/back-off.ts';
 export type { BackOff } from './util/back-off.ts';
+export { paced } from './util/paced.ts';
 export { duration } from './util/duration.ts';
 export type { Clock } from './util/clock.ts';
+export { FileRefused, readSmallFileSync } from './util/small-file.ts';
+export { safeLines, safeText } from './util/safe-text.ts';
 export { formatProblems, parseYaml } from './util/yaml-document.ts';
 export type { YamlProblem, YamlResult } from './util/yaml-document.ts';
 export type {

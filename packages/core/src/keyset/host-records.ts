@@ -4,6 +4,9 @@ import { z } from 'zod';
 import { DurableDirectory } from '../util/durable-directory.ts';
 import type { Predecessor } from './succession.ts';
 
+/** A record takes about 300 bytes. */
+const MAX_RECORD_BYTES = 4_096;
+
 const recordSchema = z.strictObject({
   instance: z.string(),
   contextId: z.string().regex(/^[0-9a-f]{32}$/),
@@ -31,7 +34,7 @@ export class HostRecords {
    * @throws the file system's error, or that of a record that is damaged
    */
   async read(instance: string): Promise<Predecessor | undefined> {
-    const text = await this.#files.read(fileName(instance));
+    const text = await this.#files.read(fileName(instance), MAX_RECORD_BYTES);
     return text === undefined ? undefined : recordSchema.parse(JSON.parse(text));
   }
 

@@ -5,7 +5,7 @@ import { KmsError } from '../../errors.ts';
 import { newKey } from '../../keyset/blob.ts';
 import { keysetConflict } from '../../keyset/keyset-source.ts';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
-import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
+import { blobName, formatManifest, MANIFEST_NAME, MAX_MANIFEST_BYTES, parseManifest } from '../../keyset/manifest.ts';
 import type { KeyTraits, Manifest, StoredManifest } from '../../keyset/manifest.ts';
 import { DurableDirectory } from '../../util/durable-directory.ts';
 import { systemClock } from '../../util/clock.ts';
@@ -32,7 +32,7 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
   }
 
   async readManifest(): Promise<{ manifest: StoredManifest; revision: string } | undefined> {
-    const text = await onDisk(() => this.#directory.read(MANIFEST_NAME));
+    const text = await onDisk(() => this.#directory.read(MANIFEST_NAME, MAX_MANIFEST_BYTES));
     if (text === undefined) return undefined;
     return { manifest: parseManifest(text, join(this.#path, MANIFEST_NAME)), revision: revisionOf(text) };
   }
@@ -58,7 +58,7 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
   writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
     return onDisk(() =>
       this.#locked(async () => {
-        const text = await this.#directory.read(MANIFEST_NAME);
+        const text = await this.#directory.read(MANIFEST_NAME, MAX_MANIFEST_BYTES);
         if ((text === undefined ? undefined : revisionOf(text)) !== revision) {
           throw keysetConflict();
         }

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { z } from 'zod';
 import { KmsError, unavailable } from '../../../errors.ts';
+import { FileRefused, readSmallFile } from '../../../util/small-file.ts';
 import { cloudOf } from './cloud.ts';
 import type { Cloud, Fields } from './cloud.ts';
 import { cloudsOfCloudConf, fieldsOfCloudConf, parseIni } from './cloud-conf.ts';
@@ -36,6 +36,9 @@ export const cloudSettings = z.strictObject({
     .describe("URL of Barbican, in place of the catalog's"),
   caFile: path.optional().describe('certificates of the authorities to trust, PEM'),
 });
+
+/** Bytes of a configuration, or of certificates that it names: all authorities of a system take 220 kB. */
+const MAX_FILE_BYTES = 1024 * 1024;
 
 export type CloudSettings = z.output<typeof cloudSettings>;
 
@@ -114,8 +117,9 @@ export async function readText(file: string): Promise<string> {
 
 async function readIfThere(file: string): Promise<string | undefined> {
   try {
-    return await readFile(file, 'utf8');
+    return (await readSmallFile(file, MAX_FILE_BYTES)).toString('utf8');
   } catch (error) {
+    if (error instanceof FileRefused) throw unavailable(error.message, { remedy: `make ${file} a file of that kind` });
     const { code = 'cannot be read' } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return undefined;
     throw unavailable(`${file}: ${code === 'EACCES' ? 'permission denied' : code}`, {
