@@ -10,7 +10,8 @@ export type { Clock } from './util/clock.ts';
 export { FileRefused, readSmallFileSync } from './util/small-file.ts';
 export { safeLines, safeText } from './util/safe-text.ts';
 export { formatProblems, parseYaml } from './util/yaml-document.ts';
-export type { YamlProblem, YamlResult } from './util/yaml-document.ts';
+export type { YamlResult } from './util/yaml-document.ts';
+export type { YamlProblem } from './util/yaml-reader.ts';
 export type {
   CallContext,
   DecryptRequest,

@@ -3,16 +3,7 @@ import type { Document } from 'yaml';
 import type { z } from 'zod';
 import { safeText } from './safe-text.ts';
 import { MAX_PROBLEMS, readYaml } from './yaml-reader.ts';
-
-/** One problem in a YAML text, and where to correct it. */
-export interface YamlProblem {
-  /** 1-based. */
-  readonly line: number;
-  /** For example `instances[0].socket`; empty for the whole document. */
-  readonly path: string;
-  /** What was expected and what was found. */
-  readonly message: string;
-}
+import type { YamlProblem } from './yaml-reader.ts';
 
 export type YamlResult<T> =
   | { readonly value: T; readonly problems?: undefined }

@@ -1,6 +1,15 @@
 import { isMap, isScalar, Lexer, LineCounter, parseDocument, visit } from 'yaml';
 import type { Document, DocumentOptions, ParseOptions, SchemaOptions } from 'yaml';
-import type { YamlProblem } from './yaml-document.ts';
+
+/** One problem in a YAML text, and where to correct it. */
+export interface YamlProblem {
+  /** 1-based. */
+  readonly line: number;
+  /** For example `instances[0].socket`; empty for the whole document. */
+  readonly path: string;
+  /** What was expected and what was found. */
+  readonly message: string;
+}
 
 /** Most problems that are reported. In a file that is not YAML, every character may be one. */
 export const MAX_PROBLEMS = 20;
