@@ -89,7 +89,7 @@ function answerHttp(socket: Socket, head: string, random: Random): void {
     ? random.of([['transfer-encoding: chunked'], ['content-type: text/html'], ['x: \u0001'], ['location: http://[/']])
     : [];
   const lines = [`HTTP/1.1 ${code} X`, ...(random.oneIn(20) ? [] : headers), ...fields, `content-length: ${length}`];
-  let answer = Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), content]);
+  let answer: Buffer = Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), content]);
   if (random.oneIn(15)) answer = damaged(answer, random);
   // An answer that is shorter than it says would be waited for.
   socket.end(answer);
@@ -118,7 +118,7 @@ test(`barbican: ${RUNS} loads from random answers of Keystone and Barbican (seed
   const clock = new HurriedClock();
   const open = (): { source: BarbicanSource; session: KeystoneSession } => {
     const session = new KeystoneSession(new CloudConfiguration(settings, environment), clock);
-    const lease = { resource: session, release: () => Promise.resolve(session.close()) };
+    const lease = { resource: session, release: async () => session.close() };
     return { source: new BarbicanSource({ name: 'k' }, settings, lease as never, clock), session };
   };
   let { source } = open();
@@ -145,17 +145,17 @@ test(`k8s-secret: ${RUNS} loads from random answers of an API server (seed ${SEE
   const refusal = statusObject('NotFound', 'secrets "s" not found 😀');
   const answer = (stream: ServerHttp2Stream): void => {
     const cut = random.below(60);
-    if (cut === 0) return void stream.close(random.below(14));
-    if (cut === 1) return void stream.session?.destroy();
+    if (cut === 0) return stream.close(random.below(14));
+    if (cut === 1) return stream.session?.destroy();
     const isRefusal = random.oneIn(4);
-    let body = isRefusal ? refusal : right;
+    let body: Buffer = isRefusal ? refusal : right;
     if (random.oneIn(3)) body = damaged(body, random);
     if (random.oneIn(20)) body = random.bytes(random.below(100));
     const status = random.oneIn(5) ? random.of([201, 401, 403, 404, 410, 429, 500, 503]) : isRefusal ? 404 : 200;
     stream.respond({ ':status': status, 'content-type': random.of(['application/json', 'x', 'text/html']) });
     if (random.oneIn(20)) {
       stream.write(body.subarray(0, random.below(body.length + 1)));
-      return void stream.close(random.below(14));
+      return stream.close(random.below(14));
     }
     stream.end(body);
   };

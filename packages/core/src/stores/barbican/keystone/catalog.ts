@@ -4,6 +4,7 @@ import { safeText } from '../../../util/safe-text.ts';
 import type { Interface } from './cloud.ts';
 
 const MAX_LIST = 300;
+const MAX_URL = 2_000;
 
 const endpoint = z.object({ interface: z.string(), region: z.string().nullish(), url: z.string() });
 /** The part of a token that lists the cloud's services. */
@@ -41,9 +42,8 @@ export function findEndpoint(
     throw unavailable(`the catalog has ${type} in several regions and none is configured; ${remedy}`, { remedy });
   }
   const [first] = found;
-  if (first && URL.canParse(first.url)) {
-    return { url: first.url.replace(/\/+$/, ''), region: first.region ?? undefined };
-  }
+  const url = first && first.url.length <= MAX_URL ? first.url.replace(/\/+$/, '') : '';
+  if (first && URL.canParse(url)) return { url, region: first.region ?? undefined };
   const there = list(endpoints.map((one) => `${one.interface} in ${one.region ?? 'no region'}`));
   const where = region === undefined ? '' : ` in region ${region}`;
   throw unavailable(`no ${name} endpoint of ${type}${where} (there are: ${there})`, {

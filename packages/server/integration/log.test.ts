@@ -1,0 +1,65 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { request } from 'node:http';
+import { freePort, launcher } from '@teapot-kms/testing/daemons';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { grpcCode, seed } from './support/calls.ts';
+import { eventually, TestSite, withClient } from './support/running-plugin.ts';
+
+const test = suite<{ site: TestSite }>('a log that cannot be written');
+test.before.each((context) => {
+  context.site = new TestSite();
+});
+test.after.each(async ({ site }) => site.remove());
+
+const INVALID_ARGUMENT = 3;
+
+for (const [what, shell] of [
+  ['a pipe whose reader stands still', 'exec "$@" 2> >(exec sleep 600)'],
+  ['a pipe that nobody reads', 'exec "$@" 2> >(exec true)'],
+  ['a device without space', 'exec "$@" 2> /dev/full'],
+] as const) {
+  test(`${what}: the plugin starts, serves every call, counts what it drops, and ends`, async ({ site }) => {
+    const id = site.generate('main');
+    const port = await freePort();
+    site.writeConfig([site.instance('main')], `http: { port: ${port} }\nshutdownGrace: 3s\n`);
+    const plugin = spawn('/bin/bash', ['-c', shell, 'bash', launcher(), 'serve', '--config', site.configFile], {
+      stdio: 'ignore',
+      detached: true,
+    });
+    try {
+      await eventually(() =>
+        withClient(site.socket('main'), async (client) => assert.is((await client.status()).keyId, id)),
+      );
+      await withClient(site.socket('main'), async (client) => {
+        // Level debug logs 1,000 calls a second. A pipe holds 64 KiB, and 1 MiB waits.
+        const { ciphertext } = await client.encrypt(seed(), 'uid');
+        for (let dropped = 0; dropped === 0;) {
+          const calls = Array.from({ length: 500 }, () => client.decrypt(ciphertext, id, 'x'.repeat(60)));
+          await Promise.all(calls);
+          assert.is(await grpcCode(client.decrypt(Buffer.from('no envelope'), id, 'uid')), INVALID_ARGUMENT);
+          const text = await get(port, '/metrics');
+          dropped = Number(/^teapot_kms_log_lines_dropped_total (\d+)$/m.exec(text)?.[1]);
+        }
+      });
+      assert.is(await get(port, '/livez'), 'ok\n');
+      plugin.kill('SIGTERM');
+      const [code] = (await once(plugin, 'exit')) as [number | null];
+      assert.is(code, 0);
+    } finally {
+      // With what reads the pipe.
+      process.kill(-plugin.pid!, 'SIGKILL');
+    }
+  });
+}
+
+async function get(port: number, path: string): Promise<string> {
+  const sent = request({ host: '127.0.0.1', port, path, agent: false }).end();
+  const [answer] = (await once(sent, 'response')) as [AsyncIterable<Buffer>];
+  let body = '';
+  for await (const chunk of answer) body += chunk.toString();
+  return body;
+}
+
+test.run();
