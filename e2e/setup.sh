@@ -15,22 +15,25 @@ apt_lists() {
 
 # Debian starts a service that is installed, so the package is only unpacked.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/teapot-kms
-if ! command -v etcd >/dev/null && [ ! -x "${KUBEBUILDER_ASSETS:-/nowhere}/etcd" ] && [ ! -x "$cache/etcd/etcd" ]; then
+if [ ! -x "$cache/etcd/etcd" ] || [ ! -x "$cache/etcd/etcdctl" ]; then
   if ! command -v apt-get >/dev/null; then
-    echo "no etcd here, and no apt-get to get it with: put an etcd >= 3.4 on the PATH" >&2
+    echo "no apt-get here to get etcd with: put etcd and etcdctl >= 3.4 into $cache/etcd" >&2
     exit 1
   fi
-  echo "getting etcd from the Debian package etcd-server ..."
+  echo "getting etcd from the Debian packages etcd-server and etcd-client ..."
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   cd "$work"
   # The sandbox user cannot write here, and nothing is installed. Old package lists name files that are gone.
-  download=(apt-get -qq -o APT::Sandbox::User=root download etcd-server)
+  download=(apt-get -qq -o APT::Sandbox::User=root download etcd-server etcd-client)
   "${download[@]}" 2>/dev/null || { as_root apt-get -qq update && "${download[@]}"; }
-  dpkg-deb -x etcd-server_*.deb unpacked
+  for package in etcd-*.deb; do dpkg-deb -x "$package" unpacked; done
   cd "$OLDPWD"
   mkdir -p "$cache/etcd"
-  cp "$work/unpacked/usr/bin/etcd" "$cache/etcd/.etcd.$$" && mv "$cache/etcd/.etcd.$$" "$cache/etcd/etcd"
+  for program in etcd etcdctl; do
+    cp "$work/unpacked/usr/bin/$program" "$cache/etcd/.$program.$$"
+    mv "$cache/etcd/.$program.$$" "$cache/etcd/$program"
+  done
 fi
 
 # Go is taken from PyPI where it is missing or too old (packages/testing/src/daemons/go-toolchain.ts), which needs pip.

@@ -2,17 +2,20 @@
  * `npm start`: the plugin with file keys, made on first start. It calls the plugin as
  * kube-apiserver does, prints the answers and the EncryptionConfiguration for kube-apiserver, and keeps serving.
  *
- * usage: start.ts [DIRECTORY] [PORT]      (default: ./teapot-kms-demo, and 8089 for health and metrics)
+ * usage: start.ts [DIRECTORY] [PORT]      (default: teapot-kms-demo-UID in the directory for temporary files, and 8089 for health and metrics)
  */
 import { KmsClient, keyIdHash } from '@teapot-kms/server';
 import { launcher } from '@teapot-kms/testing/daemons';
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const [, , directoryArgument = 'teapot-kms-demo', port = '8089'] = process.argv;
+// Not in the checkout: root may run this in another user's.
+const temporary = join(tmpdir(), `teapot-kms-demo-${String(process.getuid?.())}`);
+const [, , directoryArgument = temporary, port = '8089'] = process.argv;
 const directory = resolve(directoryArgument);
 const keys = `file:${join(directory, 'keys')}`;
 const config = join(directory, 'config.yaml');
@@ -44,6 +47,7 @@ instances:
     socket: ${JSON.stringify(socket)}
     keys: { uri: ${JSON.stringify(keys)} }
 `,
+    { mode: 0o600 },
   );
 }
 step(`2. teapot-kms serve --config ${config}   (its log: ${log})`);

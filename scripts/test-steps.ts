@@ -92,6 +92,7 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
           e2e(version, 'outages-hsm', ['hsm-outages']),
           e2e(version, 'barbican', ['barbican-migration', ...inFull('barbican', 'barbican-outages')]),
         ]),
+        oneByOne('restore-drill', 'e2e/test/restore-drill.test.ts'),
         ...(full ? [oneByOne('upgrade', 'e2e/test/upgrade.test.ts')] : []),
         oneByOne('openstack', ...openstack.map((name) => `packages/core/integration/barbican/${name}.test.ts`)),
         oneByOne('docs', 'docs/test'),

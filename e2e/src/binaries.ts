@@ -22,6 +22,7 @@ export function kubernetesVersions(): readonly string[] {
 export interface Binaries {
   readonly kubeApiserver: string;
   readonly etcd: string;
+  readonly etcdctl: string;
 }
 
 /** What is missing to run on this version, and how to get it; tests print it as a `SKIPPED` line. */
@@ -38,9 +39,13 @@ export function findBinaries(kubernetes: string): Binaries {
   const howTo = `bash e2e/setup.sh ${kubernetes}`;
   const kubeApiserver = [assetsOfVersion(kubernetes), cachedKubeApiserver(kubernetes)].find(isExecutable);
   if (kubeApiserver === undefined) throw new MissingBinary(`no kube-apiserver ${kubernetes} here: ${howTo}`);
-  const etcd = [asset('etcd'), join(cacheDirectory, 'etcd/etcd'), ...onPath('etcd')].find(isExecutable);
-  if (etcd === undefined) throw new MissingBinary(`no etcd here: ${howTo}`);
-  return { kubeApiserver, etcd };
+  return { kubeApiserver, etcd: etcdProgram('etcd', howTo), etcdctl: etcdProgram('etcdctl', howTo) };
+}
+
+function etcdProgram(name: string, howTo: string): string {
+  const found = [asset(name), join(cacheDirectory, 'etcd', name), ...onPath(name)].find(isExecutable);
+  if (found === undefined) throw new MissingBinary(`no ${name} here: ${howTo}`);
+  return found;
 }
 
 export function cachedKubeApiserver(kubernetes: string): string {

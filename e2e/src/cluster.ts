@@ -22,6 +22,8 @@ export interface ClusterOptions {
   readonly keyStore: KeyStore;
   readonly encrypted: readonly EncryptedResources[];
   readonly featureGates?: readonly string[];
+  /** What etcd begins with. */
+  readonly snapshot?: string;
   /** Further settings of the plugin's instance. */
   readonly pluginSettings?: Readonly<Record<string, unknown>>;
 }
@@ -55,7 +57,7 @@ export class Cluster {
     const binaries = findBinaries(options.kubernetes);
     const directory = mkdtempSync(join(tmpdir(), 'teapot-e2e-'));
     const logFile = (name: string): string => join(directory, name);
-    const etcd = await Etcd.start(binaries.etcd, directory);
+    const etcd = await Etcd.start(binaries, directory, options.snapshot);
     const store = await options.keyStore.open(join(directory, 'store'));
     const plugin = await Plugin.prepare(
       {

@@ -1,6 +1,8 @@
 import { Daemon, freePort } from '@teapot-kms/testing/daemons';
 import { until } from '@teapot-kms/testing';
+import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
+import type { Binaries } from './binaries.ts';
 
 export interface KeyValue {
   readonly key: string;
@@ -23,10 +25,20 @@ export class Etcd {
     this.#daemon = daemon;
   }
 
-  static async start(binary: string, directory: string): Promise<Etcd> {
+  /** @param snapshot - a file of {@link saveSnapshot}, which it begins with */
+  static async start(
+    { etcd: binary, etcdctl }: Pick<Binaries, 'etcd' | 'etcdctl'>,
+    directory: string,
+    snapshot?: string,
+  ): Promise<Etcd> {
     const url = `http://127.0.0.1:${await freePort()}`;
     const peerUrl = `http://127.0.0.1:${await freePort()}`;
-    const args = ['--name', 'e2e', '--data-dir', join(directory, 'etcd'), '--log-level', 'error'];
+    const dataDirectory = join(directory, 'etcd');
+    if (snapshot !== undefined) {
+      const member = ['--name', 'e2e', '--initial-cluster', `e2e=${peerUrl}`, '--initial-advertise-peer-urls', peerUrl];
+      runEtcdctl(etcdctl, ['snapshot', 'restore', snapshot, '--data-dir', dataDirectory, ...member]);
+    }
+    const args = ['--name', 'e2e', '--data-dir', dataDirectory, '--log-level', 'error'];
     args.push('--listen-client-urls', url, '--advertise-client-urls', url);
     args.push('--listen-peer-urls', peerUrl, '--initial-advertise-peer-urls', peerUrl);
     args.push('--initial-cluster', `e2e=${peerUrl}`);
@@ -61,6 +73,11 @@ export class Etcd {
     await this.#post('deleterange', { key: base64(key) });
   }
 
+  /** Writes what it contains into a file, as an operator backs it up. */
+  saveSnapshot(etcdctl: string, file: string): void {
+    runEtcdctl(etcdctl, ['--endpoints', this.url, 'snapshot', 'save', file]);
+  }
+
   async stop(): Promise<void> {
     await this.#daemon.kill();
   }
@@ -78,4 +95,8 @@ export class Etcd {
     if (!response.ok) throw new Error(`etcd: ${response.status} ${await response.text()}`);
     return response.json();
   }
+}
+
+function runEtcdctl(etcdctl: string, args: readonly string[]): void {
+  execFileSync(etcdctl, args, { env: { ...process.env, ETCDCTL_API: '3' }, stdio: 'pipe' });
 }

@@ -46,7 +46,7 @@ export class ManagementCluster {
   static async start(name: string, kubernetes: string): Promise<ManagementCluster> {
     const binaries = findBinaries(kubernetes);
     const directory = mkdtempSync(join(tmpdir(), 'teapot-mgmt-'));
-    const etcd = await Etcd.start(binaries.etcd, directory);
+    const etcd = await Etcd.start(binaries, directory);
     const apiserver = await KubeApiserver.prepare({
       binary: binaries.kubeApiserver,
       directory,

@@ -66,7 +66,7 @@ async function migrate(kubernetes: string): Promise<void> {
   const binaries = findBinaries(kubernetes);
   const onlyV1 = isKmsV2Beta(kubernetes);
   const openStack = await OpenStack.start(join(directory, 'cloud'), { tokenCache: 300 });
-  const etcd = await Etcd.start(binaries.etcd, directory);
+  const etcd = await Etcd.start(binaries, directory);
   const socket = join(directory, 'kms/kms.sock');
   const log = join(directory, 'plugin.log');
   const apiserver = await KubeApiserver.prepare({

@@ -4,6 +4,8 @@ export { SecretBytes } from './util/secret-bytes.ts';
 export { sleep, systemClock } from './util/clock.ts';
 export { backOffMs } from './util/back-off.ts';
 export type { BackOff } from './util/back-off.ts';
+export { distrustOf } from './util/trusted-path.ts';
+export type { Distrust } from './util/trusted-path.ts';
 export { paced } from './util/paced.ts';
 export { duration } from './util/duration.ts';
 export type { Clock } from './util/clock.ts';
@@ -41,7 +43,9 @@ export {
   restoreKey,
   retireKey,
 } from './keyset/administration.ts';
-export type { Change, ChangeOptions } from './keyset/administration.ts';
+export type { Change, ChangeOptions, GenerateOptions } from './keyset/administration.ts';
+export { exportKeyset, importKeyset, wipeKeys } from './keyset/backup.ts';
+export type { ExportedKeyset, ImportedKeyset, KeysetBackup } from './keyset/backup.ts';
 export { HostRecords } from './keyset/host-records.ts';
 export { Keyset } from './keyset/keyset.ts';
 export { KeysetGuard } from './service/keyset-guard.ts';
@@ -52,7 +56,13 @@ export type { Provider } from './stores/index.ts';
 export type { Finding } from './finding.ts';
 export type { ResourceEvent } from './util/shared-resources.ts';
 export { SharedResources } from './util/shared-resources.ts';
-export type { KeysetAdmin, KeysetProvider, KeysetSource, LoadContext } from './keyset/keyset-source.ts';
+export type {
+  KeysetAdmin,
+  KeysetProvider,
+  KeysetSource,
+  LoadContext,
+  ManifestRevision,
+} from './keyset/keyset-source.ts';
 export { watchDirectory } from './stores/file/watch-directory.ts';
 export type { KeyState, Manifest, ManifestEntry, StoredManifest } from './keyset/manifest.ts';
 export { checkHeldByAll, checkReadByAll } from './keyset/evidence.ts';

@@ -48,10 +48,18 @@ for (const [what, shell] of [
       const [code] = (await once(plugin, 'exit')) as [number | null];
       assert.is(code, 0);
     } finally {
-      // With what reads the pipe.
-      process.kill(-plugin.pid!, 'SIGKILL');
+      endGroup(plugin.pid!);
     }
   });
+}
+
+/** Ends what reads the pipe, and a plugin that a failed test has left. */
+function endGroup(group: number): void {
+  try {
+    process.kill(-group, 'SIGKILL');
+  } catch {
+    // All have ended.
+  }
 }
 
 async function get(port: number, path: string): Promise<string> {

@@ -1,8 +1,12 @@
 import { newKeyId } from '../envelope/key-id.ts';
 import { KmsError } from '../errors.ts';
+import type { SecretBytes } from '../util/secret-bytes.ts';
+import { newKey } from './blob.ts';
 import { systemClock } from '../util/clock.ts';
 import type { Clock } from '../util/clock.ts';
+import type { KeyProof } from './key-proof.ts';
 import type { KeysetAdmin } from './keyset-source.ts';
+import { formatManifest } from './manifest.ts';
 import type { KeyTraits, Manifest, StoredManifest } from './manifest.ts';
 import {
   newContextId,
@@ -28,8 +32,19 @@ export interface Change {
 
 const MAKE_A_KEYSET = 'make one with "teapot-kms keys generate"';
 
+export interface GenerateOptions extends ChangeOptions {
+  /**
+   * Makes the key outside the store, and gets a copy of it before anything may use it. The keys are wiped afterwards. If it throws, there is no
+   * new key.
+   */
+  readonly escrow?: (backup: {
+    readonly manifest: string;
+    readonly keys: ReadonlyMap<string, SecretBytes>;
+  }) => Promise<void>;
+}
+
 /** Creates a key: the primary of a new keyset, or a pending key of an existing one. */
-export async function generateKey(admin: KeysetAdmin, options: ChangeOptions = {}): Promise<Change> {
+export async function generateKey(admin: KeysetAdmin, options: GenerateOptions = {}): Promise<Change> {
   const keyId = newKeyId();
   const now = today(options);
   const current = await admin.readManifest();
@@ -39,9 +54,36 @@ export async function generateKey(admin: KeysetAdmin, options: ChangeOptions = {
       ? successor(current.manifest, (manifest) => withPendingKey(manifest, now, keyId, traits))
       : newManifest(now, contextId, keyId, traits);
   if (options.dryRun) return { before: current?.manifest, after: made({}), keyId };
-  const after = made(await admin.createKey(keyId, Buffer.from(contextId, 'hex')));
+  const context = Buffer.from(contextId, 'hex');
+  const after = options.escrow
+    ? await withEscrow(admin, keyId, context, options.escrow, made)
+    : made(await admin.createKey(keyId, context));
   await admin.writeManifest(after, current?.revision);
   return { before: current?.manifest, after, keyId };
+}
+
+async function withEscrow(
+  admin: KeysetAdmin,
+  keyId: string,
+  contextId: Buffer,
+  escrow: NonNullable<GenerateOptions['escrow']>,
+  made: (traits: KeyTraits) => Manifest,
+): Promise<Manifest> {
+  const { key } = newKey(keyId, contextId);
+  try {
+    const traits = { ...(await admin.createKey(keyId, contextId, key)), imported: true } as const;
+    try {
+      const after = made(traits);
+      await escrow({ manifest: formatManifest(after), keys: new Map([[keyId, key]]) });
+      return after;
+    } catch (error) {
+      // No manifest lists it, so nothing is sealed under it.
+      await admin.destroyKey(keyId, traits);
+      throw error;
+    }
+  } finally {
+    key.wipe();
+  }
 }
 
 /**
@@ -105,13 +147,13 @@ async function change(
 
 /**
  * Converts a keyset of version 1 to version 2. A plugin that reads only version 1 refuses the result.
- * @param traitsOf - what the entry of a key must say from now on; of a retired key nothing is known
+ * @param proofs - of the keys that are loaded, by key id; of a retired key nothing is known
  * @param check - as for {@link promoteKey}
- * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE` if there is nothing to convert
+ * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE` if there is nothing to convert, `ERR_KMS_KEYSET_INVALID` if a key in use is not loaded
  */
 export async function convertKeyset(
   admin: KeysetAdmin,
-  traitsOf: (keyId: string, contextId: Buffer) => Promise<KeyTraits>,
+  proofs: ReadonlyMap<string, KeyProof>,
   options: ChangeOptions & { readonly check?: (manifest: StoredManifest) => void } = {},
 ): Promise<Change> {
   const current = await admin.readManifest();
@@ -123,7 +165,7 @@ export async function convertKeyset(
   const contextId = Buffer.from(before.contextId, 'hex');
   const keys = await Promise.all(
     before.keys.map(async (key) =>
-      key.state === 'retired' ? key : { ...key, ...(await traitsOf(key.id, contextId)) },
+      key.state === 'retired' ? key : { ...key, ...(await traitsOf(admin, key.id, contextId, proofs)) },
     ),
   );
   const after: Manifest = { ...before, formatVersion: 2, generation: 1, replaces: hash, keys };
@@ -131,8 +173,22 @@ export async function convertKeyset(
   return { before: current.manifest, after, keyId: before.primary };
 }
 
+async function traitsOf(
+  admin: KeysetAdmin,
+  keyId: string,
+  contextId: Buffer,
+  proofs: ReadonlyMap<string, KeyProof>,
+): Promise<KeyTraits> {
+  if (admin.traitsOf) return admin.traitsOf(keyId, contextId);
+  const proof = proofs.get(keyId);
+  if (proof) return { check: proof.check };
+  throw new KmsError('ERR_KMS_KEYSET_INVALID', `key ${keyId} cannot be loaded`, {
+    remedy: 'look with "teapot-kms doctor"; restore the key first',
+  });
+}
+
 /** A change of version 2 counts the generation and names the manifest that it replaces. */
-function successor({ hash, ...before }: StoredManifest, transition: (manifest: Manifest) => Manifest): Manifest {
+export function successor({ hash, ...before }: StoredManifest, transition: (manifest: Manifest) => Manifest): Manifest {
   const after = transition(before);
   if (after.formatVersion === 2) return { ...after, generation: before.generation + 1, replaces: hash };
   // Version 1 has no place for the check value of a new key.

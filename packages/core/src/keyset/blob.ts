@@ -5,9 +5,16 @@ import { SecretBytes } from '../util/secret-bytes.ts';
 import { KeyProof } from './key-proof.ts';
 import type { KeyTraits } from './manifest.ts';
 
-/** 32 random bytes, which the caller wipes, and what the manifest must say of them. */
-export function newKey(keyId: string, contextId: Buffer): { readonly key: SecretBytes; readonly traits: KeyTraits } {
-  const key = new SecretBytes(randomBytes(KEY_BYTES));
+/**
+ * A key of 32 bytes, which the caller wipes, and what the manifest must say of it.
+ * @param given - is copied. Default: random bytes
+ */
+export function newKey(
+  keyId: string,
+  contextId: Buffer,
+  given?: SecretBytes,
+): { readonly key: SecretBytes; readonly traits: KeyTraits } {
+  const key = new SecretBytes(given ? Buffer.from(given.expose()) : randomBytes(KEY_BYTES));
   const proof = new KeyProof(key, contextId, keyId);
   proof.destroy();
   return { key, traits: { check: proof.check } };

@@ -3,6 +3,7 @@ import { KmsError } from '../errors.ts';
 import type { KmsService, MaybePromise } from '../kms-service.ts';
 import type { Keyset, LoadContext } from './keyset.ts';
 import type { Finding } from '../finding.ts';
+import type { SecretBytes } from '../util/secret-bytes.ts';
 import type { SharedResources } from '../util/shared-resources.ts';
 import type { KeyTraits, Manifest, StoredManifest } from './manifest.ts';
 
@@ -40,6 +41,15 @@ export interface KeysetSource {
   close?(): Promise<void>;
 }
 
+/** A manifest that is stored. */
+export interface ManifestRevision {
+  readonly manifest: StoredManifest;
+  /** What changes with each write. */
+  readonly revision: string;
+  /** Byte for byte. */
+  readonly text: string;
+}
+
 /** Manages the keys of a store. The order of calls makes a change atomic: keys first, manifest last. */
 export interface KeysetAdmin {
   /**
@@ -47,14 +57,23 @@ export interface KeysetAdmin {
    * @throws {@link KmsError} as {@link KeysetAdmin.readManifest}
    */
   destination?(): Promise<string>;
-  /** The manifest and its revision, or `undefined` if there is no keyset yet. */
-  readManifest(): Promise<{ manifest: StoredManifest; revision: string } | undefined>;
+  /** The manifest as it is stored, or `undefined` if there is no keyset yet. */
+  readManifest(): Promise<ManifestRevision | undefined>;
   /**
-   * Creates a random key under `keyId`. It is durable at the latest when the manifest names it, and belongs to no keyset until then.
+   * Creates a key under `keyId`. It is durable at the latest when the manifest names it, and belongs to no keyset until then.
    * @param contextId - 16 bytes, which the check value binds
+   * @param key - its 32 bytes, which stay the caller's. Default: random ones that only the store knows
    * @returns what its entry in the manifest must contain
+   * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE` if `key` is given and the store takes no key from outside
    */
-  createKey(keyId: string, contextId: Buffer): Promise<KeyTraits>;
+  createKey(keyId: string, contextId: Buffer, key?: SecretBytes): Promise<KeyTraits>;
+  /**
+   * Reads the 32 bytes of a key in any state; the caller wipes them. Absent if keys never leave the store.
+   * @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID`, `ERR_KMS_KEY_GONE` if the store does not have the key whole; `ERR_KMS_STORE_UNAVAILABLE`
+   */
+  readKey?(keyId: string, traits: KeyTraits): Promise<SecretBytes>;
+  /** Whether there is a key of this id. Only where keys never leave the store. */
+  holdsKey?(keyId: string): Promise<boolean>;
   /** What the entry of an existing key must contain in version 2, for stores whose loaded keys do not show it: {@link Keyset.proofs}. */
   traitsOf?(keyId: string, contextId: Buffer): Promise<KeyTraits>;
   /**

@@ -56,6 +56,8 @@ const traitsSchema = z.object({
   checkKey: wrappedSchema.optional(),
   /** Of an RSA key: SHA-256 of its SubjectPublicKeyInfo. */
   publicKey: hex(32, 'a SHA-256').optional(),
+  /** Of a key in a token: it was made outside, and a copy was written for escrow. */
+  imported: z.literal(true).optional(),
 });
 
 const fields = {
@@ -152,8 +154,8 @@ export function formatManifest(manifest: Manifest): string {
   const { formatVersion, contextId, generation, replaces, primary, keys, rotation } = manifest;
   const versioned = formatVersion === 1 ? {} : { generation, replaces };
   // Always in this order, so that the text of what was read is what was written.
-  const entries = keys.map(({ id, created, state, since, secret, check, checkKey, publicKey }) => {
-    return { id, created, state, since, secret, check, checkKey, publicKey };
+  const entries = keys.map(({ id, created, state, since, secret, check, checkKey, publicKey, imported }) => {
+    return { id, created, state, since, secret, check, checkKey, publicKey, imported };
   });
   const written = { formatVersion, contextId, ...versioned, primary, keys: entries, rotation };
   return comment + stringify(written, { defaultStringType: 'PLAIN', lineWidth: 0, keepUndefined: false });

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { z } from 'zod';
 import { isKeyId } from '../envelope/key-id.ts';
 import { KmsError } from '../errors.ts';
@@ -66,10 +66,13 @@ export function provesKey(report: ReplicaReport, keyId: string, proof: KeyProof)
   return entry !== undefined && proof.verifies(bodyText(report, ids), entry.mac);
 }
 
-/** Names a replica: the host's boot, and the socket that it serves. */
-export function replicaId(socketPath: string): string {
+/**
+ * Names a replica: the host's boot, and the socket that it serves.
+ * @param mounts - the mount namespace: two pods of a host may serve the same path, each in its own file system
+ */
+export function replicaId(socketPath: string, mounts = readlinkSync('/proc/self/ns/mnt')): string {
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
-  return createHash('sha256').update(`${boot}\0${socketPath}`).digest('hex').slice(0, 16);
+  return createHash('sha256').update(`${boot}\0${mounts}\0${socketPath}`).digest('hex').slice(0, 16);
 }
 
 function ordered({ replica, host, time, nonce, contextId, generation, hash, reads }: ReportBody): ReportBody {

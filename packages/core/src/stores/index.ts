@@ -1,4 +1,5 @@
 import { KmsError } from '../errors.ts';
+import { shownUri } from '../util/shown-uri.ts';
 import type { KeysetProvider } from '../keyset/keyset-source.ts';
 import type { RemoteKekProvider } from '../service/local-kek/remote-kek.ts';
 import { barbicanProvider } from './barbican/index.ts';
@@ -18,7 +19,7 @@ export const providers: readonly Provider[] = [fileProvider, barbicanProvider, k
 export function providerFor(uri: string): Provider {
   const scheme = /^([a-z][a-z0-9-]*):/.exec(uri)?.[1];
   if (scheme === undefined) {
-    throw new KmsError('ERR_KMS_INVALID_URI', `expected a key URI such as file:/path, found ${JSON.stringify(uri)}`);
+    throw new KmsError('ERR_KMS_INVALID_URI', `expected a key URI such as file:/path, found ${shownUri(uri)}`);
   }
   const provider = providers.find((candidate) => candidate.scheme === scheme);
   if (provider) return provider;

@@ -1,9 +1,10 @@
 import { KmsError } from '../errors.ts';
 import { systemClock } from './clock.ts';
 import type { Clock } from './clock.ts';
+import type { CloudEvent } from '../stores/barbican/keystone/cloud.ts';
 import type { TokenHostEvent } from '../stores/pkcs11/token-host/token-host.ts';
 
-export type ResourceEvent = TokenHostEvent;
+export type ResourceEvent = TokenHostEvent | CloudEvent;
 
 /** Something that the instances of one process share because of its cost: a token host, a watch, a connection. */
 export interface SharedResource {

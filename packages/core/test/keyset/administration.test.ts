@@ -1,4 +1,5 @@
 import { FakeClock, FakeKeysetStore, rejectsWithCode, version1Manifest } from '@teapot-kms/testing';
+import { randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KmsError } from '../../src/errors.ts';
@@ -11,9 +12,11 @@ import {
   retireKey,
 } from '../../src/keyset/administration.ts';
 import type { KeysetAdmin } from '../../src/keyset/keyset-source.ts';
+import { KeyProof } from '../../src/keyset/key-proof.ts';
 import { formatManifest } from '../../src/keyset/manifest.ts';
 import type { StoredManifest } from '../../src/keyset/manifest.ts';
 import { relationOf } from '../../src/keyset/succession.ts';
+import { SecretBytes } from '../../src/util/secret-bytes.ts';
 import { contentOf } from '../support/manifests.ts';
 
 const clock = new FakeClock();
@@ -102,17 +105,18 @@ test('a keyset of version 1 is converted: keys in use get a check value, retired
   const { keyId } = await generateKey(store, { clock });
   await retireKey(store, keyId, { clock });
   const before = (await store.readManifest())!.manifest;
-  const { after } = await convertKeyset(store, (id) =>
-    Promise.resolve({ check: id === 'old' ? 'ab'.repeat(16) : 'none' }),
-  );
+  const key = new SecretBytes(randomBytes(32));
+  const proof = new KeyProof(key, Buffer.from(before.contextId, 'hex'), 'old');
+  await rejectsWithCode(() => convertKeyset(store, new Map()), 'ERR_KMS_KEYSET_INVALID');
+  const { after } = await convertKeyset(store, new Map([['old', proof]]));
   assert.equal([after.formatVersion, after.generation, after.replaces], [2, 1, before.hash]);
   assert.equal(
     after.keys.map(({ check }) => check),
-    ['ab'.repeat(16), undefined],
+    [proof.check, undefined],
   );
   const stored = (await store.readManifest())!.manifest;
   assert.is(relationOf(stored, before), 'newer');
-  await rejectsWithCode(() => convertKeyset(store, () => Promise.resolve({})), 'ERR_KMS_KEYSET_RULE');
+  await rejectsWithCode(() => convertKeyset(store, new Map()), 'ERR_KMS_KEYSET_RULE');
 });
 
 test('nothing can be changed where there is no keyset, and the error says what to do', async () => {

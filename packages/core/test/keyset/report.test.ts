@@ -85,4 +85,8 @@ test('two sockets of a host are two replicas', () => {
   assert.is(replicaId('/run/a.sock'), replicaId('/run/a.sock'));
 });
 
+test('two pods of a host that serve the same path are two replicas', () => {
+  assert.is.not(replicaId('/run/a.sock', 'mnt:[1]'), replicaId('/run/a.sock', 'mnt:[2]'));
+});
+
 test.run();

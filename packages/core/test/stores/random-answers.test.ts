@@ -118,7 +118,11 @@ test(`barbican: ${RUNS} loads from random answers of Keystone and Barbican (seed
   const clock = new HurriedClock();
   const open = (): { source: BarbicanSource; session: KeystoneSession } => {
     const session = new KeystoneSession(new CloudConfiguration(settings, environment), clock);
-    const lease = { resource: session, release: async () => session.close() };
+    const close = (): Promise<void> => {
+      session.close();
+      return Promise.resolve();
+    };
+    const lease = { resource: session, release: close };
     return { source: new BarbicanSource({ name: 'k' }, settings, lease as never, clock), session };
   };
   let { source } = open();

@@ -1,7 +1,8 @@
 import { KmsError, providerFor, SharedResources } from '@teapot-kms/core';
 import type { KeysetAdmin, KeysetSource, RemoteKek } from '@teapot-kms/core';
 import type { Command } from 'commander';
-import { resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
 import type { Config, InstanceConfig } from '../config/schema.ts';
 import { UsageError } from './exit-codes.ts';
@@ -69,6 +70,16 @@ export async function withStore<T>(
 /** {@link withStore}, for a change that needs only the manifest. */
 export function withAdmin<T>(options: KeyStoreOptions, work: (admin: KeysetAdmin) => Promise<T>): Promise<T> {
   return withStore(options, ({ admin }) => work(admin));
+}
+
+/**
+ * A mistyped path must not become a keyset.
+ * @throws {@link UsageError} if the directory above a `file:` keyset does not exist
+ */
+export function checkParent(uri: string): void {
+  const directory = /^file:(\/.*)$/.exec(uri)?.[1];
+  if (directory === undefined || existsSync(dirname(directory))) return;
+  throw new UsageError(`${dirname(directory)} does not exist; correct the path, or pass --create-parents`);
 }
 
 /** Returns the configuration that `--config` names. */

@@ -1,4 +1,4 @@
-import { convertKeyset, KmsError } from '@teapot-kms/core';
+import { convertKeyset } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { proofsOf, readableByReports, withEvidenceOptions } from './evidence.ts';
 import type { EvidenceOptions } from './evidence.ts';
@@ -14,16 +14,7 @@ export function registerConvert(change: (name: string, description: string) => C
   ).action(async (options: KeysOptions & EvidenceOptions) => {
     const made = await withStore(options, async ({ store, admin }) => {
       const check = await readableByReports(2, options);
-      const proofs = admin.traitsOf ? undefined : await proofsOf(store);
-      const traitsOf = async (keyId: string, contextId: Buffer) => {
-        if (admin.traitsOf) return admin.traitsOf(keyId, contextId);
-        const proof = proofs?.get(keyId);
-        if (proof) return Promise.resolve({ check: proof.check });
-        throw new KmsError('ERR_KMS_KEYSET_INVALID', `key ${keyId} cannot be loaded`, {
-          remedy: 'look with "teapot-kms doctor"; restore the key first',
-        });
-      };
-      return convertKeyset(admin, traitsOf, { dryRun: options.dryRun ?? false, ...(check && { check }) });
+      return convertKeyset(admin, await proofsOf(store), { dryRun: options.dryRun ?? false, ...(check && { check }) });
     });
     report(options, made, 'the keyset has version 2');
   });

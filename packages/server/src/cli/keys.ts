@@ -7,19 +7,21 @@ import {
   retireKey,
   RETIRED_GRACE_MS,
 } from '@teapot-kms/core';
+import type { GenerateOptions as CoreOptions, KeysetAdmin } from '@teapot-kms/core';
 import type { Command } from 'commander';
-import { existsSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { createInterface } from 'node:readline/promises';
+import { gathered } from './backup-options.ts';
 import { checkedByReports, withEvidenceOptions } from './evidence.ts';
 import type { EvidenceOptions } from './evidence.ts';
 import { ExitCode, UsageError } from './exit-codes.ts';
-import { withAdmin, withKeyStoreOptions, withStore } from './key-store.ts';
+import { checkParent, withAdmin, withKeyStoreOptions, withStore } from './key-store.ts';
 import { list, report, summary } from './keys-output.ts';
 import type { KeysOptions } from './keys-output.ts';
 import { registerConfirm } from './keys-confirm.ts';
 import { registerConvert } from './keys-convert.ts';
+import { registerExport, writeBackup } from './keys-export.ts';
+import { registerImport } from './keys-import.ts';
 import { outputOption, print, printError } from './output.ts';
+import { hasTerminal, typed } from './terminal.ts';
 
 export function registerKeys(program: Command): void {
   const keys = program.command('keys').description('Generate, list and rotate the keys of a keyset');
@@ -43,10 +45,17 @@ old key any more. Counters of decrypts that grow show that something is; counter
   change('generate', 'Generate a key: the first key of a new keyset, or a pending key')
     .option('--create-parents', 'create missing directories above the keyset directory')
     .option('--yes', 'on a terminal: do not ask before a new keyset is made')
+    .option(
+      '--escrow-to <age1...>',
+      'only for a token: make the key outside, write a copy of it for this age key, and put it into the token; may be repeated',
+      gathered,
+    )
+    .option('--escrow-file <file>', 'the file for the copy; it must not exist yet')
     .action(async (options: GenerateOptions) => {
       const made = await withStore(options, async ({ store, admin }) => {
         if (!(await admin.readManifest())) await checkNewKeyset(store.uri, options);
-        return generateKey(admin, { dryRun: options.dryRun ?? false });
+        const escrow = escrowOf(admin, options);
+        return generateKey(admin, { dryRun: options.dryRun ?? false, ...(escrow && { escrow }) });
       });
       const what = made.before ? 'pending: promote it when every replica has loaded it' : 'the primary of a new keyset';
       report(options, made, `generated key ${made.keyId}, ${what}`, { generated: made.keyId });
@@ -100,11 +109,25 @@ old key any more. Counters of decrypts that grow show that something is; counter
     });
   registerConvert(change);
   registerConfirm(change);
+  registerExport(keys);
+  registerImport(change);
 }
 
 interface GenerateOptions extends KeysOptions {
   readonly createParents?: boolean;
   readonly yes?: boolean;
+  readonly escrowTo?: readonly string[];
+  readonly escrowFile?: string;
+}
+
+/** @throws {@link UsageError} where a copy can be had later, or has no place */
+function escrowOf(admin: KeysetAdmin, { escrowTo, escrowFile }: GenerateOptions): CoreOptions['escrow'] | undefined {
+  if (escrowTo === undefined && escrowFile === undefined) return undefined;
+  if (admin.readKey)
+    throw new UsageError('this key store gives its keys out: use "keys export" instead of --escrow-to');
+  if (escrowTo === undefined || escrowFile === undefined)
+    throw new UsageError('--escrow-to and --escrow-file belong together');
+  return (backup) => writeBackup(escrowFile, backup, { recipients: escrowTo });
 }
 
 /**
@@ -112,11 +135,8 @@ interface GenerateOptions extends KeysOptions {
  * @throws {@link UsageError}
  */
 async function checkNewKeyset(uri: string, { createParents, yes, dryRun }: GenerateOptions): Promise<void> {
-  const directory = /^file:(\/.*)$/.exec(uri)?.[1];
-  if (directory !== undefined && !createParents && !existsSync(dirname(directory))) {
-    throw new UsageError(`${dirname(directory)} does not exist; correct the path, or pass --create-parents`);
-  }
-  if (yes || dryRun || !process.stdin.isTTY) return;
+  if (!createParents) checkParent(uri);
+  if (yes || dryRun || !hasTerminal()) return;
   await typed('new', `There is no keyset at ${uri}. A new one cannot decrypt data of an existing cluster.`);
 }
 
@@ -129,19 +149,8 @@ function graceOf(text: string): number {
 
 /** @throws {@link UsageError} if the id is not typed */
 async function confirmDestruction(keyId: string): Promise<void> {
-  if (!process.stdin.isTTY) throw new UsageError(`nobody can confirm that key ${keyId} is destroyed; pass --yes`);
+  if (!hasTerminal()) throw new UsageError(`nobody can confirm that key ${keyId} is destroyed; pass --yes`);
   await typed(keyId, 'Data that is still encrypted with this key will be lost.');
-}
-
-/** @throws {@link UsageError} if anything else than `word` is typed */
-async function typed(word: string, question: string): Promise<void> {
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    const answer = await terminal.question(`${question} Type ${word}: `);
-    if (answer.trim() !== word) throw new UsageError(`expected ${word}; nothing is changed`);
-  } finally {
-    terminal.close();
-  }
 }
 
 async function listKeys(options: KeysOptions): Promise<void> {

@@ -1,4 +1,4 @@
-import { FileRefused, formatProblems, parseYaml, readSmallFileSync } from '@teapot-kms/core';
+import { distrustOf, FileRefused, formatProblems, parseYaml, readSmallFileSync } from '@teapot-kms/core';
 import { configSchema } from './schema.ts';
 import type { Config } from './schema.ts';
 
@@ -31,6 +31,9 @@ export function loadConfig(file: string): Config {
 
 /** @throws {@link ConfigError}, at once also for a FIFO or a file that is too long */
 export function readConfigText(file: string): string {
+  const distrust = distrustOf(file);
+  // It names a library to load.
+  if (distrust) throw new ConfigError(`${file}: ${distrust.text}. Fix: ${distrust.remedy}`);
   try {
     return readSmallFileSync(file, MAX_CONFIG_BYTES).toString('utf8');
   } catch (error) {

@@ -59,6 +59,11 @@ export function logEvent(log: Logger, event: LoggedEvent): void {
 export function logResourceEvent(log: Logger, event: ResourceEvent): void {
   if (event.type === 'token-host-started') {
     log.info({ module: event.module, hostPid: event.pid }, 'the token host runs');
+  } else if (event.type === 'certificates-not-verified') {
+    log.warn(
+      { login: event.where },
+      'certificates of OpenStack are not verified: whoever is in between reads the keys',
+    );
   } else {
     const { module, reason, restartInMs } = event;
     log.error({ module, reason, restartInMs }, 'the token host ended; the next call starts it again');

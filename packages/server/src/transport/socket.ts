@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, mkdirSync, renameSync, statSync, unlinkSync } from 'node:fs';
+import { lchownSync, mkdirSync, renameSync, statSync, unlinkSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { dirname, join } from 'node:path';
-import { sleep, systemClock } from '@teapot-kms/core';
+import { distrustOf, sleep, systemClock } from '@teapot-kms/core';
 import type { Clock } from '@teapot-kms/core';
 
 /** `sizeof(sun_path)` without the final zero (unix(7)). */
@@ -72,12 +72,18 @@ export class SocketListener {
     const temporary = temporaryNameFor(path);
     try {
       mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-      await bind(server, temporary);
-      chmodSync(temporary, mode);
-      if (gid !== undefined) chownSync(temporary, -1, gid);
+      const distrust = distrustOf(dirname(path));
+      if (distrust) {
+        const why = 'Whoever can replace the socket reads every seed that kube-apiserver sends.';
+        throw new SocketError('ERR_SOCKET_PATH', `${path}: ${distrust.text}. ${why} Fix: ${distrust.remedy}`);
+      }
+      await bind(server, temporary, mode);
+      // Never through a link, should one have taken its place.
+      if (gid !== undefined) lchownSync(temporary, -1, gid);
       renameSync(temporary, path);
     } catch (error) {
       server.close();
+      if (error instanceof SocketError) throw error;
       throw new SocketError('ERR_SOCKET_BIND', `${path}: ${(error as Error).message}`, { cause: error });
     }
     return new SocketListener(path, server, clock);
@@ -109,11 +115,11 @@ function temporaryNameFor(path: string): string {
   return join(dirname(path), `.${randomBytes(3).toString('hex')}`);
 }
 
-/** Binds with a mode that lets no other user connect. */
-function bind(server: Server, path: string): Promise<void> {
+/** Binds a socket that has its mode from the start. */
+function bind(server: Server, path: string, mode: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    const umask = process.umask(0o177);
+    const umask = process.umask(0o777 & ~mode);
     try {
       // For a path, `listen` binds before it returns.
       server.listen(path, () => {

@@ -1,7 +1,10 @@
 import fc from 'fast-check';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { ConfigError, parseConfig } from '../../src/config/load.ts';
+import { ConfigError, loadConfig, parseConfig } from '../../src/config/load.ts';
 import { configJsonSchema } from '../../src/config/schema.ts';
 
 const minimal = `version: 1
@@ -223,6 +226,26 @@ function keys(value: string, ...expected: string[]): Row {
     (text) => text.replace('{ uri: "file:/var/lib/teapot-kms/keys" }', value),
     ...expected.map((message) => `5: instances[0].keys${message}`),
   ];
+}
+
+for (const mode of [0o666, 0o664]) {
+  test(`a configuration of mode 0${mode.toString(8)} is refused with what to run: it names libraries to load`, () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'teapot-')), 'config.yaml');
+    writeFileSync(file, minimal);
+    chmodSync(file, mode);
+    try {
+      loadConfig(file);
+    } catch (error) {
+      assert.instance(error, ConfigError);
+      assert.match((error as ConfigError).message, `chmod go-w ${file}`);
+      chmodSync(file, 0o644);
+      loadConfig(file);
+      return;
+    } finally {
+      rmSync(dirname(file), { recursive: true });
+    }
+    assert.unreachable();
+  });
 }
 
 test('every problem is reported, not only the first', () => {

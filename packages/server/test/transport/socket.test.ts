@@ -1,8 +1,19 @@
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { until } from '@teapot-kms/testing';
 import { suite } from 'uvu';
@@ -15,7 +26,10 @@ test.before.each((context) => {
 });
 test.after.each(({ path }) => rmSync(join(path, '../..'), { recursive: true, force: true }));
 
-const listen = (path: string, options: { takeOver?: boolean; onConnection?: () => void } = {}) =>
+const listen = (
+  path: string,
+  options: { takeOver?: boolean; mode?: number; gid?: number; onConnection?: () => void } = {},
+) =>
   SocketListener.listen({ path, mode: 0o600, takeOver: false, onConnection: (socket) => socket.destroy(), ...options });
 
 async function codeOf(promise: Promise<unknown>): Promise<string> {
@@ -40,6 +54,34 @@ test('a path of 107 bytes is taken, one of 108 refused', async ({ path }) => {
   const name = 'x'.repeat(107 - directory.length - 1);
   await (await listen(join(directory, name))).close();
   assert.is(await codeOf(listen(join(directory, `${name}x`))), 'ERR_SOCKET_PATH');
+});
+
+for (const mode of [0o600, 0o660]) {
+  test(`a socket has mode 0${mode.toString(8)} from the start`, async ({ path }) => {
+    const listener = await listen(path, { mode });
+    assert.is(statSync(path).mode & 0o777, mode);
+    await listener.close();
+  });
+}
+
+test('a directory in which others can replace the socket is refused, and nothing is left in it', async ({ path }) => {
+  const directory = dirname(path);
+  mkdirSync(directory);
+  chmodSync(directory, 0o770);
+  assert.is(await codeOf(listen(path)), 'ERR_SOCKET_PATH');
+  assert.equal(readdirSync(directory), []);
+});
+
+test('the group of a socket is never given to what a link leads to', async ({ path }) => {
+  const target = join(path, '../../target');
+  writeFileSync(target, '', { mode: 0o600 });
+  mkdirSync(dirname(path), { mode: 0o700 });
+  symlinkSync(target, path);
+  const { gid, mode } = statSync(target);
+  const listener = await listen(path, { mode: 0o660, gid: process.getegid!() });
+  assert.ok(lstatSync(path).isSocket());
+  assert.equal([statSync(target).gid, statSync(target).mode], [gid, mode]);
+  await listener.close();
 });
 
 test('a live socket is not stolen', async ({ path }) => {

@@ -1,7 +1,7 @@
 import { formatManifest, keysetConflict, newKey, parseManifest } from '@teapot-kms/core/internal';
 import type { KeyTraits } from '@teapot-kms/core/internal';
 import { Keyset, KmsError, SecretBytes } from '@teapot-kms/core';
-import type { KeysetAdmin, KeysetSource, LoadContext, Manifest, StoredManifest } from '@teapot-kms/core';
+import type { KeysetAdmin, KeysetSource, LoadContext, Manifest, ManifestRevision } from '@teapot-kms/core';
 import { Faults } from './faults.ts';
 
 /** A keyset in memory: what all sources of it, on all replicas, have in common. */
@@ -12,18 +12,27 @@ export class FakeKeysetStore implements KeysetAdmin {
   readonly #blobs = new Map<string, Buffer>();
   #revision = 0;
 
-  readManifest(): Promise<{ manifest: StoredManifest; revision: string } | undefined> {
+  readManifest(): Promise<ManifestRevision | undefined> {
     return settled(() => {
-      if (this.manifestText === undefined) return undefined;
-      return { manifest: parseManifest(this.manifestText, 'fake:keyset'), revision: String(this.#revision) };
+      const text = this.manifestText;
+      if (text === undefined) return undefined;
+      return { manifest: parseManifest(text, 'fake:keyset'), revision: String(this.#revision), text };
     });
   }
 
-  createKey(keyId: string, contextId: Buffer): Promise<KeyTraits> {
+  createKey(keyId: string, contextId: Buffer, given?: SecretBytes): Promise<KeyTraits> {
     return settled(() => {
-      const { key, traits } = newKey(keyId, contextId);
+      const { key, traits } = newKey(keyId, contextId, given);
       this.#blobs.set(keyId, key.expose());
       return traits;
+    });
+  }
+
+  readKey(keyId: string): Promise<SecretBytes> {
+    return settled(() => {
+      const blob = this.#blobs.get(keyId);
+      if (!blob) throw new KmsError('ERR_KMS_KEYSET_INVALID', `the blob of ${keyId} is missing`);
+      return new SecretBytes(Buffer.from(blob));
     });
   }
 
@@ -65,13 +74,7 @@ export class FakeKeysetStore implements KeysetAdmin {
   load(context: LoadContext): Promise<Keyset> {
     const text = this.manifestText;
     if (text === undefined) throw new KmsError('ERR_KMS_STORE_UNAVAILABLE', 'there is no keyset');
-    return Keyset.load(context, parseManifest(text, 'fake:keyset'), (keyId) =>
-      settled(() => {
-        const blob = this.#blobs.get(keyId);
-        if (!blob) throw new KmsError('ERR_KMS_KEYSET_INVALID', `the blob of ${keyId} is missing`);
-        return new SecretBytes(Buffer.from(blob));
-      }),
-    );
+    return Keyset.load(context, parseManifest(text, 'fake:keyset'), (keyId) => this.readKey(keyId));
   }
 }
 

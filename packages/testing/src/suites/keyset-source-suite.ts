@@ -14,6 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { rejectsWithCode } from '../assert/rejects-with-code.ts';
+import { registerBackups } from './backups.ts';
 import { registerDamage } from './damaged-keysets.ts';
 import type { Behaviour, KeysetSourceFixture } from './keyset-source-fixture.ts';
 import { registerLastingKeys } from './lasting-keys.ts';
@@ -50,6 +51,7 @@ export function keysetSourceSuite(
   registerDamage(behaviour);
   registerServiceRules(behaviour);
   registerLastingKeys(behaviour);
+  registerBackups(behaviour, makeFixture);
 }
 
 function registerLifeOfKeys(behaviour: Behaviour): void {

@@ -1,5 +1,14 @@
 import { formatManifest, parseManifest } from '@teapot-kms/core/internal';
-import { generateKey, HostRecords, KeysetGuard, KeysetService, KmsError, promoteKey } from '@teapot-kms/core';
+import {
+  convertKeyset,
+  decodeEnvelope,
+  generateKey,
+  HostRecords,
+  KeysetGuard,
+  KeysetService,
+  KmsError,
+  promoteKey,
+} from '@teapot-kms/core';
 import type { KeysetAdmin, KeysetSource, Manifest } from '@teapot-kms/core';
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -225,6 +234,21 @@ export function registerLastingKeys(behaviour: Behaviour): void {
       await later.service.close();
     },
   );
+
+  behaviour('a keyset of version 1 is converted, and what it sealed opens', async (fixture, admin) => {
+    await generateKey(admin);
+    const { manifest: made, revision } = (await admin.readManifest())!;
+    const keys = made.keys.map(({ id, created, state, since, secret }) => ({ id, created, state, since, secret }));
+    await admin.writeManifest({ ...made, formatVersion: 1, keys }, revision);
+    const before = await fixture.source.load(context);
+    const sealed = before.primary.seal(plaintext);
+    await convertKeyset(admin, before.proofs);
+    before.destroy();
+    const after = await fixture.reopen().load(context);
+    assert.deepEqual(after.primary.open(decodeEnvelope(sealed)), plaintext);
+    assert.ok(after.isVerified(made.primary));
+    after.destroy();
+  });
 
   site(
     'after a restart, another keyset is not used at all',

@@ -1,13 +1,13 @@
 import { newKey } from '../../keyset/blob.ts';
-import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
+import type { KeysetAdmin, ManifestRevision } from '../../keyset/keyset-source.ts';
 import type { KeyTraits, Manifest } from '../../keyset/manifest.ts';
+import type { SecretBytes } from '../../util/secret-bytes.ts';
 import type { BarbicanClient } from './client.ts';
-
-export type ManifestRevision = Awaited<ReturnType<KeysetAdmin['readManifest']>>;
+import { readKeyOf } from './key-secret.ts';
 
 /** Where the manifest is: a directory of this host, or Barbican. */
 export interface ManifestStore extends Pick<KeysetAdmin, 'writeManifest'> {
-  readManifest(signal?: AbortSignal): Promise<ManifestRevision>;
+  readManifest(signal?: AbortSignal): Promise<ManifestRevision | undefined>;
   makeDirectory?(): Promise<void>;
 }
 
@@ -21,7 +21,7 @@ export class BarbicanAdmin implements KeysetAdmin {
     this.#manifests = manifests;
   }
 
-  readManifest(signal?: AbortSignal): Promise<ManifestRevision> {
+  readManifest(signal?: AbortSignal): Promise<ManifestRevision | undefined> {
     return this.#manifests.readManifest(signal);
   }
 
@@ -29,16 +29,20 @@ export class BarbicanAdmin implements KeysetAdmin {
     return this.#manifests.writeManifest(manifest, revision);
   }
 
-  async createKey(keyId: string, contextId: Buffer): Promise<KeyTraits> {
+  async createKey(keyId: string, contextId: Buffer, given?: SecretBytes): Promise<KeyTraits> {
     // First: where no manifest can be written, no key may be left in Barbican.
     await this.#manifests.makeDirectory?.();
-    const { key, traits } = newKey(keyId, contextId);
+    const { key, traits } = newKey(keyId, contextId, given);
     try {
       const secret = await this.#client.create(`teapot-kms-${keyId}`, key.expose(), this.#client.deadline());
       return { ...traits, secret };
     } finally {
       key.wipe();
     }
+  }
+
+  readKey(keyId: string, { secret }: KeyTraits): Promise<SecretBytes> {
+    return readKeyOf(this.#client, keyId, secret, this.#client.deadline());
   }
 
   async destroyKey(_keyId: string, { secret }: KeyTraits): Promise<void> {

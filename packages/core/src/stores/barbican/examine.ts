@@ -24,6 +24,14 @@ export async function examineBarbican(
     return [problem('no token', error, 'fix the login to OpenStack')];
   }
   const findings = [aboutLogin(token), aboutRoles(token), aboutClock(token)];
+  if (!(await session.verifiesCertificates(signal))) {
+    const text = 'certificates of OpenStack are not verified: whoever is in between reads the keys';
+    findings.push({
+      level: 'hint',
+      text,
+      remedy: 'remove tls-insecure (insecure, verify: false), and set the CA instead',
+    });
+  }
   try {
     findings.push({ level: 'ok', text: `Barbican is at ${await session.keyManagerUrl(signal)}` });
   } catch (error) {

@@ -21,7 +21,7 @@ export const barbicanProvider: KeysetProvider<typeof barbicanSettings> = {
     const place = manifestPlaceOf(uri);
     const configuration = new CloudConfiguration(settings, process.env);
     const key = `keystone ${configuration.key}`;
-    const lease = shared.acquire(key, () => new KeystoneSession(configuration, shared.clock));
+    const lease = shared.acquire(key, () => new KeystoneSession(configuration, shared.clock, shared.report));
     return new BarbicanSource(place, settings, lease, shared.clock);
   },
   decorate: (service) => new LegacyService(service),

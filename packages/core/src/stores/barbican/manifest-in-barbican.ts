@@ -2,7 +2,8 @@ import { KmsError, unavailable } from '../../errors.ts';
 import { keysetConflict } from '../../keyset/keyset-source.ts';
 import { formatManifest, parseManifest } from '../../keyset/manifest.ts';
 import type { Manifest } from '../../keyset/manifest.ts';
-import type { ManifestStore, ManifestRevision } from './admin.ts';
+import type { ManifestRevision } from '../../keyset/keyset-source.ts';
+import type { ManifestStore } from './admin.ts';
 import type { BarbicanClient, SecretInfo } from './client.ts';
 import type { KeystoneSession } from './keystone/session.ts';
 
@@ -33,12 +34,12 @@ export class ManifestInBarbican implements ManifestStore {
     this.where = `Barbican secret ${this.#name}`;
   }
 
-  async readManifest(signal = this.#client.deadline()): Promise<ManifestRevision> {
+  async readManifest(signal = this.#client.deadline()): Promise<ManifestRevision | undefined> {
     const [newest] = await this.#revisions(signal);
     if (!newest) return undefined;
     try {
       const text = (await this.#client.payload(newest.id, signal)).expose().toString('utf8');
-      return { manifest: parseManifest(text, `${this.where} (${newest.id})`), revision: newest.id };
+      return { manifest: parseManifest(text, `${this.where} (${newest.id})`), revision: newest.id, text };
     } catch (error) {
       // The loss of a manifest says nothing about the keys.
       if (!(error instanceof KmsError) || error.code !== 'ERR_KMS_KEY_GONE') throw error;

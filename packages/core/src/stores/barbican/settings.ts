@@ -1,6 +1,7 @@
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { KmsError } from '../../errors.ts';
+import { shownUri } from '../../util/shown-uri.ts';
 import { duration } from '../../util/duration.ts';
 import { cloudSettings } from './keystone/configuration.ts';
 
@@ -37,5 +38,5 @@ export function manifestPlaceOf(uri: string): ManifestPlace {
   if (isAbsolute(rest) && !/^\/\/|[\0?]/.test(rest)) return { directory: rest };
   if (/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(rest)) return { name: rest };
   const expected = 'barbican:/directory (manifest on this host) or barbican:name (manifest in Barbican)';
-  throw new KmsError('ERR_KMS_INVALID_URI', `expected ${expected}, found ${JSON.stringify(uri)}`);
+  throw new KmsError('ERR_KMS_INVALID_URI', `expected ${expected}, found ${shownUri(uri)}`);
 }

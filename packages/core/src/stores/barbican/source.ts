@@ -1,20 +1,19 @@
 import * as nodeFs from 'node:fs/promises';
 import { join } from 'node:path';
-import { KEY_BYTES } from '../../envelope/limits.ts';
 import type { Finding } from '../../finding.ts';
 import { KmsError, unavailable } from '../../errors.ts';
 import { Keyset } from '../../keyset/keyset.ts';
 import type { KeysetSource, LoadContext } from '../../keyset/keyset-source.ts';
 import { MANIFEST_NAME } from '../../keyset/manifest.ts';
-import type { ManifestEntry } from '../../keyset/manifest.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 import type { Lease } from '../../util/shared-resources.ts';
-import { KeysetDirectoryAdmin } from '../file/keyset-directory-admin.ts';
+import { ManifestDirectory } from '../file/manifest-directory.ts';
 import { watchDirectory } from '../file/watch-directory.ts';
 import { BarbicanAdmin } from './admin.ts';
 import { BarbicanClient } from './client.ts';
 import { examineBarbican } from './examine.ts';
+import { readKeyOf } from './key-secret.ts';
 import { legacyKeyOfCloudConf, parseIni } from './keystone/cloud-conf.ts';
 import { readText } from './keystone/configuration.ts';
 import type { KeystoneSession } from './keystone/session.ts';
@@ -54,7 +53,7 @@ export class BarbicanSource implements KeysetSource {
     this.#client = new BarbicanClient(session, clock);
     if ('directory' in place) {
       this.#where = join(place.directory, MANIFEST_NAME);
-      this.admin = new BarbicanAdmin(this.#client, new KeysetDirectoryAdmin(place.directory, nodeFs, clock));
+      this.admin = new BarbicanAdmin(this.#client, new ManifestDirectory(place.directory, nodeFs, clock));
     } else {
       const manifests = new ManifestInBarbican(this.#client, session, place.name, settings.creators);
       this.#where = manifests.where;
@@ -75,7 +74,7 @@ export class BarbicanSource implements KeysetSource {
       context,
       stored.manifest,
       (keyId, entry) => {
-        const fetch = () => this.#fetchKey(entry, signal);
+        const fetch = () => readKeyOf(this.#client, keyId, entry.secret, signal);
         // The service counts the refusals of the primary.
         return keyId === primary ? fetch() : this.#refusedTwice(keyId, fetch);
       },
@@ -93,21 +92,6 @@ export class BarbicanSource implements KeysetSource {
 
   close(): Promise<void> {
     return this.#lease.release();
-  }
-
-  async #fetchKey({ id, secret }: ManifestEntry, signal: AbortSignal): Promise<SecretBytes> {
-    if (secret === undefined) {
-      const message = `${this.#where}: key ${id} has no "secret", the UUID of its Barbican secret`;
-      throw new KmsError('ERR_KMS_KEYSET_INVALID', message);
-    }
-    const key = await this.#client.payload(secret, signal, `key ${id}`);
-    if (key.length === KEY_BYTES) return key;
-    key.wipe();
-    const found = `expected exactly ${KEY_BYTES} raw bytes, found ${key.length}${likelyReason(key.length)}`;
-    throw new KmsError('ERR_KMS_KEYSET_INVALID', `key ${id}, secret ${secret}: ${found}`, {
-      remedy:
-        'store the bytes themselves (--payload-content-type application/octet-stream --payload-content-encoding base64), put the UUID of the new secret into the manifest, and run "teapot-kms keys confirm" on each host',
-    });
   }
 
   /** @throws what `fetch` throws, but the first `ERR_KMS_KEY_GONE` of a key as `ERR_KMS_STORE_UNAVAILABLE` */
@@ -136,10 +120,4 @@ export class BarbicanSource implements KeysetSource {
       this.#refusedTwice(`legacy ${id}`, () => this.#client.payload(id, signal, 'legacy key')),
     );
   }
-}
-
-function likelyReason(length: number): string {
-  if (length === 44 || length === 45) return '; it is probably base64 that was uploaded as text';
-  if (length === 64 || length === 65) return '; it is probably hexadecimal that was uploaded as text';
-  return '';
 }

@@ -2,6 +2,7 @@ import * as nodeFs from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { KmsError } from '../../errors.ts';
+import { shownUri } from '../../util/shown-uri.ts';
 import { systemClock } from '../../util/clock.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { KeysetProvider, KeysetSource } from '../../keyset/keyset-source.ts';
@@ -30,7 +31,7 @@ export const fileProvider: KeysetProvider<typeof settings> = {
 function directoryOf(uri: string): string {
   const directory = uri.replace(/^file:(\/\/(?=\/))?/, '');
   if (!isAbsolute(directory) || directory.startsWith('//') || directory.includes('\0') || directory.includes('?')) {
-    throw new KmsError('ERR_KMS_INVALID_URI', `expected file:/absolute/directory, found ${JSON.stringify(uri)}`);
+    throw new KmsError('ERR_KMS_INVALID_URI', `expected file:/absolute/directory, found ${shownUri(uri)}`);
   }
   return directory;
 }

@@ -1,48 +1,21 @@
-import { createHash } from 'node:crypto';
-import type * as nodeFs from 'node:fs/promises';
 import { join } from 'node:path';
 import { KmsError } from '../../errors.ts';
 import { newKey } from '../../keyset/blob.ts';
-import { keysetConflict } from '../../keyset/keyset-source.ts';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
-import { blobName, formatManifest, MANIFEST_NAME, MAX_MANIFEST_BYTES, parseManifest } from '../../keyset/manifest.ts';
-import type { KeyTraits, Manifest, StoredManifest } from '../../keyset/manifest.ts';
-import { DurableDirectory } from '../../util/durable-directory.ts';
-import { systemClock } from '../../util/clock.ts';
-import type { Clock } from '../../util/clock.ts';
-import { withFileLock } from '../../util/file-lock.ts';
+import { blobName } from '../../keyset/manifest.ts';
+import type { KeyTraits } from '../../keyset/manifest.ts';
+import type { SecretBytes } from '../../util/secret-bytes.ts';
+import { isMissing, ownersOf, readBlob } from './keyset-directory.ts';
+import { ManifestDirectory, onDisk } from './manifest-directory.ts';
 
-const LOCK_NAME = '.lock';
-
-/**
- * Writes a keyset directory. A crash at any point leaves the old or the new keyset: each file is written durably, blobs first, the manifest
- * last (design D11).
- */
-export class KeysetDirectoryAdmin implements KeysetAdmin {
-  readonly #path: string;
-  readonly #fs: typeof nodeFs;
-  readonly #clock: Clock;
-  readonly #directory: DurableDirectory;
-
-  constructor(path: string, fs: typeof nodeFs, clock = systemClock) {
-    this.#path = path;
-    this.#fs = fs;
-    this.#clock = clock;
-    this.#directory = new DurableDirectory(path, fs);
-  }
-
-  async readManifest(): Promise<{ manifest: StoredManifest; revision: string } | undefined> {
-    const text = await onDisk(() => this.#directory.read(MANIFEST_NAME, MAX_MANIFEST_BYTES));
-    if (text === undefined) return undefined;
-    return { manifest: parseManifest(text, join(this.#path, MANIFEST_NAME)), revision: revisionOf(text) };
-  }
-
-  createKey(keyId: string, contextId: Buffer): Promise<KeyTraits> {
+/** Writes a keyset directory: each file durably, blobs first, the manifest last (design D11). */
+export class KeysetDirectoryAdmin extends ManifestDirectory implements KeysetAdmin {
+  createKey(keyId: string, contextId: Buffer, given?: SecretBytes): Promise<KeyTraits> {
     return onDisk(async () => {
-      await this.#directory.make();
-      const { key, traits } = newKey(keyId, contextId);
+      await this.directory.make();
+      const { key, traits } = newKey(keyId, contextId, given);
       try {
-        await this.#directory.write(blobName(keyId), key.expose(), 0o600);
+        await this.directory.write(blobName(keyId), key.expose(), 0o600);
       } finally {
         key.wipe();
       }
@@ -50,44 +23,20 @@ export class KeysetDirectoryAdmin implements KeysetAdmin {
     });
   }
 
-  /** Creates the directory, for a store that keeps only the manifest here. */
-  makeDirectory(): Promise<void> {
-    return onDisk(() => this.#directory.make());
-  }
-
-  writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
-    return onDisk(() =>
-      this.#locked(async () => {
-        const text = await this.#directory.read(MANIFEST_NAME, MAX_MANIFEST_BYTES);
-        if ((text === undefined ? undefined : revisionOf(text)) !== revision) {
-          throw keysetConflict();
-        }
-        await this.#directory.write(MANIFEST_NAME, Buffer.from(formatManifest(manifest)), 0o644);
-      }),
-    );
+  /** A copy for a backup: a blob that its group can read does no harm there. */
+  readKey(keyId: string): Promise<SecretBytes> {
+    const path = join(this.path, blobName(keyId));
+    return onDisk(async () => {
+      try {
+        return await readBlob(path, { allowGroupRead: true, owners: await ownersOf(this.path) });
+      } catch (error) {
+        if (!isMissing(error)) throw error;
+        throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: no such file`, { cause: error });
+      }
+    });
   }
 
   destroyKey(keyId: string): Promise<void> {
-    return onDisk(() => this.#directory.remove(blobName(keyId)));
-  }
-
-  /** Lets one writer in at a time. The manifest's revision catches the small race at the takeover of a lock. */
-  #locked<T>(work: () => Promise<T>): Promise<T> {
-    const path = join(this.#path, LOCK_NAME);
-    const busy = (pid: string) => {
-      const remedy = `wait for it and try again; if there is no such process, remove ${path}*`;
-      return new KmsError('ERR_KMS_KEYSET_CONFLICT', `process ${pid} is changing this keyset`, { remedy });
-    };
-    return withFileLock(path, { fs: this.#fs, clock: this.#clock, waitMs: 0, busy }, work);
+    return onDisk(() => this.directory.remove(blobName(keyId)));
   }
 }
-
-async function onDisk<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
-  }
-}
-
-const revisionOf = (text: string): string => createHash('sha256').update(text).digest('hex');

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { open, readdir, realpath } from 'node:fs/promises';
+import { open, readdir, realpath, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { KEY_BYTES } from '../../envelope/limits.ts';
 import { KmsError, unavailable } from '../../errors.ts';
@@ -10,6 +10,7 @@ import { blobName, MANIFEST_NAME, MAX_MANIFEST_BYTES, parseManifest } from '../.
 import type { StoredManifest } from '../../keyset/manifest.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
 import { FileRefused, readSmallFile } from '../../util/small-file.ts';
+import { distrustOfAsync } from '../../util/trusted-path.ts';
 
 export interface DirectoryOptions {
   /** Accept blobs that their group may read. */
@@ -39,11 +40,12 @@ export async function loadKeysetDirectory(
     try {
       real = await realpath(manifestPath);
       const realDirectory = dirname(real);
+      const owners = await ownersOf(directory);
       const manifest = await readManifest(real, manifestPath);
       return await Keyset.load(context, manifest, async (keyId) => {
         const path = join(realDirectory, blobName(keyId));
         try {
-          return await readBlob(path, options);
+          return await readBlob(path, { ...options, owners });
         } catch (error) {
           if (!isMissing(error) || (await isSwapped(manifestPath, real))) throw error;
           throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: no such file`, { cause: error });
@@ -66,8 +68,12 @@ export async function findLeftovers(directory: string): Promise<string[]> {
     .map((name) => join(directory, name));
 }
 
-/** @param shownPath - what an error names */
+/**
+ * @param shownPath - how the path was given: what an error names, and what nobody else may be able to change
+ * @throws {@link KmsError} `ERR_KMS_KEYSET_PERMISSIONS`, `ERR_KMS_KEYSET_INVALID`, and what `open` throws
+ */
 export async function readManifest(path: string, shownPath = path): Promise<StoredManifest> {
+  await requireTrusted(shownPath);
   try {
     return parseManifest((await readSmallFile(path, MAX_MANIFEST_BYTES)).toString('utf8'), shownPath);
   } catch (error) {
@@ -76,10 +82,19 @@ export async function readManifest(path: string, shownPath = path): Promise<Stor
   }
 }
 
-async function readBlob(path: string, { allowGroupRead }: DirectoryOptions): Promise<SecretBytes> {
+/** @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID`, `ERR_KMS_KEYSET_PERMISSIONS`, and what `open` throws */
+export async function readBlob(
+  path: string,
+  { allowGroupRead, owners }: DirectoryOptions & { readonly owners: readonly number[] },
+): Promise<SecretBytes> {
   const file = await open(path, READ | constants.O_NOFOLLOW);
   try {
-    const { mode, size } = await file.stat();
+    const { mode, size, uid } = await file.stat();
+    if (uid !== 0 && !owners.includes(uid)) {
+      throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} belongs to user ${uid}, who can change it`, {
+        remedy: `find out why; if it is the right key: chown ${owners[0]} ${path}`,
+      });
+    }
     if ((mode & 0o007) !== 0) {
       throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} is open to everyone (mode ${octal(mode)})`, {
         remedy: `chmod 0600 ${path}`,
@@ -101,6 +116,18 @@ async function readBlob(path: string, { allowGroupRead }: DirectoryOptions): Pro
   }
 }
 
+/** Whose files a keyset may consist of, besides root's: ours. Root reads that of another user, as whom the plugin runs. */
+export async function ownersOf(directory: string): Promise<readonly number[]> {
+  const user = process.geteuid?.() ?? 0;
+  return [user === 0 ? ((await stat(directory).catch(() => undefined))?.uid ?? 0) : user];
+}
+
+/** @throws {@link KmsError} `ERR_KMS_KEYSET_PERMISSIONS` if somebody else could change the manifest */
+export async function requireTrusted(manifestPath: string): Promise<void> {
+  const distrust = await distrustOfAsync(manifestPath, await ownersOf(dirname(manifestPath)));
+  if (distrust) throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', distrust.text, { remedy: distrust.remedy });
+}
+
 /** Whether the whole directory was swapped since its manifest was found at `real`, so that a missing file says nothing. */
 const isSwapped = async (manifestPath: string, real: string | undefined): Promise<boolean> =>
   (await realpath(manifestPath).catch(() => real)) !== real;
@@ -119,7 +146,7 @@ function fileError(error: unknown, manifestPath: string): KmsError {
   return unavailable(text, { cause: error, remedy });
 }
 
-function isMissing(error: unknown): boolean {
+export function isMissing(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === 'ENOENT';
 }
 

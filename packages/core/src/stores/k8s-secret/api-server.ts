@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { KmsError, unavailable } from '../../errors.ts';
 import { abortError, timeoutSignal, unlessAborted } from '../../util/abort.ts';
 import type { Clock } from '../../util/clock.ts';
+import { redact } from '../../util/redact.ts';
 import type { SharedResource, SharedResources, Lease } from '../../util/shared-resources.ts';
 import { withTimeout } from '../../util/timeout.ts';
 import { Connections, NO_ERROR } from './connections.ts';
@@ -139,7 +140,9 @@ async function answerOf({ status, stream, credentials }: Begun, signal: AbortSig
       if (length > MAX_ANSWER_BYTES) throw unavailable(`an answer of the API server exceeds ${MAX_ANSWER_BYTES} bytes`);
     }
     if (stream.rstCode !== NO_ERROR) throw failure(stream, signal);
-    return { status, body: Buffer.concat(chunks), credentials };
+    const body = Buffer.concat(chunks);
+    if (status >= 400) redact(body, [String(credentials.headers['authorization']).replace(/^Bearer /, '')]);
+    return { status, body, credentials };
   } catch (error) {
     throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', failure(stream, signal).message);
   } finally {

@@ -1,7 +1,7 @@
 import { KmsError, unavailable } from '../../errors.ts';
 import { newKey } from '../../keyset/blob.ts';
 import { keysetConflict } from '../../keyset/keyset-source.ts';
-import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
+import type { KeysetAdmin, ManifestRevision } from '../../keyset/keyset-source.ts';
 import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
 import type { KeyTraits, Manifest, StoredManifest } from '../../keyset/manifest.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
@@ -9,6 +9,7 @@ import type { Lease } from '../../util/shared-resources.ts';
 import type { ApiAnswer, ApiServer } from './api-server.ts';
 import { parseSecret, parseStatus } from './protobuf.ts';
 import type { SecretObject } from './protobuf.ts';
+import { blobOf } from './secret-blob.ts';
 import { getSecret, pathOf, PROTOBUF, uriOf } from './secret-name.ts';
 import type { SecretName } from './secret-name.ts';
 
@@ -21,7 +22,7 @@ const METADATA_ONLY = `${PROTOBUF};as=PartialObjectMetadata;g=meta.k8s.io;v=v1, 
 /** A Secret as it was read, without its keys. */
 interface Found {
   readonly metadata: Pick<SecretObject, 'uid' | 'resourceVersion'>;
-  readonly manifest: StoredManifest | undefined;
+  readonly manifest: { readonly manifest: StoredManifest; readonly text: string } | undefined;
   readonly names: ReadonlySet<string>;
 }
 
@@ -44,14 +45,14 @@ export class SecretAdmin implements KeysetAdmin {
     return (await this.#lease.resource.credentials()).description;
   }
 
-  async readManifest(): Promise<{ manifest: StoredManifest; revision: string } | undefined> {
+  async readManifest(): Promise<ManifestRevision | undefined> {
     const found = await this.#read();
-    return found?.manifest && { manifest: found.manifest, revision: revisionOf(found) };
+    return found?.manifest && { ...found.manifest, revision: revisionOf(found) };
   }
 
   /** The key is stored with the manifest that names it. */
-  createKey(keyId: string, contextId: Buffer): Promise<KeyTraits> {
-    const { key, traits } = newKey(keyId, contextId);
+  createKey(keyId: string, contextId: Buffer, given?: SecretBytes): Promise<KeyTraits> {
+    const { key, traits } = newKey(keyId, contextId, given);
     this.#made.set(keyId, key);
     return Promise.resolve(traits);
   }
@@ -78,23 +79,39 @@ export class SecretAdmin implements KeysetAdmin {
     return Promise.resolve();
   }
 
+  async readKey(keyId: string): Promise<SecretBytes> {
+    const secret = await this.#fetch();
+    try {
+      return blobOf(secret?.data ?? new Map(), keyId, this.#secret);
+    } finally {
+      secret?.wipe();
+    }
+  }
+
   /** Wipes keys that were made but not stored. */
   close(): void {
     for (const key of this.#made.values()) key.wipe();
     this.#made.clear();
   }
 
-  async #read(): Promise<Found | undefined> {
+  async #fetch(): Promise<SecretObject | undefined> {
     const answer = await this.#lease.resource.request(getSecret(this.#secret));
     if (answer.status === 404) return undefined;
     this.#expectSuccess(answer);
-    const { uid, resourceVersion, data, wipe } = parseSecret(answer.body, this.#secret);
+    return parseSecret(answer.body, this.#secret);
+  }
+
+  async #read(): Promise<Found | undefined> {
+    const secret = await this.#fetch();
+    if (!secret) return undefined;
+    const { uid, resourceVersion, data } = secret;
     try {
       const text = data.get(MANIFEST_NAME)?.toString('utf8');
-      const manifest = text === undefined ? undefined : parseManifest(text, `${uriOf(this.#secret)} ${MANIFEST_NAME}`);
+      const where = `${uriOf(this.#secret)} ${MANIFEST_NAME}`;
+      const manifest = text === undefined ? undefined : { manifest: parseManifest(text, where), text };
       return { metadata: { uid, resourceVersion }, manifest, names: new Set(data.keys()) };
     } finally {
-      wipe();
+      secret.wipe();
     }
   }
 
@@ -104,7 +121,7 @@ export class SecretAdmin implements KeysetAdmin {
     const [method, path, type, head] = found
       ? (['PATCH', pathOf(this.#secret), 'application/merge-patch+json', { metadata: found.metadata }] as const)
       : (['POST', `/api/v1/namespaces/${namespace}/secrets`, 'application/json', created] as const);
-    const bytes = this.#body(head, manifest, found?.manifest);
+    const bytes = this.#body(head, manifest, found?.manifest?.manifest);
     try {
       return await this.#lease.resource.request({ method, path, accept: METADATA_ONLY, body: { type, bytes } });
     } finally {

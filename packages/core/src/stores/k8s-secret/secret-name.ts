@@ -1,4 +1,5 @@
 import { KmsError } from '../../errors.ts';
+import { shownUri } from '../../util/shown-uri.ts';
 import type { ApiRequest } from './api-server.ts';
 
 /** Which Secret. */
@@ -17,7 +18,7 @@ const URI = new RegExp(`^k8s-secret:(?<namespace>${LABEL})/(?<name>${LABEL}(?:\\
 export function parseSecretUri(uri: string): SecretName {
   const { namespace, name } = URI.exec(uri)?.groups ?? {};
   if (namespace === undefined || name === undefined || name.length > 253) {
-    throw new KmsError('ERR_KMS_INVALID_URI', `expected k8s-secret:namespace/name, found ${JSON.stringify(uri)}`);
+    throw new KmsError('ERR_KMS_INVALID_URI', `expected k8s-secret:namespace/name, found ${shownUri(uri)}`);
   }
   return { namespace, name };
 }

@@ -1,11 +1,8 @@
-import { KEY_BYTES } from '../../envelope/limits.ts';
 import { KmsError, unavailable } from '../../errors.ts';
-import { wrongBlobSize } from '../../keyset/blob.ts';
 import { Keyset } from '../../keyset/keyset.ts';
 import type { KeysetSource, LoadContext } from '../../keyset/keyset-source.ts';
-import { blobName, MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
+import { MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
 import type { Finding } from '../../finding.ts';
-import { SecretBytes } from '../../util/secret-bytes.ts';
 import type { Lease } from '../../util/shared-resources.ts';
 import type { ApiAnswer, ApiServer } from './api-server.ts';
 import { examineSecret } from './examine.ts';
@@ -13,6 +10,7 @@ import { refuseOwnCluster } from './guard.ts';
 import { parseSecret, parseStatus } from './protobuf.ts';
 import type { SecretObject } from './protobuf.ts';
 import { SecretAdmin } from './secret-admin.ts';
+import { blobOf } from './secret-blob.ts';
 import { getSecret, uriOf } from './secret-name.ts';
 import type { SecretName } from './secret-name.ts';
 import { watchSecret } from './secret-watch.ts';
@@ -78,13 +76,8 @@ export class SecretSource implements KeysetSource {
   #keysetOf({ data }: SecretObject, context: LoadContext): Promise<Keyset> {
     const manifest = data.get(MANIFEST_NAME);
     if (!manifest) throw this.#absent(`${this.uri} has no ${MANIFEST_NAME} in its data`);
-    return Keyset.load(context, parseManifest(manifest.toString('utf8'), `${this.uri} ${MANIFEST_NAME}`), (keyId) => {
-      const where = `${this.uri} ${blobName(keyId)}`;
-      const blob = data.get(blobName(keyId));
-      if (!blob) throw new KmsError('ERR_KMS_KEYSET_INVALID', `${where} is missing`);
-      if (blob.length !== KEY_BYTES) throw wrongBlobSize(where, blob.length);
-      return Promise.resolve(new SecretBytes(Buffer.from(blob)));
-    });
+    const stored = parseManifest(manifest.toString('utf8'), `${this.uri} ${MANIFEST_NAME}`);
+    return Keyset.load(context, stored, (keyId) => Promise.resolve(blobOf(data, keyId, this.#secret)));
   }
 
   /** A loss is certain only if the API server that the keyset came from says so, and says that it is ready (design D3, D18). */

@@ -2,6 +2,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { unavailable } from '../../errors.ts';
+import { distrustOf } from '../../util/trusted-path.ts';
 import type { ModuleReference } from './uri.ts';
 
 /**
@@ -33,9 +34,17 @@ const OWN_LIBRARIES: Partial<Record<NodeJS.Architecture, string>> = {
  * `opensc-pkcs11`. Unlike there, upper and lower case differ, as they do in file names.
  *
  * @param root - where the directories are, for tests
- * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` where there is no such file, since it may still be installed
+ * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` where there is no such file, since it may still be installed; or somebody else
+ * could replace it
  */
 export function findModule(module: ModuleReference, root = '/'): string {
+  const path = pathOf(module, root);
+  const distrust = distrustOf(path);
+  if (distrust) throw unavailable(`PKCS#11 module: ${distrust.text}`, { remedy: distrust.remedy });
+  return path;
+}
+
+function pathOf(module: ModuleReference, root: string): string {
   if ('path' in module) {
     if (isFile(module.path)) return module.path;
     throw unavailable(`no PKCS#11 module at ${JSON.stringify(module.path)}`, {

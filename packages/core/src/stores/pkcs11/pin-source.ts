@@ -4,6 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import { KmsError, unavailable } from '../../errors.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
+import { distrustOfAsync } from '../../util/trusted-path.ts';
 
 /** Longest PIN in bytes: what SoftHSM takes; other tokens take less. */
 const MAX_PIN_BYTES = 255;
@@ -34,7 +35,7 @@ export function checkPinSource(source: string): void {
  *
  * | source | where |
  * |---|---|
- * | `file:/path`, `/path` | a file that only its owner can read |
+ * | `file:/path`, `/path` | a file that only its owner can read, and nobody else can replace |
  * | `env:NAME` | an environment variable: a string in memory that cannot be wiped, so prefer a file |
  * | `credential:NAME` | a systemd credential: `NAME` in `$CREDENTIALS_DIRECTORY` |
  *
@@ -99,6 +100,9 @@ async function readPinFile(path: string, refusedMode: number): Promise<SecretByt
       const remedy = `chmod 0600 ${path} (name a systemd credential as credential:NAME)`;
       throw unavailable(`${path} is open to others than its owner (mode ${mode})`, { remedy });
     }
+    // A wrong PIN, which somebody else may put there, costs one of a few tries.
+    const distrust = await distrustOfAsync(path);
+    if (distrust) throw unavailable(`PIN file: ${distrust.text}`, { remedy: distrust.remedy });
     let length = 0;
     for (let read = 1; read > 0 && length < content.length; length += read) {
       read = (await file.read(content, length)).bytesRead;

@@ -125,10 +125,17 @@ export class Pkcs11Kek implements RemoteKek {
     await this.#lease?.release();
   }
 
-  /** Makes a key in the token under `keyId`, which is in no manifest yet, and wraps its check key. */
-  async generate(keyId: string, contextId: Buffer): Promise<KeyTraits> {
+  /**
+   * Makes a key in the token under `keyId`, which is in no manifest yet, and wraps its check key.
+   * @param given - 32 bytes to put into the token instead
+   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`, also for a token that takes no key in the clear
+   */
+  async generate(keyId: string, contextId: Buffer, given?: SecretBytes): Promise<KeyTraits> {
     const context = { signal: AbortSignal.timeout(GENERATE_TIMEOUT_MS) };
-    const ask = { op: 'generate', ...this.#select(keyId), mechanisms: this.#mechanisms } as const;
+    const what = { ...this.#select(keyId), mechanisms: this.#mechanisms };
+    const ask = given
+      ? ({ op: 'import', ...what, key: this.#host.channel.seal(given) } as const)
+      : ({ op: 'generate', ...what } as const);
     await this.token().call(ask, context, GENERATE_TIMEOUT_MS);
     // A key that cannot wrap must not get into a keyset.
     return this.traitsOf(keyId, contextId);
@@ -145,6 +152,10 @@ export class Pkcs11Kek implements RemoteKek {
     } finally {
       key.wipe();
     }
+  }
+
+  async holdsKey(keyId: string): Promise<boolean> {
+    return (await this.listKeys({ signal: AbortSignal.timeout(KEY_TIMEOUT_MS) })).includes(keyId);
   }
 
   async destroy(keyId: string): Promise<void> {

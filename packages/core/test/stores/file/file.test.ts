@@ -1,6 +1,6 @@
 import { assertNoSecret, keysetSourceSuite, newDirectory, rejectsWithCode } from '@teapot-kms/testing';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -42,6 +42,47 @@ test('a keyset is made with a directory for its owner only, blobs for nobody els
   assert.is(modeOf(join(directory, `${keyId}.key`)), '600');
   assert.is(readFileSync(join(directory, `${keyId}.key`)).length, 32);
 });
+
+for (const [what, mode] of [
+  ['the directory', 0o777],
+  ['the directory', 0o770],
+  ['the manifest', 0o666],
+  ['the manifest', 0o664],
+] as const) {
+  test(`${what} of mode 0${mode.toString(8)} is refused with what to run, because others can change the keyset`, async () => {
+    const { directory } = await makeKeyset();
+    const path = what === 'the directory' ? directory : join(directory, 'keyset.yaml');
+    chmodSync(path, mode);
+    const error = await rejectsWithCode(() => open(directory).load(patient), 'ERR_KMS_KEYSET_PERMISSIONS');
+    assert.is(error.remedy, `chmod go-w ${path}`);
+    await rejectsWithCode(() => open(directory).admin!.readManifest(), 'ERR_KMS_KEYSET_PERMISSIONS');
+  });
+}
+
+test('a keyset through a link in a place that others can write is refused', async () => {
+  const { directory } = await makeKeyset();
+  const place = join(newDirectory(), 'open');
+  mkdirSync(place);
+  chmodSync(place, 0o777);
+  symlinkSync(directory, join(place, 'keys'));
+  await rejectsWithCode(() => open(join(place, 'keys')).load(patient), 'ERR_KMS_KEYSET_PERMISSIONS');
+});
+
+if (process.geteuid?.() !== 0) console.log('SKIPPED files of other users: only root can make them');
+else {
+  test('a blob of another user than the directory is refused', async () => {
+    const { directory, blob } = await makeKeyset();
+    chownSync(blob, 65_534, 65_534);
+    const error = await rejectsWithCode(() => primaryOf(open(directory)), 'ERR_KMS_KEYSET_PERMISSIONS');
+    assert.match(error.message, 'belongs to user 65534');
+  });
+
+  test('root reads the keyset of the user that the plugin runs as', async () => {
+    const { directory } = await makeKeyset();
+    execFileSync('chown', ['-R', '65534:65534', directory]);
+    (await open(directory).load(patient)).destroy();
+  });
+}
 
 for (const mode of [0o600, 0o400]) {
   test(`a blob of mode 0${mode.toString(8)} is loaded`, async () => {

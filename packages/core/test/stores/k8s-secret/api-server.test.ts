@@ -252,6 +252,13 @@ test('a token that is refused is read anew from its file, and the request sent o
   await load(source);
 });
 
+test('a token that the API server repeats in an error is in no message', async (site) => {
+  site.server.writeKubeconfig({ token: 'hunter2-hunter2' });
+  site.server.answer = (stream) => reply(stream, 403, statusObject('Forbidden', 'no hunter2-hunter2 here'));
+  const { message } = await rejectsWithCode(() => open(site).load(patient), 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.match(message, /no \*{15} here/);
+});
+
 test('a token that is refused and is the same when it is read anew is not sent again', async (site) => {
   const source = open(site);
   await load(source);

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { unavailable } from '../../../errors.ts';
 import { safeText } from '../../../util/safe-text.ts';
-import type { Interface } from './cloud.ts';
+import type { Cloud } from './cloud.ts';
 
 const MAX_LIST = 300;
 const MAX_URL = 2_000;
@@ -19,12 +19,13 @@ export interface Endpoint {
 
 /**
  * Finds a service in a token's catalog.
- * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` that lists what the catalog has instead, or the regions to choose from
+ * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` that lists what the catalog has instead, or the regions to choose from; for a
+ * service without TLS behind a Keystone with it
  */
 export function findEndpoint(
   catalog: Catalog,
   type: string,
-  { interface: name, region }: { readonly interface: Interface; readonly region: string | undefined },
+  { interface: name, region, authUrl }: Pick<Cloud, 'interface' | 'region' | 'authUrl'>,
 ): Endpoint {
   const services = catalog.filter((service) => service.type === type);
   if (services.length === 0) {
@@ -43,7 +44,18 @@ export function findEndpoint(
   }
   const [first] = found;
   const url = first && first.url.length <= MAX_URL ? first.url.replace(/\/+$/, '') : '';
-  if (first && URL.canParse(url)) return { url, region: first.region ?? undefined };
+  if (first && URL.canParse(url)) {
+    if (authUrl.startsWith('https:') && !url.startsWith('https:')) {
+      throw unavailable(
+        `the catalog names ${safeText(url, MAX_LIST)} for ${type}: token and keys would travel in the clear`,
+        {
+          remedy:
+            'correct the catalog; or set endpoint to the URL to use, with https or, if the network is trusted, with http',
+        },
+      );
+    }
+    return { url, region: first.region ?? undefined };
+  }
   const there = list(endpoints.map((one) => `${one.interface} in ${one.region ?? 'no region'}`));
   const where = region === undefined ? '' : ` in region ${region}`;
   throw unavailable(`no ${name} endpoint of ${type}${where} (there are: ${there})`, {

@@ -19,6 +19,13 @@ export interface TlsFiles {
   readonly insecure?: boolean;
 }
 
+/** For the operator: somebody between the plugin and the cloud could read and change everything. */
+export interface CloudEvent {
+  readonly type: 'certificates-not-verified';
+  /** Where the login comes from: a file, or the environment. */
+  readonly where: string;
+}
+
 /** A cloud that the plugin can log in to. It holds a secret: never print it. */
 export interface Cloud extends TlsFiles {
   /** Ends with `/v3`. */
@@ -29,6 +36,8 @@ export interface Cloud extends TlsFiles {
   readonly credential: string;
   readonly region: string | undefined;
   readonly interface: Interface;
+  /** What no error may repeat. */
+  readonly secrets: readonly (string | undefined)[];
   readonly keyManagerEndpoint: string | undefined;
 }
 
@@ -61,6 +70,7 @@ export function cloudOf(places: readonly Fields[], where: string): Cloud {
   return {
     authUrl: `${authUrl}/v3`,
     ...authOf(login),
+    secrets: [get('password'), get('application_credential_secret'), get('token', 'auth_token')],
     region: get('region_name', 'region'),
     interface: interfaceOf(login),
     keyManagerEndpoint: endpoint && urlOf(login, endpoint),

@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
+import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { z } from 'zod';
 import { KmsError, unavailable } from '../../../errors.ts';
 import { FileRefused, readSmallFile } from '../../../util/small-file.ts';
+import { distrustOfAsync } from '../../../util/trusted-path.ts';
 import { cloudOf } from './cloud.ts';
 import type { Cloud, Fields } from './cloud.ts';
 import { cloudsOfCloudConf, fieldsOfCloudConf, parseIni } from './cloud-conf.ts';
@@ -108,7 +110,10 @@ export class CloudConfiguration {
   }
 }
 
-/** @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` */
+/** A field with a secret, in an INI file or in YAML. */
+const SECRET = /^\s*["']?(password|auth_token|token|application[_-]credential[_-]secret)["']?\s*[:=]\s*\S/m;
+
+/** @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`, also if somebody else could change the file, or everyone read a secret in it */
 export async function readText(file: string): Promise<string> {
   const found = await readIfThere(file);
   if (found === undefined) throw missing(file);
@@ -116,9 +121,18 @@ export async function readText(file: string): Promise<string> {
 }
 
 async function readIfThere(file: string): Promise<string | undefined> {
+  const distrust = await distrustOfAsync(file);
+  if (distrust) throw unavailable(distrust.text, { remedy: distrust.remedy });
   try {
-    return (await readSmallFile(file, MAX_FILE_BYTES)).toString('utf8');
+    const text = (await readSmallFile(file, MAX_FILE_BYTES)).toString('utf8');
+    if (SECRET.test(text) && ((await stat(file)).mode & 0o007) !== 0) {
+      throw unavailable(`${file} contains a secret, and everyone can read it`, {
+        remedy: `chmod o= ${file}; of a mounted Secret, set defaultMode: 0400`,
+      });
+    }
+    return text;
   } catch (error) {
+    if (error instanceof KmsError) throw error;
     if (error instanceof FileRefused) throw unavailable(error.message, { remedy: `make ${file} a file of that kind` });
     const { code = 'cannot be read' } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return undefined;

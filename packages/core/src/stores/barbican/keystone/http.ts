@@ -3,6 +3,7 @@ import { KmsError, unavailable } from '../../../errors.ts';
 import { abortError, unlessAborted } from '../../../util/abort.ts';
 import { backOffMs } from '../../../util/back-off.ts';
 import { sleep, systemClock } from '../../../util/clock.ts';
+import { redact } from '../../../util/redact.ts';
 import type { Clock } from '../../../util/clock.ts';
 import { withTimeout } from '../../../util/timeout.ts';
 import type { TlsFiles } from './cloud.ts';
@@ -14,6 +15,8 @@ export interface HttpRequest {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Buffer;
   readonly tls: TlsFiles;
+  /** What an answer with an error must not repeat. */
+  readonly secrets: readonly (string | undefined)[];
   readonly signal: AbortSignal;
   /** For all attempts. Default 20 s: a loaded Barbican may need some seconds. */
   readonly timeoutMs?: number;
@@ -82,7 +85,7 @@ export class HttpClient {
     }
   }
 
-  async #sendOnce({ method, url, headers, body, signal }: HttpRequest, tls: object): Promise<HttpAnswer> {
+  async #sendOnce({ method, url, headers, body, signal, secrets }: HttpRequest, tls: object): Promise<HttpAnswer> {
     const { protocol } = new URL(url);
     // On first use: only instances that use OpenStack need them. An import of them loads undici too (ADR 0015).
     const { Agent, request } = process.getBuiltinModule(protocol === 'https:' ? 'node:https' : 'node:http');
@@ -102,7 +105,9 @@ export class HttpClient {
         length += chunk.length;
         if (length > MAX_ANSWER_BYTES) throw unavailable(`${new URL(url).origin}: its answer is too long`);
       }
-      return { status: response.statusCode!, headers: response.headers, body: Buffer.concat(chunks, length) };
+      const answer = Buffer.concat(chunks, length);
+      if (response.statusCode! >= 400) redact(answer, secrets);
+      return { status: response.statusCode!, headers: response.headers, body: answer };
     } finally {
       for (const chunk of chunks) chunk.fill(0);
     }

@@ -7,7 +7,7 @@ import type { SharedResource } from '../../../util/shared-resources.ts';
 import { SingleFlight } from '../../../util/single-flight.ts';
 import { findEndpoint } from './catalog.ts';
 import type { Endpoint } from './catalog.ts';
-import type { Cloud } from './cloud.ts';
+import type { Cloud, CloudEvent } from './cloud.ts';
 import type { CloudConfiguration } from './configuration.ts';
 import { HttpClient } from './http.ts';
 import type { HttpAnswer, HttpRequest } from './http.ts';
@@ -55,13 +55,22 @@ interface Login {
 export class KeystoneSession implements SharedResource {
   readonly #configuration: CloudConfiguration;
   readonly #clock: Clock;
+  readonly #report: (event: CloudEvent) => void;
   readonly #http: HttpClient;
   readonly #logins = new SingleFlight<Login>();
   readonly #closed = new AbortController();
   #login: Login | undefined;
+  /** The fingerprint of the last login that was reported. */
+  #reported: string | undefined;
   #failure: { fingerprint: string; error: KmsError; count: number; until: number } | undefined;
 
-  constructor(configuration: CloudConfiguration, clock: Clock = systemClock) {
+  /** @param report - hears once of each login to a server whose certificate is not verified */
+  constructor(
+    configuration: CloudConfiguration,
+    clock: Clock = systemClock,
+    report: (event: CloudEvent) => void = () => undefined,
+  ) {
+    this.#report = report;
     this.#configuration = configuration;
     this.#clock = clock;
     this.#http = new HttpClient(clock);
@@ -87,7 +96,7 @@ export class KeystoneSession implements SharedResource {
       const { cloud, token, endpoint } = await this.#withEndpoint(request.signal, since);
       const url = `${endpoint.url}/v1${path}`;
       const headers = { ...request.headers, 'x-auth-token': token.value };
-      const answer = await this.#http.send({ ...request, url, headers, tls: cloud });
+      const answer = await this.#http.send({ ...request, url, headers, tls: cloud, secrets: [token.value] });
       if (answer.status !== 401) {
         return { ...answer, token, justIssued: this.#isJustIssued(token), place: placeOf(endpoint, token) };
       }
@@ -101,6 +110,11 @@ export class KeystoneSession implements SharedResource {
       // Newer than the refused token. All requests that were refused with it share one login.
       since = token.issuedAt + 0.001;
     }
+  }
+
+  /** Whether certificates are verified. @throws {@link KmsError} as {@link KeystoneSession.token} */
+  async verifiesCertificates(signal: AbortSignal): Promise<boolean> {
+    return !(await this.#current(signal)).cloud.insecure;
   }
 
   /** Returns the URL of the key manager, from the settings or the catalog. @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` */
@@ -155,6 +169,10 @@ export class KeystoneSession implements SharedResource {
       try {
         this.#login = { cloud, fingerprint, token: await login(cloud, this.#http, this.#clock, this.#closed.signal) };
         this.#failure = undefined;
+        if (cloud.insecure && fingerprint !== this.#reported) {
+          this.#reported = fingerprint;
+          this.#report({ type: 'certificates-not-verified', where: this.#configuration.where });
+        }
         return this.#login;
       } catch (cause) {
         const error = KmsError.from(cause, 'ERR_KMS_STORE_UNAVAILABLE', 'the login failed');

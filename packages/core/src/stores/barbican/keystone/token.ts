@@ -56,7 +56,16 @@ export async function login(cloud: Cloud, http: HttpClient, clock: Clock, signal
   const body = Buffer.from(JSON.stringify({ auth: cloud.auth }));
   const headers = { 'content-type': 'application/json', accept: 'application/json' };
   const answer = await http
-    .send({ method: 'POST', url, headers, body, tls: cloud, signal, timeoutMs: LOGIN_TIMEOUT_MS })
+    .send({
+      method: 'POST',
+      url,
+      headers,
+      body,
+      tls: cloud,
+      secrets: cloud.secrets,
+      signal,
+      timeoutMs: LOGIN_TIMEOUT_MS,
+    })
     .finally(() => body.fill(0));
   const issuedAt = clock.now();
   if (answer.status !== 201) {

@@ -1,6 +1,7 @@
 import { dirname, join, resolve } from 'node:path';
 import { KmsError, unavailable } from '../../../errors.ts';
 import { safeText } from '../../../util/safe-text.ts';
+import { distrustOfAsync } from '../../../util/trusted-path.ts';
 import { FileRefused, readSmallFile } from '../../../util/small-file.ts';
 import { formatProblems, parseYaml } from '../../../util/yaml-document.ts';
 import { kubeconfigSchema } from './schema.ts';
@@ -92,6 +93,9 @@ function defaultPaths({ KUBECONFIG: list, HOME: home }: NodeJS.ProcessEnv): stri
 }
 
 async function readKubeconfig(path: string): Promise<File> {
+  const distrust = await distrustOfAsync(path);
+  // It may name a program to run.
+  if (distrust) throw unavailable(`kubeconfig: ${distrust.text}`, { remedy: distrust.remedy });
   const bytes = await readNamedFile(path, 'kubeconfig');
   const { value, problems } = parseYaml(bytes.toString('utf8') || '{}', kubeconfigSchema);
   if (value) return { ...value, path };

@@ -63,6 +63,11 @@ export interface Operations {
   unwrap: { ask: KeySelector & { readonly mechanism: MechanismName; readonly blob: Buffer }; answer: Sealed };
   /** Makes a key for the first of the mechanisms that the token offers. */
   generate: { ask: KeySelector & { readonly mechanisms: readonly MechanismName[] }; answer: undefined };
+  /** Puts an AES key of 32 bytes into the token, for the first of the mechanisms that the token offers. */
+  import: {
+    ask: KeySelector & { readonly mechanisms: readonly MechanismName[]; readonly key: Sealed };
+    answer: undefined;
+  };
   destroy: { ask: KeySelector; answer: undefined };
   /** Answers the ids of all keys with this label. */
   list: { ask: LabelSelector; answer: readonly string[] };

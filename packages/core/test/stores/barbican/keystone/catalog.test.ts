@@ -14,7 +14,7 @@ const catalog = [
   { type: 'key-manager', endpoints },
 ];
 const find = (name: Interface, region?: string, type = 'key-manager') =>
-  findEndpoint(catalog, type, { interface: name, region });
+  findEndpoint(catalog, type, { interface: name, region, authUrl: 'http://keystone/v3' });
 
 test('an endpoint is found by interface and region', () => {
   assert.equal(find('public', 'A'), { url: 'http://a', region: 'A' });
@@ -29,7 +29,8 @@ test('several regions and none configured: refused, and the regions are named, w
   for (const order of [endpoints, endpoints.toReversed()]) {
     const several = [{ type: 'key-manager', endpoints: order }];
     const { message, remedy } = await rejectsWithCode(
-      () => findEndpoint(several, 'key-manager', { interface: 'public', region: undefined }),
+      () =>
+        findEndpoint(several, 'key-manager', { interface: 'public', region: undefined, authUrl: 'http://keystone/v3' }),
       'ERR_KMS_STORE_UNAVAILABLE',
     );
     assert.match(message, 'set region: one of A, B');
@@ -40,17 +41,30 @@ test('several regions and none configured: refused, and the regions are named, w
 test('the regions of several services of one type count together', async () => {
   const two = endpoints.slice(0, 2).map((one) => ({ type: 'key-manager', endpoints: [one] }));
   await rejectsWithCode(
-    () => findEndpoint(two, 'key-manager', { interface: 'public', region: undefined }),
+    () => findEndpoint(two, 'key-manager', { interface: 'public', region: undefined, authUrl: 'http://keystone/v3' }),
     'ERR_KMS_STORE_UNAVAILABLE',
   );
 });
 
 test('an endpoint without a region is alone', () => {
   const one = [{ type: 'key-manager', endpoints: [{ interface: 'public', region: null, url: 'http://a' }] }];
-  assert.equal(findEndpoint(one, 'key-manager', { interface: 'public', region: undefined }), {
-    url: 'http://a',
-    region: undefined,
-  });
+  assert.equal(
+    findEndpoint(one, 'key-manager', { interface: 'public', region: undefined, authUrl: 'http://keystone/v3' }),
+    {
+      url: 'http://a',
+      region: undefined,
+    },
+  );
+});
+
+test('a service without TLS behind a Keystone with it is refused, because keys would travel in the clear', async () => {
+  const one = [{ type: 'key-manager', endpoints: [{ interface: 'public', region: null, url: 'http://a' }] }];
+  const { message, remedy } = await rejectsWithCode(
+    () => findEndpoint(one, 'key-manager', { interface: 'public', region: undefined, authUrl: 'https://keystone/v3' }),
+    'ERR_KMS_STORE_UNAVAILABLE',
+  );
+  assert.match(message, 'http://a');
+  assert.match(remedy ?? '', 'set endpoint');
 });
 
 test('the error says what the catalog has instead', async () => {

@@ -31,6 +31,7 @@ const send = (method: 'GET' | 'POST' | 'DELETE' = 'GET', ms = 5_000, url = proxy
     headers: { 'x-auth-token': TOKEN },
     ...(method === 'POST' && { body: Buffer.from('{}') }),
     tls: {},
+    secrets: [TOKEN],
     signal: AbortSignal.timeout(ms),
   });
 /** The first `count` requests have this fault. */
@@ -107,7 +108,12 @@ test('an answer without an end is cut off', async () => {
 });
 
 test('a file of certificates that is not there is named, and nothing is sent', async () => {
-  const request = { method: 'GET', url: 'https://127.0.0.1:1/', signal: AbortSignal.timeout(5_000) } as const;
+  const request = {
+    method: 'GET',
+    url: 'https://127.0.0.1:1/',
+    secrets: [],
+    signal: AbortSignal.timeout(5_000),
+  } as const;
   const error = await rejectsWithCode(
     () => client.send({ ...request, tls: { caFile: '/nowhere/ca.pem' } }),
     'ERR_KMS_STORE_UNAVAILABLE',

@@ -62,6 +62,28 @@ test('a token that is about to end is not used any more', async () => {
   assert.is.not((await session.token(signal)).value, value);
 });
 
+test('a login without verified certificates is reported once, and not at each renewal', async () => {
+  const reported: unknown[] = [];
+  const configuration = new CloudConfiguration(cloudSettings.parse({}), { ...OS, OS_INSECURE: 'true' });
+  const insecure = new KeystoneSession(configuration, clock, (event) => reported.push(event));
+  await insecure.token(signal);
+  assert.is(await insecure.verifiesCertificates(signal), false);
+  await clock.advance(3_600_000);
+  await insecure.token(signal);
+  assert.is(logins, 2);
+  assert.equal(reported, [{ type: 'certificates-not-verified', where: 'the environment (OS_*)' }]);
+  insecure.close();
+});
+
+test('a password that Keystone repeats in an error is in no message', async () => {
+  const configuration = new CloudConfiguration(cloudSettings.parse({}), { ...OS, OS_PASSWORD: 'hunter2' });
+  const repeating = new KeystoneSession(configuration, clock);
+  trouble = (response) => response.writeHead(401).end('{"error":{"message":"no hunter2 here"}}');
+  const { message } = await rejectsWithCode(() => repeating.token(signal), 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.match(message, 'no ******* here');
+  repeating.close();
+});
+
 test('a login that gets no answer ends after 10 s', async () => {
   trouble = () => undefined;
   const token = rejectsWithCode(() => session.token(signal), 'ERR_KMS_STORE_UNAVAILABLE');

@@ -3,7 +3,7 @@ import type { MechanismName } from '../mechanism-name.ts';
 import { TokenFailure } from '../protocol.ts';
 import type { KeySelector } from '../protocol.ts';
 import { RSA_BITS } from '../rsa-oaep.ts';
-import { codeOf } from './failures.ts';
+import { codeOf, failureOf } from './failures.ts';
 import { findObjects } from './keys.ts';
 import { mechanisms } from './mechanisms.ts';
 import { pkcs11 } from './pkcs11.ts';
@@ -29,11 +29,53 @@ function canMake(offered: readonly number[], name: MechanismName): boolean {
 }
 
 function generateSecret({ module, handle }: Session, selector: KeySelector, name: MechanismName): void {
-  const { usages } = mechanisms[name];
   module.C_GenerateKey(handle, { mechanism: pkcs11.CKM_AES_KEY_GEN }, [
+    ...secretTemplate(selector, name),
+    { type: pkcs11.CKA_VALUE_LEN, value: 32 },
+  ]);
+}
+
+/**
+ * Puts a key of 32 bytes into the token, with the attributes that {@link generateKey} gives, for the first of the mechanisms that the token
+ * offers.
+ * @throws TokenFailure `unusable` where the token takes no key in the clear, as in FIPS mode and a TPM; for a key of this id that is there
+ */
+export function importKey(
+  session: Session,
+  selector: KeySelector,
+  names: readonly MechanismName[],
+  value: Buffer,
+): void {
+  const { module, handle, slot } = session;
+  if (findObjects(session, pkcs11.CKO_SECRET_KEY, selector.label, selector.keyId).length > 0) {
+    throw new TokenFailure('unusable', `the token has a key ${selector.keyId} already`);
+  }
+  const offered = module.C_GetMechanismList(slot);
+  const name = names.find((candidate) => !isRsa(candidate) && offered.includes(mechanisms[candidate].ckm));
+  if (!name) throw new TokenFailure('unusable', `the token can use no AES key for ${names.join(', ')}`);
+  try {
+    module.C_CreateObject(handle, [...secretTemplate(selector, name), { type: pkcs11.CKA_VALUE, value }]);
+  } catch (error) {
+    if (codeOf(error) === undefined || !REFUSALS.includes(codeOf(error)!)) throw error;
+    throw new TokenFailure('unusable', `the token takes no key in the clear (${failureOf(error).message})`);
+  }
+}
+
+/** How tokens say that they take no key of this kind, or not in the clear. */
+const REFUSALS = [
+  pkcs11.CKR_FUNCTION_NOT_SUPPORTED,
+  pkcs11.CKR_TEMPLATE_INCONSISTENT,
+  pkcs11.CKR_TEMPLATE_INCOMPLETE,
+  pkcs11.CKR_ATTRIBUTE_READ_ONLY,
+  pkcs11.CKR_ATTRIBUTE_TYPE_INVALID,
+  pkcs11.CKR_ATTRIBUTE_VALUE_INVALID,
+];
+
+function secretTemplate(selector: KeySelector, name: MechanismName): Template {
+  const { usages } = mechanisms[name];
+  return [
     { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
     { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
-    { type: pkcs11.CKA_VALUE_LEN, value: 32 },
     ...identity(selector, true),
     { type: pkcs11.CKA_SENSITIVE, value: true },
     { type: pkcs11.CKA_EXTRACTABLE, value: false },
@@ -43,7 +85,7 @@ function generateSecret({ module, handle }: Session, selector: KeySelector, name
     })),
     { type: pkcs11.CKA_SIGN, value: false },
     { type: pkcs11.CKA_VERIFY, value: false },
-  ]);
+  ];
 }
 
 function generatePair({ module, handle }: Session, selector: KeySelector): void {

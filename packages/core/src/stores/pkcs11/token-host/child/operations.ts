@@ -4,7 +4,7 @@ import type { Ask, FailureKind, KeyInfo, OperationName, Operations, Sealed, Toke
 import { bitsOf, RSA_BITS } from '../rsa-oaep.ts';
 import type { SealedChannel } from '../sealed-channel.ts';
 import { codeOf, failureOf, isAboutMechanism, isAmbiguous } from './failures.ts';
-import { destroyKey, generateKey } from './generate.ts';
+import { destroyKey, generateKey, importKey } from './generate.ts';
 import { findKey, listKeys, remarksOn } from './keys.ts';
 import { mechanisms, publicKeyOf, selfTest, unsuitable } from './mechanisms.ts';
 import { pkcs11 } from './pkcs11.ts';
@@ -58,6 +58,15 @@ export class TokenOperations {
     },
     unwrap: (ask) => this.#sessions.run(ask.token, (session) => this.#unwrap(session, ask)),
     generate: (ask) => this.#writing(ask.token, (session) => generateKey(session, ask, ask.mechanisms)),
+    import: (ask) => {
+      const key = this.#channel.open(ask.key);
+      try {
+        this.#writing(ask.token, (session) => importKey(session, ask, ask.mechanisms, key.expose()));
+        return undefined;
+      } finally {
+        key.wipe();
+      }
+    },
     destroy: (ask) => this.#writing(ask.token, (session) => destroyKey(session, ask)),
     list: (ask) => this.#sessions.run(ask.token, (session) => listKeys(session, ask)),
   };

@@ -1,0 +1,188 @@
+import { FakeKeysetStore, rejectsWithCode, version1Manifest } from '@teapot-kms/testing';
+import { randomBytes } from 'node:crypto';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { generateKey, promoteKey, retireKey } from '../../src/keyset/administration.ts';
+import { exportKeyset, importKeyset } from '../../src/keyset/backup.ts';
+import type { KeysetBackup } from '../../src/keyset/backup.ts';
+import type { KeysetAdmin } from '../../src/keyset/keyset-source.ts';
+import { formatManifest } from '../../src/keyset/manifest.ts';
+import { SecretBytes } from '../../src/util/secret-bytes.ts';
+
+/** A store of two keys, the second the primary, and its backup. */
+async function exported(): Promise<{ store: FakeKeysetStore; ids: [string, string]; backup: KeysetBackup }> {
+  const store = new FakeKeysetStore();
+  const { keyId: first } = await generateKey(store);
+  const { keyId: second } = await generateKey(store);
+  await promoteKey(store, second);
+  const { backup } = await exportKeyset(store);
+  return { store, ids: [first, second], backup };
+}
+
+const bytesOf = async (store: FakeKeysetStore, id: string): Promise<Buffer> => (await store.readKey(id)).expose();
+
+test('the manifest comes back byte for byte, so that hosts know it again', async () => {
+  const { store, ids, backup } = await exported();
+  const empty = new FakeKeysetStore();
+  const { restored } = await importKeyset(empty, backup);
+  assert.equal(restored, ids);
+  assert.is(empty.manifestText, store.manifestText);
+  for (const id of ids) assert.equal(await bytesOf(empty, id), await bytesOf(store, id));
+});
+
+test('a manifest with comments of somebody comes back as the successor of itself', async () => {
+  const { store } = await exported();
+  store.replaceManifest(`${store.manifestText!}# seen by me\n`);
+  const { backup, manifest } = await exportKeyset(store);
+  const empty = new FakeKeysetStore();
+  const { after } = await importKeyset(empty, backup);
+  assert.is(after.generation, manifest.generation + 1);
+  assert.is(after.replaces, manifest.hash);
+});
+
+test('a store that gives keys other places gets the successor of the manifest', async () => {
+  const { backup, ids } = await exported();
+  const empty = new FakeKeysetStore();
+  const secret = '0a1b2c3d-0000-4000-8000-000000000000';
+  const admin: KeysetAdmin = {
+    readManifest: () => empty.readManifest(),
+    createKey: async (...given) => ({ ...(await empty.createKey(...given)), secret }),
+    readKey: (id) => empty.readKey(id),
+    writeManifest: (...given) => empty.writeManifest(...given),
+    destroyKey: (id) => empty.destroyKey(id),
+  };
+  const { after } = await importKeyset(admin, backup);
+  assert.equal(
+    after.keys.map((key) => key.secret),
+    ids.map(() => secret),
+  );
+  assert.is(after.generation, 4);
+});
+
+test('a dry run says what would come back, and changes nothing', async () => {
+  const { store, ids, backup } = await exported();
+  store.putBlob(ids[0], undefined);
+  const before = await store.readManifest();
+  assert.equal((await importKeyset(store, backup, { dryRun: true })).restored, [ids[0]]);
+  assert.equal(await store.readManifest(), before);
+  await rejectsWithCode(() => store.readKey(ids[0]), 'ERR_KMS_KEYSET_INVALID');
+});
+
+test('an older manifest in the store gives way to the one of the backup', async () => {
+  const { store, backup } = await exported();
+  const older = new FakeKeysetStore();
+  const { manifest } = (await store.readManifest())!;
+  const [first, second] = manifest.keys;
+  const keys = [first!, { ...second!, state: 'pending' as const }];
+  older.replaceManifest(formatManifest({ ...manifest, generation: 2, primary: first!.id, keys, replaces: undefined }));
+  // The generation between is skipped, so that nothing contradicts.
+  const newer = formatManifest({ ...manifest, generation: 5 });
+  await importKeyset(older, { ...backup, manifest: newer });
+  assert.is(older.manifestText, newer);
+});
+
+test('two changes on two copies are a conflict, and nothing is written', async () => {
+  const { store, backup } = await exported();
+  const other = new FakeKeysetStore();
+  const { manifest } = (await store.readManifest())!;
+  other.replaceManifest(formatManifest({ ...manifest, replaces: '11'.repeat(32) }));
+  const before = await other.readManifest();
+  await rejectsWithCode(() => importKeyset(other, backup), 'ERR_KMS_KEYSET_CONFLICT');
+  assert.equal(await other.readManifest(), before);
+});
+
+test('bytes that do not match the check value are refused in a backup', async () => {
+  const { backup, ids } = await exported();
+  const keys = new Map(backup.keys).set(ids[0], new SecretBytes(randomBytes(32)));
+  await rejectsWithCode(() => importKeyset(new FakeKeysetStore(), { ...backup, keys }), 'ERR_KMS_KEYSET_INVALID');
+});
+
+test('a key that no manifest lists is refused in a backup', async () => {
+  const { backup } = await exported();
+  const keys = new Map(backup.keys).set('stray', new SecretBytes(randomBytes(32)));
+  await rejectsWithCode(() => importKeyset(new FakeKeysetStore(), { ...backup, keys }), 'ERR_KMS_KEYSET_INVALID');
+});
+
+test('a backup that lacks a key makes no new keyset', async () => {
+  const { backup, ids } = await exported();
+  const empty = new FakeKeysetStore();
+  const keys = new Map([...backup.keys].filter(([id]) => id !== ids[1]));
+  await rejectsWithCode(() => importKeyset(empty, { ...backup, keys }), 'ERR_KMS_KEYSET_INVALID');
+  assert.is(empty.manifestText, undefined);
+});
+
+test('a key in use that is damaged makes no backup', async () => {
+  const { store, ids } = await exported();
+  store.putBlob(ids[0], randomBytes(32));
+  await rejectsWithCode(() => exportKeyset(store), 'ERR_KMS_KEYSET_INVALID');
+});
+
+test('a retired key that is gone is named, and the backup is made', async () => {
+  const { store, ids } = await exported();
+  await retireKey(store, ids[0]);
+  store.putBlob(ids[0], undefined);
+  const { backup, missing } = await exportKeyset(store);
+  assert.equal(missing, [ids[0]]);
+  assert.equal([...backup.keys.keys()], [ids[1]]);
+});
+
+test('a store whose keys never leave it exports nothing', async () => {
+  const store = new FakeKeysetStore();
+  await generateKey(store);
+  const admin: KeysetAdmin = {
+    readManifest: () => store.readManifest(),
+    createKey: (...given) => store.createKey(...given),
+    writeManifest: (...given) => store.writeManifest(...given),
+    destroyKey: (id) => store.destroyKey(id),
+  };
+  const error = await rejectsWithCode(() => exportKeyset(admin), 'ERR_KMS_KEYSET_RULE');
+  assert.match(error.remedy ?? '', /--escrow-to/);
+});
+
+test('where no check value tells two keys with one id apart, neither is touched', async () => {
+  const manifest = version1Manifest('only');
+  const place = (key: Buffer): FakeKeysetStore => {
+    const store = new FakeKeysetStore();
+    store.replaceManifest(formatManifest(manifest));
+    store.putBlob(manifest.primary, key);
+    return store;
+  };
+  const [here, there] = [randomBytes(32), randomBytes(32)];
+  const { backup } = await exportKeyset(place(there));
+  const store = place(Buffer.from(here));
+  await rejectsWithCode(() => importKeyset(store, backup), 'ERR_KMS_KEYSET_CONFLICT');
+  assert.equal(await bytesOf(store, manifest.primary), here);
+});
+
+test('a key for escrow is copied before a manifest lists it', async () => {
+  const store = new FakeKeysetStore();
+  let copy: Buffer | undefined;
+  const { keyId, after } = await generateKey(store, {
+    escrow: ({ manifest, keys }) => {
+      assert.is(store.manifestText, undefined);
+      copy = Buffer.from([...keys.values()][0]!.expose());
+      assert.match(manifest, /imported: true/);
+      return Promise.resolve();
+    },
+  });
+  assert.equal(copy, await bytesOf(store, keyId));
+  assert.is(after.keys[0]!.imported, true);
+});
+
+test('a copy that cannot be written leaves no key', async () => {
+  const store = new FakeKeysetStore();
+  let id = '';
+  const failing = generateKey(store, {
+    escrow: ({ keys }) => {
+      id = [...keys.keys()][0]!;
+      return Promise.reject(new Error('no space'));
+    },
+  });
+  let message = '';
+  await failing.catch((error: unknown) => (message = (error as Error).message));
+  assert.is(message, 'no space');
+  assert.is(store.manifestText, undefined);
+  assert.is(store.readBlob(id), undefined);
+});
+
+test.run();

@@ -1,0 +1,23 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { redact } from '../../src/util/redact.ts';
+
+const redacted = (text: string, ...secrets: (string | undefined)[]): string => {
+  const bytes = Buffer.from(text);
+  redact(bytes, secrets);
+  return bytes.toString();
+};
+
+test('each place of a secret is overwritten, and nothing else', () => {
+  assert.is(redacted('no hunter2 here, hunter2!', 'hunter2', undefined), 'no ******* here, *******!');
+});
+
+test('the form that a secret has in JSON is found', () => {
+  assert.is(redacted(String.raw`{"message":"no a\"b\\c here"}`, 'a"b\\c'), `{"message":"no ${'*'.repeat(7)} here"}`);
+});
+
+test('a text that is too short to be a secret stays', () => {
+  assert.is(redacted('a cat', 'a', 'cat'), 'a cat');
+});
+
+test.run();
