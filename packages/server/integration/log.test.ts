@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { request } from 'node:http';
+import { newKeyId } from '@teapot-kms/core';
 import { freePort, launcher } from '@teapot-kms/testing/daemons';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -14,6 +15,7 @@ test.before.each((context) => {
 test.after.each(async ({ site }) => site.remove());
 
 const INVALID_ARGUMENT = 3;
+const FAILED_PRECONDITION = 9;
 
 for (const [what, shell] of [
   ['a pipe whose reader stands still', 'exec "$@" 2> >(exec sleep 600)'],
@@ -52,6 +54,33 @@ for (const [what, shell] of [
     }
   });
 }
+
+test('of many unknown keys, which callers choose, a few a second are logged, and the number of the others', async ({
+  site,
+}) => {
+  const id = site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  const plugin = await site.serve();
+  const ids = Array.from({ length: 100 }, () => newKeyId());
+  await withClient(site.socket('main'), async (client) => {
+    const { ciphertext } = await client.encrypt(seed(), 'uid');
+    const refused = ids.map((other) => {
+      const forged = Buffer.from(ciphertext);
+      forged.write(other, forged.indexOf(id));
+      return grpcCode(client.decrypt(forged, other, 'uid'));
+    });
+    assert.equal(new Set(await Promise.all(refused)), new Set([FAILED_PRECONDITION]));
+  });
+  await plugin.logged('more unknown keys in this second');
+  await eventually(() => {
+    const lines = plugin.log.trimEnd().split('\n');
+    const logged = lines.filter((line) => line.includes('names a key that is not in the keyset')).length;
+    const others = lines.filter((line) => line.includes('more unknown keys'));
+    const suppressed = others.reduce((sum, line) => sum + (JSON.parse(line) as { suppressed: number }).suppressed, 0);
+    assert.is(logged + suppressed, ids.length);
+    assert.ok(logged <= 5 * (others.length + 1));
+  });
+});
 
 /** Ends what reads the pipe, and a plugin that a failed test has left. */
 function endGroup(group: number): void {
