@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Daemon, freePort, launcher } from '@teapot-kms/testing/daemons';
 import type { Exit } from '@teapot-kms/testing/daemons';
 import { until } from '@teapot-kms/testing';
@@ -91,6 +92,8 @@ export class Plugin {
   }
 
   async metrics(): Promise<MetricsText> {
+    // Within a second the plugin gives the same scrape again.
+    await sleep(1_100);
     // After a hand-over the successor gets the port only once the old process is gone, at its next try.
     const ask = async (): Promise<MetricsText> =>
       new MetricsText(await (await fetch(`http://127.0.0.1:${this.#port}/metrics`)).text());

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Daemon, freePort, launcher } from '@teapot-kms/testing/daemons';
 import { rememberSecret, until } from '@teapot-kms/testing';
 import { authorityHashes } from '@teapot-kms/core';
@@ -127,6 +128,8 @@ export class Tenants {
   }
 
   async metrics(): Promise<MetricsText> {
+    // Within a second the plugin gives the same scrape again.
+    await sleep(1_100);
     return new MetricsText(await (await fetch(`http://127.0.0.1:${this.#port}/metrics`)).text());
   }
 

@@ -1,3 +1,5 @@
+import { safeLines, safeText } from './util/safe-text.ts';
+
 /**
  * Stable error codes for code, tests, logs and documentation. Message texts may change, codes do not. The server maps each code to a gRPC
  * status (`packages/server/src/kms/status-codes.ts`).
@@ -31,9 +33,13 @@ export interface KmsErrorOptions {
   readonly remedy?: string | undefined;
 }
 
+/** Longest message and remedy of an error, in characters: twenty problems of a file, each with its path. */
+const MAX_MESSAGE = 8_000;
+const MAX_REMEDY = 2_000;
+
 /**
  * The one error class of Teapot KMS. `message` says what happened and where, `remedy` what to do; neither holds a secret.
- * `cause` is for logs and is never sent to a caller.
+ * `cause` is for logs and is never sent to a caller. Both texts are made safe here, because parts of many of them come from outside (D17).
  */
 export class KmsError extends Error {
   override readonly name = 'KmsError';
@@ -41,16 +47,19 @@ export class KmsError extends Error {
   readonly remedy: string | undefined;
 
   constructor(code: KmsErrorCode, message: string, options: KmsErrorOptions = {}) {
-    super(message, 'cause' in options ? { cause: options.cause } : undefined);
+    super(safeLines(message, MAX_MESSAGE), 'cause' in options ? { cause: options.cause } : undefined);
     this.code = code;
-    this.remedy = options.remedy;
+    this.remedy = options.remedy === undefined ? undefined : safeText(options.remedy, MAX_REMEDY);
   }
 
   /** Returns `error` itself when it is a {@link KmsError}, else a new one with `code`, its own message by default, and `error` as the cause. */
-  static from(error: unknown, code: KmsErrorCode, message = (error as Error).message): KmsError {
+  static from(error: unknown, code: KmsErrorCode, message = messageOf(error)): KmsError {
     return error instanceof KmsError ? error : new KmsError(code, message, { cause: error });
   }
 }
+
+/** Whatever was thrown. */
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : 'it failed');
 
 /** A key store that cannot be reached or used now: `ERR_KMS_STORE_UNAVAILABLE`. */
 export const unavailable = (message: string, options?: KmsErrorOptions): KmsError =>

@@ -6,10 +6,14 @@ export { backOffMs } from './util/back-off.ts';
 export type { BackOff } from './util/back-off.ts';
 export { distrustOf } from './util/trusted-path.ts';
 export type { Distrust } from './util/trusted-path.ts';
+export { paced } from './util/paced.ts';
 export { duration } from './util/duration.ts';
 export type { Clock } from './util/clock.ts';
+export { FileRefused, readSmallFileSync } from './util/small-file.ts';
+export { safeLines, safeText } from './util/safe-text.ts';
 export { formatProblems, parseYaml } from './util/yaml-document.ts';
-export type { YamlProblem, YamlResult } from './util/yaml-document.ts';
+export type { YamlResult } from './util/yaml-document.ts';
+export type { YamlProblem } from './util/yaml-reader.ts';
 export type {
   CallContext,
   DecryptRequest,

@@ -30,6 +30,7 @@ import { v1beta1Endpoints } from './kms/v1beta1.ts';
 import { v2Endpoints } from './kms/v2.ts';
 import { CallLog } from './observability/call-log.ts';
 import type { InstanceHealth } from './observability/http.ts';
+import { LineLimit } from './observability/line-limit.ts';
 import { describeError, logEvent } from './observability/logging.ts';
 import type { InstanceDescription, Metrics } from './observability/metrics.ts';
 import { SocketListener } from './transport/socket.ts';
@@ -42,6 +43,10 @@ const CLOSE_MS = 300;
 
 /** Time between two attempts to open the socket, in ms. */
 const RETRY_MS = 10_000;
+
+/** Lines of each second about unknown keys, which callers choose, and about the key store. */
+const MAX_UNKNOWN_KEYS_PER_SECOND = 5;
+const MAX_STORE_EVENTS_PER_SECOND = 20;
 
 export interface InstanceOptions {
   readonly config: InstanceConfig;
@@ -74,12 +79,15 @@ export class Instance {
     this.config = config;
     const clock = (this.#clock = shared.clock);
     this.#log = log.child({ instance: config.name });
+    const limit = (perSecond: number, text: string) => new LineLimit({ log: this.#log, clock, perSecond, text });
+    const unknownKeys = limit(MAX_UNKNOWN_KEYS_PER_SECOND, 'Decrypts named more unknown keys in this second');
+    const storeEvents = limit(MAX_STORE_EVENTS_PER_SECOND, 'the key store had more events in this second');
     const onEvent: EventListener = (event) => {
       if (event.type === 'store-operation') {
         metrics.storeOperation(event.operation, event.ok, event.durationMs);
       } else {
         if (event.type === 'key-switched') this.#keySince = clock.wall() / 1000;
-        logEvent(this.#log, event);
+        if ((event.type === 'unknown-key' ? unknownKeys : storeEvents).mayWrite()) logEvent(this.#log, event);
       }
     };
     this.#service = openService(config, { shared, crypto, records, onEvent });
@@ -136,7 +144,10 @@ export class Instance {
   async stop(graceMs: number): Promise<void> {
     this.#stopped = true;
     this.#cancelRetry();
-    await this.#listener?.close();
+    // Where the socket cannot be removed, the calls must end and the keys be wiped all the same.
+    await this.#listener?.close().catch((error: unknown) => {
+      this.#log.error({ error: describeError(error) }, 'the socket cannot be closed');
+    });
     await this.#transport.drain(Math.max(0, graceMs - CLOSE_MS));
     await this.#service.close();
     this.#log.info('stopped');

@@ -29,13 +29,15 @@ export class Plugin {
   #applying: Promise<void> = Promise.resolve();
   #stopping = false;
 
-  constructor(config: Config, log: Logger, clock = systemClock) {
+  /** @param droppedLines - returns how many log lines could not be written since the start */
+  constructor(config: Config, log: Logger, { clock = systemClock, droppedLines = (): number => 0 } = {}) {
     this.#config = config;
     this.#log = log;
     this.#crypto = new CryptoEngine(config.crypto.engine);
     this.#records = new HostRecords(config.stateDirectory);
     this.#shared = new SharedResources((event) => logResourceEvent(log, event), clock);
-    this.metrics = new Metrics(() => [...this.#instances.values()].map((one) => one.describe()), clock);
+    const describe = () => [...this.#instances.values()].map((one) => one.describe());
+    this.metrics = new Metrics(describe, { clock, droppedLines });
   }
 
   /**
@@ -56,7 +58,12 @@ export class Plugin {
 
   /** Applies a changed configuration. Instances that it does not change are not affected. */
   apply(config: Config): Promise<void> {
-    this.#applying = this.#applying.then(() => this.#apply(config));
+    this.#applying = this.#applying
+      .then(() => this.#apply(config))
+      // Nothing that comes with a configuration ends the process.
+      .catch((error: unknown) =>
+        this.#log.error({ error: describeError(error) }, 'the configuration is not taken as a whole'),
+      );
     return this.#applying;
   }
 
@@ -142,7 +149,7 @@ export class Plugin {
       this.#instances.set(config.name, instance);
       if (!takeOver || !(await isLive(config.socket))) return await instance.start(takeOver);
       // In the background: the other instances, and signals, do not wait for this one's key.
-      void this.#takeOverWithKey(instance);
+      this.#takeOverWithKey(instance).catch((error: unknown) => this.#cannotStart(config, error));
       return undefined;
     } catch (error) {
       return this.#cannotStart(config, error);

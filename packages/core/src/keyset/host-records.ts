@@ -9,6 +9,9 @@ import { formerPrimaries } from './succession.ts';
 /** Most former primaries that are remembered. With one rotation a day, they last for ten years. */
 const MAX_FORMERS = 4_000;
 
+/** Longest record that is read, in bytes: a former primary takes at most 67. */
+const MAX_RECORD_BYTES = 512 * 1024;
+
 const recordSchema = z.strictObject({
   instance: z.string(),
   contextId: z.string().regex(/^[0-9a-f]{32}$/),
@@ -41,7 +44,7 @@ export class HostRecords {
    * @throws the file system's error, or that of a record that is damaged
    */
   async read(instance: string): Promise<HostRecord | undefined> {
-    const text = await this.#files.read(fileName(instance));
+    const text = await this.#files.read(fileName(instance), MAX_RECORD_BYTES);
     return text === undefined ? undefined : recordSchema.parse(JSON.parse(text));
   }
 

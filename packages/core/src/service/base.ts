@@ -24,6 +24,8 @@ import type { ReplicaReport } from '../keyset/report.ts';
 import { unlessAborted } from '../util/abort.ts';
 import { systemClock } from '../util/clock.ts';
 import type { Clock } from '../util/clock.ts';
+import { paced } from '../util/paced.ts';
+import type { Paced } from '../util/paced.ts';
 import { DecryptCounts } from './decrypt-counts.ts';
 import type { KeysetGuard } from './keyset-guard.ts';
 import { NegativeCache } from './negative-cache.ts';
@@ -61,6 +63,8 @@ export interface Damage {
 
 /** Longest time in ms that calls wait for the first answer of the store: below the 3 s that kube-apiserver gives a call. */
 const FIRST_ANSWER_MS = 2_000;
+/** Loads for changes that the watch tells of. One change may be several events. */
+const WATCH_PACE = { burst: 5, everyMs: 500 };
 /** Time in ms for which an unknown key id is not looked up again. */
 const UNKNOWN_KEY_TTL_MS = 5_000;
 
@@ -80,6 +84,8 @@ export abstract class BaseService implements KmsService {
   readonly #store: Store;
   protected readonly guard: KeysetGuard | undefined;
   readonly #refresher: Refresher;
+  /** Told by the watch. */
+  readonly #changes: Paced;
   readonly #unknown: NegativeCache;
   readonly #decrypts = new DecryptCounts();
   #stopWatch: (() => void) | undefined;
@@ -101,6 +107,7 @@ export abstract class BaseService implements KmsService {
     this.guard = options.guard;
     this.#unknown = new NegativeCache(clock, UNKNOWN_KEY_TTL_MS);
     this.#refresher = new Refresher({ clock, intervalMs, timeoutMs, run: (signal) => this.#probe(signal) });
+    this.#changes = paced(clock, WATCH_PACE, () => void this.#refresher.refresh());
   }
 
   /** Reads the store and takes over what it holds. */
@@ -185,6 +192,7 @@ export abstract class BaseService implements KmsService {
   async close(): Promise<void> {
     this.closed = true;
     this.#stopWatch?.();
+    this.#changes.cancel();
     this.#refresher.stop();
     this.destroyKeys();
     await this.#store.close?.();
@@ -280,7 +288,7 @@ export abstract class BaseService implements KmsService {
 
   #watch(): void {
     this.#stopWatch?.();
-    this.#stopWatch = this.closed ? undefined : this.#store.watch?.(() => void this.#refresher.refresh());
+    this.#stopWatch = this.closed ? undefined : this.#store.watch?.(() => this.#changes.call());
   }
 }
 

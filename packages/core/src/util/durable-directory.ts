@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type * as nodeFs from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { unlessMissing } from './file-lock.ts';
+import { readSmallFile } from './small-file.ts';
 
 /**
  * A directory whose files survive a crash at any point in their old or their new state. Each file is written under a temporary name, synced
@@ -34,9 +35,13 @@ export class DurableDirectory {
     }
   }
 
-  /** The text of a file, or `undefined` if there is none. */
-  read(name: string): Promise<string | undefined> {
-    return unlessMissing(this.#fs.readFile(join(this.#path, name), 'utf8'));
+  /**
+   * The text of a file of at most `maxBytes`, or `undefined` if there is none.
+   * @throws {@link FileRefused}
+   */
+  async read(name: string, maxBytes: number): Promise<string | undefined> {
+    const bytes = await unlessMissing(readSmallFile(join(this.#path, name), maxBytes, this.#fs));
+    return bytes?.toString('utf8');
   }
 
   async write(name: string, bytes: Buffer, mode: number): Promise<void> {

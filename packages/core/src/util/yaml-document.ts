@@ -1,46 +1,26 @@
-import { LineCounter, parseDocument } from 'yaml';
+import type { LineCounter } from 'yaml';
 import type { Document } from 'yaml';
 import type { z } from 'zod';
-
-/** One problem in a YAML text, and where to correct it. */
-export interface YamlProblem {
-  /** 1-based. */
-  readonly line: number;
-  /** For example `instances[0].socket`; empty for the whole document. */
-  readonly path: string;
-  /** What was expected and what was found. */
-  readonly message: string;
-}
+import { safeText } from './safe-text.ts';
+import { MAX_PROBLEMS, readYaml } from './yaml-reader.ts';
+import type { YamlProblem } from './yaml-reader.ts';
 
 export type YamlResult<T> =
   | { readonly value: T; readonly problems?: undefined }
   | { readonly value?: undefined; readonly problems: readonly YamlProblem[] };
 
-/** Most problems that are reported. In a file that is not YAML, every character may be one. */
-const MAX_PROBLEMS = 20;
+/** Characters of a found value, of a path in the document, and of a message. */
+const MAX_VALUE = 80;
+const MAX_PATH = 200;
+const MAX_MESSAGE = 500;
 
 /**
- * Parses `text` as one YAML 1.2 document and checks it against `schema`. Reports up to twenty problems, each with its line. Aliases are
- * refused, because a few of them can expand to gigabytes. Duplicate keys are refused too.
+ * Parses `text` as one YAML 1.2 document and checks it against `schema`. Reports up to twenty problems, each with its line and safe to show. The
+ * time is linear in the length of the text, see {@link readYaml}. Aliases are refused, because a few of them can expand to gigabytes.
  */
 export function parseYaml<T>(text: string, schema: z.ZodType<T>): YamlResult<T> {
-  const lines = new LineCounter();
-  const document = parseDocument(text, {
-    lineCounter: lines,
-    uniqueKeys: true,
-    stringKeys: true,
-    version: '1.2',
-    // They take seconds for a file with thousands of errors.
-    prettyErrors: false,
-  });
-  if (document.errors.length > 0) {
-    const problems = document.errors.slice(0, MAX_PROBLEMS).map((error) => ({
-      line: lines.linePos(error.pos[0]).line,
-      path: '',
-      message: error.message.split('\n')[0]!,
-    }));
-    return { problems };
-  }
+  const { document, lines, problems } = readYaml(text, { stringKeys: true, version: '1.2' });
+  if (problems) return { problems: problems.map(safeProblem) };
   let value: unknown;
   try {
     value = document.toJS({ maxAliasCount: 0 });
@@ -50,7 +30,13 @@ export function parseYaml<T>(text: string, schema: z.ZodType<T>): YamlResult<T> 
   const checked = schema.safeParse(value, { reportInput: true });
   if (checked.success) return { value: checked.data };
   const issues = checked.error.issues.slice(0, MAX_PROBLEMS);
-  return { problems: issues.flatMap((issue) => problemsOf(issue, document, lines)).slice(0, MAX_PROBLEMS) };
+  const found = issues.flatMap((issue) => problemsOf(issue, document, lines)).slice(0, MAX_PROBLEMS);
+  return { problems: found.map(safeProblem) };
+}
+
+/** Names and values in it come from the text. */
+function safeProblem({ line, path, message }: YamlProblem): YamlProblem {
+  return { line, path: safeText(path, MAX_PATH), message: safeText(message, MAX_MESSAGE) };
 }
 
 /** `FILE:LINE: PATH: MESSAGE`, one problem a line. */
@@ -62,7 +48,7 @@ export function formatProblems(file: string, problems: readonly YamlProblem[]): 
 
 function problemsOf(issue: z.core.$ZodIssue, document: Document, lines: LineCounter): YamlProblem[] {
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => ({
+    return issue.keys.slice(0, MAX_PROBLEMS).map((key) => ({
       line: lineOf(document, [...issue.path, key], lines),
       path: formatPath([...issue.path, key]),
       // Schemas may say which settings there are.
@@ -83,7 +69,9 @@ function problemsOfUnion(issue: z.core.$ZodIssueInvalidUnion, document: Document
     issues.reduce((sum, one) => sum + (one.code === 'unrecognized_keys' ? one.keys.length : 1), 0);
   const [closest] = issue.errors.toSorted((a, b) => depth(b) - depth(a) || places(a) - places(b));
   if (closest && depth(closest) > 0) {
-    return closest.flatMap((inner) => problemsOf({ ...inner, path: [...issue.path, ...inner.path] }, document, lines));
+    return closest
+      .slice(0, MAX_PROBLEMS)
+      .flatMap((inner) => problemsOf({ ...inner, path: [...issue.path, ...inner.path] }, document, lines));
   }
   const expected = issue.errors.flatMap(([first]) => (first ? [describe(first).replace(/, found .*$/s, '')] : []));
   const message = `${expected.join(' or ').replaceAll('or expected ', 'or ')}, found ${shorten(issue.input)}`;
@@ -108,8 +96,22 @@ function inputOf(issue: z.core.$ZodIssue): unknown {
 }
 
 function shorten(input: unknown): string {
-  const text = input === undefined ? 'nothing' : JSON.stringify(input);
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+  return input === undefined ? 'nothing' : safeText(preview(input, MAX_VALUE + 1), MAX_VALUE);
+}
+
+/** The first characters of a value as JSON; a few more than `chars`, however long and deep it is. */
+function preview(value: unknown, chars: number): string {
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, chars));
+  if (typeof value !== 'object' || value === null) return String(value);
+  const isList = Array.isArray(value);
+  let text = isList ? '[' : '{';
+  for (const key in value) {
+    if (text.length >= chars) return text;
+    if (text.length > 1) text += ',';
+    if (!isList) text += `${JSON.stringify(key.slice(0, chars))}:`;
+    text += preview((value as Record<string, unknown>)[key], chars - text.length);
+  }
+  return text + (isList ? ']' : '}');
 }
 
 /** The line of the deepest node on `path` that exists. For a missing setting, this is the line of its map. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { safeText } from '../../src/util/safe-text.ts';
+import { safeLines, safeText } from '../../src/util/safe-text.ts';
 
 const anyText = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 300 }),
@@ -39,6 +39,15 @@ test('printable text is kept, in any script', () => {
 
 test('control characters, line breaks and changes of direction become one space', () => {
   assert.is(safeText('\u001b[31mno\r\n\u202esuch\u0000\u0007 secret\n', 100), '[31mno such secret');
+});
+
+test('lines stay lines, each of them safe, and all of them together not longer than the bound', () => {
+  assert.is(safeLines('one\r\n\n\u0007two \ud83d\n', 100), 'one\ntwo \ufffd');
+  holds((_safe, text, maxChars) => {
+    const safe = safeLines(text, maxChars);
+    assert.ok(safe.length <= maxChars && safe.isWellFormed());
+    assert.not.match(safe.replaceAll('\n', ''), /[\p{C}\p{Zl}\p{Zp}]/u);
+  });
 });
 
 test('a character of two code units is not cut in two', () => {

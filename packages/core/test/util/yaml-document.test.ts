@@ -77,6 +77,27 @@ test('of thousands of problems twenty are told', () => {
   assert.is(problems(Array.from({ length: 500 }, (_, i) => `x${String(i)}: 1`).join('\n')).length, 20);
 });
 
+test('what a problem repeats of the text is one well-formed, printable line, cut at a character', () => {
+  const emoji = '😀'.repeat(200);
+  for (const text of [
+    `name: [${emoji}]`,
+    `name: x\n${emoji}: 1`,
+    `name: x\n"a\\u202e\\ud83d": 1`,
+    `name: !<\u0007${emoji}> x`,
+  ]) {
+    for (const line of problems(text)) {
+      assert.ok(line.isWellFormed(), line);
+      assert.not.match(line, /[\p{C}]/u);
+      assert.ok(line.length < 400);
+    }
+  }
+});
+
+test('a value that is shown is neither walked nor written as a whole', () => {
+  const [line] = problems(`name: [[[${'x, '.repeat(20_000)}]]]\n`);
+  assert.ok(line!.length < 140, line);
+});
+
 test('a setting that stands twice is refused', () => {
   assert.match(problems('name: x\nname: y\n')[0]!, /^f:2: .*unique/);
 });

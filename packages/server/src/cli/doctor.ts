@@ -1,9 +1,13 @@
+import { safeLines, safeText } from '@teapot-kms/core';
 import type { Finding } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import { ExitCode } from './exit-codes.ts';
 import { outputOption, print } from './output.ts';
 import type { OutputFormat } from './output.ts';
+
+/** Longest text of a finding, in characters. */
+const MAX_TEXT = 8_000;
 
 export function registerDoctor(program: Command): void {
   program
@@ -19,11 +23,21 @@ export function registerDoctor(program: Command): void {
       const config = loadConfig(file);
       const { diagnose } = await import('../doctor/diagnose.ts');
       const findings: Finding[] = [{ level: 'ok', about: file, text: 'the configuration is valid' }];
-      for await (const finding of diagnose(config)) findings.push(finding);
+      for await (const finding of diagnose(config)) findings.push(safe(finding));
       const problems = findings.filter(({ level }) => level === 'problem');
       if (problems.length > 0) process.exitCode = ExitCode.UNHEALTHY;
       print(output === 'json' ? JSON.stringify(findings) : format(findings));
     });
+}
+
+/** A token's label, a server's name: parts of a finding come from outside. */
+function safe({ level, about, text, remedy }: Finding): Finding {
+  const known = { level, text: safeLines(text, MAX_TEXT) };
+  return {
+    ...known,
+    ...(about !== undefined && { about: safeText(about, MAX_TEXT) }),
+    ...(remedy !== undefined && { remedy: safeText(remedy, MAX_TEXT) }),
+  };
 }
 
 function format(findings: readonly Finding[]): string {

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { Logger } from 'pino';
 import { readConfigText, parseConfig } from '../config/load.ts';
 import { watchConfig } from '../config/watch.ts';
+import { LogOutput, stderrWriter } from '../observability/log-output.ts';
 import { createLogger, describeError } from '../observability/logging.ts';
 import type { Config } from '../config/schema.ts';
 import { Plugin } from '../plugin.ts';
@@ -28,6 +29,9 @@ function serve({ config: file, takeOver }: { config: string; takeOver: boolean }
   return runPlugin(readConfigText(file), file, { takeOver, watch: true });
 }
 
+/** Time in ms for the last log lines to be written at the end. */
+const LAST_LINES_MS = 200;
+
 /**
  * Runs the plugin until a signal ends it.
  * @param text - the configuration
@@ -36,8 +40,10 @@ function serve({ config: file, takeOver }: { config: string; takeOver: boolean }
  */
 export async function runPlugin(text: string, source: string, { takeOver = false, watch = false } = {}): Promise<void> {
   const config = parseConfig(text, source);
-  const log = createLogger(config.log.level);
-  const plugin = new Plugin(config, log);
+  const output = new LogOutput(stderrWriter());
+  const log = createLogger(config.log.level, output);
+  logWarnings(log);
+  const plugin = new Plugin(config, log, { droppedLines: () => output.dropped });
   log.info({ version, node: process.version, config: source, instances: config.instances.length }, 'starting');
   warnIfDebuggable(log);
   try {
@@ -45,18 +51,22 @@ export async function runPlugin(text: string, source: string, { takeOver = false
   } catch (error) {
     log.error({ error: describeError(error) }, 'cannot start');
     await plugin.stop();
+    await output.end(LAST_LINES_MS);
     process.exitCode = ExitCode.FAILED;
     return;
   }
   const watched = watch ? watchConfig(source, text, { onChange, onInvalid }) : undefined;
   process.on('SIGHUP', () => watched?.check());
-  process.on('unhandledRejection', (error) => {
-    log.fatal({ error: describeError(error) }, 'a defect of the plugin; please report it');
-    process.exit(ExitCode.FAILED);
-  });
+  process.on('unhandledRejection', endForDefect);
+  process.on('uncaughtException', endForDefect);
   let stopping = false;
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+
+  function endForDefect(error: unknown): void {
+    log.fatal({ error: describeError(error) }, 'a defect of the plugin; please report it');
+    end(ExitCode.FAILED);
+  }
 
   function onChange(changed: Config): void {
     plugin.metrics.configReloaded('taken');
@@ -79,14 +89,24 @@ export async function runPlugin(text: string, source: string, { takeOver = false
     plugin.stop().then(
       () => {
         log.info('stopped cleanly');
-        process.exit(ExitCode.OK);
+        end(ExitCode.OK);
       },
       (error: unknown) => {
         log.error({ error: describeError(error) }, 'stopped with an error');
-        process.exit(ExitCode.FAILED);
+        end(ExitCode.FAILED);
       },
     );
   }
+
+  function end(code: number): void {
+    void output.end(LAST_LINES_MS).then(() => process.exit(code));
+  }
+}
+
+/** Node would write its warnings to stderr itself, and wait for a pipe that stands still. */
+function logWarnings(log: Logger): void {
+  process.removeAllListeners('warning');
+  process.on('warning', (warning) => log.warn({ warning: describeError(warning) }, 'a warning of Node.js'));
 }
 
 /** A debugger could read the keys (design D12). */

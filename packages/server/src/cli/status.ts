@@ -1,3 +1,4 @@
+import { safeText } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { randomBytes } from 'node:crypto';
 import type { KmsClient } from '../client/client.ts';
@@ -58,7 +59,11 @@ async function status({ socket: given, output, report, nonce, ...options }: Stat
   }
   print(`socket   ${socket}`);
   if (!('error' in answer)) {
-    print(`healthz  ${answer.healthz}\nversion  ${answer.version}\nkey_id   ${answer.keyId}`);
+    // Another plugin than ours may have answered.
+    const [healthz, version, keyId] = [answer.healthz, answer.version, answer.keyId].map((text) =>
+      safeText(text, 1_000),
+    );
+    print(`healthz  ${healthz}\nversion  ${version}\nkey_id   ${keyId}`);
     print(`         ${answer.keyIdHash} in kube-apiserver's metrics`);
   }
   if (description) print(describe(description));

@@ -1,5 +1,4 @@
-import { distrustOf, formatProblems, parseYaml } from '@teapot-kms/core';
-import { readFileSync } from 'node:fs';
+import { distrustOf, FileRefused, formatProblems, parseYaml, readSmallFileSync } from '@teapot-kms/core';
 import { configSchema } from './schema.ts';
 import type { Config } from './schema.ts';
 
@@ -10,7 +9,7 @@ export class ConfigError extends Error {
 }
 
 /** Length limit of a configuration in bytes. 500 instances take about 100 KB. */
-const MAX_CONFIG_BYTES = 4 * 1024 * 1024;
+const MAX_CONFIG_BYTES = 1024 * 1024;
 
 /**
  * Parses a configuration. One that has a problem is refused as a whole.
@@ -30,14 +29,15 @@ export function loadConfig(file: string): Config {
   return parseConfig(readConfigText(file), file);
 }
 
-/** @throws {@link ConfigError} */
+/** @throws {@link ConfigError}, at once also for a FIFO or a file that is too long */
 export function readConfigText(file: string): string {
   const distrust = distrustOf(file);
   // It names a library to load.
   if (distrust) throw new ConfigError(`${file}: ${distrust.text}. Fix: ${distrust.remedy}`);
   try {
-    return readFileSync(file, 'utf8');
+    return readSmallFileSync(file, MAX_CONFIG_BYTES).toString('utf8');
   } catch (error) {
+    if (error instanceof FileRefused) throw new ConfigError(error.message, { cause: error });
     const { code, message } = error as NodeJS.ErrnoException;
     const user = `user ${process.getuid?.() ?? ''} (running this command)`;
     const reasons: Record<string, string> = { ENOENT: 'no such file', EACCES: `${user} cannot read it` };

@@ -65,6 +65,15 @@ const socketPath = z
     if (message !== undefined) context.addIssue({ code: 'custom', message });
   });
 
+/** Permission bits of a socket, as text. @param isAllowed - whether a mode may be used */
+const modeSchema = (isAllowed: (text: string) => boolean, message: string) =>
+  z
+    .string(MODE)
+    .regex(/^0[0-7]{3}$/, { error: MODE, abort: true })
+    .default('0600')
+    .refine(isAllowed, message)
+    .transform((text) => Number.parseInt(text, 8));
+
 const instanceSchema = settings({
   name: z
     .string(NAME)
@@ -73,13 +82,10 @@ const instanceSchema = settings({
   socket: socketPath.describe(
     'the Unix socket, unix://PATH for kube-apiserver; its directory is created with mode 0700',
   ),
-  socketMode: z
-    .string(MODE)
-    .regex(/^0[0-7]{3}$/, { error: MODE, abort: true })
-    .default('0600')
-    .refine((text) => text.endsWith('0'), 'expected a mode without access for everyone, such as "0600" or "0660"')
-    .transform((text) => Number.parseInt(text, 8))
-    .describe('permission bits of the socket'),
+  socketMode: modeSchema(
+    (text) => text.endsWith('0'),
+    'expected a mode without access for everyone, such as "0600" or "0660"',
+  ).describe('permission bits of the socket'),
   socketGroup: z
     .union([z.int().min(0, GROUP), z.string().min(1, GROUP)], GROUP)
     .transform((group, context) => {
@@ -130,6 +136,10 @@ export const configSchema = settings({
           .default('127.0.0.1'),
         port: wholeNumber(1, 65_535).default(8089),
       }),
+      settings({
+        socket: socketPath.describe('a Unix socket instead of a port, which other users of the host cannot reach'),
+        socketMode: modeSchema(() => true, '').describe('permission bits of the socket'),
+      }),
     ])
     .prefault({})
     .describe('/livez, /readyz and /metrics, or false'),
@@ -155,8 +165,9 @@ export const configSchema = settings({
     .describe('one for each kube-apiserver'),
 }).superRefine(({ instances }, context) => {
   for (const field of ['name', 'socket'] as const) {
+    const seen = new Set<string>();
     instances.forEach((instance, index) => {
-      if (instances.findIndex((other) => other[field] === instance[field]) === index) return;
+      if (!seen.has(instance[field])) return void seen.add(instance[field]);
       const message = `expected a ${field} of its own, found ${JSON.stringify(instance[field])} for a second time`;
       context.addIssue({ code: 'custom', path: ['instances', index, field], message });
     });

@@ -1,4 +1,4 @@
-import { KmsError } from '@teapot-kms/core';
+import { KmsError, safeText } from '@teapot-kms/core';
 import type { KmsService } from '@teapot-kms/core';
 import { version as pluginVersion } from '../version.ts';
 import { andThen } from './endpoint.ts';
@@ -61,7 +61,7 @@ function checkVersion(version: string): void {
   if (version !== '' && version !== API_VERSION) {
     throw new KmsError(
       'ERR_KMS_INVALID_REQUEST',
-      `version: expected ${JSON.stringify(API_VERSION)}, found ${JSON.stringify(version.slice(0, 32))}`,
+      `version: expected ${JSON.stringify(API_VERSION)}, found ${JSON.stringify(safeText(version, 32))}`,
     );
   }
 }

@@ -1,19 +1,23 @@
+import { safeLines, safeText } from '@teapot-kms/core';
 import type { ResourceEvent, ServiceEvent } from '@teapot-kms/core';
 import { pino } from 'pino';
 import type { Logger } from 'pino';
 import { keyIdHash } from '../kms/key-id-hash.ts';
+import { LogOutput, stderrWriter } from './log-output.ts';
 
 type LoggedEvent = Exclude<ServiceEvent, { type: 'store-operation' }>;
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
-/** Writes JSON lines to stderr, synchronously, so that the lines before a crash are not lost. */
-export function createLogger(level: LogLevel): Logger {
+/** Longest text of an error in a log line, in characters. */
+const MAX_ERROR_TEXT = 2_000;
+
+/** Writes JSON lines. A line is with the kernel when the call returns, or waits in the output while the log cannot be written. */
+export function createLogger(level: LogLevel, output = new LogOutput(stderrWriter())): Logger {
   const base = { pid: process.pid };
   const formatters = { level: (label: string) => ({ level: label }) };
-  return pino(
-    { level, base, formatters, timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination({ fd: 2, sync: true }),
-  );
+  const log = pino({ level, base, formatters, timestamp: pino.stdTimeFunctions.isoTime }, output);
+  output.onDropped = (lines) => log.warn({ lines }, 'the log could not be written; these lines were dropped');
+  return log;
 }
 
 /** Returns the fields of an error, and of its causes, that a log may contain. Other fields could hold secrets. */
@@ -24,8 +28,8 @@ export function describeError(error: unknown, depth = 3): object {
   return {
     name,
     ...(typeof code === 'string' && { code }),
-    message,
-    ...(typeof remedy === 'string' && { remedy }),
+    message: safeLines(message, MAX_ERROR_TEXT),
+    ...(typeof remedy === 'string' && { remedy: safeText(remedy, MAX_ERROR_TEXT) }),
     ...(cause !== undefined && depth > 0 && { cause: describeError(cause, depth - 1) }),
   };
 }

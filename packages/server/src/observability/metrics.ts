@@ -48,6 +48,7 @@ interface Calls {
  */
 export class Metrics {
   readonly #describe: () => readonly InstanceDescription[];
+  readonly #droppedLines: () => number;
   readonly #processMetrics: () => string[];
   /** By path. */
   readonly #durations = new Map(
@@ -62,9 +63,16 @@ export class Metrics {
   );
   readonly #reloads = { taken: 0, refused: 0 };
 
-  /** @param describe - returns the instances as they are at the time of a scrape */
-  constructor(describe: () => readonly InstanceDescription[], clock: Clock = systemClock) {
+  /**
+   * @param describe - returns the instances as they are at the time of a scrape
+   * @param droppedLines - returns how many log lines could not be written since the start
+   */
+  constructor(
+    describe: () => readonly InstanceDescription[],
+    { clock = systemClock, droppedLines = () => 0 }: { clock?: Clock; droppedLines?: () => number } = {},
+  ) {
     this.#describe = describe;
+    this.#droppedLines = droppedLines;
     this.#processMetrics = observeProcess(clock);
   }
 
@@ -115,6 +123,11 @@ export class Metrics {
         'teapot_kms_config_reloads_total',
         'Changed configurations, by whether they were taken or refused.',
         Object.entries(this.#reloads).map(([result, count]) => [{ result }, count]),
+      ),
+      counter(
+        'teapot_kms_log_lines_dropped_total',
+        'Log lines that were dropped because the log could not be written.',
+        this.#droppedLines(),
       ),
       counter('teapot_kms_requests_total', 'Calls that have ended.', this.#requests(instances)),
       perInstance(

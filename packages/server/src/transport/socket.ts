@@ -94,9 +94,12 @@ export class SocketListener {
    * Open connections stay.
    */
   async close(): Promise<void> {
-    if (inodeOf(this.path) === this.#inode) unlinkSync(this.path);
-    await sleep(this.#clock, BACKLOG_MS);
-    this.#server.close();
+    try {
+      if (inodeOf(this.path) === this.#inode) unlinkSync(this.path);
+    } finally {
+      await sleep(this.#clock, BACKLOG_MS);
+      this.#server.close();
+    }
   }
 }
 

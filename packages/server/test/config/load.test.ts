@@ -27,6 +27,11 @@ function problemsOf(text: string): string[] {
 test('what is left out has defaults', () => {
   const config = parseConfig(minimal, 'c.yaml');
   assert.equal(config.http, { host: '127.0.0.1', port: 8089 });
+  const onSocket = parseConfig(
+    minimal.replace('version: 1\n', 'version: 1\nhttp: { socket: /run/h.sock, socketMode: "0666" }\n'),
+    'f',
+  );
+  assert.equal(onSocket.http, { socket: '/run/h.sock', socketMode: 0o666 });
   assert.equal(config.log, { level: 'info' });
   assert.equal(config.crypto, { engine: 'auto' });
   const { socketMode, probeInterval, statusGrace, kmsV2Version, transport, keys } = config.instances[0]!;
@@ -125,8 +130,15 @@ const wrong: Wrong[] = [
     ...top('crypto: { engine: gpu }', 'crypto.engine: expected one of "auto", "inline", "pool", found "gpu"'),
   ],
   [
+    'a port and a socket for http',
+    ...top('http: { port: 1, socket: /s }', 'http.socket: unknown setting; expected one of host, port'),
+  ],
+  [
     'neither false nor a map for http',
-    ...top('http: true', 'http: expected false or a map of settings (host, port), found true'),
+    ...top(
+      'http: true',
+      'http: expected false or a map of settings (host, port) or a map of settings (socket, socketMode), found true',
+    ),
   ],
   [
     'a port that does not exist',

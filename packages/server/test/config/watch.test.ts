@@ -1,5 +1,6 @@
 import { FakeClock } from '@teapot-kms/testing';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -58,6 +59,33 @@ test('an invalid change is reported, and a file that is away for a moment is not
   watch.check();
   rmSync(file);
   watch.check();
+  assert.equal(seen, ['color']);
+});
+
+test('what is no file is reported once, until that changes', ({ file, watch, seen }) => {
+  rmSync(file);
+  execFileSync('mkfifo', [file]);
+  for (let i = 0; i < 50; i++) watch.check();
+  assert.equal(seen, ['expected a regular file, found something else']);
+  rmSync(file);
+  writeFileSync(file, configuration('second'));
+  watch.check();
+  assert.equal(seen.slice(1), ['second']);
+  rmSync(file);
+  mkdirSync(file);
+  watch.check();
+  watch.check();
+  assert.is(seen.length, 3);
+  rmSync(file, { recursive: true });
+});
+
+test('an invalid configuration is reported once, also if its directory changes all the time', ({
+  file,
+  watch,
+  seen,
+}) => {
+  writeFileSync(file, `${configuration('first')}color: red\n`);
+  for (let i = 0; i < 50; i++) watch.check();
   assert.equal(seen, ['color']);
 });
 

@@ -58,4 +58,20 @@ test('of a storm of failures only the first are logged, and then how many more t
   assert.is(lines.length, 22);
 });
 
+test('of a uid at most 64 characters are logged, whatever the client sends', () => {
+  const { lines, callLog } = setUp();
+  callLog.write(failed(`${'😀'.repeat(50_000)}\u202e\n`));
+  const uid = lines[0]?.['uid'] as string;
+  assert.ok(uid.length <= 64 && uid.isWellFormed());
+});
+
+test('of a storm of calls that go well, too, only the first are logged at debug', async () => {
+  const { lines, callLog, clock } = setUp('debug');
+  const ok = { endpoint, status: GrpcStatus.OK, durationMs: 1, uid: 'u', error: undefined };
+  for (let i = 0; i < 5_000; i++) callLog.write(ok);
+  assert.is(lines.length, 1_000);
+  await clock.advance(1_000);
+  assert.is(lines.at(-1)?.['suppressed'], 4_000);
+});
+
 test.run();

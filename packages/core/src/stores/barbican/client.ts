@@ -156,13 +156,13 @@ function unexpected(answer: ServiceAnswer, doing: string): KmsError {
 }
 
 function infoOf(secret: unknown, wanted: string): SecretInfo | undefined {
-  const { secret_ref, name, creator_id, created, status, content_types } = secret as Record<string, unknown>;
+  const { secret_ref, name, creator_id, created, status, content_types } = (secret ?? {}) as Record<string, unknown>;
   const id = idOf(secret_ref);
   const time = parseTime(created);
   const complete = status === 'ACTIVE' && Boolean(content_types);
   // Barbican's own comparison knows wildcards and, on some databases, no case.
   if (name !== wanted || id === undefined || !complete || Number.isNaN(time)) return undefined;
-  return { id, creator: String(creator_id), created: time };
+  return typeof creator_id === 'string' ? { id, creator: creator_id, created: time } : undefined;
 }
 
 /** Returns the UUID at the end of a ref. Nothing is ever sent to the host in it: Barbican's configuration chooses that. */

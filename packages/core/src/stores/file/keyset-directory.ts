@@ -9,6 +9,7 @@ import type { LoadContext } from '../../keyset/keyset-source.ts';
 import { blobName, MANIFEST_NAME, MAX_MANIFEST_BYTES, parseManifest } from '../../keyset/manifest.ts';
 import type { StoredManifest } from '../../keyset/manifest.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
+import { FileRefused, readSmallFile } from '../../util/small-file.ts';
 import { distrustOfAsync } from '../../util/trusted-path.ts';
 
 export interface DirectoryOptions {
@@ -73,15 +74,11 @@ export async function findLeftovers(directory: string): Promise<string[]> {
  */
 export async function readManifest(path: string, shownPath = path): Promise<StoredManifest> {
   await requireTrusted(shownPath);
-  const file = await open(path, READ);
   try {
-    const { size } = await file.stat();
-    if (size > MAX_MANIFEST_BYTES) {
-      throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: ${size} bytes is too long for a manifest`);
-    }
-    return parseManifest(await file.readFile('utf8'), shownPath);
-  } finally {
-    await file.close();
+    return parseManifest((await readSmallFile(path, MAX_MANIFEST_BYTES)).toString('utf8'), shownPath);
+  } catch (error) {
+    if (!(error instanceof FileRefused)) throw error;
+    throw new KmsError('ERR_KMS_KEYSET_INVALID', `${shownPath}: ${error.reason}`);
   }
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { KmsError } from '../../errors.ts';
 import { keysetConflict } from '../../keyset/keyset-source.ts';
 import type { ManifestRevision } from '../../keyset/keyset-source.ts';
-import { formatManifest, MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
+import { formatManifest, MANIFEST_NAME, MAX_MANIFEST_BYTES, parseManifest } from '../../keyset/manifest.ts';
 import type { Manifest } from '../../keyset/manifest.ts';
 import { systemClock } from '../../util/clock.ts';
 import type { Clock } from '../../util/clock.ts';
@@ -32,7 +32,7 @@ export class ManifestDirectory {
   }
 
   async readManifest(): Promise<ManifestRevision | undefined> {
-    const text = await onDisk(() => this.directory.read(MANIFEST_NAME));
+    const text = await onDisk(() => this.directory.read(MANIFEST_NAME, MAX_MANIFEST_BYTES));
     if (text === undefined) return undefined;
     await requireTrusted(join(this.path, MANIFEST_NAME));
     return { manifest: parseManifest(text, join(this.path, MANIFEST_NAME)), revision: revisionOf(text), text };
@@ -46,7 +46,7 @@ export class ManifestDirectory {
   writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
     return onDisk(() =>
       this.#locked(async () => {
-        const text = await this.directory.read(MANIFEST_NAME);
+        const text = await this.directory.read(MANIFEST_NAME, MAX_MANIFEST_BYTES);
         if ((text === undefined ? undefined : revisionOf(text)) !== revision) {
           throw keysetConflict();
         }

@@ -20,6 +20,9 @@ export interface SecretObject {
   readonly wipe: () => void;
 }
 
+/** Fields of an object, over all messages in it. A Secret of 1,000 keys has about 5,000. */
+const MAX_FIELDS = 50_000;
+
 /**
  * Reads a Secret. Field numbers: k8s.io/api core/v1 and apimachinery meta/v1 generated.proto.
  * @param body - the answer, which the returned object owns from now on
@@ -27,7 +30,8 @@ export interface SecretObject {
  */
 export function parseSecret(body: Buffer, wanted: SecretName): SecretObject {
   try {
-    const { kind, raw } = parseObject(body);
+    const fieldsOf = fieldReader();
+    const { kind, raw } = parseObject(body, fieldsOf);
     if (kind !== 'Secret') throw new Error(`a ${safeText(kind, 50)} instead of a Secret`);
     const fields = fieldsOf(raw);
     const metadata = new Map(fields).get(1) ?? NOTHING;
@@ -55,7 +59,8 @@ export function parseSecret(body: Buffer, wanted: SecretName): SecretObject {
  */
 export function parseStatus(body: Buffer): { message: string; reason: string } | undefined {
   try {
-    const { kind, raw } = parseObject(body);
+    const fieldsOf = fieldReader();
+    const { kind, raw } = parseObject(body, fieldsOf);
     if (kind !== 'Status') return undefined;
     const fields = new Map(fieldsOf(raw));
     return { message: safeText(textOf(fields.get(3))), reason: safeText(textOf(fields.get(4)), 50) };
@@ -65,23 +70,29 @@ export function parseStatus(body: Buffer): { message: string; reason: string } |
 }
 
 /** `runtime.Unknown`: the kind of the object, and its bytes. */
-function parseObject(body: Buffer): { kind: string; raw: Buffer } {
+function parseObject(body: Buffer, fieldsOf: FieldReader): { kind: string; raw: Buffer } {
   if (!body.subarray(0, MAGIC.length).equals(MAGIC)) throw new Error('no protobuf object');
   const unknown = new Map(fieldsOf(body.subarray(MAGIC.length)));
   const typeMeta = new Map(fieldsOf(unknown.get(1) ?? NOTHING));
   return { kind: textOf(typeMeta.get(2)), raw: unknown.get(2) ?? NOTHING };
 }
 
-/** The length-delimited fields of a message, as views of it. Others are skipped. */
-function fieldsOf(message: Buffer): [field: number, value: Buffer][] {
-  const fields: [number, Buffer][] = [];
-  const reader = new Reader(message);
-  while (!reader.done) {
-    const tag = reader.tag();
-    if ((tag & 7) === 2) fields.push([tag >>> 3, reader.bytes()]);
-    else reader.skip(tag);
-  }
-  return fields;
+type FieldReader = (message: Buffer) => [field: number, value: Buffer][];
+
+/** Returns the function that reads the length-delimited fields of a message, as views of it. Others are skipped. It is for one object. */
+function fieldReader(): FieldReader {
+  let count = 0;
+  return (message) => {
+    const fields: ReturnType<FieldReader> = [];
+    const reader = new Reader(message);
+    while (!reader.done) {
+      if (++count > MAX_FIELDS) throw new Error(`it has more than ${MAX_FIELDS} fields`);
+      const tag = reader.tag();
+      if ((tag & 7) === 2) fields.push([tag >>> 3, reader.bytes()]);
+      else reader.skip(tag);
+    }
+    return fields;
+  };
 }
 
 const NOTHING: Buffer = Buffer.alloc(0);

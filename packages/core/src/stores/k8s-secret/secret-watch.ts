@@ -12,7 +12,10 @@ const LEAST_SECONDS = 300;
 /** ms after which a watch counts as a good one: the next one does not wait longer. */
 const GOOD_MS = 30_000;
 const BACK_OFF = { firstMs: 500, longestMs: 30_000 };
-const MAX_LINE_BYTES = 4 * 1024 * 1024;
+/** Longest event: annotations have at most 256 KiB, and managed fields are about as long. */
+const MAX_LINE_BYTES = 1024 * 1024;
+/** ms between two pieces of a watch that have events. Flow control holds the API server back meanwhile. */
+const PACE_MS = 100;
 
 interface WatchEvent {
   readonly object: { readonly metadata?: { readonly resourceVersion?: string } };
@@ -39,7 +42,7 @@ export async function watchSecret(
     const path = `/api/v1/namespaces/${namespace}/secrets?${query}&timeoutSeconds=${timeout}`;
     try {
       const { status, stream } = await api.open({ method: 'GET', path, accept: ACCEPT, signal });
-      if (status === 200) await readEvents(stream, onVersion);
+      if (status === 200) await readEvents(stream, onVersion, () => sleep(api.clock, PACE_MS, signal));
       stream.close(CANCEL);
     } catch {
       // Why it ended makes no difference: the next load says what is wrong with the store.
@@ -49,12 +52,35 @@ export async function watchSecret(
   }
 }
 
-async function readEvents(stream: ClientHttp2Stream, onVersion: (resourceVersion: string | undefined) => void) {
-  let rest = '';
-  for await (const chunk of stream.setEncoding('utf8') as AsyncIterable<string>) {
-    const lines = (rest + chunk).split('\n');
-    rest = lines.pop() ?? '';
-    if (rest.length > MAX_LINE_BYTES) return;
-    for (const line of lines) onVersion((JSON.parse(line) as WatchEvent).object.metadata?.resourceVersion);
+/**
+ * Tells of the last event of each piece of the answer, since the others are past.
+ * @param pause - is awaited after each piece that has an event
+ */
+async function readEvents(
+  stream: ClientHttp2Stream,
+  onVersion: (resourceVersion: string | undefined) => void,
+  pause: () => Promise<void>,
+): Promise<void> {
+  // The line that has no end yet, in pieces: joined once, however many they are.
+  let line: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    const end = chunk.lastIndexOf(NEWLINE);
+    if (end < 0) {
+      line.push(chunk);
+      length += chunk.length;
+    } else {
+      const start = chunk.lastIndexOf(NEWLINE, end - 1) + 1;
+      // Where the piece has the end of one line only, the line began in those before.
+      const last = start > 0 ? [chunk.subarray(start, end)] : [...line, chunk.subarray(0, end)];
+      line = [chunk.subarray(end + 1)];
+      length = line[0]!.length;
+      const { object } = JSON.parse(Buffer.concat(last).toString('utf8')) as WatchEvent;
+      onVersion(object.metadata?.resourceVersion);
+      await pause();
+    }
+    if (length > MAX_LINE_BYTES) return;
   }
 }
+
+const NEWLINE = 0x0a;

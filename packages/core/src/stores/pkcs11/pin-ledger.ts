@@ -32,6 +32,9 @@ const MAX_UNANSWERED = 2;
 /** PINs that are remembered for each token: far more than a token has tries. */
 const MAX_PINS = 16;
 
+/** Longest record: each PIN takes about 200 bytes. */
+const MAX_RECORD_BYTES = 16 * 1024;
+
 /** ms to wait for another process's login. */
 const LOCK_WAIT_MS = 30_000;
 
@@ -192,7 +195,7 @@ export class PinLedger {
   }
 
   async #read(): Promise<LedgerRecord> {
-    const text = await this.#directory.read(this.#name);
+    const text = await this.#directory.read(this.#name, MAX_RECORD_BYTES);
     if (text === undefined) {
       return { formatVersion: 1, token: this.#label, salt: randomBytes(SALT_BYTES).toString('hex'), pins: [] };
     }

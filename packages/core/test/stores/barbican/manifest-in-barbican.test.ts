@@ -33,6 +33,7 @@ function cloud(fault: (request: ServiceRequest, before: readonly ServiceRequest[
   const session = {
     token: () => Promise.resolve(token),
     keyManagerUrl: () => Promise.resolve('http://b'),
+    verifiesCertificates: () => Promise.resolve(true),
     keyManager: async (request: ServiceRequest) => {
       fault(request, requests);
       requests.push(request);
@@ -101,6 +102,19 @@ test('the test secret of doctor is removed, also when the time for it is over', 
   const findings = await examineBarbican(session, client, timeout.signal);
   assert.match(findings.at(-1)!.text, 'the deadline passed');
   assert.is(secrets.length, 0);
+});
+
+test('what is no secret in a list is passed over', async () => {
+  const right = { secret_ref: `http://b/v1/secrets/${randomUUID()}`, name: 'x', created: '2026-01-01T00:00:00' };
+  const creator_id = { toString: 1 };
+  const list = JSON.stringify([null, 7, [], 'x', { ...right, ...COMPLETE, creator_id }, { ...right, ...COMPLETE }]);
+  const session = { keyManager: () => Promise.resolve({ status: 200, body: Buffer.from(`{"secrets":${list}}`) }) };
+  const client = new BarbicanClient(session as unknown as KeystoneSession, new FakeClock());
+  const found = await client.list('x', client.deadline());
+  assert.equal(
+    found.map(({ creator }) => creator),
+    ['u'],
+  );
 });
 
 test.run();

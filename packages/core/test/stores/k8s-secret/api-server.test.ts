@@ -339,13 +339,58 @@ test('an event is a hint unless it is of the version that was loaded; lines may 
   const hints: string[] = [];
   const stop = source.watch(() => hints.push('hint'));
   await untilRequests(site, 2);
+  const seen = (what: string, count: number) =>
+    until(
+      what,
+      async () => {
+        // Between two pieces the watch pauses.
+        await site.clock.advance(100);
+        return hints.length >= count;
+      },
+      { everyMs: 5 },
+    );
   const text = event('MODIFIED', '43');
   watching!.write(text.slice(0, 20));
   await settle();
-  watching!.write(text.slice(20) + event('DELETED', '45'));
-  await until('both are seen', () => hints.length >= 2, { everyMs: 5 });
+  watching!.write(text.slice(20));
+  await seen('the change', 1);
+  watching!.write(event('MODIFIED', '44') + event('DELETED', '45'));
+  await seen('the deletion', 2);
   assert.is(hints.length, 2, 'not the version that is loaded');
   stop();
+});
+
+test('of a flood of events, only the last one of each piece is looked at, ten times a second at most', async (site) => {
+  site.server.answer = (stream) => {
+    stream.respond({ ':status': 200 });
+    for (let version = 43; version < 20_000; version++) stream.write(event('MODIFIED', String(version)));
+  };
+  const hints: number[] = [];
+  const stop = open(site).watch(() => hints.push(site.clock.now()));
+  await until('the first hint', () => hints.length > 0, { everyMs: 5 });
+  for (let second = 0; second < 3; second++) await site.clock.advance(1_000);
+  assert.ok(hints.length <= 31, `${hints.length} hints in 3 s`);
+  stop();
+});
+
+test('a line of a watch that does not end, ends the watch: at most 1 MiB of it is kept', async (site) => {
+  let sent = 0;
+  site.server.answer = (stream) => {
+    stream.respond({ ':status': 200 });
+    const piece = Buffer.alloc(16_384, 'x');
+    const more = (): void => {
+      for (let room = true; room && !stream.destroyed && sent < 64 * 1024 * 1024;) {
+        sent += piece.length;
+        room = stream.write(piece);
+      }
+    };
+    stream.on('drain', more);
+    more();
+  };
+  const stop = open(site).watch(() => assert.unreachable('no event'));
+  await advanceUntilRequests(site, 2);
+  stop();
+  assert.ok(sent < 8 * 1024 * 1024, `${sent} bytes were taken`);
 });
 
 for (const [what, end] of [

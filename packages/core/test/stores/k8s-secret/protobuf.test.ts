@@ -78,4 +78,14 @@ test('whatever is cut off or changed is a Secret or a KmsError, and quickly so',
   );
 });
 
+test('an object of millions of empty fields is refused, and not read to its end', async () => {
+  const fields = message(...Array.from({ length: 60_000 }, () => [2, ''] as const));
+  const body = Buffer.concat([Buffer.from('k8s\0'), message([1, message([2, 'Secret'])], [2, fields])]);
+  const error = await rejectsWithCode(
+    () => parseSecret(body, { namespace: 'ns', name: 's' }),
+    'ERR_KMS_STORE_UNAVAILABLE',
+  );
+  assert.match(error.message, 'more than 50000 fields');
+});
+
 test.run();

@@ -45,7 +45,7 @@ test('what cannot be recorded is not tried, and the error says why', async () =>
   const error = await refusedBy(newLedger(join(file, 'state')), newPin());
   assert.match(error.message, /is not tried, because the attempt cannot be recorded in .*\/file\/state: ENOTDIR/);
 
-  for (const failing of ['open', 'file.writeFile', 'file.sync', 'rename', 'symlink', 'readFile']) {
+  for (const failing of ['open', 'file.writeFile', 'file.sync', 'rename', 'symlink', 'stat']) {
     const fs = watchedFs((operation) => {
       if (operation === failing) throw Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' });
     });

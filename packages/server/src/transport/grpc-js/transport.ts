@@ -1,4 +1,4 @@
-import { Server, ServerCredentials, status as GrpcJsStatus } from '@grpc/grpc-js';
+import { logVerbosity, Server, ServerCredentials, setLogVerbosity, status as GrpcJsStatus } from '@grpc/grpc-js';
 import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
 import { sleep, systemClock } from '@teapot-kms/core';
 import type { Clock } from '@teapot-kms/core';
@@ -28,6 +28,8 @@ export class GrpcJsTransport implements Transport {
 
   constructor(routes: Routes, clock: Clock = systemClock) {
     this.#clock = clock;
+    // It logs what clients send, with its values, and without a limit.
+    setLogVerbosity(logVerbosity.NONE);
     this.#server = new Server({
       'grpc.max_receive_message_length': MAX_REQUEST_BYTES,
       'grpc.max_concurrent_streams': MAX_STREAMS,

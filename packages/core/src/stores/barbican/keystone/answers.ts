@@ -26,7 +26,7 @@ export function errorBody({ status, headers, body }: Pick<HttpAnswer, 'status' |
   }
   const text = body.subarray(0, 20_000).toString('utf8');
   const html = String(headers['content-type'] ?? '').includes('html') || text.trimStart().startsWith('<');
-  return { text: foreignText(html ? (/<(?:title|h1)[^>]*>([^<]*)</i.exec(text)?.[1] ?? '') : text), own: false };
+  return { text: foreignText(html ? (/<(?:title|h1)[^<>]*>([^<]*)</i.exec(text)?.[1] ?? '') : text), own: false };
 }
 
 /** @returns `undefined` if the body is not JSON */

@@ -4,6 +4,7 @@ import { safeText } from '../../../util/safe-text.ts';
 import type { Cloud } from './cloud.ts';
 
 const MAX_LIST = 300;
+const MAX_URL = 2_000;
 
 const endpoint = z.object({ interface: z.string(), region: z.string().nullish(), url: z.string() });
 /** The part of a token that lists the cloud's services. */
@@ -42,17 +43,18 @@ export function findEndpoint(
     throw unavailable(`the catalog has ${type} in several regions and none is configured; ${remedy}`, { remedy });
   }
   const [first] = found;
-  if (first && URL.canParse(first.url)) {
-    if (authUrl.startsWith('https:') && !first.url.startsWith('https:')) {
+  const url = first && first.url.length <= MAX_URL ? first.url.replace(/\/+$/, '') : '';
+  if (first && URL.canParse(url)) {
+    if (authUrl.startsWith('https:') && !url.startsWith('https:')) {
       throw unavailable(
-        `the catalog names ${safeText(first.url, MAX_LIST)} for ${type}: token and keys would travel in the clear`,
+        `the catalog names ${safeText(url, MAX_LIST)} for ${type}: token and keys would travel in the clear`,
         {
           remedy:
             'correct the catalog; or set endpoint to the URL to use, with https or, if the network is trusted, with http',
         },
       );
     }
-    return { url: first.url.replace(/\/+$/, ''), region: first.region ?? undefined };
+    return { url, region: first.region ?? undefined };
   }
   const there = list(endpoints.map((one) => `${one.interface} in ${one.region ?? 'no region'}`));
   const where = region === undefined ? '' : ` in region ${region}`;

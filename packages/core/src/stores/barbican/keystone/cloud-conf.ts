@@ -22,14 +22,17 @@ export function parseIni(text: string, where: string): IniSections {
     const number = index + 1;
     let line = lines[index]!.trim();
     if (/^([#;]|$)/.test(line)) continue;
-    const header = /^\[\s*([A-Za-z0-9.-]+)\s*("(?:[^"\\]|\\.)*")?\s*\]\s*(?:[#;].*)?$/.exec(line);
+    // No two blanks of any number side by side: such a pattern takes quadratic time.
+    const header = /^\[\s*([A-Za-z0-9.-]+)\s*(?:("(?:[^"\\]|\\.)*")\s*)?\]\s*(?:[#;].*)?$/.exec(line);
     if (header) {
       const name = `${header[1]!.toLowerCase()}${header[2] ?? ''}`;
       section = sections.get(name) ?? new Map<string, string>();
       sections.set(name, section);
       continue;
     }
-    while (CONTINUED.test(line)) line = `${line}\n${lines[++index] ?? ''}`;
+    const parts = [line];
+    while (CONTINUED.test(parts.at(-1)!)) parts.push(lines[++index] ?? '');
+    line = parts.join('\n');
     const variable = /^([A-Za-z][A-Za-z0-9_-]*)\s*(?:=\s*(.*)|[#;].*)?$/s.exec(line);
     if (!variable || !section) throw problem(where, number, section ? 'expected NAME = VALUE' : 'expected a [section]');
     const [, name = '', value] = variable;
@@ -47,11 +50,21 @@ const ESCAPES: Record<string, string> = { '\\"': '"', '\\\\': '\\', '\\n': '\n',
 function parseValue(text: string, where: string, line: number): string {
   const value = VALUE.exec(text)?.[1];
   if (value === undefined) throw problem(where, line, 'a quote that is not closed');
-  return value.replace(/(\s|\\\n)+$/, '').replace(/\\.|"/gs, (one) => {
+  return withoutEnd(value).replace(/\\.|"/gs, (one) => {
     const meant = ESCAPES[one];
     if (meant === undefined) throw problem(where, line, 'an unknown escape; a backslash is written \\\\');
     return meant;
   });
+}
+
+/** Without the blanks and continued lines at its end. A pattern that looks for them takes quadratic time. */
+function withoutEnd(value: string): string {
+  let end = value.length;
+  while (end > 0 && /\s/.test(value[end - 1]!)) {
+    end--;
+    if (value[end] === '\n' && value[end - 1] === '\\') end--;
+  }
+  return value.slice(0, end);
 }
 
 /** Fields with another name in cloud.conf; with a trust, the trustee logs in. */

@@ -1,5 +1,5 @@
-import { LineCounter, parseDocument } from 'yaml';
 import { unavailable } from '../../../errors.ts';
+import { readYaml } from '../../../util/yaml-reader.ts';
 import type { Fields } from './cloud.ts';
 
 type Tree = { readonly [name: string]: Tree | string | undefined };
@@ -37,12 +37,13 @@ export function fieldsOfCloudsYaml(
 }
 
 function cloudsOf(text: string, where: string): Tree {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, schema: 'failsafe', merge: true, prettyErrors: false });
-  const [error] = document.errors;
-  if (error) throw unavailable(`${where}:${lines.linePos(error.pos[0]).line}: not YAML`);
+  const read = readYaml(text, { schema: 'failsafe', merge: true });
+  if (read.problems) {
+    const { line, message } = read.problems[0]!;
+    throw unavailable(`${where}:${line}: ${read.exceeded ? message : 'not YAML'}`);
+  }
   try {
-    return treeOf(treeOf(document.toJS({ maxAliasCount: 100 }))['clouds']);
+    return treeOf(treeOf(read.document.toJS({ maxAliasCount: 100 }))['clouds']);
   } catch {
     throw unavailable(`${where}: too many aliases`);
   }

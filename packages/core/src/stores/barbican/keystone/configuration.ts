@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { z } from 'zod';
 import { KmsError, unavailable } from '../../../errors.ts';
+import { FileRefused, readSmallFile } from '../../../util/small-file.ts';
 import { distrustOfAsync } from '../../../util/trusted-path.ts';
 import { cloudOf } from './cloud.ts';
 import type { Cloud, Fields } from './cloud.ts';
@@ -37,6 +38,9 @@ export const cloudSettings = z.strictObject({
     .describe("URL of Barbican, in place of the catalog's"),
   caFile: path.optional().describe('certificates of the authorities to trust, PEM'),
 });
+
+/** Bytes of a configuration, or of certificates that it names: all authorities of a system take 220 kB. */
+const MAX_FILE_BYTES = 1024 * 1024;
 
 export type CloudSettings = z.output<typeof cloudSettings>;
 
@@ -120,7 +124,7 @@ async function readIfThere(file: string): Promise<string | undefined> {
   const distrust = await distrustOfAsync(file);
   if (distrust) throw unavailable(distrust.text, { remedy: distrust.remedy });
   try {
-    const text = await readFile(file, 'utf8');
+    const text = (await readSmallFile(file, MAX_FILE_BYTES)).toString('utf8');
     if (SECRET.test(text) && ((await stat(file)).mode & 0o007) !== 0) {
       throw unavailable(`${file} contains a secret, and everyone can read it`, {
         remedy: `chmod o= ${file}; of a mounted Secret, set defaultMode: 0400`,
@@ -129,6 +133,7 @@ async function readIfThere(file: string): Promise<string | undefined> {
     return text;
   } catch (error) {
     if (error instanceof KmsError) throw error;
+    if (error instanceof FileRefused) throw unavailable(error.message, { remedy: `make ${file} a file of that kind` });
     const { code = 'cannot be read' } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return undefined;
     throw unavailable(`${file}: ${code === 'EACCES' ? 'permission denied' : code}`, {

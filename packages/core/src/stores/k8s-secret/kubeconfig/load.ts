@@ -1,8 +1,8 @@
-import { readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { KmsError, unavailable } from '../../../errors.ts';
 import { safeText } from '../../../util/safe-text.ts';
 import { distrustOfAsync } from '../../../util/trusted-path.ts';
+import { FileRefused, readSmallFile } from '../../../util/small-file.ts';
 import { formatProblems, parseYaml } from '../../../util/yaml-document.ts';
 import { kubeconfigSchema } from './schema.ts';
 import type { Cluster, Kubeconfig, User } from './schema.ts';
@@ -34,7 +34,7 @@ export interface Target {
 /** Where the kubelet mounts a pod's service account. */
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 /** Bytes of a kubeconfig, or of a file that it names. */
-const MAX_FILE_BYTES = 4 * 1024 * 1024;
+const MAX_FILE_BYTES = 1024 * 1024;
 
 type File = Kubeconfig & { readonly path: string };
 
@@ -73,13 +73,12 @@ export async function loadTarget({ kubeconfig, context }: KubeconfigOptions, env
  */
 export async function readNamedFile(path: string, where: string): Promise<Buffer> {
   try {
-    const info = await stat(path);
-    if (!info.isFile() || info.size > MAX_FILE_BYTES) throw new Error('not a file of a reasonable size');
-    return await readFile(path);
+    return await readSmallFile(path, MAX_FILE_BYTES);
   } catch (cause) {
-    const { code = (cause as Error).message } = cause as NodeJS.ErrnoException;
+    const { code } = cause as NodeJS.ErrnoException;
+    const why = cause instanceof FileRefused ? cause.reason : code;
     const remedy = `make ${path} a file that this user can read`;
-    throw unavailable(`${where}: cannot read ${path}: ${code}`, { cause, remedy });
+    throw unavailable(`${where}: cannot read ${path}: ${why}`, { cause, remedy });
   }
 }
 

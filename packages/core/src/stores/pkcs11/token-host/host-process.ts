@@ -5,6 +5,7 @@ import { extname } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Clock } from '../../../util/clock.ts';
+import { safeText } from '../../../util/safe-text.ts';
 import type { SecretBytes } from '../../../util/secret-bytes.ts';
 import type { FromHost, Reply, ToHost } from './protocol.ts';
 
@@ -35,6 +36,7 @@ const START_TIMEOUT_MS = 30_000;
 const STOP_MS = 1_500;
 
 const MAX_OUTPUT = 2_000;
+const MAX_REASON = 1_000;
 
 /** Each thread of the process would get a young generation of that size (ADR 0015). */
 const FOR_THE_PLUGIN_ONLY = /^--max-semi-space-size=/;
@@ -80,7 +82,8 @@ export class HostProcess {
       const end = (how: string) => {
         stopWaiting();
         ended();
-        onEnd(this.#killedFor ?? `it ended by itself, ${how}${this.#lastLines()}`);
+        // The module chooses what it prints.
+        onEnd(safeText(this.#killedFor ?? `it ended by itself, ${how}${this.#lastLines()}`, MAX_REASON));
       };
       this.#child.once('error', (error) => end(error.message));
       this.#child.once('exit', (code, signal) => end(signal ? `by ${signal}` : `with code ${String(code)}`));

@@ -1,4 +1,5 @@
 import { KmsError } from '../../../errors.ts';
+import { safeText } from '../../../util/safe-text.ts';
 import type { MechanismName } from './mechanism-name.ts';
 import type { RsaPublicKey } from './rsa-oaep.ts';
 
@@ -107,6 +108,9 @@ export interface Failure {
   readonly message: string;
 }
 
+/** Longest message of a failure, in characters. */
+const MAX_MESSAGE = 1_000;
+
 /** An operation that failed. */
 export class TokenFailure extends Error {
   override readonly name = 'TokenFailure';
@@ -115,7 +119,8 @@ export class TokenFailure extends Error {
   readonly ckr: number | undefined;
 
   constructor(kind: FailureKind, message: string, ckr?: number) {
-    super(message);
+    // Parts of it come from the module.
+    super(safeText(message, MAX_MESSAGE));
     this.kind = kind;
     this.ckr = ckr;
   }

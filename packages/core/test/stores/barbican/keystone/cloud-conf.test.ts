@@ -10,6 +10,7 @@ import {
   legacyKeyOfCloudConf,
   parseIni,
 } from '../../../../src/stores/barbican/keystone/cloud-conf.ts';
+import { figure } from '../../../support/figure.ts';
 
 const value = (text: string) => parseIni(`[Global]\npassword = ${text}\n`, 'cloud.conf').get('global')?.get('password');
 
@@ -169,5 +170,27 @@ test('arbitrary text is sections or an error of ours', () => {
     { numRuns: 2_000 },
   );
 });
+
+for (const [what, text] of [
+  ['blanks in a header', `[a${' '.repeat(300_000)}x`],
+  ['blanks within a value', `[Global]\na = ${' '.repeat(300_000)}x\n`],
+  ['blanks and then an open quote', `[Global]\na = ${'x '.repeat(150_000)}"\n`],
+  ['a value of many lines', `[Global]\na = ${'x\\\n'.repeat(100_000)}x\n`],
+  ['a value that ends with many empty lines', `[Global]\na = x ${'\\\n'.repeat(100_000)}\n`],
+  ['backslashes', `[Global]\na = ${'\\'.repeat(300_001)}\n`],
+] as const) {
+  // Each took minutes, or would have, with a pattern that takes quadratic time: the run's own limit would end it.
+  test(`${what}: read or refused in linear time`, () => {
+    const before = process.cpuUsage();
+    try {
+      parseIni(text, 'cloud.conf');
+    } catch (error) {
+      assert.instance(error, KmsError);
+    }
+    figure(
+      `parseIni, ${what}: ${text.length} characters in ${(process.cpuUsage(before).user / 1000).toFixed(0)} ms of CPU time`,
+    );
+  });
+}
 
 test.run();
