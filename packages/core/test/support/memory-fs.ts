@@ -5,15 +5,23 @@ export function memoryFs(): typeof nodeFs {
   const files = new Map<string, Buffer>();
   const missing = (path: string) => Object.assign(new Error(`${path} is missing`), { code: 'ENOENT' });
   const done = () => Promise.resolve();
+  const statOf = (path: string) => {
+    const bytes = files.get(path);
+    const kind = { isFile: () => bytes !== undefined, isDirectory: () => bytes === undefined };
+    return Promise.resolve({ uid: 0, gid: 0, size: bytes?.length ?? 0, ...kind });
+  };
   const fs = {
-    readFile: (path: string) => {
-      const bytes = files.get(path);
-      return bytes ? Promise.resolve(bytes.toString()) : Promise.reject(missing(path));
-    },
-    stat: () => Promise.resolve({ uid: 0, gid: 0 }),
+    // A file has a suffix; what else is asked for is a directory.
+    stat: (path: string) => (/\.\w+$/.test(path) && !files.has(path) ? Promise.reject(missing(path)) : statOf(path)),
     open: (path: string) => {
+      let at = 0;
       const writeFile = (bytes: Buffer) => Promise.resolve(void files.set(path, Buffer.from(bytes)));
-      return Promise.resolve({ writeFile, chown: done, sync: done, close: done });
+      const read = (into: Buffer, offset: number) => {
+        const bytesRead = files.get(path)!.copy(into, offset, at);
+        at += bytesRead;
+        return Promise.resolve({ bytesRead });
+      };
+      return Promise.resolve({ writeFile, read, stat: () => statOf(path), chown: done, sync: done, close: done });
     },
     rename: (from: string, to: string) => {
       files.set(to, files.get(from)!);

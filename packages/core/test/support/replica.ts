@@ -12,6 +12,8 @@ import type { KeysetDirectory } from './keyset-directories.ts';
 import { memoryFs } from './memory-fs.ts';
 
 /** Longer than the longest wait between two probes. */
+/** Least ms between two loads for reported changes. */
+const WATCH_PACE_MS = 500;
 const PROBE_MS = 40_000;
 
 /** A plugin on one host: its own keyset directory, and its own memory of what it has used. */
@@ -64,6 +66,8 @@ export class Replica {
 
   /** The watch reports a change, and the plugin draws its conclusions. */
   async noticeChange(): Promise<void> {
+    // So much that the service does not put the change off.
+    await this.#clock.advance(WATCH_PACE_MS);
     this.#changed();
     await this.quiet();
   }
