@@ -8,6 +8,8 @@ export { distrustOf } from './util/trusted-path.ts';
 export type { Distrust } from './util/trusted-path.ts';
 export { duration } from './util/duration.ts';
 export type { Clock } from './util/clock.ts';
+export { shownUri } from './util/shown-uri.ts';
+export { shownValue, withheldValue } from './util/shown-value.ts';
 export { formatProblems, parseYaml } from './util/yaml-document.ts';
 export type { YamlProblem, YamlResult } from './util/yaml-document.ts';
 export type {

@@ -1,6 +1,7 @@
 import { LineCounter, parseDocument } from 'yaml';
 import type { Document } from 'yaml';
 import type { z } from 'zod';
+import { shownValue } from './shown-value.ts';
 
 /** One problem in a YAML text, and where to correct it. */
 export interface YamlProblem {
@@ -16,14 +17,17 @@ export type YamlResult<T> =
   | { readonly value: T; readonly problems?: undefined }
   | { readonly value?: undefined; readonly problems: readonly YamlProblem[] };
 
+export type ShowValue = (value: unknown, path: readonly PropertyKey[]) => string;
+
 /** Most problems that are reported. In a file that is not YAML, every character may be one. */
 const MAX_PROBLEMS = 20;
 
 /**
  * Parses `text` as one YAML 1.2 document and checks it against `schema`. Reports up to twenty problems, each with its line. Aliases are
  * refused, because a few of them can expand to gigabytes. Duplicate keys are refused too.
+ * @param show - what a problem says was found at a path. It decides what may be a secret
  */
-export function parseYaml<T>(text: string, schema: z.ZodType<T>): YamlResult<T> {
+export function parseYaml<T>(text: string, schema: z.ZodType<T>, show: ShowValue = shownValue): YamlResult<T> {
   const lines = new LineCounter();
   const document = parseDocument(text, {
     lineCounter: lines,
@@ -37,7 +41,8 @@ export function parseYaml<T>(text: string, schema: z.ZodType<T>): YamlResult<T> 
     const problems = document.errors.slice(0, MAX_PROBLEMS).map((error) => ({
       line: lines.linePos(error.pos[0]).line,
       path: '',
-      message: error.message.split('\n')[0]!,
+      // What follows may be a piece of the text.
+      message: error.message.split('\n')[0]!.replace(/: .*$/, ''),
     }));
     return { problems };
   }
@@ -50,7 +55,7 @@ export function parseYaml<T>(text: string, schema: z.ZodType<T>): YamlResult<T> 
   const checked = schema.safeParse(value, { reportInput: true });
   if (checked.success) return { value: checked.data };
   const issues = checked.error.issues.slice(0, MAX_PROBLEMS);
-  return { problems: issues.flatMap((issue) => problemsOf(issue, document, lines)).slice(0, MAX_PROBLEMS) };
+  return { problems: issues.flatMap((issue) => problemsOf(issue, { document, lines, show })).slice(0, MAX_PROBLEMS) };
 }
 
 /** `FILE:LINE: PATH: MESSAGE`, one problem a line. */
@@ -60,45 +65,51 @@ export function formatProblems(file: string, problems: readonly YamlProblem[]): 
     .join('\n');
 }
 
-function problemsOf(issue: z.core.$ZodIssue, document: Document, lines: LineCounter): YamlProblem[] {
+interface Source {
+  readonly document: Document;
+  readonly lines: LineCounter;
+  readonly show: ShowValue;
+}
+
+function problemsOf(issue: z.core.$ZodIssue, source: Source): YamlProblem[] {
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => ({
-      line: lineOf(document, [...issue.path, key], lines),
+      line: lineOf([...issue.path, key], source),
       path: formatPath([...issue.path, key]),
       // Schemas may say which settings there are.
       message: issue.message.startsWith('Unrecognized') ? 'unknown setting' : issue.message,
     }));
   }
-  if (issue.code === 'invalid_union' && issue.message === 'Invalid input')
-    return problemsOfUnion(issue, document, lines);
-  const line = lineOf(document, issue.path, lines);
-  return [{ line, path: formatPath(issue.path), message: describe(issue) }];
+  if (issue.code === 'invalid_union' && issue.message === 'Invalid input') return problemsOfUnion(issue, source);
+  return [{ line: lineOf(issue.path, source), path: formatPath(issue.path), message: describe(issue, source) }];
 }
 
 /** The problems of the alternative that is closest to the value: it fails at the deepest place, or in the fewest places. */
-function problemsOfUnion(issue: z.core.$ZodIssueInvalidUnion, document: Document, lines: LineCounter): YamlProblem[] {
+function problemsOfUnion(issue: z.core.$ZodIssueInvalidUnion, source: Source): YamlProblem[] {
   const depth = (issues: readonly z.core.$ZodIssue[]) =>
     Math.min(...issues.map((one) => one.path.length + (one.code === 'unrecognized_keys' ? 1 : 0)));
   const places = (issues: readonly z.core.$ZodIssue[]) =>
     issues.reduce((sum, one) => sum + (one.code === 'unrecognized_keys' ? one.keys.length : 1), 0);
   const [closest] = issue.errors.toSorted((a, b) => depth(b) - depth(a) || places(a) - places(b));
   if (closest && depth(closest) > 0) {
-    return closest.flatMap((inner) => problemsOf({ ...inner, path: [...issue.path, ...inner.path] }, document, lines));
+    return closest.flatMap((inner) => problemsOf({ ...inner, path: [...issue.path, ...inner.path] }, source));
   }
-  const expected = issue.errors.flatMap(([first]) => (first ? [describe(first).replace(/, found .*$/s, '')] : []));
-  const message = `${expected.join(' or ').replaceAll('or expected ', 'or ')}, found ${shorten(issue.input)}`;
-  return [{ line: lineOf(document, issue.path, lines), path: formatPath(issue.path), message }];
+  const expected = issue.errors.flatMap(([first]) =>
+    first ? [describe(first, source).replace(/, found .*$/s, '')] : [],
+  );
+  const message = `${expected.join(' or ').replaceAll('or expected ', 'or ')}, found ${source.show(issue.input, issue.path)}`;
+  return [{ line: lineOf(issue.path, source), path: formatPath(issue.path), message }];
 }
 
 /** Schemas report `expected ...`. This adds what was found, unless the schema already reports it. */
-function describe(issue: z.core.$ZodIssue): string {
+function describe(issue: z.core.$ZodIssue, { show }: Source): string {
   const expected = issue.message
     .replace(/^Invalid input: (?=expected )/, '')
     .replace(/, received .*$/, '')
     .replace(/^(Invalid|Too) [^:]*: (?=expected )/, '')
     .replaceAll('"|"', '", "');
   if (/found /.test(expected) || !expected.startsWith('expected ')) return expected;
-  return `${expected}, found ${shorten(inputOf(issue))}`;
+  return `${expected}, found ${show(inputOf(issue), issue.path)}`;
 }
 
 /** Where a field selects the alternative of a union, zod passes the whole map. */
@@ -107,13 +118,8 @@ function inputOf(issue: z.core.$ZodIssue): unknown {
   return discriminator === undefined ? issue.input : (issue.input as Record<string, unknown>)[discriminator];
 }
 
-function shorten(input: unknown): string {
-  const text = input === undefined ? 'nothing' : JSON.stringify(input);
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
-}
-
 /** The line of the deepest node on `path` that exists. For a missing setting, this is the line of its map. */
-function lineOf(document: Document, path: readonly PropertyKey[], lines: LineCounter): number {
+function lineOf(path: readonly PropertyKey[], { document, lines }: Source): number {
   for (let depth = path.length; depth >= 0; depth--) {
     const node = depth === 0 ? document.contents : document.getIn(path.slice(0, depth), true);
     const range = (node as { range?: [number, number, number] | null } | undefined | null)?.range;

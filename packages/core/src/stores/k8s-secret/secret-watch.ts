@@ -15,7 +15,7 @@ const BACK_OFF = { firstMs: 500, longestMs: 30_000 };
 const MAX_LINE_BYTES = 4 * 1024 * 1024;
 
 interface WatchEvent {
-  readonly object: { readonly metadata?: { readonly resourceVersion?: string } };
+  readonly object: { readonly metadata?: Partial<SecretName> & { readonly resourceVersion?: string } };
 }
 
 /**
@@ -27,10 +27,11 @@ interface WatchEvent {
  */
 export async function watchSecret(
   api: ApiServer,
-  { namespace, name }: SecretName,
+  secret: SecretName,
   onVersion: (resourceVersion: string | undefined) => void,
   signal: AbortSignal,
 ): Promise<void> {
+  const { namespace, name } = secret;
   // resourceVersion=0: it starts with any state, which comes from the API server's memory, not from etcd.
   const query = `watch=1&resourceVersion=0&fieldSelector=metadata.name%3D${name}`;
   for (let failures = 1; !signal.aborted; failures++) {
@@ -39,7 +40,7 @@ export async function watchSecret(
     const path = `/api/v1/namespaces/${namespace}/secrets?${query}&timeoutSeconds=${timeout}`;
     try {
       const { status, stream } = await api.open({ method: 'GET', path, accept: ACCEPT, signal });
-      if (status === 200) await readEvents(stream, onVersion);
+      if (status === 200) await readEvents(stream, secret, onVersion);
       stream.close(CANCEL);
     } catch {
       // Why it ended makes no difference: the next load says what is wrong with the store.
@@ -49,12 +50,24 @@ export async function watchSecret(
   }
 }
 
-async function readEvents(stream: ClientHttp2Stream, onVersion: (resourceVersion: string | undefined) => void) {
+async function readEvents(
+  stream: ClientHttp2Stream,
+  secret: SecretName,
+  onVersion: (resourceVersion: string | undefined) => void,
+): Promise<void> {
   let rest = '';
   for await (const chunk of stream.setEncoding('utf8') as AsyncIterable<string>) {
     const lines = (rest + chunk).split('\n');
     rest = lines.pop() ?? '';
     if (rest.length > MAX_LINE_BYTES) return;
-    for (const line of lines) onVersion((JSON.parse(line) as WatchEvent).object.metadata?.resourceVersion);
+    for (const line of lines) onVersion(versionOf(JSON.parse(line) as WatchEvent, secret));
   }
+}
+
+/** @throws an error for another Secret: such an answer is not trusted any further */
+function versionOf({ object: { metadata } }: WatchEvent, { namespace, name }: SecretName): string | undefined {
+  // An error has no name.
+  if (metadata?.name === undefined) return undefined;
+  if (metadata.name === name && metadata.namespace === namespace) return metadata.resourceVersion;
+  throw new Error('an event of another Secret');
 }

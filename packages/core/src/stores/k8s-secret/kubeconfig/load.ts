@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { KmsError, unavailable } from '../../../errors.ts';
 import { safeText } from '../../../util/safe-text.ts';
+import { withheldValue } from '../../../util/shown-value.ts';
 import { distrustOfAsync } from '../../../util/trusted-path.ts';
 import { formatProblems, parseYaml } from '../../../util/yaml-document.ts';
 import { kubeconfigSchema } from './schema.ts';
@@ -98,7 +99,7 @@ async function readKubeconfig(path: string): Promise<File> {
   // It may name a program to run.
   if (distrust) throw unavailable(`kubeconfig: ${distrust.text}`, { remedy: distrust.remedy });
   const bytes = await readNamedFile(path, 'kubeconfig');
-  const { value, problems } = parseYaml(bytes.toString('utf8') || '{}', kubeconfigSchema);
+  const { value, problems } = parseYaml(bytes.toString('utf8') || '{}', kubeconfigSchema, withheldValue);
   if (value) return { ...value, path };
   const [problem] = problems;
   // A parser's message may repeat a piece of the file.
