@@ -4,7 +4,7 @@ export { SecretBytes } from './util/secret-bytes.ts';
 export { sleep, systemClock } from './util/clock.ts';
 export { backOffMs } from './util/back-off.ts';
 export type { BackOff } from './util/back-off.ts';
-export { distrustOf } from './util/trusted-path.ts';
+export { distrustOf, distrustOfPlace } from './util/trusted-path.ts';
 export type { Distrust } from './util/trusted-path.ts';
 export { duration } from './util/duration.ts';
 export type { Clock } from './util/clock.ts';

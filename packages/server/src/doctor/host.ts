@@ -1,4 +1,4 @@
-import { systemClock } from '@teapot-kms/core';
+import { distrustOfPlace, systemClock } from '@teapot-kms/core';
 import type { Finding, StoredManifest } from '@teapot-kms/core';
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -42,8 +42,11 @@ export function socketDirectory({ name, socket }: InstanceConfig): Finding {
     if (isWritable(above)) return { level: 'hint', about, text: 'does not exist; "serve" creates it with mode 0700' };
     return { level: 'problem', about, text: `does not exist, and ${above} cannot be written`, remedy: writable(above) };
   }
-  if ((stat.mode & 0o002) !== 0) {
-    return { level: 'problem', about, text: 'every user can replace the socket', remedy: `chmod 0700 ${directory}` };
+  // The plugin's user, who may not be the one that runs doctor.
+  const distrust = distrustOfPlace(directory, [stat.uid]);
+  if (distrust) {
+    const { text, remedy } = distrust;
+    return { level: 'problem', about, text: `others can replace the socket: ${text}`, remedy };
   }
   if (!isWritable(directory))
     return { level: 'problem', about, text: 'cannot be written', remedy: writable(directory) };
