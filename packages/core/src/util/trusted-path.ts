@@ -1,6 +1,6 @@
 import { accessSync, constants, lstatSync, readlinkSync, statSync } from 'node:fs';
 import type { Stats } from 'node:fs';
-import { lstat, readlink } from 'node:fs/promises';
+import { lstat, readlink, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 
 /** Why somebody else could change what is at a path, and what to do. */
@@ -10,6 +10,7 @@ export interface Distrust {
 }
 
 const WRITABLE_BY_OTHERS = 0o022;
+const OPEN_TO_ALL = 0o007;
 const STICKY = 0o1000;
 /** As many as the kernel follows (path_resolution(7)). */
 const MAX_LINKS = 40;
@@ -59,6 +60,16 @@ export function distrustOfPlace(directory: string, owners?: readonly number[]): 
   if (distrust) return distrust;
   const stat = statSync(directory, { throwIfNoEntry: false });
   return stat && (stat.mode & WRITABLE_BY_OTHERS) !== 0 ? writableByOthers(directory, stat) : undefined;
+}
+
+/** Whether everyone can read a file, which has a secret in it. A file that is not there is no problem here. */
+export async function exposureOf(path: string): Promise<Distrust | undefined> {
+  const found = await stat(path).catch(() => undefined);
+  if (!found || (found.mode & OPEN_TO_ALL) === 0) return undefined;
+  return {
+    text: `${path} contains a secret, and everyone can read it (${shownMode(found)})`,
+    remedy: `chmod o= ${path}; of a mounted Secret, set defaultMode: 0400`,
+  };
 }
 
 /** Asks for each component of a path, from the root on. */
