@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -237,7 +238,7 @@ test('doctor warns of a directory in which everyone may replace the socket', ({ 
   mkdirSync(site.path('run/main'), { recursive: true });
   chmodSync(site.path('run/main'), 0o777);
   site.writeConfig([site.instance('main')]);
-  assert.match(teapot('doctor', '--config', site.configFile).stdout, `chmod 0700 ${site.path('run/main')}`);
+  assert.match(teapot('doctor', '--config', site.configFile).stdout, `chmod go-w ${site.path('run/main')}`);
 });
 
 test('doctor finds nothing wrong with a good plugin', async ({ site }) => {
@@ -248,6 +249,34 @@ test('doctor finds nothing wrong with a good plugin', async ({ site }) => {
   assert.is(result.code, 0, result.stdout);
   const findings = JSON.parse(result.stdout) as { level: string; text: string }[];
   assert.ok(findings.some(({ text }) => text.startsWith('Status, Encrypt and Decrypt work')));
+});
+
+test('doctor reads the core limit of the plugin, not its own', async ({ site }) => {
+  site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  const plugin = await site.serve([], 'key loaded');
+  const coreDumps = (): string =>
+    /^.* core dumps: .*$/m.exec(teapot('doctor', '--config', site.configFile).stdout)?.[0] ?? '';
+  const pid = String(plugin.process.pid);
+  assert.is(coreDumps(), `[ ok ] core dumps: are off in the plugin (process ${pid})`);
+  if (spawnSync('prlimit', ['--pid', pid, '--core=1000:1000']).status !== 0) {
+    return console.log('SKIPPED a plugin with core dumps on: prlimit (util-linux), as root');
+  }
+  assert.is(
+    coreDumps(),
+    `[hint] core dumps: are on in the plugin (process ${pid}, limit 1000); a core dump contains keys`,
+  );
+});
+
+test('a plugin whose environment turns TLS off says that it checks certificates all the same', async ({ site }) => {
+  site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0';
+  try {
+    await site.serve([], 'NODE_TLS_REJECT_UNAUTHORIZED=0 is ignored');
+  } finally {
+    delete process.env['NODE_TLS_REJECT_UNAUTHORIZED'];
+  }
 });
 
 test('no command prints a key', ({ site }) => {

@@ -62,7 +62,7 @@ async function silentServer(site: TestSite): Promise<{ server: Server; kubeconfi
     contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
     'current-context': 'x',
   };
-  writeFileSync(kubeconfig, JSON.stringify(config));
+  writeFileSync(kubeconfig, JSON.stringify(config), { mode: 0o600 });
   return { server, kubeconfig };
 }
 

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { CONTEXT_ID_BYTES, MAX_WRAPPED_BYTES } from '../envelope/limits.ts';
 import { isKeyId } from '../envelope/key-id.ts';
 import { KmsError } from '../errors.ts';
+import { shownValue, withheldValue } from '../util/shown-value.ts';
 import { formatProblems, parseYaml } from '../util/yaml-document.ts';
 
 /** The manifest's name in a keyset directory and in a Secret's data (design D11). */
@@ -141,7 +142,7 @@ export function parseManifest(text: string, where: string): StoredManifest {
       'ERR_KMS_KEYSET_INVALID',
       `${where}: more than ${MAX_MANIFEST_BYTES} bytes, too long for a manifest`,
     );
-  const { value, problems } = parseYaml(text, manifestSchema);
+  const { value, problems } = parseYaml(text, manifestSchema, showFound);
   if (problems) throw new KmsError('ERR_KMS_KEYSET_INVALID', formatProblems(where, problems));
   return { generation: 0, ...value, hash: createHash('sha256').update(text).digest('hex') };
 }
@@ -160,3 +161,7 @@ export function formatManifest(manifest: Manifest): string {
   const written = { formatVersion, contextId, ...versioned, primary, keys: entries, rotation };
   return comment + stringify(written, { defaultStringType: 'PLAIN', lineWidth: 0, keepUndefined: false });
 }
+
+/** Somebody may have written a key where the name of its Barbican secret belongs, or given a key for the manifest. */
+const showFound = (value: unknown, path: readonly PropertyKey[]): string =>
+  path.length === 0 || path.at(-1) === 'secret' || typeof value === 'object' ? withheldValue(value) : shownValue(value);

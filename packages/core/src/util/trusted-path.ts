@@ -1,6 +1,6 @@
-import { lstatSync, readlinkSync } from 'node:fs';
+import { accessSync, constants, lstatSync, readlinkSync, statSync } from 'node:fs';
 import type { Stats } from 'node:fs';
-import { lstat, readlink } from 'node:fs/promises';
+import { lstat, readlink, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 
 /** Why somebody else could change what is at a path, and what to do. */
@@ -10,6 +10,7 @@ export interface Distrust {
 }
 
 const WRITABLE_BY_OTHERS = 0o022;
+const OPEN_TO_ALL = 0o007;
 const STICKY = 0o1000;
 /** As many as the kernel follows (path_resolution(7)). */
 const MAX_LINKS = 40;
@@ -19,7 +20,8 @@ type Question = { readonly call: 'lstat' | 'readlink'; readonly path: string };
 /**
  * Whether only root and `owners` can change what a path leads to, as sshd asks of its files (`safe_path` in OpenSSH's misc.c): each
  * directory, symbolic link and the file itself belongs to one of them, and no group or other user can write it. Others may write a sticky
- * directory, such as /tmp or a mounted Secret: what is in it cannot be replaced by them. A path that is not there is no problem here.
+ * directory, such as /tmp or a mounted Secret: what is in it cannot be replaced by them. A volume of the kubelet is read-only for all in the pod,
+ * whatever its mode. A path that is not there is no problem here.
  * @param owners - user ids besides root. Default: the user of this process
  */
 export function distrustOf(path: string, owners?: readonly number[]): Distrust | undefined {
@@ -47,6 +49,27 @@ export async function distrustOfAsync(path: string, owners?: readonly number[]):
       return undefined;
     }
   }
+}
+
+/**
+ * {@link distrustOf} for a directory in which nobody else may make a name, such as that of a socket. A sticky directory is refused: others
+ * could take the name while it is free.
+ */
+export function distrustOfPlace(directory: string, owners?: readonly number[]): Distrust | undefined {
+  const distrust = distrustOf(directory, owners);
+  if (distrust) return distrust;
+  const stat = statSync(directory, { throwIfNoEntry: false });
+  return stat && (stat.mode & WRITABLE_BY_OTHERS) !== 0 ? writableByOthers(directory, stat) : undefined;
+}
+
+/** Whether everyone can read a file, which has a secret in it. A file that is not there is no problem here. */
+export async function exposureOf(path: string): Promise<Distrust | undefined> {
+  const found = await stat(path).catch(() => undefined);
+  if (!found || (found.mode & OPEN_TO_ALL) === 0) return undefined;
+  return {
+    text: `${path} contains a secret, and everyone can read it (${shownMode(found)})`,
+    remedy: `chmod o= ${path}; of a mounted Secret, set defaultMode: 0400`,
+  };
 }
 
 /** Asks for each component of a path, from the root on. */
@@ -79,16 +102,41 @@ function* questions(
 
 function judge(path: string, stat: Stats, owners: readonly number[]): Distrust | undefined {
   const { uid, mode } = stat;
-  const shown = `mode ${(mode & 0o7777).toString(8).padStart(4, '0')}`;
+  const shown = shownMode(stat);
   if (uid !== 0 && !owners.includes(uid)) {
     const user = owners[0] ?? 0;
+    // What root owns, that user may not be able to read.
+    const asThatUser = user === 0 ? `if the plugin runs as user ${uid}, run this as that user; else ` : '';
     return {
       text: `${path} belongs to user ${uid} (${shown}), who can change it`,
-      remedy: `find out why; if its content is right: chown ${stat.isSymbolicLink() ? '-h ' : ''}${user} ${path}`,
+      remedy: `${asThatUser}find out why; if its content is right: chown ${stat.isSymbolicLink() ? '-h ' : ''}${user} ${path}`,
     };
   }
   // The mode of a link means nothing.
   if (stat.isSymbolicLink() || (mode & WRITABLE_BY_OTHERS) === 0) return undefined;
   if (stat.isDirectory() && (mode & STICKY) !== 0) return undefined;
-  return { text: `${path} can be written by others than its owner (${shown})`, remedy: `chmod go-w ${path}` };
+  return isKubeletVolume(path, stat) ? undefined : writableByOthers(path, stat);
+}
+
+const writableByOthers = (path: string, stat: Stats): Distrust => ({
+  text: `${path} can be written by others than its owner, user ${stat.uid} (${shownMode(stat)})`,
+  remedy: `chmod go-w ${path}`,
+});
+
+const shownMode = ({ mode }: Stats): string => `mode ${(mode & 0o7777).toString(8).padStart(4, '0')}`;
+
+/**
+ * Whether a directory is a volume of the kubelet (ConfigMap, Secret, projected): a read-only mount with root's `..data` link in it. Its mode is
+ * 0777, and not sticky unless it is in memory (`emptyDir` in Kubernetes' pkg/volume, which holds all of them). Being read-only is not enough:
+ * systemd's ProtectSystem shows the unit all directories so, and others can still write them.
+ */
+function isKubeletVolume(path: string, { dev }: Stats): boolean {
+  try {
+    const data = lstatSync(join(path, '..data'));
+    if (!data.isSymbolicLink() || data.uid !== 0 || lstatSync(dirname(path)).dev === dev) return false;
+    accessSync(path, constants.W_OK);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EROFS';
+  }
 }

@@ -2,6 +2,7 @@ import type { LineCounter } from 'yaml';
 import type { Document } from 'yaml';
 import type { z } from 'zod';
 import { safeText } from './safe-text.ts';
+import { shownValue } from './shown-value.ts';
 import { MAX_PROBLEMS, readYaml } from './yaml-reader.ts';
 import type { YamlProblem } from './yaml-reader.ts';
 
@@ -9,16 +10,18 @@ export type YamlResult<T> =
   | { readonly value: T; readonly problems?: undefined }
   | { readonly value?: undefined; readonly problems: readonly YamlProblem[] };
 
-/** Characters of a found value, of a path in the document, and of a message. */
-const MAX_VALUE = 80;
+export type ShowValue = (value: unknown, path: readonly PropertyKey[]) => string;
+
+/** Characters of a path in the document, and of a message. */
 const MAX_PATH = 200;
 const MAX_MESSAGE = 500;
 
 /**
  * Parses `text` as one YAML 1.2 document and checks it against `schema`. Reports up to twenty problems, each with its line and safe to show. The
  * time is linear in the length of the text, see {@link readYaml}. Aliases are refused, because a few of them can expand to gigabytes.
+ * @param show - what a problem says was found at a path. It decides what may be a secret
  */
-export function parseYaml<T>(text: string, schema: z.ZodType<T>): YamlResult<T> {
+export function parseYaml<T>(text: string, schema: z.ZodType<T>, show: ShowValue = shownValue): YamlResult<T> {
   const { document, lines, problems } = readYaml(text, { stringKeys: true, version: '1.2' });
   if (problems) return { problems: problems.map(safeProblem) };
   let value: unknown;
@@ -30,7 +33,7 @@ export function parseYaml<T>(text: string, schema: z.ZodType<T>): YamlResult<T> 
   const checked = schema.safeParse(value, { reportInput: true });
   if (checked.success) return { value: checked.data };
   const issues = checked.error.issues.slice(0, MAX_PROBLEMS);
-  const found = issues.flatMap((issue) => problemsOf(issue, document, lines)).slice(0, MAX_PROBLEMS);
+  const found = issues.flatMap((issue) => problemsOf(issue, { document, lines, show })).slice(0, MAX_PROBLEMS);
   return { problems: found.map(safeProblem) };
 }
 
@@ -46,23 +49,27 @@ export function formatProblems(file: string, problems: readonly YamlProblem[]): 
     .join('\n');
 }
 
-function problemsOf(issue: z.core.$ZodIssue, document: Document, lines: LineCounter): YamlProblem[] {
+interface Source {
+  readonly document: Document;
+  readonly lines: LineCounter;
+  readonly show: ShowValue;
+}
+
+function problemsOf(issue: z.core.$ZodIssue, source: Source): YamlProblem[] {
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.slice(0, MAX_PROBLEMS).map((key) => ({
-      line: lineOf(document, [...issue.path, key], lines),
+      line: lineOf([...issue.path, key], source),
       path: formatPath([...issue.path, key]),
       // Schemas may say which settings there are.
       message: issue.message.startsWith('Unrecognized') ? 'unknown setting' : issue.message,
     }));
   }
-  if (issue.code === 'invalid_union' && issue.message === 'Invalid input')
-    return problemsOfUnion(issue, document, lines);
-  const line = lineOf(document, issue.path, lines);
-  return [{ line, path: formatPath(issue.path), message: describe(issue) }];
+  if (issue.code === 'invalid_union' && issue.message === 'Invalid input') return problemsOfUnion(issue, source);
+  return [{ line: lineOf(issue.path, source), path: formatPath(issue.path), message: describe(issue, source) }];
 }
 
 /** The problems of the alternative that is closest to the value: it fails at the deepest place, or in the fewest places. */
-function problemsOfUnion(issue: z.core.$ZodIssueInvalidUnion, document: Document, lines: LineCounter): YamlProblem[] {
+function problemsOfUnion(issue: z.core.$ZodIssueInvalidUnion, source: Source): YamlProblem[] {
   const depth = (issues: readonly z.core.$ZodIssue[]) =>
     Math.min(...issues.map((one) => one.path.length + (one.code === 'unrecognized_keys' ? 1 : 0)));
   const places = (issues: readonly z.core.$ZodIssue[]) =>
@@ -71,22 +78,24 @@ function problemsOfUnion(issue: z.core.$ZodIssueInvalidUnion, document: Document
   if (closest && depth(closest) > 0) {
     return closest
       .slice(0, MAX_PROBLEMS)
-      .flatMap((inner) => problemsOf({ ...inner, path: [...issue.path, ...inner.path] }, document, lines));
+      .flatMap((inner) => problemsOf({ ...inner, path: [...issue.path, ...inner.path] }, source));
   }
-  const expected = issue.errors.flatMap(([first]) => (first ? [describe(first).replace(/, found .*$/s, '')] : []));
-  const message = `${expected.join(' or ').replaceAll('or expected ', 'or ')}, found ${shorten(issue.input)}`;
-  return [{ line: lineOf(document, issue.path, lines), path: formatPath(issue.path), message }];
+  const expected = issue.errors.flatMap(([first]) =>
+    first ? [describe(first, source).replace(/, found .*$/s, '')] : [],
+  );
+  const message = `${expected.join(' or ').replaceAll('or expected ', 'or ')}, found ${source.show(issue.input, issue.path)}`;
+  return [{ line: lineOf(issue.path, source), path: formatPath(issue.path), message }];
 }
 
 /** Schemas report `expected ...`. This adds what was found, unless the schema already reports it. */
-function describe(issue: z.core.$ZodIssue): string {
+function describe(issue: z.core.$ZodIssue, { show }: Source): string {
   const expected = issue.message
     .replace(/^Invalid input: (?=expected )/, '')
     .replace(/, received .*$/, '')
     .replace(/^(Invalid|Too) [^:]*: (?=expected )/, '')
     .replaceAll('"|"', '", "');
   if (/found /.test(expected) || !expected.startsWith('expected ')) return expected;
-  return `${expected}, found ${shorten(inputOf(issue))}`;
+  return `${expected}, found ${show(inputOf(issue), issue.path)}`;
 }
 
 /** Where a field selects the alternative of a union, zod passes the whole map. */
@@ -95,27 +104,8 @@ function inputOf(issue: z.core.$ZodIssue): unknown {
   return discriminator === undefined ? issue.input : (issue.input as Record<string, unknown>)[discriminator];
 }
 
-function shorten(input: unknown): string {
-  return input === undefined ? 'nothing' : safeText(preview(input, MAX_VALUE + 1), MAX_VALUE);
-}
-
-/** The first characters of a value as JSON; a few more than `chars`, however long and deep it is. */
-function preview(value: unknown, chars: number): string {
-  if (typeof value === 'string') return JSON.stringify(value.slice(0, chars));
-  if (typeof value !== 'object' || value === null) return String(value);
-  const isList = Array.isArray(value);
-  let text = isList ? '[' : '{';
-  for (const key in value) {
-    if (text.length >= chars) return text;
-    if (text.length > 1) text += ',';
-    if (!isList) text += `${JSON.stringify(key.slice(0, chars))}:`;
-    text += preview((value as Record<string, unknown>)[key], chars - text.length);
-  }
-  return text + (isList ? ']' : '}');
-}
-
 /** The line of the deepest node on `path` that exists. For a missing setting, this is the line of its map. */
-function lineOf(document: Document, path: readonly PropertyKey[], lines: LineCounter): number {
+function lineOf(path: readonly PropertyKey[], { document, lines }: Source): number {
   for (let depth = path.length; depth >= 0; depth--) {
     const node = depth === 0 ? document.contents : document.getIn(path.slice(0, depth), true);
     const range = (node as { range?: [number, number, number] | null } | undefined | null)?.range;

@@ -54,7 +54,10 @@ export function readYaml(text: string, options: DocumentOptions & ParseOptions &
     // Some of what is not YAML makes the parser itself fail.
     return { problems: [{ line: 1, path: '', message: 'expected YAML' }], exceeded: false };
   }
-  for (const error of document.errors.slice(0, MAX_PROBLEMS)) report(error.pos[0], error.message.split('\n')[0]!);
+  for (const { pos, message } of document.errors.slice(0, MAX_PROBLEMS)) {
+    // What follows a colon may be a piece of the text.
+    report(pos[0], message.split('\n')[0]!.replace(/: .*$/, ''));
+  }
   if (problems.length === 0) reportDuplicates(document, report);
   return problems.length > 0 ? { problems, exceeded: false } : { document, lines };
 }

@@ -16,6 +16,16 @@ test('the form that a secret has in JSON is found', () => {
   assert.is(redacted(String.raw`{"message":"no a\"b\\c here"}`, 'a"b\\c'), `{"message":"no ${'*'.repeat(7)} here"}`);
 });
 
+test('the forms that a secret has in a URL and in HTML are found', () => {
+  const secret = 'a&b/"c"';
+  assert.is(redacted(`no ${encodeURIComponent(secret)} here`, secret), `no ${'*'.repeat(15)} here`);
+  assert.is(redacted('no a&amp;b/&quot;c&quot; here', secret), `no ${'*'.repeat(21)} here`);
+});
+
+test('a secret that is a part of another one does not save the rest of it', () => {
+  assert.is(redacted('no hunter2-long here', 'hunter2', 'hunter2-long'), `no ${'*'.repeat(12)} here`);
+});
+
 test('a text that is too short to be a secret stays', () => {
   assert.is(redacted('a cat', 'a', 'cat'), 'a cat');
 });

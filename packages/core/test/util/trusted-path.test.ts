@@ -1,9 +1,10 @@
 import { newDirectory } from '@teapot-kms/testing';
+import { spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, lchownSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { distrustOf, distrustOfAsync } from '../../src/util/trusted-path.ts';
+import { distrustOf, distrustOfAsync, distrustOfPlace } from '../../src/util/trusted-path.ts';
 
 /** A directory with a file in it, and nobody else's. */
 function place(): { directory: string; file: string } {
@@ -39,7 +40,7 @@ for (const mode of [0o664, 0o646, 0o666]) {
     chmodSync(file, mode);
     assert.is(
       await distrust(file),
-      `${file} can be written by others than its owner (mode 0${mode.toString(8)}); chmod go-w ${file}`,
+      `${file} can be written by others than its owner, user ${process.geteuid!()} (mode 0${mode.toString(8)}); chmod go-w ${file}`,
     );
   });
 }
@@ -49,7 +50,7 @@ test('a directory above that others can write is not trusted', async () => {
   chmodSync(directory, 0o777);
   assert.is(
     await distrust(file),
-    `${directory} can be written by others than its owner (mode 0777); chmod go-w ${directory}`,
+    `${directory} can be written by others than its owner, user ${process.geteuid!()} (mode 0777); chmod go-w ${directory}`,
   );
 });
 
@@ -57,6 +58,23 @@ test('a sticky directory that others can write is trusted, as a mounted Secret i
   const { directory, file } = place();
   chmodSync(directory, 0o1777);
   assert.is(await distrust(file), undefined);
+});
+
+test('a sticky directory is no place for a socket: others could take its name while it is free', () => {
+  const { directory } = place();
+  assert.is(distrustOfPlace(directory), undefined);
+  for (const mode of [0o1777, 0o1770, 0o770]) {
+    chmodSync(directory, mode);
+    assert.is(distrustOfPlace(directory)?.remedy, `chmod go-w ${directory}`);
+  }
+});
+
+test('a place below a sticky directory is one, as it cannot be replaced', () => {
+  const { directory } = place();
+  const below = join(directory, 'socket');
+  mkdirSync(below, { mode: 0o750 });
+  chmodSync(directory, 0o1777);
+  assert.is(distrustOfPlace(below), undefined);
 });
 
 test('the links of a mounted Secret are followed, and their targets judged', async () => {
@@ -94,6 +112,15 @@ else {
     assert.is(distrustOf(file, [OTHER]), undefined);
   });
 
+  test('root is not told to take away what the plugin of another user needs', async () => {
+    const { file } = place();
+    chownSync(file, OTHER, OTHER);
+    assert.match(
+      (await distrust(file)) ?? '',
+      `if the plugin runs as user ${OTHER}, run this as that user; else find out`,
+    );
+  });
+
   test('a link of another user is not trusted, even in a sticky directory', async () => {
     const { directory, file } = place();
     const link = join(directory, 'link');
@@ -101,6 +128,41 @@ else {
     lchownSync(link, OTHER, OTHER);
     assert.match((await distrust(link)) ?? '', `chown -h 0 ${link}`);
   });
+}
+
+/** What is said of a file in a directory of mode 0777, after `commands` have mounted something there, in a mount namespace of its own. */
+function mounted(...commands: string[]): { code: number | null; said: string } {
+  const { directory, file } = place();
+  const data = `mkdir ${directory}/..1 && echo > ${directory}/..1/keyset.yaml && ln -s ..1 ${directory}/..data`;
+  const steps = commands.map((command) => command.replaceAll('DIR', directory).replace('DATA', data));
+  const program = `import { distrustOf } from '${import.meta.resolve('../../src/util/trusted-path.ts')}';
+    console.log(distrustOf('${directory}/..data/keyset.yaml')?.text ?? 'trusted', distrustOf('${file}')?.text ?? '');`;
+  const node = `exec ${process.execPath} --input-type=module -e '${program.replaceAll("'", "'\\''")}'`;
+  const { status, stdout } = spawnSync('unshare', ['-m', 'sh', '-ec', [...steps, node].join('\n')], {
+    encoding: 'utf8',
+  });
+  return { code: status, said: stdout };
+}
+
+const canMount = isRoot && spawnSync('unshare', ['-m', 'mount', '-t', 'tmpfs', 'x', '/mnt']).status === 0;
+if (!canMount) console.log('SKIPPED volumes of the kubelet: only root with CAP_SYS_ADMIN can mount');
+else {
+  const TMPFS = 'mount -t tmpfs -o mode=0777 x DIR';
+  for (const [what, commands, expected] of [
+    ['a ConfigMap as the kubelet mounts it is trusted', [TMPFS, 'DATA', 'mount -o remount,ro DIR'], /^trusted/],
+    ['one that can be written is not', [TMPFS, 'DATA'], /can be written by others/],
+    [
+      'a directory that is only read-only for us, as by ProtectSystem, is not',
+      ['chmod 0777 DIR', 'DATA', 'mount --bind DIR DIR', 'mount -o remount,ro,bind DIR'],
+      /can be written by others/,
+    ],
+  ] as const) {
+    test(what, () => {
+      const { code, said } = mounted(...commands);
+      assert.is(code, 0);
+      assert.match(said, expected);
+    });
+  }
 }
 
 test.run();

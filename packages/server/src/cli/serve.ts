@@ -46,6 +46,7 @@ export async function runPlugin(text: string, source: string, { takeOver = false
   const plugin = new Plugin(config, log, { droppedLines: () => output.dropped });
   log.info({ version, node: process.version, config: source, instances: config.instances.length }, 'starting');
   warnIfDebuggable(log);
+  warnIfTlsVariable(log);
   try {
     await plugin.start(takeOver);
   } catch (error) {
@@ -114,4 +115,10 @@ function warnIfDebuggable(log: Logger): void {
   const flag = '--disable-sigusr1';
   if (process.execArgv.includes(flag) || process.env['NODE_OPTIONS']?.includes(flag)) return;
   log.warn(`SIGUSR1 opens a debugger, which can read the keys; run node with ${flag}`);
+}
+
+/** Every client of the plugin decides for itself whether it checks certificates. */
+function warnIfTlsVariable(log: Logger): void {
+  if (process.env['NODE_TLS_REJECT_UNAUTHORIZED'] !== '0') return;
+  log.warn('NODE_TLS_REJECT_UNAUTHORIZED=0 is ignored: the plugin checks certificates. Remove the variable');
 }

@@ -1,4 +1,13 @@
-import { distrustOf, FileRefused, formatProblems, parseYaml, readSmallFileSync } from '@teapot-kms/core';
+import {
+  distrustOf,
+  FileRefused,
+  formatProblems,
+  parseYaml,
+  readSmallFileSync,
+  shownUri,
+  shownValue,
+  withheldValue,
+} from '@teapot-kms/core';
 import { configSchema } from './schema.ts';
 import type { Config } from './schema.ts';
 
@@ -19,9 +28,17 @@ const MAX_CONFIG_BYTES = 1024 * 1024;
 export function parseConfig(text: string, file: string): Config {
   if (text.length > MAX_CONFIG_BYTES)
     throw new ConfigError(`${file}: expected at most ${MAX_CONFIG_BYTES} bytes, found ${text.length}`);
-  const { value, problems } = parseYaml(text, configSchema);
+  const { value, problems } = parseYaml(text, configSchema, showFound);
   if (problems) throw new ConfigError(formatProblems(file, problems));
   return value;
+}
+
+/** The settings of a key store may hold a secret by mistake, such as a PIN where a path belongs. So may a file that is no configuration. */
+function showFound(value: unknown, path: readonly PropertyKey[]): string {
+  const [top, , setting, keyStoreSetting = 'uri'] = path;
+  if (typeof value === 'string' && setting === 'keys' && keyStoreSetting === 'uri') return shownUri(value);
+  const mayBeSecret = top === undefined || (top === 'instances' && (setting ?? 'keys') === 'keys');
+  return mayBeSecret || typeof value === 'object' ? withheldValue(value) : shownValue(value);
 }
 
 /** @throws {@link ConfigError}, also when the file cannot be read */

@@ -6,12 +6,13 @@ import { clockFinding, coreDumps, socketDirectory } from './host.ts';
 import { examineHttp } from './http.ts';
 import { examineKeyStore } from './key-store.ts';
 import { askPlugin } from './running.ts';
+import type { RunningPlugin } from './running.ts';
 
 /** Checks each part after the parts that it depends on: key store, keyset, socket, answers, and the host. */
 export async function* diagnose(config: Config): AsyncGenerator<Finding> {
   const records = new HostRecords(config.stateDirectory);
   const manifests: StoredManifest[] = [];
-  let pid: number | undefined;
+  let running: RunningPlugin | undefined;
   for (const instance of config.instances) {
     const { findings: answers, description } = await askPlugin(instance);
     const record = await records.read(instance.socket).catch(() => undefined);
@@ -24,9 +25,9 @@ export async function* diagnose(config: Config): AsyncGenerator<Finding> {
     const about = `${instance.name}, the plugin says`;
     for (const text of description?.warnings ?? []) yield { level: 'problem', about, text };
     if (manifest) manifests.push(manifest);
-    pid ??= description?.pid;
+    running ??= description;
   }
   yield* clockFinding(manifests);
-  yield* await examineHttp(config.http, pid);
-  yield coreDumps(pid);
+  yield* await examineHttp(config.http, running?.pid);
+  yield coreDumps(running);
 }

@@ -1,27 +1,26 @@
-import { systemClock } from '@teapot-kms/core';
+import { distrustOfPlace, systemClock } from '@teapot-kms/core';
 import type { Finding, StoredManifest } from '@teapot-kms/core';
-import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { InstanceConfig } from '../config/schema.ts';
+import type { RunningPlugin } from './running.ts';
 
-/** @param pid - of the running plugin; without one, this shell stands for it */
-export function coreDumps(pid: number | undefined): Finding {
+/**
+ * Judges what the running plugin says of itself. The limit of this process says nothing about it, and its process id may mean another process
+ * here: the plugin may be in a container.
+ */
+export function coreDumps(running: RunningPlugin | undefined): Finding {
   const about = 'core dumps';
-  const of = pid === undefined ? 'for processes started in this shell' : `of process ${pid}`;
-  const limit = /^Max core file size +(\S+)/m.exec(limitsOf(pid))?.[1];
-  if (limit === '0') return { level: 'ok', about, text: `are off ${of}` };
-  const text = `are on ${of} (limit ${limit ?? 'unknown'}); a core dump contains keys`;
+  if (!running) {
+    const text = 'not checked, because no plugin is running';
+    return { level: 'hint', about, text, remedy: 'run doctor again when the plugin is running' };
+  }
+  const { pid, coreLimit } = running;
+  if (coreLimit === '0') return { level: 'ok', about, text: `are off in the plugin (process ${pid})` };
+  const text = `are on in the plugin (process ${pid}, limit ${coreLimit ?? 'unknown'}); a core dump contains keys`;
   const remedy =
     'set LimitCORE=0 in the unit, or run "ulimit -c 0" before the plugin, as the unit and manifests in k8s/ do';
   return { level: 'hint', about, text, remedy };
-}
-
-function limitsOf(pid: number | undefined): string {
-  try {
-    return readFileSync(`/proc/${pid ?? 'self'}/limits`, 'utf8');
-  } catch {
-    return '';
-  }
 }
 
 /** A clock that is far off makes certificates and tokens invalid, and orders keysets of version 1 wrongly. */
@@ -43,8 +42,11 @@ export function socketDirectory({ name, socket }: InstanceConfig): Finding {
     if (isWritable(above)) return { level: 'hint', about, text: 'does not exist; "serve" creates it with mode 0700' };
     return { level: 'problem', about, text: `does not exist, and ${above} cannot be written`, remedy: writable(above) };
   }
-  if ((stat.mode & 0o002) !== 0) {
-    return { level: 'problem', about, text: 'every user can replace the socket', remedy: `chmod 0700 ${directory}` };
+  // The plugin's user, who may not be the one that runs doctor.
+  const distrust = distrustOfPlace(directory, [stat.uid]);
+  if (distrust) {
+    const { text, remedy } = distrust;
+    return { level: 'problem', about, text: `others can replace the socket: ${text}`, remedy };
   }
   if (!isWritable(directory))
     return { level: 'problem', about, text: 'cannot be written', remedy: writable(directory) };

@@ -5,11 +5,17 @@ import { KmsClient } from '../client/client.ts';
 import type { InstanceConfig } from '../config/schema.ts';
 import type { InstanceDescription } from '../observability/metrics.ts';
 
+/** What the inspection of an instance answers. */
+export type RunningPlugin = InstanceDescription & {
+  /** Bytes, or `unlimited`. Plugins before this one do not say it. */
+  readonly coreLimit?: string;
+};
+
 /** What the running plugin says of an instance. */
 export interface Running {
   readonly findings: readonly Finding[];
   /** Absent if no plugin of ours answers. */
-  readonly description?: InstanceDescription;
+  readonly description?: RunningPlugin;
 }
 
 /** Calls the plugin as kube-apiserver does, and asks it what it knows. */
@@ -18,7 +24,7 @@ export async function askPlugin({ name, socket }: InstanceConfig): Promise<Runni
   const client = new KmsClient(socket);
   try {
     const described = await client.describe();
-    const description = described as unknown as InstanceDescription;
+    const description = described as unknown as RunningPlugin;
     return { findings: [await roundTrip(client, about)].flat(), description };
   } catch (error) {
     return { findings: [silent(about, error as ServiceError)] };

@@ -1,4 +1,5 @@
 import { KmsError } from '@teapot-kms/core';
+import { readFileSync } from 'node:fs';
 import type { Endpoint } from './endpoint.ts';
 import { inspection } from './messages.ts';
 import { toRpcError } from './status-codes.ts';
@@ -17,7 +18,10 @@ export function inspectionEndpoints(inspected: Inspected): Endpoint[] {
       ...base,
       path: '/teapotkms.v1.Inspection/Describe',
       method: 'Describe',
-      handle: () => inspection.DescribeResponse.answer({ json: JSON.stringify(inspected.describe()) }),
+      handle: () =>
+        inspection.DescribeResponse.answer({
+          json: JSON.stringify({ ...inspected.describe(), coreLimit: coreLimit() }),
+        }),
     },
     {
       ...base,
@@ -32,4 +36,13 @@ export function inspectionEndpoints(inspected: Inspected): Endpoint[] {
       },
     },
   ];
+}
+
+/** The most bytes of a core dump of this process, or `unlimited` (getrlimit(2)). `undefined` where /proc is not mounted. */
+function coreLimit(): string | undefined {
+  try {
+    return /^Max core file size +(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
+  } catch {
+    return undefined;
+  }
 }

@@ -3,7 +3,7 @@ import { lchownSync, mkdirSync, renameSync, statSync, unlinkSync } from 'node:fs
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { dirname, join } from 'node:path';
-import { distrustOf, sleep, systemClock } from '@teapot-kms/core';
+import { distrustOfPlace, sleep, systemClock } from '@teapot-kms/core';
 import type { Clock } from '@teapot-kms/core';
 
 /** `sizeof(sun_path)` without the final zero (unix(7)). */
@@ -72,7 +72,7 @@ export class SocketListener {
     const temporary = temporaryNameFor(path);
     try {
       mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-      const distrust = distrustOf(dirname(path));
+      const distrust = distrustOfPlace(dirname(path));
       if (distrust) {
         const why = 'Whoever can replace the socket reads every seed that kube-apiserver sends.';
         throw new SocketError('ERR_SOCKET_PATH', `${path}: ${distrust.text}. ${why} Fix: ${distrust.remedy}`);

@@ -64,13 +64,17 @@ for (const mode of [0o600, 0o660]) {
   });
 }
 
-test('a directory in which others can replace the socket is refused, and nothing is left in it', async ({ path }) => {
-  const directory = dirname(path);
-  mkdirSync(directory);
-  chmodSync(directory, 0o770);
-  assert.is(await codeOf(listen(path)), 'ERR_SOCKET_PATH');
-  assert.equal(readdirSync(directory), []);
-});
+for (const mode of [0o770, 0o1770, 0o702, 0o1777]) {
+  test(`a directory of mode 0${mode.toString(8)}, in which others can replace the socket, is refused, and nothing is left in it`, async ({
+    path,
+  }) => {
+    const directory = dirname(path);
+    mkdirSync(directory);
+    chmodSync(directory, mode);
+    assert.is(await codeOf(listen(path)), 'ERR_SOCKET_PATH');
+    assert.equal(readdirSync(directory), []);
+  });
+}
 
 test('the group of a socket is never given to what a link leads to', async ({ path }) => {
   const target = join(path, '../../target');

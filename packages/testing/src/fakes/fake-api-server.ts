@@ -55,7 +55,7 @@ export class FakeApiServer {
       contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
       'current-context': 'x',
     };
-    writeFileSync(this.kubeconfig, JSON.stringify(config));
+    writeFileSync(this.kubeconfig, JSON.stringify(config), { mode: 0o600 });
   }
 
   path(name: string): string {

@@ -165,8 +165,8 @@ function infoOf(secret: unknown, wanted: string): SecretInfo | undefined {
   return typeof creator_id === 'string' ? { id, creator: creator_id, created: time } : undefined;
 }
 
-/** Returns the UUID at the end of a ref. Nothing is ever sent to the host in it: Barbican's configuration chooses that. */
+/** Returns the UUID of a ref to a secret, `.../secrets/UUID`, and not to anything else. Nothing is ever sent to the host in it: Barbican's configuration chooses that. */
 function idOf(ref: unknown): string | undefined {
-  const id = typeof ref === 'string' ? ref.split('/').at(-1)?.toLowerCase() : undefined;
-  return id !== undefined && UUID.test(id) ? id : undefined;
+  const [kind, id] = typeof ref === 'string' ? ref.toLowerCase().split('/').slice(-2) : [];
+  return kind === 'secrets' && id !== undefined && UUID.test(id) ? id : undefined;
 }

@@ -1,7 +1,7 @@
 import { createDecipheriv, timingSafeEqual } from 'node:crypto';
 import { KmsError } from '../../errors.ts';
 import type { LegacyOpener } from '../../keyset/legacy-opener.ts';
-import { safeText } from '../../util/safe-text.ts';
+import { withheldValue } from '../../util/shown-value.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 import { UUID } from './settings.ts';
 
@@ -78,7 +78,7 @@ export async function loadLegacyKeys(
 async function loadOne(id: string, fetch: (id: string) => Promise<SecretBytes>): Promise<SecretBytes> {
   // It becomes part of a path.
   if (!UUID.test(id)) {
-    const message = `[KeyManager] key-id: expected the UUID of a Barbican secret, found ${JSON.stringify(safeText(id, 80))}`;
+    const message = `[KeyManager] key-id: expected the UUID of a Barbican secret, found ${withheldValue(id)}`;
     throw new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: 'set key-id in cloud.conf to the UUID alone' });
   }
   const key = await fetch(id.toLowerCase());

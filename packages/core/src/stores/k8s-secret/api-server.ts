@@ -141,7 +141,7 @@ async function answerOf({ status, stream, credentials }: Begun, signal: AbortSig
     }
     if (stream.rstCode !== NO_ERROR) throw failure(stream, signal);
     const body = Buffer.concat(chunks);
-    if (status >= 400) redact(body, [String(credentials.headers['authorization']).replace(/^Bearer /, '')]);
+    if (status !== 200) redact(body, [String(credentials.headers['authorization']).replace(/^Bearer /, '')]);
     return { status, body, credentials };
   } catch (error) {
     throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', failure(stream, signal).message);

@@ -18,7 +18,7 @@ const MAX_LINE_BYTES = 1024 * 1024;
 const PACE_MS = 100;
 
 interface WatchEvent {
-  readonly object: { readonly metadata?: { readonly resourceVersion?: string } };
+  readonly object: { readonly metadata?: Partial<SecretName> & { readonly resourceVersion?: string } };
 }
 
 /**
@@ -30,10 +30,11 @@ interface WatchEvent {
  */
 export async function watchSecret(
   api: ApiServer,
-  { namespace, name }: SecretName,
+  secret: SecretName,
   onVersion: (resourceVersion: string | undefined) => void,
   signal: AbortSignal,
 ): Promise<void> {
+  const { namespace, name } = secret;
   // resourceVersion=0: it starts with any state, which comes from the API server's memory, not from etcd.
   const query = `watch=1&resourceVersion=0&fieldSelector=metadata.name%3D${name}`;
   for (let failures = 1; !signal.aborted; failures++) {
@@ -42,7 +43,7 @@ export async function watchSecret(
     const path = `/api/v1/namespaces/${namespace}/secrets?${query}&timeoutSeconds=${timeout}`;
     try {
       const { status, stream } = await api.open({ method: 'GET', path, accept: ACCEPT, signal });
-      if (status === 200) await readEvents(stream, onVersion, () => sleep(api.clock, PACE_MS, signal));
+      if (status === 200) await readEvents(stream, secret, onVersion, () => sleep(api.clock, PACE_MS, signal));
       stream.close(CANCEL);
     } catch {
       // Why it ended makes no difference: the next load says what is wrong with the store.
@@ -58,6 +59,7 @@ export async function watchSecret(
  */
 async function readEvents(
   stream: ClientHttp2Stream,
+  secret: SecretName,
   onVersion: (resourceVersion: string | undefined) => void,
   pause: () => Promise<void>,
 ): Promise<void> {
@@ -75,8 +77,7 @@ async function readEvents(
       const last = start > 0 ? [chunk.subarray(start, end)] : [...line, chunk.subarray(0, end)];
       line = [chunk.subarray(end + 1)];
       length = line[0]!.length;
-      const { object } = JSON.parse(Buffer.concat(last).toString('utf8')) as WatchEvent;
-      onVersion(object.metadata?.resourceVersion);
+      onVersion(versionOf(JSON.parse(Buffer.concat(last).toString('utf8')) as WatchEvent, secret));
       await pause();
     }
     if (length > MAX_LINE_BYTES) return;
@@ -84,3 +85,11 @@ async function readEvents(
 }
 
 const NEWLINE = 0x0a;
+
+/** @throws an error for another Secret: such an answer is not trusted any further */
+function versionOf({ object: { metadata } }: WatchEvent, { namespace, name }: SecretName): string | undefined {
+  // An error has no name.
+  if (metadata?.name === undefined) return undefined;
+  if (metadata.name === name && metadata.namespace === namespace) return metadata.resourceVersion;
+  throw new Error('an event of another Secret');
+}

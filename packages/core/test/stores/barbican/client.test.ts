@@ -85,6 +85,18 @@ test('errors name the key that the secret is, and pass on no control characters'
   assert.match(message, /gone evil\ufffd$/);
 });
 
+for (const href of [`http://b/v1/containers/${ID}`, `http://b/v1/secrets/${ID}/payload`, 'http://b/v1/secrets/x', ID]) {
+  test(`${href} is no secret: nothing is stored there`, async () => {
+    const { client, requests } = clientOf({ status: 201, body: Buffer.from(JSON.stringify({ secret_ref: href })) });
+    const { message } = await rejectsWithCode(
+      () => client.create('x', Buffer.alloc(32), signal),
+      'ERR_KMS_STORE_UNAVAILABLE',
+    );
+    assert.match(message, 'names no secret');
+    assert.is(requests.length, 1);
+  });
+}
+
 test('a secret that could not be stored is deleted, also when the time for it is over', async () => {
   const timeout = new AbortController();
   const requests: ServiceRequest[] = [];

@@ -323,8 +323,8 @@ for (const [what, cluster] of [
 }
 
 /** A watch event as kube-apiserver writes it. */
-const event = (type: string, resourceVersion: string): string =>
-  `${JSON.stringify({ type, object: { metadata: { resourceVersion } } })}\n`;
+const event = (type: string, resourceVersion: string, of = { name: 's', namespace: 'ns' }): string =>
+  `${JSON.stringify({ type, object: { metadata: { ...of, resourceVersion } } })}\n`;
 
 test('an event is a hint unless it is of the version that was loaded; lines may come in pieces', async (site) => {
   let watching: ServerHttp2Stream | undefined;
@@ -392,6 +392,28 @@ test('a line of a watch that does not end, ends the watch: at most 1 MiB of it i
   stop();
   assert.ok(sent < 8 * 1024 * 1024, `${sent} bytes were taken`);
 });
+
+for (const [what, of] of [
+  ['name', { name: 'another', namespace: 'ns' }],
+  ['namespace', { name: 's', namespace: 'another' }],
+] as const) {
+  test(`an event of another ${what} is no hint, and ends the watch: another one follows`, async (site) => {
+    let first: ServerHttp2Stream | undefined;
+    site.server.answer = (stream) => {
+      stream.respond({ ':status': 200 });
+      if (first) return void stream.write(event('MODIFIED', '44'));
+      first = stream;
+      stream.write(event('MODIFIED', '43', of));
+    };
+    const hints: string[] = [];
+    const stop = open(site).watch(() => hints.push('hint'));
+    await until('the watch has ended', () => first?.closed ?? false, { everyMs: 5 });
+    assert.equal(hints, []);
+    await advanceUntilRequests(site, 2);
+    await until('the next one is read', () => hints.length === 1, { everyMs: 5 });
+    stop();
+  });
+}
 
 for (const [what, end] of [
   [

@@ -31,7 +31,7 @@ function writeConfig({ directory }: Site, user: object, cluster: object = {}): v
     contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
     'current-context': 'x',
   };
-  writeFileSync(join(directory, 'config'), JSON.stringify(config));
+  writeFileSync(join(directory, 'config'), JSON.stringify(config), { mode: 0o600 });
 }
 
 const apiVersion = 'client.authentication.k8s.io/v1';

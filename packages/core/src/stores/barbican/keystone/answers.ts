@@ -1,3 +1,4 @@
+import { redact } from '../../../util/redact.ts';
 import { safeText } from '../../../util/safe-text.ts';
 import type { HttpAnswer } from './http.ts';
 
@@ -12,11 +13,16 @@ export interface ErrorBody {
   readonly own: boolean;
 }
 
+type ErrorAnswer = Pick<HttpAnswer, 'status' | 'headers' | 'body' | 'secrets'>;
+
 /**
  * Reads Keystone's `{"error":{"code","message","title"}}`, Barbican's `{"code","title","description"}`, and the plain text or HTML of
  * proxies and middleware.
  */
-export function errorBody({ status, headers, body }: Pick<HttpAnswer, 'status' | 'headers' | 'body'>): ErrorBody {
+export function errorBody({ status, headers, body: answered, secrets = [] }: ErrorAnswer): ErrorBody {
+  // A copy: an answer of any status may be unexpected, and one that is expected may be a key.
+  const body = Buffer.from(answered);
+  redact(body, secrets);
   const json = parseJson(body) as Record<string, unknown> | null | undefined;
   const inner: unknown = json?.['error'] ?? json;
   if (typeof inner === 'object' && inner !== null) {

@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
-import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { z } from 'zod';
 import { KmsError, unavailable } from '../../../errors.ts';
 import { FileRefused, readSmallFile } from '../../../util/small-file.ts';
-import { distrustOfAsync } from '../../../util/trusted-path.ts';
+import { distrustOfAsync, exposureOf } from '../../../util/trusted-path.ts';
 import { cloudOf } from './cloud.ts';
 import type { Cloud, Fields } from './cloud.ts';
 import { cloudsOfCloudConf, fieldsOfCloudConf, parseIni } from './cloud-conf.ts';
@@ -110,8 +109,9 @@ export class CloudConfiguration {
   }
 }
 
-/** A field with a secret, in an INI file or in YAML. */
-const SECRET = /^\s*["']?(password|auth_token|token|application[_-]credential[_-]secret)["']?\s*[:=]\s*\S/m;
+/** A field with a secret, in an INI file or in YAML, or a private key. */
+const SECRET =
+  /^-----BEGIN [A-Z ]*PRIVATE KEY|^\s*["']?(password|auth_token|token|application[_-]credential[_-]secret)["']?\s*[:=]\s*\S/m;
 
 /** @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`, also if somebody else could change the file, or everyone read a secret in it */
 export async function readText(file: string): Promise<string> {
@@ -125,11 +125,8 @@ async function readIfThere(file: string): Promise<string | undefined> {
   if (distrust) throw unavailable(distrust.text, { remedy: distrust.remedy });
   try {
     const text = (await readSmallFile(file, MAX_FILE_BYTES)).toString('utf8');
-    if (SECRET.test(text) && ((await stat(file)).mode & 0o007) !== 0) {
-      throw unavailable(`${file} contains a secret, and everyone can read it`, {
-        remedy: `chmod o= ${file}; of a mounted Secret, set defaultMode: 0400`,
-      });
-    }
+    const exposure = SECRET.test(text) ? await exposureOf(file) : undefined;
+    if (exposure) throw unavailable(exposure.text, { remedy: exposure.remedy });
     return text;
   } catch (error) {
     if (error instanceof KmsError) throw error;

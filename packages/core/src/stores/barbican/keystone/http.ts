@@ -3,7 +3,6 @@ import { KmsError, unavailable } from '../../../errors.ts';
 import { abortError, unlessAborted } from '../../../util/abort.ts';
 import { backOffMs } from '../../../util/back-off.ts';
 import { sleep, systemClock } from '../../../util/clock.ts';
-import { redact } from '../../../util/redact.ts';
 import type { Clock } from '../../../util/clock.ts';
 import { withTimeout } from '../../../util/timeout.ts';
 import type { TlsFiles } from './cloud.ts';
@@ -27,6 +26,8 @@ export interface HttpAnswer {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   /** Belongs to the caller, who wipes it if it holds a key. */
   readonly body: Buffer;
+  /** Those of the request: an answer may repeat them. */
+  readonly secrets?: readonly (string | undefined)[];
 }
 
 /** Longest answer that is read, in bytes. A catalog of many regions has some tens of KB. */
@@ -105,9 +106,8 @@ export class HttpClient {
         length += chunk.length;
         if (length > MAX_ANSWER_BYTES) throw unavailable(`${new URL(url).origin}: its answer is too long`);
       }
-      const answer = Buffer.concat(chunks, length);
-      if (response.statusCode! >= 400) redact(answer, secrets);
-      return { status: response.statusCode!, headers: response.headers, body: answer };
+      const { statusCode: status, headers: answered } = response;
+      return { status: status!, headers: answered, body: Buffer.concat(chunks, length), secrets };
     } finally {
       for (const chunk of chunks) chunk.fill(0);
     }
@@ -117,6 +117,7 @@ export class HttpClient {
 /** @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` for a file that cannot be read */
 async function tlsOptions({ caFile, certFile, keyFile, insecure = false }: TlsFiles) {
   return {
+    // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
     rejectUnauthorized: !insecure,
     ...(caFile && { ca: await readText(caFile) }),
     ...(certFile && { cert: await readText(certFile) }),

@@ -96,7 +96,13 @@ export class KeystoneSession implements SharedResource {
       const { cloud, token, endpoint } = await this.#withEndpoint(request.signal, since);
       const url = `${endpoint.url}/v1${path}`;
       const headers = { ...request.headers, 'x-auth-token': token.value };
-      const answer = await this.#http.send({ ...request, url, headers, tls: cloud, secrets: [token.value] });
+      const answer = await this.#http.send({
+        ...request,
+        url,
+        headers,
+        tls: cloud,
+        secrets: [token.value, ...cloud.secrets],
+      });
       if (answer.status !== 401) {
         return { ...answer, token, justIssued: this.#isJustIssued(token), place: placeOf(endpoint, token) };
       }

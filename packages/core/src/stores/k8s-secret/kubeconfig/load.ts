@@ -1,8 +1,9 @@
 import { dirname, join, resolve } from 'node:path';
 import { KmsError, unavailable } from '../../../errors.ts';
 import { safeText } from '../../../util/safe-text.ts';
-import { distrustOfAsync } from '../../../util/trusted-path.ts';
+import { withheldValue } from '../../../util/shown-value.ts';
 import { FileRefused, readSmallFile } from '../../../util/small-file.ts';
+import { distrustOfAsync, exposureOf } from '../../../util/trusted-path.ts';
 import { formatProblems, parseYaml } from '../../../util/yaml-document.ts';
 import { kubeconfigSchema } from './schema.ts';
 import type { Cluster, Kubeconfig, User } from './schema.ts';
@@ -97,8 +98,12 @@ async function readKubeconfig(path: string): Promise<File> {
   // It may name a program to run.
   if (distrust) throw unavailable(`kubeconfig: ${distrust.text}`, { remedy: distrust.remedy });
   const bytes = await readNamedFile(path, 'kubeconfig');
-  const { value, problems } = parseYaml(bytes.toString('utf8') || '{}', kubeconfigSchema);
-  if (value) return { ...value, path };
+  const { value, problems } = parseYaml(bytes.toString('utf8') || '{}', kubeconfigSchema, withheldValue);
+  if (value) {
+    const exposure = value.users.some(({ user }) => hasSecret(user)) ? await exposureOf(path) : undefined;
+    if (exposure) throw unavailable(`kubeconfig: ${exposure.text}`, { remedy: exposure.remedy });
+    return { ...value, path };
+  }
   const [problem] = problems;
   // A parser's message may repeat a piece of the file.
   const message = problem!.path === '' ? 'expected a kubeconfig: YAML without aliases' : problem!.message;
@@ -140,5 +145,9 @@ function serviceAccount(host: string, port: string): Target {
     user: { ...entry, value: users[0]!.user! },
   };
 }
+
+/** Whether a user's entry is itself a secret, and does not only name files. */
+const hasSecret = (user: User | null | undefined): boolean =>
+  [user?.token, user?.['client-key-data'], user?.password].some((secret) => secret !== undefined);
 
 const quote = (name: string): string => JSON.stringify(safeText(name, 100));

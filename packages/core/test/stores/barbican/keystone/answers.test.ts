@@ -38,6 +38,16 @@ test('a token that an answer repeats is left out, ids are not', () => {
   assert.is(text, `no token [...]== for ${id}`);
 });
 
+for (const [what, body] of [
+  ['JSON', JSON.stringify({ error: { code: 401, message: 'no: hun"ter2' } })],
+  ['HTML', '<html><title>no: hun&quot;ter2</title></html>'],
+  ['plain text', 'no: hun"ter2'],
+] as const) {
+  test(`a short password that ${what} repeats is left out`, () => {
+    assert.match(errorBody({ ...answer(401, body, 'text/x'), secrets: ['hun"ter2'] }).text, /^no: \*+$/);
+  });
+}
+
 test('an arbitrary body becomes one short line', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 500 }), fc.integer(), (body, status) => {

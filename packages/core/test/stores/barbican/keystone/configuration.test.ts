@@ -18,6 +18,7 @@ for (const text of [
   'clouds:\n  a:\n    auth:\n      password: hunter2\n',
   "clouds:\n  a:\n    auth:\n      'application_credential_secret': s\n",
   'clouds:\n  a:\n    auth:\n      token: t\n',
+  '-----BEGIN EC PRIVATE KEY-----\nhunter2\n',
 ]) {
   test(`a file that everyone can read is refused for the secret in ${JSON.stringify(text)}, and does not show it`, async () => {
     const file = written(text, 0o644);

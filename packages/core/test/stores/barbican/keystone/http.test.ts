@@ -1,7 +1,12 @@
+import { execFileSync } from 'node:child_process';
 import { HttpProxy } from '@teapot-kms/testing/daemons';
 import type { HttpFault } from '@teapot-kms/testing/daemons';
-import { assertNoSecret, rejectsWithCode } from '@teapot-kms/testing';
+import { assertNoSecret, newDirectory, rejectsWithCode } from '@teapot-kms/testing';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { HttpClient } from '../../../../src/stores/barbican/keystone/http.ts';
@@ -127,6 +132,30 @@ test('https to a server that speaks http is named', async () => {
     'ERR_KMS_STORE_UNAVAILABLE',
   );
   assert.match(error.message, 'does not speak TLS');
+});
+
+test('NODE_TLS_REJECT_UNAUTHORIZED=0 does not make an unknown certificate a good one', async () => {
+  const directory = newDirectory();
+  const [certFile, keyFile] = [join(directory, 'crt'), join(directory, 'key')];
+  const kind = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=x'];
+  execFileSync('openssl', [...kind, '-keyout', keyFile, '-out', certFile], { stdio: 'ignore' });
+  const server = createTlsServer({ cert: readFileSync(certFile), key: readFileSync(keyFile) });
+  let requests = 0;
+  server.on('request', (_, response) => {
+    requests++;
+    response.end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0';
+  try {
+    const url = `https://127.0.0.1:${String((server.address() as AddressInfo).port)}/`;
+    const error = await rejectsWithCode(() => send('GET', 5_000, url), 'ERR_KMS_STORE_UNAVAILABLE');
+    assert.match(error.message, 'the authority of its certificate is not known here');
+    assert.is(requests, 0);
+  } finally {
+    delete process.env['NODE_TLS_REJECT_UNAUTHORIZED'];
+    server.close();
+  }
 });
 
 test.run();

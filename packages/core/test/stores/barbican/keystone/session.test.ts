@@ -3,6 +3,7 @@ import { createServer } from 'node:http';
 import type { ServerResponse } from 'node:http';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { errorBody } from '../../../../src/stores/barbican/keystone/answers.ts';
 import { CloudConfiguration, cloudSettings } from '../../../../src/stores/barbican/keystone/configuration.ts';
 import { KeystoneSession } from '../../../../src/stores/barbican/keystone/session.ts';
 
@@ -11,6 +12,8 @@ let trouble: ((response: ServerResponse) => void) | undefined;
 let logins = 0;
 const server = createServer((request, response) => {
   request.resume().on('end', () => {
+    const sent = request.headers['x-auth-token'];
+    if (sent !== undefined) return response.writeHead(403).end(`no: ${String(sent)}`);
     logins++;
     if (trouble) return trouble(response);
     const times = { issued_at: '2026-01-01T00:00:00.000000Z', expires_at: '2026-01-01T01:00:00.000000Z' };
@@ -20,7 +23,8 @@ const server = createServer((request, response) => {
 });
 await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 const { port } = server.address() as { port: number };
-const OS = { OS_AUTH_URL: `http://127.0.0.1:${String(port)}`, OS_USERNAME: 'kms', OS_PASSWORD: 'x' };
+const url = `http://127.0.0.1:${String(port)}`;
+const OS = { OS_AUTH_URL: url, OS_KEY_MANAGER_ENDPOINT_OVERRIDE: url, OS_USERNAME: 'kms', OS_PASSWORD: 'hunter2' };
 
 const { signal } = new AbortController();
 let clock = new FakeClock();
@@ -82,6 +86,21 @@ test('a password that Keystone repeats in an error is in no message', async () =
   const { message } = await rejectsWithCode(() => repeating.token(signal), 'ERR_KMS_STORE_UNAVAILABLE');
   assert.match(message, 'no ******* here');
   repeating.close();
+});
+
+for (const status of [200, 302, 401]) {
+  test(`a password that Keystone repeats in an answer with ${String(status)} is in no message`, async () => {
+    trouble = (response) => response.writeHead(status).end('wrong password hunter2 of kms');
+    const { message } = await rejectsWithCode(() => session.token(signal), 'ERR_KMS_STORE_UNAVAILABLE');
+    assert.match(message, 'wrong password ******* of kms');
+  });
+}
+
+test('a token that Barbican repeats is not in what it says', async () => {
+  const answer = await session.keyManager({ method: 'GET', path: '/refuses', signal });
+  const { value } = await session.token(signal);
+  assert.match(answer.body.toString(), value);
+  assert.is(errorBody(answer).text, `no: ${'*'.repeat(value.length)}`);
 });
 
 test('a login that gets no answer ends after 10 s', async () => {

@@ -1,7 +1,7 @@
 // Kubeconfigs as tools write them, and the rules by which client-go finds and merges them.
 import { assertNoSecret, newDirectory, rejectsWithCode } from '@teapot-kms/testing';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -12,7 +12,9 @@ function write(files: Readonly<Record<string, string | object>>): string {
   const directory = newDirectory();
   for (const [name, content] of Object.entries(files)) {
     mkdirSync(dirname(join(directory, name)), { recursive: true });
-    writeFileSync(join(directory, name), typeof content === 'string' ? content : JSON.stringify(content));
+    writeFileSync(join(directory, name), typeof content === 'string' ? content : JSON.stringify(content), {
+      mode: 0o600,
+    });
   }
   return directory;
 }
@@ -214,5 +216,38 @@ for (const [what, config, expected] of [
     assert.ok(error.remedy);
   });
 }
+
+for (const [field, user] of [
+  ['a token', { token: 'hunter2' }],
+  ['a client key', { 'client-certificate-data': 'aHVudGVyMg==', 'client-key-data': 'aHVudGVyMg==' }],
+  ['a password', { username: 'a', password: 'hunter2' }],
+] as const) {
+  test(`a kubeconfig with ${field} that everyone can read is refused, and the error has the command and no secret`, async () => {
+    const path = join(newDirectory(), 'config');
+    writeFileSync(path, JSON.stringify({ ...NAMED, users: [{ name: 'u', user }] }), { mode: 0o644 });
+    const load = () => loadTarget({ kubeconfig: path }, {});
+    const { message, remedy } = await rejectsWithCode(load, 'ERR_KMS_STORE_UNAVAILABLE');
+    assert.match(message, `${path} contains a secret, and everyone can read it (mode 0644)`);
+    assert.not.match(message, /hunter2|aHVudGVyMg/);
+    assert.match(remedy ?? '', `chmod o= ${path}`);
+    chmodSync(path, 0o640);
+    await load();
+  });
+}
+
+test('a kubeconfig that only names files may be read by everyone', async () => {
+  const path = join(newDirectory(), 'config');
+  writeFileSync(path, JSON.stringify({ ...NAMED, users: [{ name: 'u', user: { tokenFile: 'token' } }] }), {
+    mode: 0o644,
+  });
+  await loadTarget({ kubeconfig: path }, {});
+});
+
+/** What a kubeconfig needs besides its users. */
+const NAMED = {
+  clusters: [{ name: 'c', cluster: { server: 'https://127.0.0.1:1' } }],
+  contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
+  'current-context': 'x',
+};
 
 test.run();

@@ -1,0 +1,27 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { coreDumps } from '../../src/doctor/host.ts';
+import type { RunningPlugin } from '../../src/doctor/running.ts';
+
+/** A process id that is no process here, as of a plugin in a container. */
+const plugin = (coreLimit?: string) => ({ pid: 999_999_999, ...(coreLimit && { coreLimit }) }) as RunningPlugin;
+
+test("the plugin's core limit counts, not that of this process", () => {
+  assert.is(coreDumps(plugin('0')).level, 'ok');
+  const { level, text, remedy } = coreDumps(plugin('unlimited'));
+  assert.is(level, 'hint');
+  assert.match(text, 'process 999999999, limit unlimited');
+  assert.match(remedy ?? '', 'LimitCORE=0');
+});
+
+test('a plugin that does not say its limit is not taken for one with core dumps off', () => {
+  assert.match(coreDumps(plugin()).text, 'limit unknown');
+});
+
+test('without a plugin nothing is said of core dumps, least of all that they are off', () => {
+  const { level, text } = coreDumps(undefined);
+  assert.is(level, 'hint');
+  assert.match(text, 'not checked');
+});
+
+test.run();
