@@ -37,24 +37,24 @@ export function compareReplicas(
   return ours.map(({ host: given, generation, hash, keys: reported }): Finding => {
     const host = safeText(given, MAX_HOST);
     const about = `${name}, replica on ${host}`;
-    const problem = (text: string, remedy: string): Finding => ({ level: 'problem', about, text, remedy });
+    const differs = (text: string, remedy: string): Finding => ({ level: 'problem', about, text, remedy });
     const held = new Set(reported.map(({ id }) => id));
     const lacking = stored!.keys.filter(({ id, state }) => state !== 'retired' && !held.has(id)).map(({ id }) => id);
     if (hash === stored!.hash) {
       if (lacking.length === 0) return { level: 'ok', about, text: 'has the same keyset' };
-      return problem(`has not loaded ${lacking.join(', ')}`, `run doctor on ${host}: it says why, and what to do`);
+      return differs(`has not loaded ${lacking.join(', ')}`, `run doctor on ${host}: it says why, and what to do`);
     }
     const text = `uses generation ${generation} of the keyset, and the key store here has generation ${stored!.generation}`;
     const directory = directoryOf(keys);
     if (directory === undefined) {
-      return problem(text, `wait for the next probe of the plugin on ${host}, and make a new report there`);
+      return differs(text, `wait for the next probe of the plugin on ${host}, and make a new report there`);
     }
-    if (generation === stored!.generation) return problem(text, RESTORE_NEWEST);
+    if (generation === stored!.generation) return differs(text, RESTORE_NEWEST);
     const newer = generation > stored!.generation;
     const command = newer
       ? `scp -rp ${host}:${directory} ${dirname(directory)}/`
       : `scp -rp ${directory} ${host}:${dirname(directory)}/`;
-    return problem(text, `copy the newer keyset: ${command}, and make new reports`);
+    return differs(text, `copy the newer keyset: ${command}, and make new reports`);
   });
 }
 
