@@ -1,7 +1,7 @@
 // Each test breaks something on the host, runs the real doctor, does what it prints, and opens what was encrypted before (docs/remedies.md).
 import { randomBytes } from 'node:crypto';
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, cpSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, cpSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { freePort, launcher } from '@teapot-kms/testing/daemons';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -293,6 +293,32 @@ test('one cause is one problem with one remedy', async ({ site }) => {
   const { stdout, remedies } = doctor(site);
   assert.is(stdout.match(/^\[FAIL\]/gm)?.length, 1, stdout);
   assert.is(remedies.length, 1, stdout);
+});
+
+test('a directory that the user of the plugin cannot write into', async ({ site }) => {
+  const { healed } = await served(site);
+  await site.stopAll();
+  const uid = 12_345;
+  chownSync(site.path('state'), uid, uid);
+  mkdirSync(site.path('run/main'), { recursive: true });
+  for (const path of [site.directory, site.path('run')]) chmodSync(path, 0o755);
+  const remedy = remedyOf(site, `install -d -m 0700 -o ${uid} ${site.path('run/main')}`);
+  run(remedy);
+  assert.is(statSync(site.path('run/main')).uid, uid);
+  assert.not(doctor(site).remedies.includes(remedy));
+  await site.serve([], 'key loaded');
+  await healed();
+});
+
+test('a replica of another keyset, by its report, is to be looked at there', async ({ site }) => {
+  const { healed } = await served(site);
+  const file = site.path('report.json');
+  const report = JSON.parse(teapot('status', '--report', '--config', site.configFile).stdout) as object;
+  writeFileSync(file, JSON.stringify({ ...report, contextId: 'f'.repeat(32) }));
+  remedyOf(site, 'run doctor on ', '--report', file);
+  writeFileSync(file, JSON.stringify({ ...report, keys: [] }));
+  remedyOf(site, 'it says why, and what to do', '--report', file);
+  await healed();
 });
 
 test.run();
