@@ -21,6 +21,7 @@ export async function startLegacyPlugin(path: string, keyId: string, key: Buffer
       keys: [],
       lastGoodProbeAgeMs: 0,
       warnings: [],
+    hints: [],
       counters: {},
     }),
     report: () => assert.fail('the legacy plugin makes no reports'),

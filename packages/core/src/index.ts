@@ -49,6 +49,8 @@ export type { Change, ChangeOptions, GenerateOptions } from './keyset/administra
 export { exportKeyset, importKeyset, wipeKeys } from './keyset/backup.ts';
 export type { ExportedKeyset, ImportedKeyset, KeysetBackup } from './keyset/backup.ts';
 export { HostRecords } from './keyset/host-records.ts';
+export { RESTORE_KEYSET, RESTORE_NEWEST } from './keyset/restoring.ts';
+export { writableRemedy } from './util/writable.ts';
 export { Keyset } from './keyset/keyset.ts';
 export { KeysetGuard } from './service/keyset-guard.ts';
 export type { KeysetGuardOptions } from './service/keyset-guard.ts';

@@ -90,6 +90,8 @@ export interface ServiceDescription {
   readonly lastGoodProbeAgeMs: number | undefined;
   /** Problems that an operator should know about although the service works, for example a damaged manifest. */
   readonly warnings: readonly string[];
+  /** What should be put right some time, and puts no key at risk now. */
+  readonly hints: readonly string[];
   /** Unwrapped local KEKs in memory, for stores that have local KEKs. */
   readonly cacheEntries?: number;
   /** Monotonic counters, for metrics: name (snake_case, without prefix) to value. */

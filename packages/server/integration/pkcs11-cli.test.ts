@@ -148,7 +148,11 @@ test('doctor hints at a key that can be got out of the token, and at one in no k
   const { findings } = doctor(site);
   const { remedy } = find(findings, 'hint', new RegExp(`^key ${listed}: CKA_EXTRACTABLE is true`));
   assert.match(remedy ?? '', 'keys generate');
-  find(findings, 'hint', new RegExp(`^key ${unlisted} with label "kek" is in the token and in no keyset$`));
+  find(
+    findings,
+    'hint',
+    new RegExp(`^key ${unlisted} with label "kek" is in the token, and this keyset does not list it$`),
+  );
   assert.not(findings.some(({ level, text }) => level === 'hint' && text.startsWith(`key ${first}`)));
 });
 

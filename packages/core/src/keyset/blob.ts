@@ -4,6 +4,7 @@ import { KmsError } from '../errors.ts';
 import { SecretBytes } from '../util/secret-bytes.ts';
 import { KeyProof } from './key-proof.ts';
 import type { KeyTraits } from './manifest.ts';
+import { RESTORE_KEYS } from './restoring.ts';
 
 /**
  * A key of 32 bytes, which the caller wipes, and what the manifest must say of it.
@@ -26,7 +27,7 @@ export function newKey(
  */
 export function wrongBlobSize(where: string, size: number): KmsError {
   const text = `${where}: expected exactly ${KEY_BYTES} raw bytes, found ${size}${hint(size)}`;
-  return new KmsError('ERR_KMS_KEYSET_INVALID', text, { remedy: 'restore the key from the backup, as raw bytes' });
+  return new KmsError('ERR_KMS_KEYSET_INVALID', text, { remedy: RESTORE_KEYS });
 }
 
 function hint(size: number): string {

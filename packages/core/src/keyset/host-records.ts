@@ -54,7 +54,10 @@ export class HostRecords {
    */
   async write(instance: string, manifest: StoredManifest, before?: HostRecord): Promise<void> {
     const { contextId, generation, hash, primary } = manifest;
-    const known = new Set([...(before ? [...before.formers, before.primary] : []), ...formerPrimaries(manifest)]);
+    const known = new Set([
+      ...(before ? [...before.formers, before.primary] : []),
+      ...formerPrimaries(manifest.keys, primary),
+    ]);
     known.delete(primary);
     const formers = [...known].slice(-MAX_FORMERS);
     await this.#files.make();

@@ -6,6 +6,7 @@ import { wrongBlobSize } from './blob.ts';
 import { KeyProof } from './key-proof.ts';
 import type { LegacyOpener } from './legacy-opener.ts';
 import type { ManifestEntry, StoredManifest } from './manifest.ts';
+import { RESTORE_KEYS } from './restoring.ts';
 
 /** Keys that are fetched from the store at the same time. */
 const FETCHES_AT_A_TIME = 4;
@@ -198,13 +199,8 @@ function loadedKey(key: SecretBytes, { id: keyId, check }: ManifestEntry, manife
   if (check !== undefined && !proof.matches(check)) {
     proof.destroy();
     key.wipe();
-    throw new KmsError(
-      'ERR_KMS_KEYSET_INVALID',
-      `key ${keyId}: its bytes do not match the check value in the manifest`,
-      {
-        remedy: `restore key ${keyId} from another replica or from the backup`,
-      },
-    );
+    const message = `key ${keyId}: its bytes do not match the check value in the manifest`;
+    throw new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: RESTORE_KEYS });
   }
   return { key: new EnvelopeKey({ key, keyId, contextId }), proof, verified: check !== undefined };
 }

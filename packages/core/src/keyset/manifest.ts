@@ -5,6 +5,7 @@ import { CONTEXT_ID_BYTES, MAX_WRAPPED_BYTES } from '../envelope/limits.ts';
 import { isKeyId } from '../envelope/key-id.ts';
 import { KmsError } from '../errors.ts';
 import { shownValue, withheldValue } from '../util/shown-value.ts';
+import { RESTORE_MANIFEST } from './restoring.ts';
 import { formatProblems, parseYaml } from '../util/yaml-document.ts';
 
 /** The manifest's name in a keyset directory and in a Secret's data (design D11). */
@@ -138,14 +139,14 @@ export interface StoredManifest extends Manifest {
  */
 export function parseManifest(text: string, where: string): StoredManifest {
   if (text.length > MAX_MANIFEST_BYTES)
-    throw new KmsError(
-      'ERR_KMS_KEYSET_INVALID',
-      `${where}: more than ${MAX_MANIFEST_BYTES} bytes, too long for a manifest`,
-    );
+    throw damaged(`${where}: more than ${MAX_MANIFEST_BYTES} bytes, too long for a manifest`);
   const { value, problems } = parseYaml(text, manifestSchema, showFound);
-  if (problems) throw new KmsError('ERR_KMS_KEYSET_INVALID', formatProblems(where, problems));
+  if (problems) throw damaged(formatProblems(where, problems));
   return { generation: 0, ...value, hash: createHash('sha256').update(text).digest('hex') };
 }
+
+const damaged = (message: string): KmsError =>
+  new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: RESTORE_MANIFEST });
 
 /** The text of a manifest. What only a stored one has, its hash, is left out. */
 export function formatManifest(manifest: Manifest): string {

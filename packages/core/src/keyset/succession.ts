@@ -17,7 +17,7 @@ export function relationOf(offered: StoredManifest, known: Predecessor): Relatio
 }
 
 /** The keys of a manifest that never seal again (design D2): they were the primary, or nobody can tell. */
-export const formerPrimaries = ({ keys, primary }: StoredManifest): string[] =>
+export const formerPrimaries = (keys: StoredManifest['keys'], primary: string | undefined): string[] =>
   keys.filter(({ id, state }) => state !== 'pending' && id !== primary).map(({ id }) => id);
 
 /** Version 1 has no generations: the latest change of a state decides. */

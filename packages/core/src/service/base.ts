@@ -165,7 +165,7 @@ export abstract class BaseService implements KmsService {
     const { keys, warnings, counters, ...more } = this.describeKeys();
     const error = this.health.lastError;
     const { manifest } = this.held() ?? {};
-    const problems = new Set([...(error ? [error] : []), ...warnings, ...(this.guard?.warnings ?? [])]);
+    const problems = new Set([...(error ? [error] : []), ...warnings]);
     return {
       uri: this.#store.uri,
       ...more,
@@ -178,6 +178,7 @@ export abstract class BaseService implements KmsService {
       }),
       lastGoodProbeAgeMs: this.health.lastGoodAgeMs,
       warnings: [...problems].map(warningOf),
+      hints: (this.guard?.hints ?? []).map(warningOf),
       counters: { ...this.counters, ...counters },
     };
   }

@@ -1,8 +1,10 @@
-import { KmsError } from '../errors.ts';
+import { KmsError, unavailable } from '../errors.ts';
 import type { HostRecord, HostRecords } from '../keyset/host-records.ts';
 import type { StoredManifest } from '../keyset/manifest.ts';
+import { RESTORE_NEWEST } from '../keyset/restoring.ts';
 import { formerPrimaries, relationOf } from '../keyset/succession.ts';
 import type { Predecessor, Relation } from '../keyset/succession.ts';
+import { writableRemedy } from '../util/writable.ts';
 
 /** What may be done with the keys of an offered manifest. */
 export type Verdict =
@@ -24,15 +26,15 @@ export interface KeysetGuardOptions {
  */
 export class KeysetGuard {
   readonly #options: KeysetGuardOptions;
-  #recordProblem: string | undefined;
+  #recordProblem: KmsError | undefined;
   #remembered: string | undefined;
 
   constructor(options: KeysetGuardOptions) {
     this.#options = options;
   }
 
-  /** What an operator should know of the records. Calls do not depend on it (design D16). */
-  get warnings(): readonly string[] {
+  /** What an operator should know of the records. No key is at risk now, and calls do not depend on them (design D16). */
+  get hints(): readonly KmsError[] {
     return this.#recordProblem === undefined ? [] : [this.#recordProblem];
   }
 
@@ -40,7 +42,7 @@ export class KeysetGuard {
    * @param held - the manifest of the keys in memory
    * @param seals - whether they seal; if not, this host has used a newer manifest than `held`
    */
-  async judge(offered: StoredManifest, held: StoredManifest | undefined, seals = true): Promise<Verdict> {
+  async judge(offered: StoredManifest, held: Predecessor | undefined, seals = true): Promise<Verdict> {
     if (seals && held?.hash === offered.hash) return { use: 'all' };
     const record = await this.#recordOf();
     // What an operator has confirmed is the one that counts.
@@ -56,8 +58,8 @@ export class KeysetGuard {
   }
 
   /** Whether a newer manifest lets a key seal that was already replaced (design D2): then it was made from an older copy. */
-  #sealedBefore({ primary }: StoredManifest, held: StoredManifest | undefined, record: HostRecord | undefined) {
-    const formers = [...(record?.formers ?? []), ...(held ? formerPrimaries(held) : [])];
+  #sealedBefore({ primary }: StoredManifest, held: Predecessor | undefined, record: HostRecord | undefined) {
+    const formers = [...(record?.formers ?? []), ...(held?.keys ? formerPrimaries(held.keys, held.primary) : [])];
     return formers.includes(primary) ? 'former' : undefined;
   }
 
@@ -71,7 +73,9 @@ export class KeysetGuard {
       this.#remembered = taken.hash;
       this.#recordProblem = undefined;
     } catch (error) {
-      this.#recordProblem = `${records.directory} cannot be written (${(error as Error).message}): after a restart, a keyset that was rolled back is not recognised`;
+      const text = `${records.directory} cannot be written (${(error as Error).message}): after a restart, a keyset that was rolled back is not recognised`;
+      const remedy = writableRemedy(records.directory, (error as NodeJS.ErrnoException).code);
+      this.#recordProblem = unavailable(text, { cause: error, remedy });
     }
   }
 
@@ -80,7 +84,10 @@ export class KeysetGuard {
     try {
       return await records.read(name);
     } catch (error) {
-      this.#recordProblem = `the record in ${records.directory} cannot be read (${(error as Error).message})`;
+      const text = `the record in ${records.directory} cannot be read (${(error as Error).message}): a keyset that was rolled back is not recognised`;
+      const remedy =
+        'compare "teapot-kms keys list --config FILE --instance NAME" with the other nodes. If it is the newest keyset: teapot-kms keys confirm --config FILE --instance NAME';
+      this.#recordProblem = unavailable(text, { cause: error, remedy });
       return undefined;
     }
   }
@@ -102,11 +109,8 @@ export class KeysetGuard {
     const ofKept = seals ? 'The keys in memory stay in use.' : 'The keys in memory decrypt, and nothing is encrypted.';
     const ofOffered = found === 'foreign' ? 'No key is used.' : 'Its keys decrypt, and nothing is encrypted.';
     const consequence = kept ? ofKept : ofOffered;
-    return new KmsError('ERR_KMS_KEYSET_STALE', `${text}. ${consequence}`, { remedy: REMEDY });
+    return new KmsError('ERR_KMS_KEYSET_STALE', `${text}. ${consequence}`, { remedy: RESTORE_NEWEST });
   }
 }
 
 const isTaken = (relation: Relation): boolean => relation === 'same' || relation === 'newer';
-
-const REMEDY =
-  'compare "teapot-kms keys list" on all nodes, and restore the newest keyset (volume, other node, backup). Only if the offered one is right: "teapot-kms keys confirm"';

@@ -102,25 +102,27 @@ test('what somebody has confirmed is used, whatever is held', async () => {
   assert.equal(await guard.judge(foreign, second), { use: 'all' });
 });
 
-test('a record that cannot be written is a warning, and ends when it can', async () => {
+test('a record that cannot be written is a hint with a remedy, and stops nothing', async () => {
   const directory = newDirectory();
   const file = join(directory, 'file');
   writeFileSync(file, '');
   const guard = guardIn(join(file, 'state'));
   await guard.remember(first);
-  assert.match(guard.warnings.join(), /file\/state cannot be written .*rolled back is not recognised/);
+  const [hint] = guard.hints;
+  assert.match(hint!.message, /file\/state cannot be written .*rolled back is not recognised/);
+  assert.match(hint!.remedy!, `move aside the file that is in the place of a directory: ${file}`);
   assert.equal(await guard.judge(second, first), { use: 'all' });
 });
 
-test('a damaged record is a warning, and does not stop a start', async () => {
+test('a damaged record is a hint, and does not stop a start', async () => {
   const directory = newDirectory();
   await guardIn(directory).remember(second);
   writeFileSync(join(directory, readdirSync(directory)[0]!), 'damaged');
   const guard = guardIn(directory);
   assert.equal(await guard.judge(first, undefined), { use: 'all' });
-  assert.match(guard.warnings.join(), /cannot be read/);
+  assert.match(guard.hints[0]!.message, /cannot be read/);
   await guard.remember(first);
-  assert.equal(guard.warnings, []);
+  assert.equal(guard.hints, []);
 });
 
 test.run();

@@ -1,6 +1,7 @@
-import { safeLines, safeText } from '@teapot-kms/core';
+import { parseReport, safeLines, safeText } from '@teapot-kms/core';
 import type { Finding } from '@teapot-kms/core';
 import type { Command } from 'commander';
+import { readFileSync } from 'node:fs';
 import { loadConfig } from '../config/load.ts';
 import { ExitCode } from './exit-codes.ts';
 import { outputOption, print } from './output.ts';
@@ -8,22 +9,29 @@ import type { OutputFormat } from './output.ts';
 
 /** Longest text of a finding, in characters. */
 const MAX_TEXT = 8_000;
+interface DoctorOptions {
+  readonly config: string;
+  readonly report?: readonly string[];
+  readonly output: OutputFormat;
+}
 
 export function registerDoctor(program: Command): void {
   program
     .command('doctor')
     .description('Check host, key stores and sockets, and print what to do about each problem, in order')
     .requiredOption('-c, --config <file>', 'the configuration')
+    .option('--report <file...>', 'compare with other replicas: files that "teapot-kms status --report" printed there')
     .addOption(outputOption())
     .addHelpText(
       'after',
-      '\nIt changes nothing, except that it creates, reads and deletes a test secret in Barbican. Run it as the user of the plugin, because it checks permissions.',
+      '\nIt changes nothing, except that it creates, reads and deletes a test secret in Barbican. Run it as root or as the user of the plugin: it checks what that user may read and write.',
     )
-    .action(async ({ config: file, output }: { config: string; output: OutputFormat }) => {
+    .action(async ({ config: file, report = [], output }: DoctorOptions) => {
       const config = loadConfig(file);
+      const reports = report.map((one) => parseReport(readFileSync(one, 'utf8'), one));
       const { diagnose } = await import('../doctor/diagnose.ts');
       const findings: Finding[] = [{ level: 'ok', about: file, text: 'the configuration is valid' }];
-      for await (const finding of diagnose(config)) findings.push(safe(finding));
+      for await (const finding of diagnose(config, file, reports)) findings.push(safe(finding));
       const problems = findings.filter(({ level }) => level === 'problem');
       if (problems.length > 0) process.exitCode = ExitCode.UNHEALTHY;
       print(output === 'json' ? JSON.stringify(findings) : format(findings));

@@ -51,7 +51,7 @@ async function status({ socket: given, output, report, nonce, ...options }: Stat
   const description = (await client.describe().catch(() => undefined)) as InstanceDescription | undefined;
   client.close();
   const complaints = apiserverComplaints(answer);
-  const warnings = description?.warnings ?? [];
+  const { warnings = [], hints = [] } = description ?? {};
   if (complaints.length > 0 || warnings.length > 0) process.exitCode = ExitCode.UNHEALTHY;
   if (output === 'json') {
     print(JSON.stringify({ socket, status: answer, complaints, warnings, description }));
@@ -68,6 +68,7 @@ async function status({ socket: given, output, report, nonce, ...options }: Stat
   }
   if (description) print(describe(description));
   for (const warning of warnings) print(`WARNING  ${warning}`);
+  for (const hint of hints) print(`hint     ${hint}`);
   if (complaints.length === 0) print('\nkube-apiserver accepts this answer.');
   else print(`\nkube-apiserver would report:\n  ${complaints.join('\n  ')}`);
 }

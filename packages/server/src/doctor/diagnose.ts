@@ -1,33 +1,67 @@
-import { HostRecords } from '@teapot-kms/core';
-import type { Finding, StoredManifest } from '@teapot-kms/core';
+import { HostRecords, safeText } from '@teapot-kms/core';
+import type { Finding, ReplicaReport, StoredManifest } from '@teapot-kms/core';
 import type { Config } from '../config/schema.ts';
-import { compareKeysets } from './comparison.ts';
-import { clockFinding, coreDumps, socketDirectory } from './host.ts';
+import { said, withoutRepeats } from './causes.ts';
+import { compareKeysets, compareReplicas } from './comparison.ts';
+import { concrete } from './concrete.ts';
+import { clockFinding, coreDumps, socketDirectory, stateDirectory } from './host.ts';
 import { examineHttp } from './http.ts';
 import { examineKeyStore } from './key-store.ts';
+import { servingProcess, unreadableFiles, userOf } from './plugin-user.ts';
 import { askPlugin } from './running.ts';
 import type { RunningPlugin } from './running.ts';
 
-/** Checks each part after the parts that it depends on: key store, keyset, socket, answers, and the host. */
-export async function* diagnose(config: Config): AsyncGenerator<Finding> {
+/**
+ * Checks each part after the parts that it depends on: key store, keyset, socket, answers, and the host.
+ * @param file - of the configuration
+ * @param reports - of other replicas
+ */
+export async function* diagnose(
+  config: Config,
+  file: string,
+  reports: readonly ReplicaReport[] = [],
+): AsyncGenerator<Finding> {
   const records = new HostRecords(config.stateDirectory);
   const manifests: StoredManifest[] = [];
   let running: RunningPlugin | undefined;
+  const hints = new Set<string>();
+  const serving = servingProcess(file);
+  const user = userOf(serving, config.stateDirectory);
   for (const instance of config.instances) {
-    const { findings: answers, description } = await askPlugin(instance);
+    const { findings: answers, description } = await askPlugin(instance, serving);
     const record = await records.read(instance.socket).catch(() => undefined);
     const used = record !== undefined || description?.keyset !== undefined;
     const { findings, manifest } = await examineKeyStore(instance, used);
-    yield* findings;
-    yield* await compareKeysets(instance, manifest, description, records);
-    yield socketDirectory(instance);
-    yield* answers;
     const about = `${instance.name}, the plugin says`;
-    for (const text of description?.warnings ?? []) yield { level: 'problem', about, text };
+    const all = [
+      ...findings,
+      ...(description ? [] : unreadableFiles(instance, user)),
+      ...(await compareKeysets(instance, manifest, description, records)),
+      ...compareReplicas(instance, manifest, reports),
+      socketDirectory(instance, user),
+      ...answers,
+      ...said('problem', about, description?.warnings ?? []),
+      ...said(
+        'hint',
+        about,
+        (description?.hints ?? []).filter((text) => !hints.has(text)),
+      ),
+    ];
+    for (const { remedy, ...finding } of withoutRepeats(all)) {
+      yield { ...finding, ...(remedy !== undefined && { remedy: concrete(remedy, instance, file) }) };
+    }
+    for (const text of description?.hints ?? []) hints.add(text);
     if (manifest) manifests.push(manifest);
     running ??= description;
   }
+  for (const { host: given, contextId } of reports) {
+    if (manifests.some((one) => one.contextId === contextId)) continue;
+    const host = safeText(given, 253);
+    const text = `has keyset ${contextId}, which no instance here has`;
+    yield { level: 'problem', about: `replica on ${host}`, text, remedy: `run doctor on ${host}` };
+  }
   yield* clockFinding(manifests);
-  yield* await examineHttp(config.http, running?.pid);
+  if (!running) yield* stateDirectory(config.stateDirectory, user);
+  yield* await examineHttp(config.http, running?.pid, file);
   yield coreDumps(running);
 }

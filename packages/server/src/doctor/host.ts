@@ -1,8 +1,10 @@
-import { distrustOfPlace, systemClock } from '@teapot-kms/core';
+import { distrustOfPlace, systemClock, writableRemedy } from '@teapot-kms/core';
 import type { Finding, StoredManifest } from '@teapot-kms/core';
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { InstanceConfig } from '../config/schema.ts';
+import { mayAccess } from './plugin-user.ts';
+import type { PluginUser } from './plugin-user.ts';
 import type { RunningPlugin } from './running.ts';
 
 /**
@@ -33,40 +35,53 @@ export function clockFinding(manifests: readonly StoredManifest[]): Finding[] {
   return [{ level: 'problem', about: 'clock', text, remedy: 'set the clock of this host, and synchronize it (NTP)' }];
 }
 
-export function socketDirectory({ name, socket }: InstanceConfig): Finding {
+export function socketDirectory({ name, socket }: InstanceConfig, user: PluginUser): Finding {
   const directory = dirname(socket);
   const about = `${name}, directory ${directory}`;
   const stat = statSync(directory, { throwIfNoEntry: false });
-  if (!stat) {
-    const above = existingParent(directory);
-    if (isWritable(above)) return { level: 'hint', about, text: 'does not exist; "serve" creates it with mode 0700' };
-    return { level: 'problem', about, text: `does not exist, and ${above} cannot be written`, remedy: writable(above) };
+  const refused = whyNotWritable(stat ? directory : existingParent(directory), user);
+  if (!stat && refused === undefined)
+    return { level: 'hint', about, text: 'does not exist; "serve" creates it with mode 0700' };
+  if (refused !== undefined) {
+    const remedy = writableRemedy(directory, refused, user.uid);
+    return { level: 'problem', about, text: `user ${user.uid} cannot write into it (${refused})`, remedy };
   }
   // The plugin's user, who may not be the one that runs doctor.
-  const distrust = distrustOfPlace(directory, [stat.uid]);
+  const distrust = distrustOfPlace(directory, [stat!.uid]);
   if (distrust) {
     const { text, remedy } = distrust;
     return { level: 'problem', about, text: `others can replace the socket: ${text}`, remedy };
   }
-  if (!isWritable(directory))
-    return { level: 'problem', about, text: 'cannot be written', remedy: writable(directory) };
-  if ((stat.mode & 0o007) === 0) return { level: 'ok', about, text: 'is closed to other users' };
+  if ((stat!.mode & 0o007) === 0) return { level: 'ok', about, text: 'is closed to other users' };
   return { level: 'hint', about, text: 'every user can list it', remedy: `chmod 0700 ${directory}` };
 }
 
-function existingParent(directory: string): string {
-  const parent = dirname(directory);
-  return statSync(parent, { throwIfNoEntry: false }) || parent === directory ? parent : existingParent(parent);
+/** A running plugin says this itself. The directory is needed only to recognise a keyset that was rolled back (design D16). */
+export function stateDirectory(directory: string, user: PluginUser): Finding[] {
+  const refused = whyNotWritable(existingParent(directory), user);
+  if (refused === undefined) return [];
+  const text = `user ${user.uid} cannot write into it (${refused}): after a restart, a keyset that was rolled back is not recognised`;
+  return [
+    {
+      level: 'hint',
+      about: `state directory ${directory}`,
+      text,
+      remedy: writableRemedy(directory, refused, user.uid),
+    },
+  ];
 }
 
-function isWritable(path: string): boolean {
+function existingParent(path: string): string {
+  return statSync(path, { throwIfNoEntry: false }) || path === '/' ? path : existingParent(dirname(path));
+}
+
+/** @returns the error code that the user would get */
+function whyNotWritable(path: string, user: PluginUser): string | undefined {
   try {
-    accessSync(path, constants.W_OK);
-    return true;
-  } catch {
-    return false;
+    if (!statSync(path).isDirectory()) return 'ENOTDIR';
+    accessSync(path, constants.W_OK | constants.X_OK);
+    return mayAccess(user, path, 3) ? undefined : 'EACCES';
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? 'EACCES';
   }
 }
-
-const writable = (path: string): string =>
-  `make ${path} writable for the user of the plugin: mount it read-write, or correct its owner`;

@@ -1,4 +1,4 @@
-import { KmsError, providerFor, SharedResources } from '@teapot-kms/core';
+import { KmsError, providerFor, RESTORE_KEYSET, SharedResources } from '@teapot-kms/core';
 import type { Finding, KeysetAdmin, KeysetSource, RemoteKek, StoredManifest } from '@teapot-kms/core';
 import type { InstanceConfig } from '../config/schema.ts';
 
@@ -23,14 +23,14 @@ export async function examineKeyStore(
   const provider = providerFor(uri);
   const store = provider.open(uri, settings, new SharedResources());
   const about = `${name}, keys ${store.uri}`;
-  const options = provider.kind === 'keyset' ? `--uri ${store.uri}` : `--config FILE --instance ${name}`;
+  const options = provider.kind === 'keyset' ? `--uri ${store.uri}` : '--config FILE --instance NAME';
   const generate = used ? undefined : `teapot-kms keys generate ${options}`;
   const examine = async (): Promise<readonly Finding[]> => (await store.examine?.(context)) ?? [];
   try {
     const manifest = await manifestOf(store.admin);
     const findings = await load(store, generate, context).then(
       async (loaded) => [...loaded, ...(await examine())],
-      async (error: unknown) => [problem(error, generate, manifest), ...(await examine().catch(() => []))],
+      async (error: unknown) => [problem(error, generate), ...(await examine().catch(() => []))],
     );
     return { findings: findings.map((finding) => ({ about, ...finding })), manifest };
   } finally {
@@ -50,11 +50,11 @@ async function load(
     const keyset = await store.load(context);
     const { warnings, manifest, seals } = keyset;
     keyset.destroy();
-    const all = warnings.map((warning) => problem(warning, generate, manifest));
+    const all = warnings.map((warning) => problem(warning, generate));
     return seals ? [loaded(manifest.primary, manifest.keys.length), ...all] : all;
   }
-  const { primary, keys, damaged, manifest } = await store.describe(context);
-  return [loaded(primary, keys.length), ...(damaged ? [problem(damaged.error, generate, manifest)] : [])];
+  const { primary, keys, damaged } = await store.describe(context);
+  return [loaded(primary, keys.length), ...(damaged ? [problem(damaged.error, generate)] : [])];
 }
 
 function loaded(primary: string, keys: number): Finding {
@@ -62,15 +62,21 @@ function loaded(primary: string, keys: number): Finding {
 }
 
 /** @param generate - the command that makes a keyset, if that can destroy nothing */
-function problem(error: unknown, generate: string | undefined, manifest: StoredManifest | undefined): Finding {
-  if (typeof error === 'string') return { level: 'problem', text: error, remedy: RESTORE };
-  const { message, code, remedy } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
-  const finding = { level: 'problem', text: `${message} (${code})` } as const;
-  if (remedy !== undefined && (manifest || !remedy.includes('keys generate'))) return { ...finding, remedy };
-  if (manifest || !generate) return { ...finding, remedy: RESTORE };
-  return { ...finding, remedy: `${RESTORE}. Only if this cluster has never had encrypted data: ${generate}` };
+function problem(error: unknown, generate: string | undefined): Finding {
+  if (typeof error === 'string') return { level: 'problem', text: error, remedy: LEGACY };
+  const { message, code, remedy = REACH } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
+  const text = `${message} (${code})`;
+  const absent = code === 'ERR_KMS_STORE_UNAVAILABLE' && remedy.endsWith(RESTORE_KEYSET);
+  if (!absent || generate === undefined) return { level: 'problem', text, remedy };
+  return {
+    level: 'problem',
+    text,
+    remedy: `${remedy}. Only if this cluster has never had encrypted data: ${generate}`,
+  };
 }
 
-/** Look and restore come before anything that makes keys (design D15). */
-const RESTORE =
-  'make the key store reachable or readable as it was: mount its volume, or restore the keyset from another node or from the backup';
+/** Nothing is known but that it fails. */
+const REACH = 'make the key store reachable and readable again, as it was';
+
+/** A key of another plugin, which this one only opens with. */
+const LEGACY = 'restore this secret in Barbican: what the other plugin encrypted needs it';

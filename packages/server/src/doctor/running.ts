@@ -18,16 +18,19 @@ export interface Running {
   readonly description?: RunningPlugin;
 }
 
-/** Calls the plugin as kube-apiserver does, and asks it what it knows. */
-export async function askPlugin({ name, socket }: InstanceConfig): Promise<Running> {
+/**
+ * Calls the plugin as kube-apiserver does, and asks it what it knows.
+ * @param pid - of a process that runs with this configuration
+ */
+export async function askPlugin({ name, socket }: InstanceConfig, pid: number | undefined): Promise<Running> {
   const about = `${name}, socket ${socket}`;
   const client = new KmsClient(socket);
   try {
     const described = await client.describe();
     const description = described as unknown as RunningPlugin;
-    return { findings: [await roundTrip(client, about)].flat(), description };
+    return { findings: [await roundTrip(client, about)], description };
   } catch (error) {
-    return { findings: [silent(about, error as ServiceError)] };
+    return { findings: [{ level: 'problem', about, ...silent(error as ServiceError, pid) }] };
   } finally {
     client.close();
   }
@@ -51,20 +54,27 @@ async function roundTrip(client: KmsClient, about: string): Promise<Finding> {
 }
 
 /** A plugin that hangs may be the last one that holds the keys, so it is not the first thing to restart. */
-function silent(about: string, { code, details, message }: ServiceError): Finding {
+function silent({ code, details, message }: ServiceError, pid: number | undefined): { text: string; remedy: string } {
+  const first = 'if all checks of its key store above are fine';
+  const process = pid === undefined ? 'a process' : `process ${pid}`;
   if (code === grpcStatus.DEADLINE_EXCEEDED) {
-    const text = 'a process serves the socket and does not answer: it hangs, or is overloaded';
-    const remedy = 'read its log. Restart it only if all checks of its key store above are fine';
-    return { level: 'problem', about, text, remedy };
+    const text = `${process} serves the socket and does not answer: it hangs, or is overloaded`;
+    return { text, remedy: `read its log. Only ${first}, restart the plugin` };
   }
   if (code === grpcStatus.UNIMPLEMENTED) {
-    return { level: 'problem', about, text: 'another plugin than Teapot KMS serves the socket', remedy: 'stop it' };
+    const text = 'another plugin than Teapot KMS serves the socket';
+    const remedy = 'give this instance a socket of its own; stop the other plugin only when no data needs its keys';
+    return { text, remedy };
   }
-  const text = `no plugin serves the socket: ${details || message}`;
-  return {
-    level: 'problem',
-    about,
-    text,
-    remedy: 'start the plugin: teapot-kms serve --config ... Its log says what hinders it',
-  };
+  const reason = details || message;
+  if (reason.includes('EACCES')) {
+    return { text: `this user may not connect: ${reason}`, remedy: 'run doctor as root, or as the user of the plugin' };
+  }
+  if (pid !== undefined) {
+    const text = `process ${pid} runs with this configuration, and does not serve the socket: ${reason}`;
+    const remedy = `read its log. Only ${first}: teapot-kms serve --config FILE --take-over, and then end process ${pid}`;
+    return { text, remedy };
+  }
+  const remedy = 'start the plugin: teapot-kms serve --config FILE (its log says what hinders it)';
+  return { text: `no plugin serves the socket: ${reason}`, remedy };
 }

@@ -28,6 +28,7 @@ const description: InstanceDescription = {
   keys: [],
   lastGoodProbeAgeMs: undefined,
   warnings: [],
+  hints: [],
   counters: {},
   listening: true,
   inFlight: 0,

@@ -1,6 +1,7 @@
 import { KmsError } from '../../errors.ts';
 import { KeyProof } from '../../keyset/key-proof.ts';
 import type { ManifestEntry } from '../../keyset/manifest.ts';
+import { RESTORE_IN_TOKEN } from '../../keyset/restoring.ts';
 import type { RemoteKek, RemoteKekDescription } from './remote-kek.ts';
 
 /**
@@ -79,11 +80,6 @@ export class TokenProofs {
 }
 
 function notTheKey(id: string): KmsError {
-  return new KmsError(
-    'ERR_KMS_KEYSET_INVALID',
-    `the token has another key under the id ${id} than the manifest lists`,
-    {
-      remedy: 'restore the key in the token from its backup; do not make a new one under this id',
-    },
-  );
+  const message = `the token has another key under the id ${id} than the manifest lists`;
+  return new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: RESTORE_IN_TOKEN });
 }

@@ -1,4 +1,5 @@
 import { KmsError, unavailable } from '../../errors.ts';
+import { RESTORE_KEYS } from '../../keyset/restoring.ts';
 import { timeoutSignal } from '../../util/abort.ts';
 import type { Clock } from '../../util/clock.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
@@ -135,8 +136,7 @@ export class BarbicanClient {
       return new KmsError('ERR_KMS_KEY_GONE', `${what} may not be read by us: ${said}`, { remedy });
     }
     return new KmsError('ERR_KMS_KEY_GONE', `${what} was deleted, has expired or never existed: ${said}`, {
-      remedy:
-        'store the same bytes again from a backup, and put the UUID of the new secret into the manifest as the "secret" of this key',
+      remedy: RESTORE_KEYS,
     });
   }
 }

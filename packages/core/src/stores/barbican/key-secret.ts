@@ -1,5 +1,6 @@
 import { KEY_BYTES } from '../../envelope/limits.ts';
 import { KmsError } from '../../errors.ts';
+import { RESTORE_KEYS } from '../../keyset/restoring.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 import type { BarbicanClient } from './client.ts';
 
@@ -16,15 +17,14 @@ export async function readKeyOf(
 ): Promise<SecretBytes> {
   if (secret === undefined) {
     const message = `key ${keyId} has no "secret" in the manifest, the UUID of its Barbican secret`;
-    throw new KmsError('ERR_KMS_KEYSET_INVALID', message);
+    throw new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: RESTORE_KEYS });
   }
   const key = await client.payload(secret, signal, `key ${keyId}`);
   if (key.length === KEY_BYTES) return key;
   key.wipe();
   const found = `expected exactly ${KEY_BYTES} raw bytes, found ${key.length}${likelyReason(key.length)}`;
   throw new KmsError('ERR_KMS_KEYSET_INVALID', `key ${keyId}, secret ${secret}: ${found}`, {
-    remedy:
-      'store the bytes themselves (--payload-content-type application/octet-stream --payload-content-encoding base64), put the UUID of the new secret into the manifest, and run "teapot-kms keys confirm" on each host',
+    remedy: RESTORE_KEYS,
   });
 }
 

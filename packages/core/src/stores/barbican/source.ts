@@ -5,6 +5,7 @@ import { KmsError, unavailable } from '../../errors.ts';
 import { Keyset } from '../../keyset/keyset.ts';
 import type { KeysetSource, LoadContext } from '../../keyset/keyset-source.ts';
 import { MANIFEST_NAME } from '../../keyset/manifest.ts';
+import { RESTORE_KEYSET } from '../../keyset/restoring.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 import type { Lease } from '../../util/shared-resources.ts';
@@ -65,9 +66,7 @@ export class BarbicanSource implements KeysetSource {
     const { signal } = context;
     const stored = await this.admin.readManifest(signal);
     if (!stored) {
-      throw unavailable(`${this.#where}: no such manifest`, {
-        remedy: `if this keyset was in use before, restore the manifest; only for a cluster that has never had encrypted data: teapot-kms keys generate --uri ${this.uri} and the login of this instance`,
-      });
+      throw unavailable(`${this.#where}: no such manifest`, { remedy: RESTORE_KEYSET });
     }
     const { primary } = stored.manifest;
     return Keyset.load(

@@ -6,6 +6,7 @@ import { shownUri } from '../../util/shown-uri.ts';
 import { systemClock } from '../../util/clock.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { KeysetProvider, KeysetSource } from '../../keyset/keyset-source.ts';
+import { keepUnlisted } from '../../keyset/restoring.ts';
 import type { Finding } from '../../finding.ts';
 import { KeysetDirectoryAdmin } from './keyset-directory-admin.ts';
 import { findLeftovers, loadKeysetDirectory } from './keyset-directory.ts';
@@ -58,6 +59,6 @@ async function examineDirectory(directory: string): Promise<Finding[]> {
   return leftovers.map((path) => ({
     level: 'hint',
     text: `${path} is a key that no manifest lists`,
-    remedy: `keep ${path}, and compare keyset.yaml with the other nodes and the backup: a "keys" command was killed, or the manifest is an older one`,
+    remedy: keepUnlisted(path),
   }));
 }

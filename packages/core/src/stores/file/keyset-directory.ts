@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { accessSync, constants } from 'node:fs';
 import { open, readdir, realpath, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { KEY_BYTES } from '../../envelope/limits.ts';
@@ -8,6 +8,7 @@ import { Keyset } from '../../keyset/keyset.ts';
 import type { LoadContext } from '../../keyset/keyset-source.ts';
 import { blobName, MANIFEST_NAME, MAX_MANIFEST_BYTES, parseManifest } from '../../keyset/manifest.ts';
 import type { StoredManifest } from '../../keyset/manifest.ts';
+import { MOUNT_OR_RESTORE, RESTORE_KEYS, RESTORE_MANIFEST } from '../../keyset/restoring.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
 import { FileRefused, readSmallFile } from '../../util/small-file.ts';
 import { distrustOfAsync } from '../../util/trusted-path.ts';
@@ -48,7 +49,8 @@ export async function loadKeysetDirectory(
           return await readBlob(path, { ...options, owners });
         } catch (error) {
           if (!isMissing(error) || (await isSwapped(manifestPath, real))) throw error;
-          throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: no such file`, { cause: error });
+          const message = `${path}: no such file`;
+          throw new KmsError('ERR_KMS_KEYSET_INVALID', message, { cause: error, remedy: RESTORE_KEYS });
         }
       });
     } catch (error) {
@@ -78,7 +80,7 @@ export async function readManifest(path: string, shownPath = path): Promise<Stor
     return parseManifest((await readSmallFile(path, MAX_MANIFEST_BYTES)).toString('utf8'), shownPath);
   } catch (error) {
     if (!(error instanceof FileRefused)) throw error;
-    throw new KmsError('ERR_KMS_KEYSET_INVALID', `${shownPath}: ${error.reason}`);
+    throw new KmsError('ERR_KMS_KEYSET_INVALID', `${shownPath}: ${error.reason}`, { remedy: RESTORE_MANIFEST });
   }
 }
 
@@ -110,7 +112,7 @@ export async function readBlob(
     const { bytesRead } = await file.read(key.expose(), 0, KEY_BYTES, 0);
     if (bytesRead === KEY_BYTES) return key;
     key.wipe();
-    throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: read only ${bytesRead} of ${KEY_BYTES} bytes`);
+    throw wrongBlobSize(path, bytesRead);
   } finally {
     await file.close();
   }
@@ -137,13 +139,33 @@ function fileError(error: unknown, manifestPath: string): KmsError {
   const { code, path } = error as NodeJS.ErrnoException;
   const reasons: Record<string, string> = {
     ENOENT: 'no such file',
-    EACCES: `user ${process.getuid?.() ?? ''} (running this command) cannot read it`,
+    EACCES: `user ${process.getuid?.() ?? ''} cannot read it`,
     ELOOP: 'a symbolic link where a key blob should be',
   };
   const text = `${path ?? manifestPath}: ${reasons[code ?? ''] ?? code ?? 'cannot be read'}`;
-  const uid = process.getuid?.() ?? '';
-  const remedy = code === 'EACCES' ? `chown -R ${uid} ${dirname(manifestPath)}` : undefined;
-  return unavailable(text, { cause: error, remedy });
+  const remedies: Record<string, string> = {
+    ENOENT: MOUNT_OR_RESTORE,
+    EACCES: readableRemedy(dirname(manifestPath)),
+    ELOOP: RESTORE_KEYS,
+  };
+  return unavailable(text, { cause: error, remedy: remedies[code ?? ''] });
+}
+
+/** What lets this user read the directory: the first one above it that is closed has to let others through. */
+function readableRemedy(directory: string): string {
+  const parts = directory.split('/').slice(1, -1);
+  const above = parts.map((_part, index) => `/${parts.slice(0, index + 1).join('/')}`);
+  const closed = above.find((path) => !canEnter(path));
+  return closed === undefined ? `chown -R ${process.getuid?.() ?? 0} ${directory}` : `chmod o+x ${closed}`;
+}
+
+function canEnter(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 export function isMissing(error: unknown): boolean {

@@ -1,7 +1,10 @@
 import { blobName, MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
+import { unavailable } from '../../errors.ts';
 import type { KmsError } from '../../errors.ts';
 import type { Finding } from '../../finding.ts';
+import { keepUnlisted } from '../../keyset/restoring.ts';
 import type { ApiServer } from './api-server.ts';
+import { GRANT_ROLE } from './remedies.ts';
 import { refuseOwnCluster, UNCHECKED } from './guard.ts';
 import { parseSecret } from './protobuf.ts';
 import type { SecretObject } from './protobuf.ts';
@@ -48,22 +51,23 @@ async function examineRights(api: ApiServer, { namespace, name }: SecretName, si
     const path = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
     const body = { type: 'application/json', bytes };
     const answer = await api.request({ method: 'POST', path, accept: 'application/json', body, signal });
+    // An answer that is no review, such as a 401, says nothing about rights.
+    if (answer.status !== 201) throw unavailable(`the API server answers with HTTP status ${answer.status}`);
     const review = JSON.parse(answer.body.toString('utf8')) as { status?: { allowed?: boolean } };
     return review.status?.allowed === true;
   };
-  const role = 'give the plugin a Role with verbs get and watch on this one Secret (docs/tenant-control-planes.md)';
   const findings: Finding[] = [];
   if (!(await may('watch', name))) {
     const text = 'the credentials do not allow watching this Secret: the plugin sees a change at its next probe only';
-    findings.push({ level: 'problem', text, remedy: role });
+    findings.push({ level: 'problem', text, remedy: GRANT_ROLE });
   }
   if (await may('get')) {
     const text = `the credentials allow reading every Secret of namespace ${namespace}, not only this one`;
-    findings.push({ level: 'hint', text, remedy: role });
+    findings.push({ level: 'hint', text, remedy: GRANT_ROLE });
   }
   if ((await may('update', name)) || (await may('patch', name))) {
     const text = 'the credentials allow changing this Secret; the plugin only reads it';
-    findings.push({ level: 'hint', text, remedy: role });
+    findings.push({ level: 'hint', text, remedy: GRANT_ROLE });
   }
   return findings;
 }
@@ -93,6 +97,6 @@ function leftovers(data: SecretObject['data'], uri: string): Finding[] {
     .filter((one) => one.endsWith('.key') && !listed.has(one))
     .map((one) => {
       const text = `${uri} has ${one}, a key that the manifest does not list`;
-      return { level: 'hint', text, remedy: `find out who put ${one} there before you remove it` };
+      return { level: 'hint', text, remedy: keepUnlisted(one) };
     });
 }

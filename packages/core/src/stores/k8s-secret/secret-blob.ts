@@ -1,6 +1,7 @@
 import { KEY_BYTES } from '../../envelope/limits.ts';
 import { KmsError } from '../../errors.ts';
 import { wrongBlobSize } from '../../keyset/blob.ts';
+import { RESTORE_KEYS } from '../../keyset/restoring.ts';
 import { blobName } from '../../keyset/manifest.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
 import type { SecretObject } from './protobuf.ts';
@@ -14,7 +15,7 @@ import type { SecretName } from './secret-name.ts';
 export function blobOf(data: SecretObject['data'], keyId: string, secret: SecretName): SecretBytes {
   const where = `${uriOf(secret)} ${blobName(keyId)}`;
   const blob = data.get(blobName(keyId));
-  if (!blob) throw new KmsError('ERR_KMS_KEYSET_INVALID', `${where} is missing`);
+  if (!blob) throw new KmsError('ERR_KMS_KEYSET_INVALID', `${where} is missing`, { remedy: RESTORE_KEYS });
   if (blob.length !== KEY_BYTES) throw wrongBlobSize(where, blob.length);
   return new SecretBytes(Buffer.from(blob));
 }

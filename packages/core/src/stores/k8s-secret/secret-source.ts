@@ -2,6 +2,7 @@ import { KmsError, unavailable } from '../../errors.ts';
 import { Keyset } from '../../keyset/keyset.ts';
 import type { KeysetSource, LoadContext } from '../../keyset/keyset-source.ts';
 import { MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
+import { RESTORE_KEYSET } from '../../keyset/restoring.ts';
 import type { Finding } from '../../finding.ts';
 import type { Lease } from '../../util/shared-resources.ts';
 import type { ApiAnswer, ApiServer } from './api-server.ts';
@@ -9,6 +10,7 @@ import { examineSecret } from './examine.ts';
 import { refuseOwnCluster } from './guard.ts';
 import { parseSecret, parseStatus } from './protobuf.ts';
 import type { SecretObject } from './protobuf.ts';
+import { GRANT_ROLE, RENEW_CREDENTIALS } from './remedies.ts';
 import { SecretAdmin } from './secret-admin.ts';
 import { blobOf } from './secret-blob.ts';
 import { getSecret, uriOf } from './secret-name.ts';
@@ -87,19 +89,16 @@ export class SecretSource implements KeysetSource {
     const text = `${this.uri}: ${message ?? `the API server ${server} answers with HTTP status ${status}`}`;
     const definite = (status === 404 && reason === 'NotFound') || (status === 403 && reason === 'Forbidden');
     if (status === 401) {
-      const remedy =
-        'renew the token or the client certificate: it has expired, or is not of this cluster. A Role does not help';
-      return unavailable(text, { remedy });
+      return unavailable(text, { remedy: RENEW_CREDENTIALS });
     }
     if (!definite) return unavailable(text);
     if (this.#loaded && this.#loaded.server !== server) {
-      const remedy = `correct the kubeconfig, or restart the plugin to use the keyset of ${server}`;
+      const remedy = `correct the kubeconfig; if ${server} is the right one, ${RESTORE_KEYSET}`;
       return unavailable(`${text} (${server}; the keyset came from ${this.#loaded.server})`, { remedy });
     }
     if (this.#loaded && (await this.#isReady(signal))) return new KmsError('ERR_KMS_KEY_GONE', text);
     if (status === 404) return this.#absent(text);
-    const remedy = 'give the plugin a Role with verbs get and watch on this Secret (docs/tenant-control-planes.md)';
-    return unavailable(text, { remedy });
+    return unavailable(text, { remedy: GRANT_ROLE });
   }
 
   /** While an API server starts, it knows no roles yet and forbids everything. */
@@ -109,8 +108,7 @@ export class SecretSource implements KeysetSource {
   }
 
   #absent(text: string): KmsError {
-    if (this.#loaded) return new KmsError('ERR_KMS_KEYSET_INVALID', text);
-    const remedy = `if this keyset was in use before, restore the Secret; only for a cluster that has never had encrypted data: teapot-kms keys generate --uri ${this.uri}`;
-    return unavailable(text, { remedy });
+    const options = { remedy: RESTORE_KEYSET };
+    return this.#loaded ? new KmsError('ERR_KMS_KEYSET_INVALID', text, options) : unavailable(text, options);
   }
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { KEY_BYTES } from '../../envelope/limits.ts';
 import { KmsError } from '../../errors.ts';
 import type { Finding } from '../../finding.ts';
+import { keepUnlisted } from '../../keyset/restoring.ts';
 import type { RemoteContext, RemoteKek } from '../../service/local-kek/remote-kek.ts';
 import type { Clock } from '../../util/clock.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
@@ -35,8 +36,8 @@ export async function examineToken(
     const listed = new Set(manifest?.keys.map(({ id }) => id));
     for (const id of inToken.filter((id) => !listed.has(id))) {
       hint(
-        `key ${id} with label "${label}" is in the token and in no keyset`,
-        'keep it, and compare keyset.yaml with the other nodes and the backup: a "keys" command was killed, the manifest is an older one, or another keyset has the key',
+        `key ${id} with label "${label}" is in the token, and this keyset does not list it`,
+        keepUnlisted(`key ${id} in the token`),
       );
     }
     for (const { id, state, imported } of manifest?.keys ?? []) {
@@ -48,7 +49,10 @@ export async function examineToken(
       for (const text of remarks) {
         // What is not made in the token has neither.
         if (imported && /^CKA_(LOCAL|NEVER_EXTRACTABLE) /.test(text)) continue;
-        hint(`key ${id}: ${text}`, 'make a key in the token with "keys generate", promote it and rewrite the data');
+        hint(
+          `key ${id}: ${text}`,
+          'make the next key in the token (teapot-kms keys generate --config FILE --instance NAME), promote it, and rewrite the data',
+        );
       }
     }
   } catch (error) {

@@ -1,7 +1,8 @@
 import { join } from 'node:path';
-import { KmsError } from '../../errors.ts';
+import { KmsError, unavailable } from '../../errors.ts';
 import { MANIFEST_NAME } from '../../keyset/manifest.ts';
 import type { StoredManifest } from '../../keyset/manifest.ts';
+import { MOUNT_OR_RESTORE, RESTORE_IN_TOKEN } from '../../keyset/restoring.ts';
 import type { Damage } from '../../service/base.ts';
 import type { RemoteContext } from '../../service/local-kek/remote-kek.ts';
 import { readManifest } from '../file/keyset-directory.ts';
@@ -30,13 +31,16 @@ export class ListedKeys {
       this.#manifest = manifest;
       return { manifest };
     } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException;
-      const text = code === 'ENOENT' ? `${this.#path}: no such file` : message;
-      const failure = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', text);
+      const failure = this.#failure(error);
       if (!this.#manifest) throw failure;
       // It may list a key that is not known here yet.
       return { manifest: this.#manifest, damaged: { error: failure, answered: false, primary: false } };
     }
+  }
+
+  #failure(error: unknown): KmsError {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
+    return unavailable(`${this.#path}: no such file`, { cause: error, remedy: MOUNT_OR_RESTORE });
   }
 
   /** @throws {@link KmsError} `ERR_KMS_UNKNOWN_KEY` for a key that is not listed, or retired */
@@ -56,6 +60,6 @@ export class ListedKeys {
     const expected = this.#manifest?.keys.find(({ id }) => id === keyId)?.publicKey;
     if (expected === undefined || expected === publicKeyHash(publicKey)) return;
     const message = `the token has another RSA key under the id ${keyId} than the manifest lists`;
-    throw new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: 'restore the key in the token from its backup' });
+    throw new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: RESTORE_IN_TOKEN });
   }
 }
