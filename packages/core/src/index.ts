@@ -5,6 +5,7 @@ export { sleep, systemClock } from './util/clock.ts';
 export { backOffMs } from './util/back-off.ts';
 export type { BackOff } from './util/back-off.ts';
 export { duration } from './util/duration.ts';
+export { safeText } from './util/safe-text.ts';
 export type { Clock } from './util/clock.ts';
 export { formatProblems, parseYaml } from './util/yaml-document.ts';
 export type { YamlProblem, YamlResult } from './util/yaml-document.ts';
