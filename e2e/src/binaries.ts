@@ -38,9 +38,14 @@ export function findBinaries(kubernetes: string): Binaries {
   const howTo = `bash e2e/setup.sh ${kubernetes}`;
   const kubeApiserver = [assetsOfVersion(kubernetes), cachedKubeApiserver(kubernetes)].find(isExecutable);
   if (kubeApiserver === undefined) throw new MissingBinary(`no kube-apiserver ${kubernetes} here: ${howTo}`);
+  return { kubeApiserver, etcd: findEtcd(howTo) };
+}
+
+/** @throws {@link MissingBinary} */
+export function findEtcd(howTo = 'bash e2e/setup.sh'): string {
   const etcd = [asset('etcd'), join(cacheDirectory, 'etcd/etcd'), ...onPath('etcd')].find(isExecutable);
   if (etcd === undefined) throw new MissingBinary(`no etcd here: ${howTo}`);
-  return { kubeApiserver, etcd };
+  return etcd;
 }
 
 export function cachedKubeApiserver(kubernetes: string): string {

@@ -17,7 +17,8 @@ interface ScanCommandOptions extends EtcdOptions {
   readonly etcdPrefix: string;
   readonly only: string;
   readonly pageSize: number;
-  readonly rate: number | undefined;
+  /** `Infinity` without a limit. */
+  readonly rate: number;
   readonly report?: string;
   readonly output: OutputFormat;
 }
@@ -115,8 +116,8 @@ function problemLine({ problem, objects, example }: TallyRow): string[] {
   return [`\nPROBLEM  ${objects} objects, the first is ${safeText(example)}: ${safeText(problem)}`];
 }
 
-function rateOf(text: string): number | undefined {
-  return text === 'unlimited' ? undefined : wholeNumber('--rate', 1_000_000)(text);
+function rateOf(text: string): number {
+  return text === 'unlimited' ? Infinity : wholeNumber('--rate', 1_000_000)(text);
 }
 
 function wholeNumber(option: string, max: number) {

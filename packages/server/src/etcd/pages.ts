@@ -9,8 +9,8 @@ export interface PageOptions {
   readonly prefix: string;
   /** Most objects of a page. */
   readonly pageSize: number;
-  /** Most objects per second; `undefined` without a limit. */
-  readonly rate: number | undefined;
+  /** Most objects per second; `Infinity` without a limit. */
+  readonly rate: number;
   readonly clock: Clock;
 }
 
@@ -56,7 +56,8 @@ export async function* pagesOf(
     key = Buffer.concat([last.key, Buffer.alloc(1)]);
     limit = Math.min(pageSize, limit * 2);
     read += objects.length;
-    if (rate !== undefined) await sleep(clock, Math.max(0, started + (read / rate) * 1000 - clock.now()));
+    const waitMs = started + (read / rate) * 1000 - clock.now();
+    if (waitMs > 0) await sleep(clock, waitMs);
   }
 }
 

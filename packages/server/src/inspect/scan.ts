@@ -28,12 +28,12 @@ const STEP = 1_000;
 /**
  * Counts the objects of a running etcd.
  * @param pageSize - most objects of a page
- * @param rate - most objects per second; `undefined` without a limit
+ * @param rate - most objects per second; `Infinity` without a limit
  * @throws {@link KmsError} `ERR_KMS_ETCD_UNAVAILABLE`, `ERR_KMS_LIMIT_EXCEEDED`
  */
 export async function scanEtcd(
   client: Pick<EtcdClient, 'range'>,
-  { root, prefix, clock, onProgress, pageSize, rate }: ScanOptions & { pageSize: number; rate: number | undefined },
+  { root, prefix, clock, onProgress, pageSize, rate }: ScanOptions & { pageSize: number; rate: number },
 ): Promise<ScanReport> {
   const startedAt = now(clock);
   const tally = new Tally(root);

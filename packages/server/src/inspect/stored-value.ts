@@ -43,9 +43,9 @@ export interface UnknownValue {
 export type StoredValue = KmsValue | LocalKeyValue | PlainValue | UnknownValue;
 
 const ENCRYPTED = Buffer.from('k8s:enc:');
-/** `k8s:enc:PROVIDER:VERSION:NAME:`. */
-const PREFIX = /^k8s:enc:([^:]{1,64}):([^:]{1,64}):([^:]{0,1024}):/;
-const MAX_PREFIX_BYTES = 1_200;
+const COLON = 0x3a;
+/** Longest provider, version and name in bytes. */
+const MAX_PART_BYTES = [64, 64, 1_024] as const;
 /** How kube-apiserver's encodings begin (k8s.io/apimachinery runtime/serializer); CBOR's is the self-described tag of RFC 8949. */
 const PROTOBUF = Buffer.from('k8s\0');
 const CBOR = Buffer.from([0xd9, 0xd9, 0xf7]);
@@ -72,15 +72,26 @@ const DEK_SOURCE_TYPE = integerTag(5);
 export function parseStoredValue(value: Buffer): StoredValue {
   if (!value.subarray(0, ENCRYPTED.length).equals(ENCRYPTED))
     return { provider: 'identity', encoding: encodingOf(value) };
-  const [prefix, provider, version, latin1Name] = PREFIX.exec(value.toString('latin1', 0, MAX_PREFIX_BYTES)) ?? [];
-  if (prefix === undefined) throw malformed('k8s:enc:', 'no provider, version and name follow');
-  const name = Buffer.from(latin1Name!, 'latin1').toString();
-  const rest = value.subarray(prefix.length);
+  const { provider, version, name, rest } = splitPrefix(value);
   if (provider === 'kms' && version === 'v2') return parseV2(name, rest);
   if (provider === 'kms' && version === 'v1') return parseV1(name, rest);
   const local = (['aescbc', 'aesgcm', 'secretbox'] as const).find((known) => known === provider);
   if (local && version === 'v1') return { provider: local, name };
   return { provider: 'unknown', name: `${provider}:${version}` };
+}
+
+/** `k8s:enc:PROVIDER:VERSION:NAME:`, and what follows. */
+function splitPrefix(value: Buffer): { provider: string; version: string; name: string; rest: Buffer } {
+  const parts: string[] = [];
+  let start = ENCRYPTED.length;
+  for (const maxBytes of MAX_PART_BYTES) {
+    const end = value.indexOf(COLON, start);
+    if (end === -1 || end - start > maxBytes) throw malformed('k8s:enc:', 'no provider, version and name follow');
+    parts.push(value.toString('utf8', start, end));
+    start = end + 1;
+  }
+  const [provider, version, name] = parts as [string, string, string];
+  return { provider, version, name, rest: value.subarray(start) };
 }
 
 function encodingOf(value: Buffer): PlainValue['encoding'] {

@@ -36,7 +36,7 @@ function store(fail: (request: RangeRequest, call: number) => Error | undefined 
 const options = (more: Partial<PageOptions> = {}): PageOptions => ({
   prefix: '/registry/',
   pageSize: 2,
-  rate: undefined,
+  rate: Infinity,
   clock: new FakeClock(),
   ...more,
 });

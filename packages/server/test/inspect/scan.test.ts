@@ -44,7 +44,7 @@ test('a report of etcd says where, when and at which revision', async () => {
     clock,
     onProgress: (one) => progress.push(one),
     pageSize: 2,
-    rate: undefined,
+    rate: Infinity,
   });
   assert.equal(report, {
     kind: 'teapot-kms-scan',

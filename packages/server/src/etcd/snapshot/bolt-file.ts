@@ -41,6 +41,8 @@ export class BoltFile {
   readonly #meta: Meta;
   /** Pages read so far: in a tree, each is read once. A damaged file may have a cycle. */
   #read = 0;
+  /** A buffer for each level of the tree. A million buffers would wait for the garbage collector. */
+  readonly #buffers: Buffer[] = [];
 
   /** @throws InvalidFile, or the error of the file system */
   constructor(path: string) {
@@ -67,18 +69,22 @@ export class BoltFile {
     return this.#read / this.#meta.pages;
   }
 
-  /** @throws InvalidFile */
-  page(id: number): BoltPage {
+  /**
+   * Reads a page, which is valid until the next one of the same level.
+   * @param level - of the tree, 0 at its root
+   * @throws InvalidFile
+   */
+  page(id: number, level: number): BoltPage {
     const { pageSize, pages } = this.#meta;
     if (id < 2 || id >= pages) throw new InvalidFile(`there is no page ${id}`);
-    const first = this.#bytesAt(id * pageSize, pageSize);
+    const first = this.#fill(this.#bufferOf(level, pageSize), id * pageSize);
     const overflow = first.readUInt32LE(12);
     const length = (overflow + 1) * pageSize;
     if (id + overflow >= pages || length > MAX_PAGE_BYTES) throw new InvalidFile(`page ${id} has a wrong length`);
     this.#read += overflow + 1;
     if (this.#read > pages) throw new InvalidFile('its pages form a cycle');
     if (first.readBigUInt64LE(0) !== BigInt(id)) throw new InvalidFile(`page ${id} says that it is another one`);
-    return pageOf(overflow === 0 ? first : this.#bytesAt(id * pageSize, length));
+    return pageOf(overflow === 0 ? first : this.#fill(this.#bufferOf(level, length), id * pageSize));
   }
 
   close(): void {
@@ -101,7 +107,7 @@ export class BoltFile {
   #metaAt(position: number): Meta | undefined {
     const length = PAGE_HEADER_BYTES + META_BYTES + 8;
     if (position + length > this.bytes) return undefined;
-    const bytes = this.#bytesAt(position, length);
+    const bytes = this.#fill(Buffer.alloc(length), position);
     const meta = bytes.subarray(PAGE_HEADER_BYTES);
     if ((bytes.readUInt16LE(8) & FLAG_META) === 0 || meta.readUInt32LE(0) !== MAGIC) return undefined;
     if (meta.readUInt32LE(4) !== VERSION || meta.readBigUInt64LE(META_BYTES) !== fnv1a(meta.subarray(0, META_BYTES))) {
@@ -117,10 +123,15 @@ export class BoltFile {
     };
   }
 
-  #bytesAt(position: number, length: number): Buffer {
-    const bytes = Buffer.allocUnsafe(length);
-    for (let done = 0; done < length;) {
-      const read = readSync(this.#file, bytes, done, length - done, position + done);
+  #bufferOf(level: number, length: number): Buffer {
+    const buffer = this.#buffers[level];
+    if (buffer && buffer.length >= length) return buffer.subarray(0, length);
+    return (this.#buffers[level] = Buffer.alloc(length));
+  }
+
+  #fill(bytes: Buffer, position: number): Buffer {
+    for (let done = 0; done < bytes.length;) {
+      const read = readSync(this.#file, bytes, done, bytes.length - done, position + done);
       if (read === 0) throw new InvalidFile('it ends too early');
       done += read;
     }

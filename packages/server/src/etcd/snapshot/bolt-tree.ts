@@ -16,15 +16,15 @@ const BUCKET_HEADER_BYTES = 16;
 const MAX_DEPTH = 32;
 
 /**
- * Yields the leaves of a bucket at the top of the database, last key first.
+ * Yields the leaves of a bucket at the top of the database, last key first. Each is valid until the next.
  * @throws InvalidFile
  */
 export function* leavesDescending(file: BoltFile, bucket: string): Generator<BoltPage, void, undefined> {
-  const header = findBucket(file, file.page(file.rootPage), Buffer.from(bucket), 0);
+  const header = findBucket(file, file.page(file.rootPage, 0), Buffer.from(bucket), 0);
   if (!header || header.length < BUCKET_HEADER_BYTES) throw new InvalidFile(`it has no bucket "${bucket}"`);
   const root = numberAt(header, 0);
   // A small bucket has its only page in place of a page number.
-  yield* descend(file, root === 0 ? pageOf(header.subarray(BUCKET_HEADER_BYTES)) : file.page(root), 0);
+  yield* descend(file, root === 0 ? pageOf(header.subarray(BUCKET_HEADER_BYTES)) : file.page(root, 0), 0);
 }
 
 /** Yields the elements of a leaf, last key first. @throws InvalidFile */
@@ -36,11 +36,11 @@ function* descend(file: BoltFile, page: BoltPage, depth: number): Generator<Bolt
   if (!page.isBranch) return yield page;
   if (depth === MAX_DEPTH) throw new InvalidFile('its tree is too deep');
   for (let index = page.count - 1; index >= 0; index--) {
-    yield* descend(file, file.page(childOf(page, index)), depth + 1);
+    yield* descend(file, file.page(childOf(page, index), depth + 1), depth + 1);
   }
 }
 
-/** The value of a bucket's element. */
+/** A copy of the value of a bucket's element. */
 function findBucket(file: BoltFile, page: BoltPage, name: Buffer, depth: number): Buffer | undefined {
   if (depth === MAX_DEPTH) throw new InvalidFile('its tree is too deep');
   if (page.isBranch) {
@@ -48,11 +48,12 @@ function findBucket(file: BoltFile, page: BoltPage, name: Buffer, depth: number)
     for (let index = page.count - 1; index >= 0; index--) {
       const at = elementAt(page, index);
       const key = viewOf(page, at + page.bytes.readUInt32LE(at), page.bytes.readUInt32LE(at + 4));
-      if (key.compare(name) <= 0) return findBucket(file, file.page(childOf(page, index)), name, depth + 1);
+      if (key.compare(name) <= 0) return findBucket(file, file.page(childOf(page, index), depth + 1), name, depth + 1);
     }
     return undefined;
   }
-  for (const { key, value, isBucket } of elementsDescending(page)) if (isBucket && key.equals(name)) return value;
+  for (const { key, value, isBucket } of elementsDescending(page))
+    if (isBucket && key.equals(name)) return Buffer.from(value);
   return undefined;
 }
 

@@ -97,7 +97,7 @@ export class EtcdSnapshot {
       for (const element of elementsDescending(leaf)) {
         const { deleted, modRevision } = revisionOf(element);
         if (before && before.compare(element.key) <= 0) throw new InvalidFile('its revisions are out of order');
-        before = element.key;
+        before = Buffer.from(element.key);
         this.revision ||= modRevision;
         const object = decodeKeyValue(element.value);
         if (!object.key.subarray(0, prefix.length).equals(prefix) || !seen.add(object.key) || deleted) continue;

@@ -29,11 +29,10 @@ interface Found {
 function read(path = file, prefix = '/registry/'): { found: Found[]; revision: number } {
   const snapshot = new EtcdSnapshot(path);
   try {
-    const found = [...snapshot.objects(prefix)].map(({ key, value, modRevision }) => ({
-      key: key.toString(),
-      value: value.toString(),
-      modRevision,
-    }));
+    const found: Found[] = [];
+    for (const { key, value, modRevision } of snapshot.objects(prefix)) {
+      found.push({ key: key.toString(), value: value.toString(), modRevision });
+    }
     return { found: found.sort((a, b) => (a.key < b.key ? -1 : 1)), revision: snapshot.revision };
   } finally {
     snapshot.close();
