@@ -64,8 +64,11 @@ test(`of etcd: at most ${MAX_RSS_MB} MB`, async () => {
     const objects = Array.from({ length }, (_, n) => ({ key: keyOf(from + n), value, modRevision: from + n + 2 }));
     answering(rangeResponse({ objects, more: from + length < OBJECTS, count: OBJECTS - from }))(stream, request);
   });
-  check('of etcd', await scan('--etcd-servers', fake.url.origin));
-  await fake.stop();
+  try {
+    check('of etcd', await scan('--etcd-servers', fake.url.origin));
+  } finally {
+    await fake.stop();
+  }
 });
 
 test(`of a snapshot: at most ${MAX_RSS_MB} MB`, async () => {

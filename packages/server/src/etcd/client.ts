@@ -5,7 +5,7 @@ import { connect } from 'node:http2';
 import type { ClientHttp2Session } from 'node:http2';
 import { decodeRange, encodeRange } from './range.ts';
 import type { RangeAnswer, RangeRequest } from './range.ts';
-import { AnswerTooLong, CallRefused, Status, unaryCall } from './unary-call.ts';
+import { AnswerBuffer, AnswerTooLong, CallRefused, Status, unaryCall } from './unary-call.ts';
 
 /** What etcd's client port expects. All in PEM. */
 export interface EtcdTls {
@@ -44,6 +44,7 @@ export class Compacted extends Error {
 /** Reads etcd through its gRPC API, one call at a time over one connection. It cannot write. */
 export class EtcdClient {
   readonly #options: EtcdClientOptions;
+  readonly #answer = new AnswerBuffer();
   #session: ClientHttp2Session | undefined;
   #turn = 0;
   #clusterId: string | undefined;
@@ -53,7 +54,7 @@ export class EtcdClient {
   }
 
   /**
-   * Reads a range of keys. A member that does not answer costs an attempt, and the next one is asked.
+   * Reads a range of keys. The answer is valid until the next call. A member that does not answer costs an attempt, and the next one is asked.
    * @throws {@link KmsError} `ERR_KMS_ETCD_UNAVAILABLE`; PageTooLarge; Compacted
    */
   async range(request: RangeRequest): Promise<RangeAnswer> {
@@ -92,8 +93,8 @@ export class EtcdClient {
     try {
       const session = this.#connected(server);
       const message = encodeRange(request);
-      const call = { path: '/etcdserverpb.KV/Range', message, maxBytes: MAX_ANSWER_BYTES, signal: late.signal };
-      const answer = decodeRange(await unaryCall(session, call));
+      const limits = { maxBytes: MAX_ANSWER_BYTES, into: this.#answer, signal: late.signal };
+      const answer = decodeRange(await unaryCall(session, { path: '/etcdserverpb.KV/Range', message, ...limits }));
       checkAnswer(answer, request);
       return answer;
     } catch (error) {

@@ -1,5 +1,5 @@
 import { safeText } from '@teapot-kms/core';
-import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2';
+import type { ClientHttp2Session, IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2';
 
 /** gRPC's statuses (github.com/grpc/grpc doc/statuscodes.md) that tell what to do. */
 export const Status = {
@@ -37,6 +37,8 @@ export interface UnaryCall {
   readonly message: Buffer;
   /** Longest answer in bytes. */
   readonly maxBytes: number;
+  /** Takes the answer, which is valid until the next call with it. */
+  readonly into: AnswerBuffer;
   /** Ends the call. */
   readonly signal: AbortSignal;
 }
@@ -48,7 +50,7 @@ export interface UnaryCall {
  */
 export async function unaryCall(
   session: ClientHttp2Session,
-  { path, message, maxBytes, signal }: UnaryCall,
+  { path, message, maxBytes, into, signal }: UnaryCall,
 ): Promise<Buffer> {
   const stream = session.request(
     {
@@ -68,24 +70,42 @@ export async function unaryCall(
   prefix.writeUInt32BE(message.length, 1);
   stream.end(Buffer.concat([prefix, message]));
   try {
-    const body = await bodyOf(stream, maxBytes + PREFIX_BYTES);
+    into.clear();
+    for await (const chunk of stream as AsyncIterable<Buffer>) into.append(chunk, maxBytes + PREFIX_BYTES);
     signal.throwIfAborted();
     if (stream.rstCode !== 0) throw new Error(`the stream ended with HTTP/2 code ${stream.rstCode}`);
-    return messageOf(body, headers);
+    return messageOf(into.content(), headers);
   } finally {
     stream.close(CANCEL);
   }
 }
 
-async function bodyOf(stream: ClientHttp2Stream, maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
-    chunks.push(chunk);
-    length += chunk.length;
-    if (length > maxBytes) throw new AnswerTooLong(`the answer has more than ${maxBytes} bytes`);
+/** Takes one answer after the other. The memory of an answer is used again for the next: fresh memory would wait for the garbage collector. */
+export class AnswerBuffer {
+  #bytes = Buffer.alloc(256 * 1024);
+  #length = 0;
+
+  clear(): void {
+    this.#length = 0;
   }
-  return Buffer.concat(chunks, length);
+
+  /** @throws AnswerTooLong beyond `maxBytes` in all */
+  append(chunk: Buffer, maxBytes: number): void {
+    const length = this.#length + chunk.length;
+    if (length > maxBytes) throw new AnswerTooLong(`the answer has more than ${maxBytes} bytes`);
+    if (length > this.#bytes.length) {
+      const larger = Buffer.alloc(Math.min(maxBytes, Math.max(length, 2 * this.#bytes.length)));
+      this.#bytes.copy(larger, 0, 0, this.#length);
+      this.#bytes = larger;
+    }
+    chunk.copy(this.#bytes, this.#length);
+    this.#length = length;
+  }
+
+  /** What was appended, valid until {@link AnswerBuffer.clear}. */
+  content(): Buffer {
+    return this.#bytes.subarray(0, this.#length);
+  }
 }
 
 function messageOf(body: Buffer, headers: IncomingHttpHeaders & IncomingHttpStatusHeader): Buffer {
