@@ -66,7 +66,7 @@ async function run(options: ScanCommandOptions, about: ScanOptions): Promise<Sca
   const { EtcdSnapshot } = await import('../etcd/snapshot/etcd-snapshot.ts');
   const snapshot = new EtcdSnapshot(file);
   try {
-    return await scanSnapshot(snapshot, about);
+    return scanSnapshot(snapshot, about);
   } finally {
     snapshot.close();
   }

@@ -57,12 +57,9 @@ export async function scanEtcd(
  * Counts the objects of a snapshot.
  * @throws {@link KmsError} `ERR_KMS_SNAPSHOT_INVALID`, `ERR_KMS_LIMIT_EXCEEDED`
  */
-export async function scanSnapshot(
-  snapshot: EtcdSnapshot,
-  { root, prefix, clock, onProgress }: ScanOptions,
-): Promise<ScanReport> {
+export function scanSnapshot(snapshot: EtcdSnapshot, { root, prefix, clock, onProgress }: ScanOptions): ScanReport {
   const startedAt = now(clock);
-  const digest = await snapshot.digest();
+  const digest = snapshot.digest();
   const tally = new Tally(root);
   for (const object of snapshot.objects(prefix)) {
     tally.add(object);

@@ -66,7 +66,7 @@ test('a report of etcd says where, when and at which revision', async () => {
   ]);
 });
 
-test('a snapshot of the same objects has the same rows', async () => {
+test('a snapshot of the same objects has the same rows', () => {
   const file = join(newDirectory(), 'snapshot.db');
   writeSnapshot(
     file,
@@ -74,7 +74,7 @@ test('a snapshot of the same objects has the same rows', async () => {
   );
   const snapshot = new EtcdSnapshot(file);
   const options = { root: '/registry/', prefix: '/registry/', clock: new FakeClock(), onProgress: () => undefined };
-  const report = await scanSnapshot(snapshot, options);
+  const report = scanSnapshot(snapshot, options);
   snapshot.close();
   assert.equal(report.rows, [{ ...rows[0], example: '/registry/secrets/default/s-4' }]);
   assert.equal([report.firstRevision, report.lastRevision], [14, 14]);

@@ -77,14 +77,14 @@ export class BoltFile {
   page(id: number, level: number): BoltPage {
     const { pageSize, pages } = this.#meta;
     if (id < 2 || id >= pages) throw new InvalidFile(`there is no page ${id}`);
-    const first = this.#fill(this.#bufferOf(level, pageSize), id * pageSize);
+    const first = this.fill(this.#bufferOf(level, pageSize), id * pageSize);
     const overflow = first.readUInt32LE(12);
     const length = (overflow + 1) * pageSize;
     if (id + overflow >= pages || length > MAX_PAGE_BYTES) throw new InvalidFile(`page ${id} has a wrong length`);
     this.#read += overflow + 1;
     if (this.#read > pages) throw new InvalidFile('its pages form a cycle');
     if (first.readBigUInt64LE(0) !== BigInt(id)) throw new InvalidFile(`page ${id} says that it is another one`);
-    return pageOf(overflow === 0 ? first : this.#fill(this.#bufferOf(level, length), id * pageSize));
+    return pageOf(overflow === 0 ? first : this.fill(this.#bufferOf(level, length), id * pageSize));
   }
 
   close(): void {
@@ -107,7 +107,7 @@ export class BoltFile {
   #metaAt(position: number): Meta | undefined {
     const length = PAGE_HEADER_BYTES + META_BYTES + 8;
     if (position + length > this.bytes) return undefined;
-    const bytes = this.#fill(Buffer.alloc(length), position);
+    const bytes = this.fill(Buffer.alloc(length), position);
     const meta = bytes.subarray(PAGE_HEADER_BYTES);
     if ((bytes.readUInt16LE(8) & FLAG_META) === 0 || meta.readUInt32LE(0) !== MAGIC) return undefined;
     if (meta.readUInt32LE(4) !== VERSION || meta.readBigUInt64LE(META_BYTES) !== fnv1a(meta.subarray(0, META_BYTES))) {
@@ -129,7 +129,8 @@ export class BoltFile {
     return (this.#buffers[level] = Buffer.alloc(length));
   }
 
-  #fill(bytes: Buffer, position: number): Buffer {
+  /** Reads bytes of the file into a buffer and returns it. @throws InvalidFile at the end of the file */
+  fill(bytes: Buffer, position: number): Buffer {
     for (let done = 0; done < bytes.length;) {
       const read = readSync(this.#file, bytes, done, bytes.length - done, position + done);
       if (read === 0) throw new InvalidFile('it ends too early');

@@ -1,6 +1,5 @@
 import { MalformedMessage } from '@teapot-kms/core/protobuf';
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { decodeKeyValue } from '../key-value.ts';
 import type { EtcdObject } from '../key-value.ts';
 import { BoltFile, InvalidFile, invalidSnapshot } from './bolt-file.ts';
@@ -16,6 +15,7 @@ const TOMBSTONE = 0x74;
 
 /** etcdctl appends the SHA-256 of the database, whose own length is a multiple of 512 (etcdutl/snapshot/v3_snapshot.go). */
 const DIGEST_BYTES = 32;
+const CHUNK_BYTES = 1024 * 1024;
 
 export interface SnapshotDigest {
   /** SHA-256 of the whole file, hexadecimal. */
@@ -54,18 +54,15 @@ export class EtcdSnapshot {
    * Checks the checksum at the end of the file.
    * @throws {@link KmsError} `ERR_KMS_SNAPSHOT_INVALID` if it is wrong
    */
-  async digest(): Promise<SnapshotDigest> {
+  digest(): SnapshotDigest {
+    const checked = this.bytes % 512 === DIGEST_BYTES;
+    const end = checked ? this.bytes - DIGEST_BYTES : this.bytes;
     const whole = createHash('sha256');
-    if (this.bytes % 512 !== DIGEST_BYTES) {
-      for await (const chunk of createReadStream(this.path)) whole.update(chunk as Buffer);
-      return { sha256: whole.digest('hex'), verified: false };
-    }
-    const end = this.bytes - DIGEST_BYTES;
-    for await (const chunk of createReadStream(this.path, { end: end - 1 })) whole.update(chunk as Buffer);
+    const chunk = Buffer.alloc(Math.min(end, CHUNK_BYTES));
+    for (let at = 0; at < end; at += CHUNK_BYTES) whole.update(this.#file.fill(chunk.subarray(0, end - at), at));
+    if (!checked) return { sha256: whole.digest('hex'), verified: false };
     const computed = whole.copy().digest();
-    const found: Buffer[] = [];
-    for await (const chunk of createReadStream(this.path, { start: end })) found.push(chunk as Buffer);
-    if (!Buffer.concat(found).equals(computed)) {
+    if (!this.#file.fill(Buffer.alloc(DIGEST_BYTES), end).equals(computed)) {
       throw invalidSnapshot(this.path, new InvalidFile('its checksum is wrong: it was changed, or is cut off'));
     }
     return { sha256: whole.update(computed).digest('hex'), verified: true };

@@ -16,8 +16,9 @@ export class SeenKeys {
   /** Returns whether the key is new. */
   add(key: Buffer): boolean {
     if (this.#size >= (LOAD * this.#slots.length) / WORDS) this.#grow();
-    const digest = hash('sha256', Buffer.concat([this.#secret, key]), 'buffer');
-    const added = insert(this.#slots, digest.readUInt32LE(0), digest.readUInt32LE(4));
+    // As a string: a million small buffers would wait for the garbage collector.
+    const digest = hash('sha256', Buffer.concat([this.#secret, key]), 'binary');
+    const added = insert(this.#slots, wordAt(digest, 0), wordAt(digest, 4));
     if (added) this.#size++;
     return added;
   }
@@ -30,6 +31,13 @@ export class SeenKeys {
       if (a !== 0 || b !== 0) insert(this.#slots, a, b);
     }
   }
+}
+
+/** 32 bits of a string of bytes. */
+function wordAt(bytes: string, at: number): number {
+  let word = 0;
+  for (let index = at; index < at + 4; index++) word = (word << 8) | bytes.charCodeAt(index);
+  return word >>> 0;
 }
 
 /** Linear probing. A slot of zeros is free. */
