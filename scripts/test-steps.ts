@@ -95,6 +95,7 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
         oneByOne('restore-drill', 'e2e/test/restore-drill.test.ts'),
         ...(full ? [oneByOne('upgrade', 'e2e/test/upgrade.test.ts')] : []),
         oneByOne('openstack', ...openstack.map((name) => `packages/core/integration/barbican/${name}.test.ts`)),
+        oneByOne('scan', 'e2e/test/scan.test.ts'),
         oneByOne('docs', 'docs/test'),
         { name: 'floor', command: `bash scripts/floor-node.sh ${full ? SHIPPED : FLOOR}` },
       ],

@@ -39,7 +39,12 @@ export function findBinaries(kubernetes: string): Binaries {
   const howTo = `bash e2e/setup.sh ${kubernetes}`;
   const kubeApiserver = [assetsOfVersion(kubernetes), cachedKubeApiserver(kubernetes)].find(isExecutable);
   if (kubeApiserver === undefined) throw new MissingBinary(`no kube-apiserver ${kubernetes} here: ${howTo}`);
-  return { kubeApiserver, etcd: etcdProgram('etcd', howTo), etcdctl: etcdProgram('etcdctl', howTo) };
+  return { kubeApiserver, ...findEtcd(howTo) };
+}
+
+/** @throws {@link MissingBinary} */
+export function findEtcd(howTo = 'bash e2e/setup.sh'): Pick<Binaries, 'etcd' | 'etcdctl'> {
+  return { etcd: etcdProgram('etcd', howTo), etcdctl: etcdProgram('etcdctl', howTo) };
 }
 
 function etcdProgram(name: string, howTo: string): string {

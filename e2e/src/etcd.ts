@@ -66,11 +66,26 @@ export class Etcd {
 
   /** Puts bytes there past every kube-apiserver. */
   async put(key: string, value: Buffer): Promise<void> {
-    await this.#post('put', { key: base64(key), value: value.toString('base64') });
+    await this.#post('kv/put', { key: base64(key), value: value.toString('base64') });
+  }
+
+  /** Puts many in few writes: etcd allows 128 operations in one. */
+  async putAll(objects: readonly KeyValue[]): Promise<void> {
+    for (let from = 0; from < objects.length; from += 128) {
+      const success = objects.slice(from, from + 128).map(({ key, value }) => ({
+        requestPut: { key: base64(key), value: value.toString('base64') },
+      }));
+      await this.#post('kv/txn', { success });
+    }
+  }
+
+  /** Forgets all revisions before this one. */
+  async compact(revision: number): Promise<void> {
+    await this.#post('kv/compaction', { revision: String(revision) });
   }
 
   async delete(key: string): Promise<void> {
-    await this.#post('deleterange', { key: base64(key) });
+    await this.#post('kv/deleterange', { key: base64(key) });
   }
 
   /** Writes what it contains into a file, as an operator backs it up. */
@@ -83,15 +98,15 @@ export class Etcd {
   }
 
   async #range(request: Record<string, string>): Promise<KeyValue[]> {
-    const { kvs = [] } = (await this.#post('range', request)) as RangeAnswer;
+    const { kvs = [] } = (await this.#post('kv/range', request)) as RangeAnswer;
     return kvs.map(({ key, value = '' }) => ({
       key: Buffer.from(key, 'base64').toString(),
       value: Buffer.from(value, 'base64'),
     }));
   }
 
-  async #post(operation: string, request: Record<string, string>): Promise<unknown> {
-    const response = await fetch(`${this.url}/v3/kv/${operation}`, { method: 'POST', body: JSON.stringify(request) });
+  async #post(operation: string, request: object): Promise<unknown> {
+    const response = await fetch(`${this.url}/v3/${operation}`, { method: 'POST', body: JSON.stringify(request) });
     if (!response.ok) throw new Error(`etcd: ${response.status} ${await response.text()}`);
     return response.json();
   }

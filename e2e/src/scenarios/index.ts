@@ -1,5 +1,6 @@
 import type { ScenarioGroup } from '../scenario.ts';
 import { gracefulRestart } from './graceful-restart.ts';
+import { inspectObjects } from './inspect.ts';
 import { keySwitch } from './key-switch.ts';
 import { kills } from './kills.ts';
 import { latePlugin } from './late-plugin.ts';
@@ -14,7 +15,7 @@ import { wrongKeyset } from './wrong-keyset.ts';
 export const v2Group: ScenarioGroup = {
   name: 'v2',
   encrypted: [{ resources: ['secrets', 'teapots.example.com'], providers: ['v2'] }],
-  scenarios: [...v2Objects, ...oneSeed, ...keySwitch, ...wrongKeyset],
+  scenarios: [...v2Objects, ...inspectObjects, ...oneSeed, ...keySwitch, ...wrongKeyset],
 };
 
 /** KMS v1, and the way from it to v2. */
@@ -22,7 +23,7 @@ export const v1Group: ScenarioGroup = {
   name: 'v1',
   encrypted: [{ resources: ['secrets'], providers: ['v1'] }],
   featureGates: ['KMSv1=true'],
-  scenarios: [...v1Restart, ...gracefulRestart, ...v1ToV2],
+  scenarios: [...v1Restart, ...inspectObjects, ...gracefulRestart, ...v1ToV2],
 };
 
 /** Plugin or key store away. */

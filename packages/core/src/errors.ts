@@ -22,6 +22,9 @@ export type KmsErrorCode =
   | 'ERR_KMS_KEYSET_CONFLICT' // another process changed the keyset at the same time
   | 'ERR_KMS_KEYSET_RULE' // the change would break a rule of rotation, for example, promote a former primary
   | 'ERR_KMS_INVALID_URI' // a key URI or its settings are not valid
+  | 'ERR_KMS_STORED_VALUE_MALFORMED' // a value of etcd is not what its prefix says
+  | 'ERR_KMS_ETCD_UNAVAILABLE' // etcd cannot be reached, refuses the call, or gives no good answer
+  | 'ERR_KMS_SNAPSHOT_INVALID' // a file is not a whole snapshot of etcd
   | 'ERR_KMS_OVERLOADED' // too many operations wait for the key store
   | 'ERR_KMS_DEADLINE_EXCEEDED' // the caller's deadline passed
   | 'ERR_KMS_CANCELLED' // the caller gave up

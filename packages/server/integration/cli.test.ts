@@ -23,7 +23,7 @@ test('--help shows the way in, the way out and the exit codes', () => {
   for (const text of ['keys generate', 'serve', 'doctor', 'Exit codes:']) assert.match(stdout, text);
 });
 
-for (const command of ['serve', 'keys', 'status', 'config', 'doctor', 'barbican-kms-plugin']) {
+for (const command of ['serve', 'keys', 'status', 'config', 'doctor', 'inspect', 'scan', 'barbican-kms-plugin']) {
   test(`${command} --help explains itself`, () => {
     const { code, stdout } = teapot(command, '--help');
     assert.is(code, 0);

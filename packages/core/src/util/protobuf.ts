@@ -54,6 +54,22 @@ export class Reader {
     }
   }
 
+  /** Returns an integer from 0 to 2^53 - 1, which also an int64 may be. */
+  integer(): number {
+    const value = this.#varint();
+    if (!Number.isSafeInteger(value)) throw new MalformedMessage('a number out of range');
+    return value;
+  }
+
+  /** Returns a uint64 with all its bits, such as an id. */
+  uint64(): bigint {
+    const start = this.#at;
+    this.#varint();
+    let value = 0n;
+    for (let at = this.#at - 1; at >= start; at--) value = (value << 7n) | BigInt(this.#bytes[at]! & 0x7f);
+    return value;
+  }
+
   /** Skips the field of an unknown tag. */
   skip(tag: number, depth = 0): void {
     if (depth > MAX_DEPTH) throw new MalformedMessage('nested too deeply');
@@ -102,6 +118,18 @@ export class Reader {
 /** Returns the tag of a length-delimited field. */
 export function bytesTag(field: number): number {
   return (field << 3) | BYTES;
+}
+
+/** Returns the tag of a varint field: an integer, an enum or a bool. */
+export function integerTag(field: number): number {
+  return field << 3;
+}
+
+/** Returns a varint field (field numbers 1–15). @param value - 0 to 2^53 - 1 */
+export function integerField(field: number, value: number): Buffer {
+  const bytes = [integerTag(field)];
+  for (; value >= 0x80; value = Math.floor(value / 0x80)) bytes.push((value % 0x80) | 0x80);
+  return Buffer.from([...bytes, value]);
 }
 
 /** Returns the size of a length-delimited field in bytes, with its one-byte tag. */

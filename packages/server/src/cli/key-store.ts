@@ -27,8 +27,11 @@ export function withKeyStoreOptions(command: Command): Command {
     .option('-i, --instance <name>', 'name of the instance; optional if there is only one');
 }
 
-/** @throws {@link UsageError} if the options do not name a key store */
-function openKeyStore(options: KeyStoreOptions): KeysetSource | RemoteKek {
+/**
+ * Opens the key store that the options name. The caller closes it.
+ * @throws {@link UsageError} if the options do not name a key store
+ */
+export function openKeyStore(options: KeyStoreOptions): KeysetSource | RemoteKek {
   const shared = new SharedResources();
   if (options.uri !== undefined) {
     const provider = providerFor(options.uri);

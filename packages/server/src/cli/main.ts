@@ -6,8 +6,10 @@ import { registerBarbicanKmsPlugin } from './barbican-kms-plugin.ts';
 import { registerConfig } from './config.ts';
 import { registerDoctor } from './doctor.ts';
 import { EXIT_CODES_HELP, ExitCode, UsageError } from './exit-codes.ts';
+import { registerInspect } from './inspect.ts';
 import { registerKeys } from './keys.ts';
 import { printError } from './output.ts';
+import { registerScan } from './scan.ts';
 import { registerServe } from './serve.ts';
 import { registerStatus } from './status.ts';
 
@@ -26,6 +28,9 @@ To start, with a key in a directory:
   teapot-kms config encryption-configuration --config /etc/teapot-kms/config.yaml
 To find and fix a problem:
   teapot-kms doctor --config /etc/teapot-kms/config.yaml
+To see what encrypts the objects in etcd:
+  teapot-kms scan --help
+  teapot-kms inspect --help
 ${EXIT_CODES_HELP}`,
   );
 
@@ -34,6 +39,8 @@ registerKeys(program);
 registerStatus(program);
 registerConfig(program);
 registerDoctor(program);
+registerInspect(program);
+registerScan(program);
 registerBarbicanKmsPlugin(program);
 
 try {

@@ -1,0 +1,24 @@
+/**
+ * Resources that lie under another name than their own (k8s.io/kubernetes pkg/kubeapiserver/default_storage_factory_builder.go,
+ * `SpecialDefaultResourcePrefixes`).
+ */
+const RENAMED: Readonly<Record<string, string>> = {
+  'services/specs': 'services',
+  'services/endpoints': 'endpoints',
+  minions: 'nodes',
+  controllers: 'replicationcontrollers',
+  ingress: 'ingresses',
+};
+
+/**
+ * Returns the resource of a key: `secrets` of `/registry/secrets/default/one`, `widgets.example.com` of
+ * `/registry/example.com/widgets/default/one`.
+ * @param root - kube-apiserver's `--etcd-prefix` with a slash at its end
+ */
+export function resourceOf(key: string, root: string): string {
+  const [first = '', second, third] = key.slice(root.length).split('/', 3);
+  if (second === undefined) return first;
+  // A custom resource lies under its group, and only a group has a dot. An object of a resource without namespaces has no third part.
+  if (first.includes('.') && third !== undefined) return `${second}.${first}`;
+  return RENAMED[`${first}/${second}`] ?? RENAMED[first] ?? first;
+}
