@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { KmsError, unavailable } from '../../../errors.ts';
 import { cloudOf } from './cloud.ts';
 import type { Cloud, Fields } from './cloud.ts';
