@@ -1,8 +1,10 @@
+import { systemClock } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import type { Logger } from 'pino';
 import { readConfigText, parseConfig } from '../config/load.ts';
 import { watchConfig } from '../config/watch.ts';
 import { createLogger, describeError } from '../observability/logging.ts';
+import { ServiceManager } from '../observability/service-manager.ts';
 import type { Config } from '../config/schema.ts';
 import { Plugin } from '../plugin.ts';
 import { version } from '../version.ts';
@@ -37,6 +39,8 @@ function serve({ config: file, takeOver }: { config: string; takeOver: boolean }
 export async function runPlugin(text: string, source: string, { takeOver = false, watch = false } = {}): Promise<void> {
   const config = parseConfig(text, source);
   const log = createLogger(config.log.level);
+  // First of all, so that no child process has its variables.
+  const manager = new ServiceManager(process.env, log, systemClock);
   const plugin = new Plugin(config, log);
   log.info({ version, node: process.version, config: source, instances: config.instances.length }, 'starting');
   warnIfDebuggable(log);
@@ -57,6 +61,7 @@ export async function runPlugin(text: string, source: string, { takeOver = false
   let stopping = false;
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  await manager.ready(`serving ${config.instances.length} instances of ${source}`);
 
   function onChange(changed: Config): void {
     plugin.metrics.configReloaded('taken');
@@ -76,6 +81,7 @@ export async function runPlugin(text: string, source: string, { takeOver = false
     stopping = true;
     log.info({ signal }, 'stopping');
     watched?.stop();
+    void manager.stopping();
     plugin.stop().then(
       () => {
         log.info('stopped cleanly');
