@@ -37,7 +37,7 @@ const alone = (name: string, command: string, env: Step['env'] = {}): Lanes => (
 /** Makes what is installed and tests it. The bundle passes the same tests as the program in a checkout. */
 function packages(full: boolean): Step {
   const make = `node --conditions=teapot-source scripts/package/main.ts${full ? '' : ' bundle npm'}`;
-  const files = ['artifacts', 'unit', ...(full ? ['debian'] : [])].map(
+  const files = ['artifacts', 'manual', 'unit', ...(full ? ['debian'] : [])].map(
     (name) => `scripts/test/package/${name}.test.ts`,
   );
   const suites = ['serve', 'pkcs11-cli'].map((name) => `packages/server/integration/${name}.test.ts`);
