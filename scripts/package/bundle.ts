@@ -45,8 +45,10 @@ export async function writeBundle(directory: string): Promise<Metafile> {
     alias: { yaml: join(root, 'packages/core/node_modules/yaml') },
     external: EXTERNAL,
     banner: { js: BANNER },
-    // Stack traces in bug reports name functions and lines.
-    minify: false,
+    // Less to read at each start, and for memory to hold. Stack traces in bug reports still name functions, and short lines.
+    minifySyntax: true,
+    minifyWhitespace: true,
+    lineLimit: 160,
     legalComments: 'none',
     metafile: true,
     logLevel: 'error',

@@ -20,12 +20,12 @@ const wanted = process.argv.length > 2 ? process.argv.slice(2) : ARTIFACTS;
 const unknown = wanted.filter((name) => !ARTIFACTS.includes(name));
 if (unknown.length > 0) throw new Error(`unknown: ${unknown.join(', ')}; known: ${ARTIFACTS.join(', ')}`);
 
-const dist = process.env['TEAPOT_DIST'] ?? join(root, 'dist');
+const dist = join(root, 'dist');
 const scratch = mkdtempSync(join(tmpdir(), 'teapot-package-'));
 try {
   rmSync(dist, { recursive: true, force: true });
   mkdirSync(dist, { recursive: true });
-  if (wanted.includes('npm')) writeNpmPackages(join(dist, 'npm'));
+  if (wanted.includes('npm')) writeNpmPackages(join(scratch, 'npm'), join(dist, 'npm'));
   const bundle = join(dist, 'bundle');
   mkdirSync(bundle);
   const packages = npmComponents(bundledPackages(await writeBundle(bundle)));
