@@ -72,7 +72,7 @@ function contentOf(directory: string, all: boolean): Map<string, Buffer> {
 test('the bundle imports nothing but Node', () => {
   const imported = new Set(
     globSync('bundle/dist/cli/**/*.js', { cwd: dist }).flatMap((file) =>
-      [...read(join(dist, file)).matchAll(/^(?:import|export)\b[^'";]*from\s*["']([^."'][^"']*)["']/gm)].map(
+      [...read(join(dist, file)).matchAll(/(?:^|;)(?:import|export)\b[^'";]*from\s*["']([^."'][^"']*)["']/gm)].map(
         (found) => found[1]!,
       ),
     ),
