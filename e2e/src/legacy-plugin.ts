@@ -21,7 +21,7 @@ export async function startLegacyPlugin(path: string, keyId: string, key: Buffer
       keys: [],
       lastGoodProbeAgeMs: 0,
       warnings: [],
-    hints: [],
+      hints: [],
       counters: {},
     }),
     report: () => assert.fail('the legacy plugin makes no reports'),

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { launcher } from '@teapot-kms/testing/daemons';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { eventually, teapot, TestSite } from './support/running-plugin.ts';
@@ -23,12 +24,48 @@ test('--help shows the way in, the way out and the exit codes', () => {
   for (const text of ['keys generate', 'serve', 'doctor', 'Exit codes:']) assert.match(stdout, text);
 });
 
-for (const command of ['serve', 'keys', 'status', 'config', 'doctor', 'inspect', 'scan', 'barbican-kms-plugin']) {
+for (const command of [
+  'serve',
+  'keys',
+  'status',
+  'config',
+  'doctor',
+  'inspect',
+  'scan',
+  'barbican-kms-plugin',
+  'completion',
+]) {
   test(`${command} --help explains itself`, () => {
     const { code, stdout } = teapot(command, '--help');
     assert.is(code, 0);
     assert.ok(stdout.length > 200, stdout);
   });
+}
+
+test('in bash, the completion knows commands, options and values', () => {
+  const complete = (...words: string[]): string[] => {
+    const script =
+      'source <("$0" completion bash); COMP_WORDS=(teapot-kms "$@"); COMP_CWORD=$#; _teapot_kms; echo "${COMPREPLY[@]}"';
+    return spawnSync('bash', ['-euc', script, launcher(), ...words], { encoding: 'utf8' })
+      .stdout.trim()
+      .split(' ');
+  };
+  assert.equal(complete('ke'), ['keys']);
+  assert.ok(complete('keys', '').includes('promote'));
+  assert.equal(complete('keys', 'list', '--uri', 'file:/x', '--ou'), ['--output']);
+  assert.equal(complete('keys', 'list', '--output', ''), ['text', 'json']);
+});
+
+for (const shell of ['zsh', 'fish']) {
+  const unavailable = spawnSync(shell, ['--version']).status !== 0;
+  if (unavailable) console.log(`SKIPPED the syntax of the completion for ${shell}: apt-get install ${shell}`);
+  else {
+    test(`${shell} accepts its completion`, () => {
+      const input = teapot('completion', shell).stdout;
+      const { status, stderr } = spawnSync(shell, ['-n', '/dev/stdin'], { input, encoding: 'utf8' });
+      assert.is(status, 0, stderr);
+    });
+  }
 }
 
 test('an unknown command and a missing option exit with 2', () => {

@@ -1,4 +1,4 @@
-import { chmodSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -220,6 +220,23 @@ test('10,000 identical and distinct Decrypts at once are all answered right', as
   );
   client.close();
   assert.is(opened.filter((right) => right).length, 10_000);
+});
+
+test('systemd hears that the sockets are open, and that the plugin stops', async ({ site }) => {
+  const told = site.path('told');
+  mkdirSync(site.path('bin'));
+  writeFileSync(site.path('bin/systemd-notify'), `#!/bin/sh\necho "$NOTIFY_SOCKET $*" >> ${told}\n`, { mode: 0o755 });
+  site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  const { PATH } = process.env;
+  Object.assign(process.env, { PATH: `${site.path('bin')}:${PATH ?? ''}`, NOTIFY_SOCKET: '/run/notify' });
+  const plugin = await site.serve().finally(() => {
+    process.env['PATH'] = PATH;
+    delete process.env['NOTIFY_SOCKET'];
+  });
+  await eventually(() => assert.match(readFileSync(told, 'utf8'), /^\/run\/notify READY=1 STATUS=serving 1 instances/));
+  assert.is(await plugin.kill('SIGTERM'), 0);
+  await eventually(() => assert.match(readFileSync(told, 'utf8'), '/run/notify STOPPING=1'));
 });
 
 test.run();

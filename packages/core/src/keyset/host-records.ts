@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import * as nodeFs from 'node:fs/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DurableDirectory } from '../util/durable-directory.ts';
 import { keyIdSchema } from './manifest.ts';
 import type { StoredManifest } from './manifest.ts';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { stringify } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { CONTEXT_ID_BYTES, MAX_WRAPPED_BYTES } from '../envelope/limits.ts';
 import { isKeyId } from '../envelope/key-id.ts';
 import { KmsError } from '../errors.ts';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
-import { z } from 'zod';
+import * as z from 'zod';
 import { isKeyId } from '../envelope/key-id.ts';
 import { KmsError } from '../errors.ts';
 import type { KeyProof } from './key-proof.ts';

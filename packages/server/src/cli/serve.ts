@@ -1,9 +1,11 @@
+import { systemClock } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import type { Logger } from 'pino';
 import { readConfigText, parseConfig } from '../config/load.ts';
 import { watchConfig } from '../config/watch.ts';
 import { LogOutput, stderrWriter } from '../observability/log-output.ts';
 import { createLogger, describeError } from '../observability/logging.ts';
+import { ServiceManager } from '../observability/service-manager.ts';
 import type { Config } from '../config/schema.ts';
 import { Plugin } from '../plugin.ts';
 import { version } from '../version.ts';
@@ -43,6 +45,8 @@ export async function runPlugin(text: string, source: string, { takeOver = false
   const output = new LogOutput(stderrWriter());
   const log = createLogger(config.log.level, output);
   logWarnings(log);
+  // First of all, so that no child process has its variables.
+  const manager = new ServiceManager(process.env, log, systemClock);
   const plugin = new Plugin(config, log, { droppedLines: () => output.dropped });
   log.info({ version, node: process.version, config: source, instances: config.instances.length }, 'starting');
   warnIfDebuggable(log);
@@ -63,6 +67,7 @@ export async function runPlugin(text: string, source: string, { takeOver = false
   let stopping = false;
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  await manager.ready(`serving ${config.instances.length} instances of ${source}`);
 
   function endForDefect(error: unknown): void {
     log.fatal({ error: describeError(error) }, 'a defect of the plugin; please report it');
@@ -87,6 +92,7 @@ export async function runPlugin(text: string, source: string, { takeOver = false
     stopping = true;
     log.info({ signal }, 'stopping');
     watched?.stop();
+    void manager.stopping();
     plugin.stop().then(
       () => {
         log.info('stopped cleanly');

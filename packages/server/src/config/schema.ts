@@ -1,7 +1,7 @@
 import { cryptoEngines, duration, providerFor, providers } from '@teapot-kms/core';
 import { readFileSync } from 'node:fs';
 import { isAbsolute, normalize } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { socketPathProblem } from '../transport/socket.ts';
 import { transports } from '../transport/index.ts';
 import type { TransportName } from '../transport/index.ts';

@@ -9,11 +9,13 @@ let checked = false;
 
 /**
  * The path of `teapot-kms` as it ships: the launcher over the built `dist`. Every process that this one starts from now
- * on runs it on the Node that runs this process.
+ * on runs it on the Node that runs this process. `TEAPOT_TEST_LAUNCHER` names another one, such as that of a bundle.
  *
  * @throws Error when `dist` is missing or older than the sources
  */
 export function launcher(): string {
+  const other = process.env['TEAPOT_TEST_LAUNCHER'];
+  if (other !== undefined) return other;
   if (!checked) BUILT.forEach(checkBuilt);
   checked = true;
   process.env['TEAPOT_KMS_NODE'] = process.execPath;

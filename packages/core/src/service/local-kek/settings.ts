@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { duration } from '../../util/duration.ts';
 import { KmsError } from '../../errors.ts';
 import type { LocalKekLimits } from './remote-kek.ts';

@@ -1,5 +1,5 @@
 import { isAbsolute } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { KmsError } from '../../errors.ts';
 import { shownUri } from '../../util/shown-uri.ts';
 import { duration } from '../../util/duration.ts';

@@ -1,6 +1,6 @@
 import * as nodeFs from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { KmsError } from '../../errors.ts';
 import { shownUri } from '../../util/shown-uri.ts';
 import { systemClock } from '../../util/clock.ts';

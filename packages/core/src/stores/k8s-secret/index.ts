@@ -1,5 +1,5 @@
 import { isAbsolute } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { KeysetProvider } from '../../keyset/keyset-source.ts';
 import { ApiServer } from './api-server.ts';
 import { UNCHECKED } from './guard.ts';

@@ -1,5 +1,5 @@
 import { isAbsolute } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { duration } from '../../util/duration.ts';
 import { localKekSettings } from '../../service/local-kek/settings.ts';
 import { mechanismNames } from './token-host/mechanism-name.ts';

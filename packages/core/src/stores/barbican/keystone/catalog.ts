@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { unavailable } from '../../../errors.ts';
 import { safeText } from '../../../util/safe-text.ts';
 import type { Cloud } from './cloud.ts';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { KmsError, unavailable } from '../../../errors.ts';
 import { FileRefused, readSmallFile } from '../../../util/small-file.ts';
 import { distrustOfAsync, exposureOf } from '../../../util/trusted-path.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { unavailable } from '../../../errors.ts';
 import type { Clock } from '../../../util/clock.ts';
 import { errorBody, parseJson, parseTime } from './answers.ts';

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { KmsError, unavailable } from '../../../errors.ts';
 import { unlessAborted } from '../../../util/abort.ts';
 import type { Clock } from '../../../util/clock.ts';

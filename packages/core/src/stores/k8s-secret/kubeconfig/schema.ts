@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /*
  * The parts of a kubeconfig that matter here (k8s.io/client-go/tools/clientcmd/api/v1). As in Go, null and an empty text mean

@@ -1,0 +1,50 @@
+import { Command } from 'commander';
+import { version } from '../version.ts';
+import { registerBarbicanKmsPlugin } from './barbican-kms-plugin.ts';
+import { registerCompletion } from './completion.ts';
+import { registerConfig } from './config.ts';
+import { registerDoctor } from './doctor.ts';
+import { EXIT_CODES_HELP } from './exit-codes.ts';
+import { registerInspect } from './inspect.ts';
+import { registerKeys } from './keys.ts';
+import { registerScan } from './scan.ts';
+import { registerServe } from './serve.ts';
+import { registerStatus } from './status.ts';
+
+export { allCommands, describeCommand } from './command-tree.ts';
+export type { CommandDescription, OptionDescription } from './command-tree.ts';
+
+/** The commands of `teapot-kms`. The manual page and the shells' completions are made from them. */
+export function createProgram(): Command {
+  const program = new Command('teapot-kms')
+    .description('Kubernetes KMS plugin: encrypts the Secrets in etcd with a key that is not in etcd.')
+    .version(version)
+    .showHelpAfterError('(use --help for the options)')
+    .exitOverride()
+    .addHelpText(
+      'after',
+      `
+To start, with a key in a directory:
+  teapot-kms keys generate --uri file:/var/lib/teapot-kms/keys --create-parents
+  teapot-kms config validate --config /etc/teapot-kms/config.yaml
+  teapot-kms serve --config /etc/teapot-kms/config.yaml
+  teapot-kms config encryption-configuration --config /etc/teapot-kms/config.yaml
+To find and fix a problem:
+  teapot-kms doctor --config /etc/teapot-kms/config.yaml
+To see what encrypts the objects in etcd:
+  teapot-kms scan --help
+  teapot-kms inspect --help
+${EXIT_CODES_HELP}`,
+    );
+
+  registerServe(program);
+  registerKeys(program);
+  registerStatus(program);
+  registerConfig(program);
+  registerDoctor(program);
+  registerInspect(program);
+  registerScan(program);
+  registerBarbicanKmsPlugin(program);
+  registerCompletion(program);
+  return program;
+}
