@@ -147,6 +147,7 @@ for (const { mode, remedy } of [
 test('a socket directory in which everyone may replace the socket', async ({ site }) => {
   const { healed } = await served(site);
   chmodSync(site.path('run/main'), 0o777);
+  run(remedyOf(site, 'chmod go-w'));
   run(remedyOf(site, 'chmod 0700'));
   await healed();
 });
@@ -193,7 +194,7 @@ test('a port that another program has', async ({ site }) => {
   try {
     await eventually(() => fetch(`http://127.0.0.1:${port}`));
     const { healed } = await served(site, `http: { port: ${port} }\n`);
-    remedyOf(site, `end the program that has port ${port}`);
+    assert.match(remedyOf(site, 'end that program'), `sport = :${port}`);
     other.kill();
     await healed();
   } finally {
@@ -209,7 +210,7 @@ test('a plugin that hangs is told from one that does not run, and restarted wher
   const { stdout, remedies } = doctor(site);
   assert.match(stdout, /serves the socket and does not answer: it hangs/);
   assert.match(stdout, /\[ ok \] main, keys .*: loaded/);
-  assert.is(remedies.at(-1), 'read its log. Only if all checks of its key store above are fine, restart the plugin');
+  assert.ok(remedies.includes('read its log. Only if all checks of its key store above are fine, restart the plugin'));
   await plugin.kill('SIGKILL');
   remedyOf(site, 'start the plugin');
   await site.serve([], 'key loaded');
@@ -306,6 +307,8 @@ test('a directory that the user of the plugin cannot write into', async ({ site 
   run(remedy);
   assert.is(statSync(site.path('run/main')).uid, uid);
   assert.not(doctor(site).remedies.includes(remedy));
+  // The plugin of this test runs as root, and trusts no directory of another user.
+  for (const path of [site.path('state'), site.path('run/main')]) chownSync(path, 0, 0);
   await site.serve([], 'key loaded');
   await healed();
 });
