@@ -3,10 +3,16 @@
 # usage: set-up-tests.sh KUBERNETES-VERSION...
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/debian-packages.sh
+source scripts/debian-packages.sh
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/teapot-kms
 mkdir -p "$cache"
 exec 9>"$cache/set-up.lock"
 flock 9
+# Shells whose completion is checked.
+missing=()
+for command in zsh fish; do command -v "$command" >/dev/null || missing+=("$command"); done
+if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
 bash packages/testing/openstack/setup.sh
 bash e2e/setup.sh "$@"
 bash scripts/floor-node.sh >/dev/null

@@ -91,7 +91,8 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
       steps: [
         oneByOne('key-stores', ...(full ? [] : ['--except endurance']), KEY_STORES),
         { name: 'conformance', command: 'npm run --silent conformance', env: fullEnv },
-        oneByOne('integration', 'packages/server/integration packages/bench/integration'),
+        oneByOne('integration', '--except remedies', 'packages/server/integration packages/bench/integration'),
+        oneByOne('remedies', '--match remedies', 'packages/server/integration'),
         ...kubernetes.flatMap((version) => [
           e2e(version, 'e2e', ['v1', 'v2', 'kills']),
           e2e(version, 'tenants', [
