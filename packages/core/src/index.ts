@@ -47,7 +47,7 @@ export {
 } from './keyset/administration.ts';
 export type { Change, ChangeOptions, GenerateOptions } from './keyset/administration.ts';
 export { exportKeyset, importKeyset, wipeKeys } from './keyset/backup.ts';
-export type { ExportedKeyset, ImportedKeyset, KeysetBackup } from './keyset/backup.ts';
+export type { ExportedKeyset, ImportedKeyset } from './keyset/backup.ts';
 export { HostRecords } from './keyset/host-records.ts';
 export { RESTORE_KEYSET, RESTORE_NEWEST } from './keyset/restoring.ts';
 export { writableRemedy } from './util/writable.ts';
@@ -66,6 +66,7 @@ export type {
   KeysetSource,
   LoadContext,
   ManifestRevision,
+  KeysetBackup,
 } from './keyset/keyset-source.ts';
 export { watchDirectory } from './stores/file/watch-directory.ts';
 export type { KeyState, Manifest, ManifestEntry, StoredManifest } from './keyset/manifest.ts';

@@ -1,6 +1,4 @@
-import { spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { launcher } from '@teapot-kms/testing/daemons';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { eventually, teapot, TestSite } from './support/running-plugin.ts';
@@ -40,33 +38,6 @@ for (const command of [
     assert.is(code, 0);
     assert.ok(stdout.length > 200, stdout);
   });
-}
-
-test('in bash, the completion knows commands, options and values', () => {
-  const complete = (...words: string[]): string[] => {
-    const script =
-      'source <("$0" completion bash); COMP_WORDS=(teapot-kms "$@"); COMP_CWORD=$#; _teapot_kms; echo "${COMPREPLY[@]}"';
-    return spawnSync('bash', ['-euc', script, launcher(), ...words], { encoding: 'utf8' })
-      .stdout.trim()
-      .split(' ');
-  };
-  assert.equal(complete('ke'), ['keys']);
-  assert.ok(complete('keys', '').includes('promote'));
-  assert.equal(complete('keys', 'list', '--uri', 'file:/x', '--ou'), ['--output']);
-  assert.equal(complete('keys', 'list', '--output', ''), ['text', 'json']);
-});
-
-for (const shell of ['zsh', 'fish']) {
-  const unavailable = spawnSync(shell, ['--version']).status !== 0;
-  if (unavailable) console.log(`SKIPPED the syntax of the completion for ${shell}: apt-get install ${shell}`);
-  else {
-    test(`${shell} accepts its completion`, ({ site }) => {
-      const file = site.path(`completion.${shell}`);
-      writeFileSync(file, teapot('completion', shell).stdout);
-      const { status, stderr } = spawnSync(shell, ['-n', file], { encoding: 'utf8' });
-      assert.is(status, 0, stderr);
-    });
-  }
 }
 
 test('an unknown command and a missing option exit with 2', () => {
@@ -293,17 +264,8 @@ test('doctor reads the core limit of the plugin, not its own', async ({ site }) 
   site.generate('main');
   site.writeConfig([site.instance('main')]);
   const plugin = await site.serve([], 'key loaded');
-  const coreDumps = (): string =>
-    /^.* core dumps: .*$/m.exec(teapot('doctor', '--config', site.configFile).stdout)?.[0] ?? '';
-  const pid = String(plugin.process.pid);
-  assert.is(coreDumps(), `[ ok ] core dumps: are off in the plugin (process ${pid})`);
-  if (spawnSync('prlimit', ['--pid', pid, '--core=1000:1000']).status !== 0) {
-    return console.log('SKIPPED a plugin with core dumps on: prlimit (util-linux), as root');
-  }
-  assert.is(
-    coreDumps(),
-    `[hint] core dumps: are on in the plugin (process ${pid}, limit 1000); a core dump contains keys`,
-  );
+  const { stdout } = teapot('doctor', '--config', site.configFile);
+  assert.match(stdout, `[ ok ] core dumps: are off in the plugin (process ${String(plugin.process.pid)})`);
 });
 
 test('a plugin whose environment turns TLS off says that it checks certificates all the same', async ({ site }) => {

@@ -202,7 +202,7 @@ test('a port that another program has', async ({ site }) => {
   }
 });
 
-test('a plugin that hangs is told from one that does not run, and restarted where its key store is fine', async ({
+test('doctor distinguishes a plugin that hangs from one that does not run, and its advice restarts it', async ({
   site,
 }) => {
   const { plugin, healed } = await served(site);

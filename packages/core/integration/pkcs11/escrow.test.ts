@@ -7,7 +7,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { generateKey } from '../../src/keyset/administration.ts';
 import { exportKeyset, importKeyset } from '../../src/keyset/backup.ts';
-import type { KeysetBackup } from '../../src/keyset/backup.ts';
+import type { KeysetBackup } from '../../src/keyset/keyset-source.ts';
 import { LocalKekService } from '../../src/service/local-kek/local-kek-service.ts';
 import { SecretBytes } from '../../src/util/secret-bytes.ts';
 import type { KekOptions } from './support/tokens.ts';

@@ -1,11 +1,10 @@
 import { newKeyId } from '../envelope/key-id.ts';
 import { KmsError } from '../errors.ts';
-import type { SecretBytes } from '../util/secret-bytes.ts';
 import { newKey } from './blob.ts';
 import { systemClock } from '../util/clock.ts';
 import type { Clock } from '../util/clock.ts';
 import type { KeyProof } from './key-proof.ts';
-import type { KeysetAdmin } from './keyset-source.ts';
+import type { KeysetAdmin, KeysetBackup } from './keyset-source.ts';
 import { formatManifest } from './manifest.ts';
 import type { KeyTraits, Manifest, StoredManifest } from './manifest.ts';
 import {
@@ -37,10 +36,7 @@ export interface GenerateOptions extends ChangeOptions {
    * Makes the key outside the store, and gets a copy of it before anything may use it. The keys are wiped afterwards. If it throws, there is no
    * new key.
    */
-  readonly escrow?: (backup: {
-    readonly manifest: string;
-    readonly keys: ReadonlyMap<string, SecretBytes>;
-  }) => Promise<void>;
+  readonly escrow?: (backup: KeysetBackup) => Promise<void>;
 }
 
 /** Creates a key: the primary of a new keyset, or a pending key of an existing one. */
@@ -77,8 +73,8 @@ async function withEscrow(
       await escrow({ manifest: formatManifest(after), keys: new Map([[keyId, key]]) });
       return after;
     } catch (error) {
-      // No manifest lists it, so nothing is sealed under it.
-      await admin.destroyKey(keyId, traits);
+      // No manifest lists it, so nothing is sealed under it. If it stays, doctor names it; the first error says more.
+      await admin.destroyKey(keyId, traits).catch(() => undefined);
       throw error;
     }
   } finally {

@@ -4,18 +4,10 @@ import { KmsError } from '../errors.ts';
 import type { SecretBytes } from '../util/secret-bytes.ts';
 import { successor } from './administration.ts';
 import { KeyProof } from './key-proof.ts';
-import type { KeysetAdmin, ManifestRevision } from './keyset-source.ts';
+import type { KeysetAdmin, KeysetBackup, ManifestRevision } from './keyset-source.ts';
 import { formatManifest, parseManifest } from './manifest.ts';
 import type { Manifest, ManifestEntry, StoredManifest } from './manifest.ts';
 import { relationOf } from './succession.ts';
-
-/** A keyset with its keys, outside of any store. Whoever holds it wipes the keys. */
-export interface KeysetBackup {
-  /** The manifest, byte for byte. */
-  readonly manifest: string;
-  /** 32 bytes each, by key id. */
-  readonly keys: ReadonlyMap<string, SecretBytes>;
-}
 
 export interface ExportedKeyset {
   readonly backup: KeysetBackup;
@@ -94,7 +86,7 @@ export async function importKeyset(
   for (const entry of manifest.keys) {
     const key = backup.keys.get(entry.id);
     if (!key) {
-      if (!current) checkDispensable(entry);
+      if (!current?.manifest.keys.some(({ id }) => id === entry.id)) checkDispensable(entry);
       keys.push(entry);
       continue;
     }

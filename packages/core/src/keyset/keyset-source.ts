@@ -50,6 +50,14 @@ export interface ManifestRevision {
   readonly text: string;
 }
 
+/** A keyset with its keys, outside of any store. Its holder wipes the keys. */
+export interface KeysetBackup {
+  /** The manifest, byte for byte. */
+  readonly manifest: string;
+  /** 32 bytes each, by key id. */
+  readonly keys: ReadonlyMap<string, SecretBytes>;
+}
+
 /** Manages the keys of a store. The order of calls makes a change atomic: keys first, manifest last. */
 export interface KeysetAdmin {
   /**

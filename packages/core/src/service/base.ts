@@ -63,7 +63,7 @@ export interface Damage {
 
 /** Longest time in ms that calls wait for the first answer of the store: below the 3 s that kube-apiserver gives a call. */
 const FIRST_ANSWER_MS = 2_000;
-/** Loads for changes that the watch tells of. One change may be several events. */
+/** Loads for changes that the watch reports. One change may be several events. */
 const WATCH_PACE = { burst: 5, everyMs: 500 };
 /** Time in ms for which an unknown key id is not looked up again. */
 const UNKNOWN_KEY_TTL_MS = 5_000;
@@ -84,7 +84,7 @@ export abstract class BaseService implements KmsService {
   readonly #store: Store;
   protected readonly guard: KeysetGuard | undefined;
   readonly #refresher: Refresher;
-  /** Told by the watch. */
+  /** Loads that the watch asks for. */
   readonly #changes: Paced;
   readonly #unknown: NegativeCache;
   readonly #decrypts = new DecryptCounts();

@@ -4,8 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { generateKey, promoteKey, retireKey } from '../../src/keyset/administration.ts';
 import { exportKeyset, importKeyset } from '../../src/keyset/backup.ts';
-import type { KeysetBackup } from '../../src/keyset/backup.ts';
-import type { KeysetAdmin } from '../../src/keyset/keyset-source.ts';
+import type { KeysetAdmin, KeysetBackup } from '../../src/keyset/keyset-source.ts';
 import { formatManifest } from '../../src/keyset/manifest.ts';
 import { SecretBytes } from '../../src/util/secret-bytes.ts';
 
@@ -109,6 +108,18 @@ test('a backup that lacks a key makes no new keyset', async () => {
   const keys = new Map([...backup.keys].filter(([id]) => id !== ids[1]));
   await rejectsWithCode(() => importKeyset(empty, { ...backup, keys }), 'ERR_KMS_KEYSET_INVALID');
   assert.is(empty.manifestText, undefined);
+});
+
+test('a newer backup that lacks a key replaces no manifest', async () => {
+  const { store, backup, ids } = await exported();
+  const older = new FakeKeysetStore();
+  const { manifest } = (await store.readManifest())!;
+  const keys = manifest.keys.filter(({ id }) => id === ids[0]);
+  older.replaceManifest(formatManifest({ ...manifest, generation: 1, primary: ids[0], keys, replaces: undefined }));
+  const before = await older.readManifest();
+  const partial = new Map([...backup.keys].filter(([id]) => id === ids[0]));
+  await rejectsWithCode(() => importKeyset(older, { ...backup, keys: partial }), 'ERR_KMS_KEYSET_INVALID');
+  assert.equal(await older.readManifest(), before);
 });
 
 test('a key in use that is damaged makes no backup', async () => {

@@ -9,6 +9,7 @@ import type { OutputFormat } from './output.ts';
 
 /** Longest text of a finding, in characters. */
 const MAX_TEXT = 8_000;
+
 interface DoctorOptions {
   readonly config: string;
   readonly report?: readonly string[];

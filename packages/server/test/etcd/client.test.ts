@@ -86,7 +86,7 @@ for (const [status, text] of [
   });
 }
 
-test('a compacted revision is told apart', async (context) => {
+test('a compacted revision has an error of its own', async (context) => {
   const { client } = await clientOf(context, refusing(11, 'etcdserver: mvcc: required revision has been compacted'));
   await client.range(request).then(
     () => assert.unreachable(),
@@ -94,7 +94,7 @@ test('a compacted revision is told apart', async (context) => {
   );
 });
 
-test('an answer that is too long is told apart, and is not read to its end', async (context) => {
+test('an answer that is too long has an error of its own, and is not read to its end', async (context) => {
   let sent = 0;
   const { client } = await clientOf(context, (stream) => {
     stream.respond({ ':status': 200 });

@@ -30,7 +30,7 @@ async function endsBySigterm(child: ChildProcess): Promise<void> {
   assert.is(code, 0);
 }
 
-test('a socket whose reader stands still stops nothing, and what was dropped is told when it reads on', async () => {
+test('a socket whose reader stands still stops nothing, and a line counts what was dropped when it reads on', async () => {
   // Node makes a pair of sockets, as journald has.
   const { child, said } = await startLogger('pipe');
   assert.ok(said.dropped > 3_000, `${said.dropped} dropped`);

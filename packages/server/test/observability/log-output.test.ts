@@ -42,7 +42,7 @@ test('lines wait in order while the log is full, and are tried ten times a secon
   assert.is(target.text, 'one\ntwo\nthree\n');
 });
 
-test('what waits is bounded in bytes; later lines are dropped and counted, and the number is told once the log works', async () => {
+test('what waits is bounded in bytes; later lines are dropped and counted, and a line has their number once the log works', async () => {
   const { output, target, clock, dropped } = setUp(0);
   for (let i = 0; i < 3_000; i++) output.write(LINE);
   assert.is(output.dropped, 3_000 - ROOM / LINE.length);

@@ -32,7 +32,7 @@ test('without systemd nothing is sent', async (context) => {
   assert.equal(context.told, []);
 });
 
-test('readiness is told with the status', async (context) => {
+test('readiness is sent with the status', async (context) => {
   await open(context, { NOTIFY_SOCKET: '/run/n' }).ready('2 instances');
   assert.equal(context.told, ['/run/n: READY=1 STATUS=2 instances']);
 });

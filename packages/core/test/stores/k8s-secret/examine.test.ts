@@ -14,7 +14,7 @@ import { manifestOf } from '../../support/manifests.ts';
 const manifest = manifestOf('promoted');
 const data = { 'keyset.yaml': Buffer.from(formatManifest(manifest)), [`${manifest.primary}.key`]: newKeyBytes() };
 
-test('an expired token is no missing Role: only a new token is advised, and with it the keys load', async () => {
+test('an expired token is no missing Role: doctor advises only a new token, and with it the keys load', async () => {
   const server = await FakeApiServer.start((stream, { authorization, ':path': path }) => {
     const isReview = path?.endsWith('selfsubjectaccessreviews');
     const expired = authorization !== 'Bearer new';
