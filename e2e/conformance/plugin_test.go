@@ -75,7 +75,7 @@ func pluginCommand(t *testing.T, arguments ...string) *exec.Cmd {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	must(t, err)
-	command := exec.Command(filepath.Join(root, "packages/server/bin/teapot-kms"), arguments...)
+	command := exec.Command(filepath.Join(root, ".cache/bundle/bin/teapot-kms"), arguments...)
 	command.Env = append(os.Environ(), "TEAPOT_KMS_NODE="+filepath.Join(root, "node_modules/node/bin/node"))
 	return command
 }

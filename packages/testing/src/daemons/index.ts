@@ -3,7 +3,7 @@ export type { DaemonOptions, Exit } from './daemon.ts';
 export { findGo } from './go-toolchain.ts';
 export { cacheDirectory, isExecutable, onPath } from './programs.ts';
 export { freePort } from './ports.ts';
-export { launcher, nodeFlags } from './launcher.ts';
+export { BUNDLE, launcher, nodeFlags } from './launcher.ts';
 export { Shim } from './pkcs11-shim.ts';
 export { SoftHsm } from './softhsm.ts';
 export type { TokenOptions } from './softhsm.ts';

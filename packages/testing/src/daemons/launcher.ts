@@ -1,22 +1,20 @@
 import { globSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-const PACKAGES = join(import.meta.dirname, '../../..');
-const LAUNCHER = join(PACKAGES, 'server/bin/teapot-kms');
-/** What the plugin consists of. */
-const BUILT = ['core', 'server'];
+const ROOT = join(import.meta.dirname, '../../../..');
+/** The folder where `npm run build` writes the program as packages contain it: a few files, with all that they need but Node. */
+export const BUNDLE = join(ROOT, '.cache/bundle');
+const LAUNCHER = join(BUNDLE, 'bin/teapot-kms');
 let checked = false;
 
 /**
- * The path of `teapot-kms` as it ships: the launcher over the built `dist`. Every process that this one starts from now
- * on runs it on the Node that runs this process. `TEAPOT_TEST_LAUNCHER` names another one, such as that of a bundle.
+ * The path of `teapot-kms` as it ships. Every process that this one starts from now on runs it on the Node that runs this
+ * process.
  *
- * @throws Error when `dist` is missing or older than the sources
+ * @throws Error when the bundle is missing or older than the sources
  */
 export function launcher(): string {
-  const other = process.env['TEAPOT_TEST_LAUNCHER'];
-  if (other !== undefined) return other;
-  if (!checked) BUILT.forEach(checkBuilt);
+  if (!checked) checkBuilt();
   checked = true;
   process.env['TEAPOT_KMS_NODE'] = process.execPath;
   return LAUNCHER;
@@ -29,14 +27,10 @@ export function nodeFlags(): string[] {
   return flags.split(' ');
 }
 
-function checkBuilt(name: string): void {
-  const directory = join(PACKAGES, name);
-  // tsc writes every file at each build.
-  const built = statSync(join(directory, 'dist/index.js'), { throwIfNoEntry: false });
-  const newer = globSync('src/**/*.ts', { cwd: directory }).find(
-    (file) => built === undefined || statSync(join(directory, file)).mtimeMs > built.mtimeMs,
-  );
+function checkBuilt(): void {
+  const built = statSync(join(BUNDLE, 'dist/cli/main.js'), { throwIfNoEntry: false });
+  const sources = globSync(['packages/{core,server}/src/**/*.ts', 'packages/server/bin/*'], { cwd: ROOT });
+  const newer = sources.find((file) => built === undefined || statSync(join(ROOT, file)).mtimeMs > built.mtimeMs);
   if (newer === undefined) return;
-  const state = built ? `older than ${newer}` : 'missing';
-  throw new Error(`packages/${name}/dist is ${state}: run npm run build first`);
+  throw new Error(`the bundle in ${BUNDLE} is ${built ? `older than ${newer}` : 'missing'}: run npm run build first`);
 }
