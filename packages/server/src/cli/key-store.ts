@@ -1,4 +1,4 @@
-import { KmsError, providerFor, SharedResources } from '@teapot-kms/core';
+import { directoryOfUri, KmsError, providerFor, SharedResources } from '@teapot-kms/core';
 import type { KeysetAdmin, KeysetSource, RemoteKek } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { existsSync } from 'node:fs';
@@ -80,7 +80,7 @@ export function withAdmin<T>(options: KeyStoreOptions, work: (admin: KeysetAdmin
  * @throws {@link UsageError} if the directory above a `file:` keyset does not exist
  */
 export function checkParent(uri: string): void {
-  const directory = /^file:(\/.*)$/.exec(uri)?.[1];
+  const directory = uri.startsWith('file:') ? directoryOfUri(uri) : undefined;
   if (directory === undefined || existsSync(dirname(directory))) return;
   throw new UsageError(`${dirname(directory)} does not exist; correct the path, or pass --create-parents`);
 }
