@@ -5,6 +5,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -15,10 +16,11 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { until } from '@teapot-kms/testing';
+import { FakeClock, until } from '@teapot-kms/testing';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { SocketError, SocketListener } from '../../src/transport/socket.ts';
+import type { SocketOptions } from '../../src/transport/socket.ts';
 
 const test = suite<{ path: string }>('socket');
 test.before.each((context) => {
@@ -26,10 +28,7 @@ test.before.each((context) => {
 });
 test.after.each(({ path }) => rmSync(join(path, '../..'), { recursive: true, force: true }));
 
-const listen = (
-  path: string,
-  options: { takeOver?: boolean; mode?: number; gid?: number; onConnection?: () => void } = {},
-) =>
+const listen = (path: string, options: Partial<Omit<SocketOptions, 'path'>> = {}) =>
   SocketListener.listen({ path, mode: 0o600, takeOver: false, onConnection: (socket) => socket.destroy(), ...options });
 
 async function codeOf(promise: Promise<unknown>): Promise<string> {
@@ -119,6 +118,58 @@ test('what is no socket is replaced only because it does not answer', async ({ p
   const listener = await listen(path);
   assert.ok(await isLive(path));
   await listener.close();
+});
+
+test('a directory in the place of the socket is named, and stays', async ({ path }) => {
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  const error = (await listen(path).catch((error: unknown) => error)) as SocketError;
+  assert.is(error.code, 'ERR_SOCKET_PATH');
+  assert.match(error.message, 'a directory is in the place of the socket. Fix: move aside');
+  assert.ok(statSync(path).isDirectory());
+});
+
+function writtenBeside(path: string): string {
+  writeFileSync(`${path}.new`, '');
+  return `${path}.new`;
+}
+
+for (const [what, happens] of [
+  ['is removed', (path: string) => rmSync(path)],
+  ['is removed with its directory', (path: string) => rmSync(dirname(path), { recursive: true })],
+  ['gives way to a file', (path: string) => renameSync(writtenBeside(path), path)],
+] as const) {
+  test(`a socket that ${what} is noticed within a second, once, and can be opened again`, async ({ path }) => {
+    const clock = new FakeClock();
+    let lost = 0;
+    const first = await listen(path, { clock, onLost: () => lost++ });
+    await clock.advance(5_000);
+    assert.is(lost, 0);
+    happens(path);
+    await clock.advance(1_000);
+    assert.is(lost, 1);
+    await clock.advance(5_000);
+    assert.is(lost, 1);
+    const second = await listen(path, { clock });
+    for (const [listener, live] of [
+      [first, true],
+      [second, false],
+    ] as const) {
+      const closing = listener.close();
+      await clock.advance(1_000);
+      await closing;
+      assert.is(await isLive(path), live);
+    }
+  });
+}
+
+test('a listener that was closed is not lost', async ({ path }) => {
+  const clock = new FakeClock();
+  let lost = 0;
+  const listener = await listen(path, { clock, onLost: () => lost++ });
+  const closing = listener.close();
+  await clock.advance(5_000);
+  await closing;
+  assert.is(lost, 0);
 });
 
 test('at no moment of a take-over is there no socket', async ({ path }) => {
