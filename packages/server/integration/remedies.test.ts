@@ -253,6 +253,22 @@ test('a directory in the place of the socket is moved aside', async ({ site }) =
   await healed();
 });
 
+test("a keyset that belongs to another user than the plugin's: doctor and commands of root name that user", async ({
+  site,
+}) => {
+  const { directory, healed } = await served(site);
+  chownSync(directory, 65_534, 65_534);
+  const named = /belongs to user 65534( \(\w+\))?, who can change the keyset; the plugin runs as user 0/;
+  assert.match(teapot('keys', 'list', '--config', site.configFile).stderr, named);
+  assert.match(doctor(site).stdout, named);
+  await site.stopAll();
+  const again = await site.serve([], 'key loaded');
+  await again.logged('who can change the keyset');
+  run(remedyOf(site, 'if its content is right').replace(/.*: chown/, 'chown'));
+  assert.not.match(teapot('keys', 'list', '--config', site.configFile).stderr, named);
+  await healed();
+});
+
 test('what the user of the plugin cannot read, although root runs doctor', async ({ site }) => {
   const { directory } = await served(site);
   await site.stopAll();

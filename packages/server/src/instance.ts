@@ -23,6 +23,7 @@ import type { Socket } from 'node:net';
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import type { InstanceConfig } from './config/schema.ts';
+import { foreignOwner } from './doctor/keyset-owner.ts';
 import { toHandler } from './kms/endpoint.ts';
 import type { CallObserver } from './kms/endpoint.ts';
 import { inspectionEndpoints } from './kms/inspection.ts';
@@ -192,7 +193,13 @@ export class Instance {
 
   #startService(): void {
     if (!this.#started) this.#service.start();
+    if (!this.#started && process.geteuid?.() === 0) void this.#checkOwner();
     this.#started = true;
+  }
+
+  async #checkOwner(): Promise<void> {
+    const found = await foreignOwner(this.config.keys, 0);
+    if (found) this.#log.warn({ remedy: found.remedy }, found.text);
   }
 
   async #listen(takeOver: boolean): Promise<Error | undefined> {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { lchownSync, lstatSync, mkdirSync, renameSync, statSync, unlinkSync } from 'node:fs';
+import { chmodSync, lchownSync, lstatSync, mkdirSync, renameSync, statSync, unlinkSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -81,7 +81,8 @@ export class SocketListener {
     server.maxConnections = MAX_CONNECTIONS;
     const temporary = temporaryNameFor(path);
     try {
-      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      const made = mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      if (gid !== undefined && made !== undefined) admitGroup(made, dirname(path), gid);
       const distrust = distrustOfPlace(dirname(path));
       if (distrust) {
         const why = 'Whoever can replace the socket reads every seed that kube-apiserver sends.';
@@ -150,6 +151,14 @@ export function inPlaceOfSocket(path: string): { readonly text: string; readonly
   }
   const remedy = `move aside what is in the place of the socket: ${path}`;
   return { text: 'a directory is in the place of the socket', remedy };
+}
+
+/** Lets a group enter the directories that were made for its socket, from `first` down to `last`. */
+function admitGroup(first: string, last: string, gid: number): void {
+  for (let path = last; path.startsWith(first); path = dirname(path)) {
+    lchownSync(path, -1, gid);
+    chmodSync(path, 0o750);
+  }
 }
 
 /** Says why the kernel would refuse a socket path, if it would. */

@@ -87,6 +87,16 @@ test('the group of a socket is never given to what a link leads to', async ({ pa
   await listener.close();
 });
 
+test('directories that are made for a socket with a group let that group enter, and not write', async ({ path }) => {
+  const deep = join(path, 'deep/kms.sock');
+  const gid = process.getegid!();
+  const listener = await listen(deep, { mode: 0o660, gid });
+  for (const directory of [dirname(path), path, dirname(deep)]) {
+    assert.equal([statSync(directory).mode & 0o777, statSync(directory).gid], [0o750, gid]);
+  }
+  await listener.close();
+});
+
 test('a live socket is not stolen', async ({ path }) => {
   const first = await listen(path);
   const inode = statSync(path).ino;

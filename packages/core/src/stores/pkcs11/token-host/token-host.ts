@@ -10,7 +10,8 @@ import { TokenFailure } from './protocol.ts';
 import type { Ask, OperationName, Operations, Reply } from './protocol.ts';
 import { newChannelKey, SealedChannel } from './sealed-channel.ts';
 
-export interface TokenHostOptions extends Pick<HostProcessOptions, 'modulePath' | 'sessions' | 'withheld' | 'clock'> {
+type Passed = Omit<HostProcessOptions, 'channelKey' | 'onStarted' | 'onReplies' | 'onEnd'>;
+export interface TokenHostOptions extends Passed {
   /** ms after which a call of the module counts as hung. */
   readonly callTimeoutMs: number;
   readonly report?: (event: TokenHostEvent) => void;
