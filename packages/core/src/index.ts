@@ -4,6 +4,7 @@ export { SecretBytes } from './util/secret-bytes.ts';
 export { sleep, systemClock } from './util/clock.ts';
 export { backOffMs } from './util/back-off.ts';
 export type { BackOff } from './util/back-off.ts';
+export { directoryOfUri } from './util/directory-uri.ts';
 export { distrustOf, distrustOfPlace } from './util/trusted-path.ts';
 export type { Distrust } from './util/trusted-path.ts';
 export { paced } from './util/paced.ts';

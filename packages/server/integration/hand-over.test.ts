@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync, rmdirSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -93,6 +93,40 @@ test('a port that is taken does not keep the plugin from serving', async ({ site
   await second.logged('EADDRINUSE');
   await withClient(site.socket('main'), async (client) => assert.is((await client.status()).healthz, 'ok'));
   await first.kill('SIGTERM');
+});
+
+test('a socket that somebody removes is open again, and /readyz says what a client would see', async ({ site }) => {
+  const id = site.generate('main');
+  const port = await freePort();
+  site.writeConfig([site.instance('main')], `http: { port: ${port} }\n`);
+  const plugin = await site.serve();
+  const ready = async () => (await fetch(`http://127.0.0.1:${port}/readyz?verbose`)).text();
+  await eventually(async () => assert.is(await ready(), '[+]main ok\n'));
+  rmSync(site.socket('main'));
+  mkdirSync(site.socket('main'));
+  await eventually(async () => assert.match(await ready(), /^\[-\]main failed: .*a directory is in the place/));
+  assert.match(await (await fetch(`http://127.0.0.1:${port}/metrics`)).text(), /socket_up\{instance="main"\} 0/);
+  rmdirSync(site.socket('main'));
+  await eventually(async () => assert.is(await ready(), '[+]main ok\n'));
+  await withClient(site.socket('main'), async (client) => assert.is((await client.status()).keyId, id));
+  await plugin.logged('the socket was removed or replaced');
+});
+
+test('with --take-over, the first does not take the socket back from a successor that lives', async ({ site }) => {
+  site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  const first = await site.serve();
+  const second = await site.serve(['--take-over']);
+  await first.logged('another process serves this socket');
+  await withClient(site.socket('main'), async (client) => {
+    assert.is((await client.describe())['pid'], second.process.pid);
+  });
+  await second.kill('SIGKILL');
+  await eventually(() =>
+    withClient(site.socket('main'), async (client) => {
+      assert.is((await client.describe())['pid'], first.process.pid);
+    }),
+  );
 });
 
 test('SIGTERM ends the plugin although a client stays connected', async ({ site }) => {

@@ -226,13 +226,46 @@ test('a plugin that does not run is started by the command that is printed', asy
   await healed();
 });
 
-test('a plugin whose socket was removed gets a successor beside it, and then ends', async ({ site }) => {
+test('a plugin whose socket cannot be opened again gets a successor beside it, and then ends', async ({ site }) => {
   const { plugin, healed } = await served(site);
+  // Its directory is one in which others can replace the socket, and the plugin does not open it there.
+  chmodSync(site.path('run'), 0o777);
   rmSync(site.path('run/main'), { recursive: true });
+  await plugin.logged('cannot open the socket');
   const remedy = remedyOf(site, `and then end process ${plugin.process.pid}`);
   assert.match(remedy, `teapot-kms serve --config ${site.configFile} --take-over`);
+  plugin.process.kill('SIGSTOP');
+  chmodSync(site.path('run'), 0o755);
   await site.serve(['--take-over'], 'key loaded');
+  plugin.process.kill('SIGCONT');
   await plugin.kill('SIGTERM');
+  await healed();
+});
+
+test('a directory in the place of the socket is moved aside', async ({ site }) => {
+  const { plugin, healed } = await served(site);
+  rmSync(site.socket('main'));
+  mkdirSync(site.socket('main'));
+  await plugin.logged('a directory is in the place of the socket');
+  const remedy = remedyOf(site, 'move aside what is in the place of the socket');
+  assert.match(remedy, site.socket('main'));
+  renameSync(site.socket('main'), `${site.socket('main')}.aside`);
+  await healed();
+});
+
+test("a keyset that belongs to another user than the plugin's: doctor and commands of root name that user", async ({
+  site,
+}) => {
+  const { directory, healed } = await served(site);
+  chownSync(directory, 65_534, 65_534);
+  const named = /belongs to user 65534( \(\w+\))?, who can change the keyset; the plugin runs as user 0/;
+  assert.match(teapot('keys', 'list', '--config', site.configFile).stderr, named);
+  assert.match(doctor(site).stdout, named);
+  await site.stopAll();
+  const again = await site.serve([], 'key loaded');
+  await again.logged('who can change the keyset');
+  run(remedyOf(site, 'if its content is right').replace(/.*: chown/, 'chown'));
+  assert.not.match(teapot('keys', 'list', '--config', site.configFile).stderr, named);
   await healed();
 });
 

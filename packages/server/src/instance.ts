@@ -23,6 +23,7 @@ import type { Socket } from 'node:net';
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import type { InstanceConfig } from './config/schema.ts';
+import { foreignOwner } from './doctor/keyset-owner.ts';
 import { toHandler } from './kms/endpoint.ts';
 import type { CallObserver } from './kms/endpoint.ts';
 import { inspectionEndpoints } from './kms/inspection.ts';
@@ -41,8 +42,9 @@ import { version } from './version.ts';
 /** Part of the grace time that is for closing the key store, in ms. */
 const CLOSE_MS = 300;
 
-/** Time between two attempts to open the socket, in ms. */
-const RETRY_MS = 10_000;
+/** Time between two attempts to open the socket, in ms, and between two log lines about the same reason. */
+const RETRY_MS = 1_000;
+const REPEAT_MS = 60_000;
 
 /** Lines of each second about unknown keys, which callers choose, and about the key store. */
 const MAX_UNKNOWN_KEYS_PER_SECOND = 5;
@@ -67,6 +69,8 @@ export class Instance {
   readonly #log: Logger;
   readonly #clock: Clock;
   #listener: SocketListener | undefined;
+  /** Why there is no listener, and when that was last logged. */
+  #notListening: { readonly problem: string; readonly loggedAt: number } | undefined;
   #cancelRetry: () => void = () => undefined;
   #started = false;
   #stopped = false;
@@ -160,6 +164,7 @@ export class Instance {
   /** `healthz` is `ok`, or the reason why not. */
   async health(): Promise<InstanceHealth> {
     const { name } = this.config;
+    if (!this.#listener) return { name, healthz: this.#notListening?.problem ?? 'the socket is not open yet' };
     try {
       return { name, healthz: (await this.#service.status()).healthz };
     } catch (error) {
@@ -188,23 +193,49 @@ export class Instance {
 
   #startService(): void {
     if (!this.#started) this.#service.start();
+    if (!this.#started && process.geteuid?.() === 0) void this.#checkOwner();
     this.#started = true;
+  }
+
+  async #checkOwner(): Promise<void> {
+    const found = await foreignOwner(this.config.keys, 0);
+    if (found) this.#log.warn({ remedy: found.remedy }, found.text);
   }
 
   async #listen(takeOver: boolean): Promise<Error | undefined> {
     const { socket: path, socketMode: mode, socketGroup: gid } = this.config;
     const onConnection = (socket: Socket): void => this.#transport.accept(socket);
     try {
-      const listener = await SocketListener.listen({ path, mode, gid, takeOver, onConnection, clock: this.#clock });
+      const clock = this.#clock;
+      const onLost = (): void => this.#lostSocket();
+      const listener = await SocketListener.listen({ path, mode, gid, takeOver, onConnection, clock, onLost });
       if (this.#stopped) await listener.close();
       else this.#listener = listener;
+      this.#notListening = undefined;
       this.#log.info({ socket: path, keys: this.#service.describe().uri }, 'listening');
       return undefined;
     } catch (error) {
-      this.#log.error({ error: describeError(error) }, 'cannot open the socket; trying again');
-      if (!this.#stopped) this.#cancelRetry = this.#clock.after(RETRY_MS, () => void this.#listen(takeOver));
+      this.#cannotListen(error as Error);
+      // Nothing else may keep the process alive, and the keys in its memory may be the last ones.
+      if (!this.#stopped) this.#cancelRetry = this.#clock.after(RETRY_MS, () => void this.#listen(takeOver), true);
       return error as Error;
     }
+  }
+
+  #cannotListen(error: Error): void {
+    const problem = error.message;
+    const [now, last] = [this.#clock.now(), this.#notListening];
+    if (last?.problem === problem && now - last.loggedAt < REPEAT_MS) return;
+    this.#log.error({ error: describeError(error) }, 'cannot open the socket; trying again');
+    this.#notListening = { problem, loggedAt: now };
+  }
+
+  /** Never over a live successor: it may have been started with --take-over. */
+  #lostSocket(): void {
+    this.#listener = undefined;
+    if (this.#stopped) return;
+    this.#log.warn({ socket: this.config.socket }, 'the socket was removed or replaced; opening it again');
+    void this.#listen(false);
   }
 }
 

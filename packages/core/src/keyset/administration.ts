@@ -5,7 +5,7 @@ import { systemClock } from '../util/clock.ts';
 import type { Clock } from '../util/clock.ts';
 import type { KeyProof } from './key-proof.ts';
 import type { KeysetAdmin, KeysetBackup } from './keyset-source.ts';
-import { formatManifest } from './manifest.ts';
+import { writableManifest } from './manifest.ts';
 import type { KeyTraits, Manifest, StoredManifest } from './manifest.ts';
 import {
   newContextId,
@@ -49,7 +49,10 @@ export async function generateKey(admin: KeysetAdmin, options: GenerateOptions =
     current
       ? successor(current.manifest, (manifest) => withPendingKey(manifest, now, keyId, traits))
       : newManifest(now, contextId, keyId, traits);
-  if (options.dryRun) return { before: current?.manifest, after: made({}), keyId };
+  const planned = made({});
+  // Before a key is made for it.
+  writableManifest(planned);
+  if (options.dryRun) return { before: current?.manifest, after: planned, keyId };
   const context = Buffer.from(contextId, 'hex');
   const after = options.escrow
     ? await withEscrow(admin, keyId, context, options.escrow, made)
@@ -70,7 +73,7 @@ async function withEscrow(
     const traits = { ...(await admin.createKey(keyId, contextId, key)), imported: true } as const;
     try {
       const after = made(traits);
-      await escrow({ manifest: formatManifest(after), keys: new Map([[keyId, key]]) });
+      await escrow({ manifest: writableManifest(after), keys: new Map([[keyId, key]]) });
       return after;
     } catch (error) {
       // No manifest lists it, so nothing is sealed under it. If it stays, doctor names it; the first error says more.

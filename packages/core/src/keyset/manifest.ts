@@ -17,6 +17,9 @@ export const FORMAT_VERSIONS = [1, 2];
 /** Longest manifest that is read, in bytes. A manifest of 1,000 keys takes about 150 KiB. */
 export const MAX_MANIFEST_BYTES = 256 * 1024;
 
+/** Most keys of a keyset. */
+const MAX_KEYS = 1_000;
+
 /** The name of a key's blob, 32 raw bytes, beside the manifest. */
 export const blobName = (keyId: string): string => `${keyId}.key`;
 
@@ -75,7 +78,7 @@ const fields = {
 const version1 = z.strictObject({
   formatVersion: z.literal(1),
   ...fields,
-  keys: z.array(entrySchema).min(1).max(1000),
+  keys: z.array(entrySchema).min(1).max(MAX_KEYS),
 });
 
 const version2 = z.strictObject({
@@ -83,7 +86,7 @@ const version2 = z.strictObject({
   ...fields,
   generation: z.int('expected a whole number').min(1, 'expected a whole number of at least 1'),
   replaces: hex(32, 'the SHA-256 of a manifest').optional(),
-  keys: z.array(entrySchema.extend(traitsSchema.shape)).min(1).max(1000),
+  keys: z.array(entrySchema.extend(traitsSchema.shape)).min(1).max(MAX_KEYS),
   /** Notes of `teapot-kms rotate`. */
   rotation: z
     .record(z.string().max(64), z.string().max(1024))
@@ -147,6 +150,24 @@ export function parseManifest(text: string, where: string): StoredManifest {
 
 const damaged = (message: string): KmsError =>
   new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: RESTORE_MANIFEST });
+
+/**
+ * {@link formatManifest}, for who writes it into a store.
+ * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE` for a manifest that {@link parseManifest} would refuse
+ */
+export function writableManifest(manifest: Manifest): string {
+  if (manifest.keys.length > MAX_KEYS) {
+    const remedy = 'retire keys that nothing needs any more, and destroy them a week later';
+    throw new KmsError('ERR_KMS_KEYSET_RULE', `a keyset has at most ${MAX_KEYS} keys`, { remedy });
+  }
+  const text = formatManifest(manifest);
+  try {
+    parseManifest(text, 'the new manifest');
+  } catch (error) {
+    throw new KmsError('ERR_KMS_KEYSET_RULE', (error as Error).message, { cause: error });
+  }
+  return text;
+}
 
 /** The text of a manifest. What only a stored one has, its hash, is left out. */
 export function formatManifest(manifest: Manifest): string {

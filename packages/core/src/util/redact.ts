@@ -8,10 +8,22 @@ const MIN_CHARS = 4;
  */
 export function redact(answer: Buffer, secrets: readonly (string | undefined)[]): void {
   const texts = secrets.filter((secret) => secret !== undefined && secret.length >= MIN_CHARS) as string[];
-  const forms = new Set(texts.flatMap(formsOf));
+  overwrite(
+    answer,
+    [...new Set(texts.flatMap(formsOf))].map((form) => Buffer.from(form)),
+  );
+}
+
+/** {@link redact} for bytes that no text may hold, such as a PIN. Their forms in hexadecimal are found too. */
+export function redactBytes(answer: Buffer, secrets: readonly Buffer[]): void {
+  const forms = secrets.filter(({ length }) => length >= MIN_CHARS).flatMap(hexFormsOf);
+  overwrite(answer, forms);
+  for (const form of forms) form.fill(0);
+}
+
+function overwrite(answer: Buffer, forms: readonly Buffer[]): void {
   // A long one first: another may be a part of it.
-  for (const form of [...forms].sort((a, b) => b.length - a.length)) {
-    const wanted = Buffer.from(form);
+  for (const wanted of [...forms].sort((a, b) => b.length - a.length)) {
     for (let at = answer.indexOf(wanted); at >= 0; at = answer.indexOf(wanted, at + wanted.length)) {
       answer.fill('*', at, at + wanted.length);
     }
@@ -27,4 +39,22 @@ function formsOf(secret: string): string[] {
     encodeURIComponent(secret.toWellFormed()),
     secret.replace(/[&<>"']/g, (one) => HTML[one]!),
   ];
+}
+
+const DIGITS = ['0123456789abcdef', '0123456789ABCDEF'].map((digits) => Buffer.from(digits));
+
+/** The bytes themselves, and as a dump shows them: `31323334`, `31 32 33 34`, `31:32:33:34`, in both cases. */
+function hexFormsOf(secret: Buffer): Buffer[] {
+  const dumps = DIGITS.flatMap((digits) =>
+    ['', ' ', ':'].map((separator) => {
+      const width = 2 + separator.length;
+      const dump = Buffer.alloc(secret.length * width - separator.length, separator || 0);
+      secret.forEach((byte, index) => {
+        dump[index * width] = digits[byte >> 4]!;
+        dump[index * width + 1] = digits[byte & 15]!;
+      });
+      return dump;
+    }),
+  );
+  return [Buffer.from(secret), ...dumps];
 }

@@ -4,7 +4,14 @@ import type { Clock } from './clock.ts';
 import type { CloudEvent } from '../stores/barbican/keystone/cloud.ts';
 import type { TokenHostEvent } from '../stores/pkcs11/token-host/token-host.ts';
 
-export type ResourceEvent = TokenHostEvent | CloudEvent;
+/** For the operator: somebody else could read a secret. */
+export interface ExposureEvent {
+  readonly type: 'secret-exposed';
+  readonly text: string;
+  readonly remedy: string;
+}
+
+export type ResourceEvent = TokenHostEvent | CloudEvent | ExposureEvent;
 
 /** Something that the instances of one process share because of its cost: a token host, a watch, a connection. */
 export interface SharedResource {
@@ -25,6 +32,8 @@ export class SharedResources {
   readonly report: (event: ResourceEvent) => void;
   /** Names of environment variables that hold secrets. No child process gets them. */
   readonly secretVariables = new Set<string>();
+  /** Where PINs are. What a module prints must not repeat one. */
+  readonly pinSources = new Set<string>();
   /** The clock of every key store. */
   readonly clock: Clock;
   readonly #entries = new Map<string, Entry>();

@@ -40,6 +40,25 @@ test('a key is made before the manifest names it', async () => {
   assert.equal(log, ['createKey', 'writeManifest', 'createKey', 'writeManifest']);
 });
 
+test('a keyset has 1,000 keys at most: one more is refused before a key is made', async () => {
+  const store = new FakeKeysetStore();
+  const first = await generateKey(store, { clock });
+  const entry = first.after.keys[0]!;
+  const others = Array.from({ length: 999 }, (_, index) => ({ ...entry, id: `k-${index}`, state: 'pending' as const }));
+  store.replaceManifest(formatManifest({ ...first.after, keys: [entry, ...others] }));
+  let made = 0;
+  const admin: KeysetAdmin = {
+    readManifest: () => store.readManifest(),
+    createKey: (keyId, contextId) => (made++, store.createKey(keyId, contextId)),
+    writeManifest: (manifest, revision) => store.writeManifest(manifest, revision),
+    destroyKey: (keyId) => store.destroyKey(keyId),
+  };
+  for (const dryRun of [false, true])
+    await rejectsWithCode(() => generateKey(admin, { dryRun }), 'ERR_KMS_KEYSET_RULE');
+  assert.is(made, 0);
+  assert.is((await store.readManifest())!.manifest.keys.length, 1_000);
+});
+
 test('a key is destroyed after the manifest has dropped it', async () => {
   const { admin, log } = recording();
   await generateKey(admin);

@@ -5,7 +5,13 @@ import * as assert from 'uvu/assert';
 import { isKeyId } from '../../src/envelope/key-id.ts';
 import { KmsError } from '../../src/errors.ts';
 import type { Manifest } from '../../src/keyset/manifest.ts';
-import { blobName, formatManifest, MAX_MANIFEST_BYTES, parseManifest } from '../../src/keyset/manifest.ts';
+import {
+  blobName,
+  formatManifest,
+  MAX_MANIFEST_BYTES,
+  parseManifest,
+  writableManifest,
+} from '../../src/keyset/manifest.ts';
 import { fuzz, fuzzRuns } from '../support/fuzz.ts';
 import { contentOf, manifestOf, manifestText } from '../support/manifests.ts';
 
@@ -110,6 +116,16 @@ test('a thousand keys are parsed, one more is not', async () => {
   const more = manifestText(manifestOf(...Array.from({ length: 1_001 }, () => 'promoted' as const)));
   await rejectsWithCode(() => parseManifest(more, 'x'), 'ERR_KMS_KEYSET_INVALID');
 });
+
+for (const [what, manifest] of [
+  ['of 1,001 keys', manifestOf(...Array.from({ length: 1_001 }, () => 'promoted' as const))],
+  ['without a primary', manifestOf('pending')],
+  ['with a generation below 1', { ...manifestOf('promoted'), generation: -1, formatVersion: 2 as const }],
+] as const) {
+  test(`a manifest ${what} is not written`, async () => {
+    await rejectsWithCode(() => writableManifest(manifest), 'ERR_KMS_KEYSET_RULE');
+  });
+}
 
 test('a blob stands beside the manifest under its id', () => {
   assert.is(blobName('k1'), 'k1.key');

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { redact } from '../../src/util/redact.ts';
+import { redact, redactBytes } from '../../src/util/redact.ts';
 
 const redacted = (text: string, ...secrets: (string | undefined)[]): string => {
   const bytes = Buffer.from(text);
@@ -29,5 +29,13 @@ test('a secret that is a part of another one does not save the rest of it', () =
 test('a text that is too short to be a secret stays', () => {
   assert.is(redacted('a cat', 'a', 'cat'), 'a cat');
 });
+
+for (const dump of ['4a-PIN', '34612d50494e', '34612D50494E', '34 61 2d 50 49 4e', '34:61:2D:50:49:4E']) {
+  test(`the bytes of a PIN are found as ${dump}`, () => {
+    const bytes = Buffer.from(`C_Login ${dump}, done`);
+    redactBytes(bytes, [Buffer.from('4a-PIN')]);
+    assert.is(bytes.toString(), `C_Login ${'*'.repeat(dump.length)}, done`);
+  });
+}
 
 test.run();

@@ -1,5 +1,6 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
+import { isAbsolute, normalize } from 'node:path';
 import { socketPathOf } from './key-store.ts';
 import { runPlugin } from './serve.ts';
 
@@ -41,11 +42,15 @@ docs/barbican.md is the guide. For other settings (several sockets, ages, permis
     .action(run);
 }
 
-/** Runs "serve" with the equivalent configuration (JSON is YAML). */
-function run({ socketpath, cloudConfig, keys: uri, v }: Flags): Promise<void> {
-  const socket = socketPathOf(socketpath);
-  const level = Number(v ?? 0) >= DEBUG_VERBOSITY ? 'debug' : 'info';
+const run = (flags: Flags): Promise<void> => runPlugin(configurationOf(flags), '(flags)');
+
+/** The configuration that means the same as the flags (JSON is YAML). */
+export function configurationOf({ socketpath, cloudConfig, keys: uri, v }: Flags): string {
+  // That plugin takes doubled slashes.
+  const path = socketPathOf(socketpath);
+  const socket = isAbsolute(path) ? normalize(path) : path;
+  // klog's own form is -v=4.
+  const level = Number((v ?? '0').replace(/^=/, '')) >= DEBUG_VERBOSITY ? 'debug' : 'info';
   const instance = { name: INSTANCE, socket, keys: { uri, cloudConfig } };
-  const text = JSON.stringify({ version: 1, log: { level }, instances: [instance] });
-  return runPlugin(text, '(flags)');
+  return JSON.stringify({ version: 1, log: { level }, instances: [instance] });
 }

@@ -1,10 +1,13 @@
-import { KmsError, providerFor, SharedResources } from '@teapot-kms/core';
+import { directoryOfUri, KmsError, providerFor, SharedResources } from '@teapot-kms/core';
 import type { KeysetAdmin, KeysetSource, RemoteKek } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
+import { DEFAULT_STATE_DIRECTORY } from '../config/schema.ts';
 import type { Config, InstanceConfig } from '../config/schema.ts';
+import { foreignOwner } from '../doctor/keyset-owner.ts';
+import { servingProcess, userOf } from '../doctor/plugin-user.ts';
 import { UsageError } from './exit-codes.ts';
 import { printError } from './output.ts';
 
@@ -64,10 +67,20 @@ export async function withStore<T>(
       throw new KmsError('ERR_KMS_INVALID_URI', `${store.uri}: this command does not manage keys of this key store`);
     const destination = await admin.destination?.();
     if (destination !== undefined) printError(`${store.uri} at ${destination}`);
+    if (process.geteuid?.() === 0) await warnOfOwner(options, store.uri);
     return await work({ store, admin });
   } finally {
     await store.close?.();
   }
+}
+
+/** A command that root runs takes the keyset of any user. */
+async function warnOfOwner(options: KeyStoreOptions, uri: string): Promise<void> {
+  const stateDirectory = options.config === undefined ? DEFAULT_STATE_DIRECTORY : configOf(options).stateDirectory;
+  const keys = options.uri === undefined ? instanceOf(options).keys : { uri };
+  const serving = options.config === undefined ? undefined : servingProcess(options.config);
+  const found = await foreignOwner(keys, userOf(serving, stateDirectory).uid);
+  if (found) printError(`WARNING: ${found.text}; fix: ${found.remedy}`);
 }
 
 /** {@link withStore}, for a change that needs only the manifest. */
@@ -80,7 +93,7 @@ export function withAdmin<T>(options: KeyStoreOptions, work: (admin: KeysetAdmin
  * @throws {@link UsageError} if the directory above a `file:` keyset does not exist
  */
 export function checkParent(uri: string): void {
-  const directory = /^file:(\/.*)$/.exec(uri)?.[1];
+  const directory = uri.startsWith('file:') ? directoryOfUri(uri) : undefined;
   if (directory === undefined || existsSync(dirname(directory))) return;
   throw new UsageError(`${dirname(directory)} does not exist; correct the path, or pass --create-parents`);
 }

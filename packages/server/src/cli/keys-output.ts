@@ -27,7 +27,8 @@ export function summary({ formatVersion, contextId, generation, primary, keys }:
 export function list({ primary, keys }: Manifest): string {
   const rows = keys.map(({ id, state, since }) => {
     const role = id === primary ? 'primary' : state === 'promoted' ? 'decrypt-only' : state;
-    return [id, role, `${age(systemClock.wall() - Date.parse(since))} ago`];
+    const passed = systemClock.wall() - Date.parse(since);
+    return [id, role, passed < 0 ? age(passed) : `${age(passed)} ago`];
   });
   return table([['KEY', 'STATE', 'SINCE'], ...rows]);
 }

@@ -34,8 +34,9 @@ export function table(rows: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
-/** Rounds a duration for people: `3 min`, `2 h`, `5 d`. */
+/** Rounds a duration for people: `3 min`, `2 h`, `5 d`. A time that is still to come is one of a clock that was ahead. */
 export function age(ms: number): string {
+  if (ms < 0) return `${age(-ms)} in the future`;
   const seconds = Math.round(ms / 1000);
   if (seconds < 120) return `${seconds} s`;
   if (seconds < 7_200) return `${Math.round(seconds / 60)} min`;

@@ -57,6 +57,8 @@ function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER) {
   return z.int(expected).min(min, expected).max(max, expected);
 }
 
+export const DEFAULT_STATE_DIRECTORY = '/var/lib/teapot-kms/state';
+
 const socketPath = z
   .string(SOCKET)
   .refine((path) => isAbsolute(path) && normalize(path) === path, SOCKET)
@@ -80,7 +82,7 @@ const instanceSchema = settings({
     .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, NAME)
     .describe('name of this instance in logs and metrics'),
   socket: socketPath.describe(
-    'the Unix socket, unix://PATH for kube-apiserver; its directory is created with mode 0700',
+    'the Unix socket, unix://PATH for kube-apiserver; its directory is created with mode 0700, or 0750 for socketGroup',
   ),
   socketMode: modeSchema(
     (text) => text.endsWith('0'),
@@ -155,7 +157,7 @@ export const configSchema = settings({
   stateDirectory: z
     .string(DIRECTORY)
     .refine((path) => isAbsolute(path) && normalize(path) === path, DIRECTORY)
-    .default('/var/lib/teapot-kms/state')
+    .default(DEFAULT_STATE_DIRECTORY)
     .describe(
       'where this host remembers the newest keyset of each instance, so that a rollback is recognised after a restart',
     ),

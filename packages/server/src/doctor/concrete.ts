@@ -1,10 +1,11 @@
+import { directoryOfUri } from '@teapot-kms/core';
 import { dirname } from 'node:path';
 import type { InstanceConfig, KeysConfig } from '../config/schema.ts';
 
 /** The directory of the manifest, where the host has it. */
 export function directoryOf({ uri, keyset }: KeysConfig): string | undefined {
   if (typeof keyset === 'string') return keyset;
-  return /^(?:file|barbican):(?:\/\/(?=\/))?(\/[^?]*)$/.exec(uri)?.[1];
+  return /^(file|barbican):/.test(uri) ? directoryOfUri(uri) : undefined;
 }
 
 /**

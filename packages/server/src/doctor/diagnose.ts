@@ -1,11 +1,12 @@
 import { HostRecords, safeText } from '@teapot-kms/core';
 import type { Finding, ReplicaReport, StoredManifest } from '@teapot-kms/core';
-import type { Config } from '../config/schema.ts';
+import type { Config, InstanceConfig } from '../config/schema.ts';
 import { said, withoutRepeats } from './causes.ts';
 import { compareKeysets, compareReplicas } from './comparison.ts';
 import { concrete } from './concrete.ts';
 import { clockFinding, coreDumps, socketDirectory, stateDirectory } from './host.ts';
 import { examineHttp } from './http.ts';
+import { foreignOwner } from './keyset-owner.ts';
 import { examineKeyStore } from './key-store.ts';
 import { servingProcess, unreadableFiles, userOf } from './plugin-user.ts';
 import { askPlugin } from './running.ts';
@@ -36,6 +37,7 @@ export async function* diagnose(
     const all = [
       ...findings,
       ...(description ? [] : unreadableFiles(instance, user)),
+      ...(await ownerFinding(instance, user.uid)),
       ...(await compareKeysets(instance, manifest, description, records)),
       ...compareReplicas(instance, manifest, reports),
       socketDirectory(instance, user),
@@ -64,4 +66,9 @@ export async function* diagnose(
   if (!running) yield* stateDirectory(config.stateDirectory, user);
   yield* await examineHttp(config.http, running?.pid, file);
   yield coreDumps(running);
+}
+
+async function ownerFinding({ name, keys }: InstanceConfig, user: number): Promise<Finding[]> {
+  const found = await foreignOwner(keys, user);
+  return found ? [{ level: 'hint', about: `${name}, keys`, ...found }] : [];
 }

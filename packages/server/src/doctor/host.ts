@@ -3,7 +3,7 @@ import type { Finding, StoredManifest } from '@teapot-kms/core';
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { InstanceConfig } from '../config/schema.ts';
-import { mayAccess } from './plugin-user.ts';
+import { above, mayAccess } from './plugin-user.ts';
 import type { PluginUser } from './plugin-user.ts';
 import type { RunningPlugin } from './running.ts';
 
@@ -35,7 +35,7 @@ export function clockFinding(manifests: readonly StoredManifest[]): Finding[] {
   return [{ level: 'problem', about: 'clock', text, remedy: 'set the clock of this host, and synchronize it (NTP)' }];
 }
 
-export function socketDirectory({ name, socket }: InstanceConfig, user: PluginUser): Finding {
+export function socketDirectory({ name, socket, socketGroup }: InstanceConfig, user: PluginUser): Finding {
   const directory = dirname(socket);
   const about = `${name}, directory ${directory}`;
   const stat = statSync(directory, { throwIfNoEntry: false });
@@ -51,6 +51,14 @@ export function socketDirectory({ name, socket }: InstanceConfig, user: PluginUs
   if (distrust) {
     const { text, remedy } = distrust;
     return { level: 'problem', about, text: `others can replace the socket: ${text}`, remedy };
+  }
+  if (socketGroup !== undefined) {
+    const group = { uid: -1, groups: [socketGroup] };
+    const closed = [...above(directory), directory].find((path) => !mayAccess(group, path, 1));
+    const remedy =
+      closed === directory ? `chgrp ${socketGroup} ${directory} && chmod 0750 ${directory}` : `chmod o+x ${closed}`;
+    const text = `socketGroup ${socketGroup} cannot reach the socket: it may not enter ${closed}`;
+    if (closed !== undefined) return { level: 'problem', about, text, remedy };
   }
   if ((stat!.mode & 0o007) === 0) return { level: 'ok', about, text: 'is closed to other users' };
   return { level: 'hint', about, text: 'every user can list it', remedy: `chmod 0700 ${directory}` };

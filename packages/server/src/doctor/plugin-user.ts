@@ -39,7 +39,9 @@ export function userOf(pid: number | undefined, stateDirectory: string): PluginU
   } catch {
     // Not to be seen from here.
   }
-  const owner = statSync(stateDirectory, { throwIfNoEntry: false });
+  // A package makes the directory above it.
+  const ownerOf = (path: string) => statSync(path, { throwIfNoEntry: false });
+  const owner = ownerOf(stateDirectory) ?? ownerOf(dirname(stateDirectory));
   if (owner && owner.uid !== 0) return { uid: owner.uid, groups: [owner.gid] };
   return { uid: process.geteuid?.() ?? 0, groups: process.getgroups?.() ?? [] };
 }
@@ -70,7 +72,7 @@ export function unreadableFiles({ name, keys }: InstanceConfig, user: PluginUser
   }
 }
 
-function above(directory: string): string[] {
+export function above(directory: string): string[] {
   const parent = dirname(directory);
   return parent === directory ? [] : [...above(parent), parent];
 }

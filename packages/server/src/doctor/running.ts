@@ -4,6 +4,7 @@ import type { Finding } from '@teapot-kms/core';
 import { KmsClient } from '../client/client.ts';
 import type { InstanceConfig } from '../config/schema.ts';
 import type { InstanceDescription } from '../observability/metrics.ts';
+import { inPlaceOfSocket } from '../transport/socket.ts';
 
 /** What the inspection of an instance answers. */
 export type RunningPlugin = InstanceDescription & {
@@ -30,7 +31,7 @@ export async function askPlugin({ name, socket }: InstanceConfig, pid: number | 
     const description = described as unknown as RunningPlugin;
     return { findings: [await roundTrip(client, about)], description };
   } catch (error) {
-    return { findings: [{ level: 'problem', about, ...silent(error as ServiceError, pid) }] };
+    return { findings: [{ level: 'problem', about, ...silent(error as ServiceError, pid, socket) }] };
   } finally {
     client.close();
   }
@@ -54,7 +55,11 @@ async function roundTrip(client: KmsClient, about: string): Promise<Finding> {
 }
 
 /** A plugin that hangs may be the last one that holds the keys, so it is not the first thing to restart. */
-function silent({ code, details, message }: ServiceError, pid: number | undefined): { text: string; remedy: string } {
+function silent(
+  { code, details, message }: ServiceError,
+  pid: number | undefined,
+  socket: string,
+): { text: string; remedy: string } {
   const first = 'if all checks of its key store above are fine';
   const process = pid === undefined ? 'a process' : `process ${pid}`;
   if (code === grpcStatus.DEADLINE_EXCEEDED) {
@@ -70,6 +75,8 @@ function silent({ code, details, message }: ServiceError, pid: number | undefine
   if (reason.includes('EACCES')) {
     return { text: `this user may not connect: ${reason}`, remedy: 'run doctor as root, or as the user of the plugin' };
   }
+  const blocker = inPlaceOfSocket(socket);
+  if (blocker) return blocker;
   if (pid !== undefined) {
     const text = `process ${pid} runs with this configuration, and does not serve the socket: ${reason}`;
     const remedy = `read its log. Only ${first}: teapot-kms serve --config FILE --take-over, and then end process ${pid}`;

@@ -64,7 +64,11 @@ export function serveHttp(
     if (!('socket' in address)) return void server.listen(address.port, address.host);
     const { socket: path, socketMode: mode } = address;
     const onConnection = (socket: Socket): void => void server.emit('connection', socket);
-    void SocketListener.listen({ path, mode, takeOver: false, onConnection, clock }).then((one) => {
+    const onLost = (): void => {
+      listener = undefined;
+      if (!stopped) listen();
+    };
+    void SocketListener.listen({ path, mode, takeOver: false, onConnection, clock, onLost }).then((one) => {
       if (stopped) return one.close();
       listener = one;
       return undefined;

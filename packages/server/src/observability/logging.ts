@@ -59,6 +59,8 @@ export function logEvent(log: Logger, event: LoggedEvent): void {
 export function logResourceEvent(log: Logger, event: ResourceEvent): void {
   if (event.type === 'token-host-started') {
     log.info({ module: event.module, hostPid: event.pid }, 'the token host runs');
+  } else if (event.type === 'secret-exposed') {
+    log.warn({ remedy: event.remedy }, event.text);
   } else if (event.type === 'certificates-not-verified') {
     log.warn(
       { login: event.where },

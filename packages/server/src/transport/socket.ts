@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { lchownSync, mkdirSync, renameSync, statSync, unlinkSync } from 'node:fs';
+import { chmodSync, lchownSync, lstatSync, mkdirSync, renameSync, statSync, unlinkSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -14,6 +14,9 @@ const BACKLOG_MS = 20;
 
 /** kube-apiserver has one connection for each provider of its configuration. A client that leaks connections must not use up all descriptors. */
 const MAX_CONNECTIONS = 128;
+
+/** ms between two looks whether the socket is still there. */
+const LOOK_MS = 1_000;
 
 export type SocketErrorCode = 'ERR_SOCKET_IN_USE' | 'ERR_SOCKET_PATH' | 'ERR_SOCKET_BIND';
 
@@ -37,6 +40,8 @@ export interface SocketOptions {
   readonly takeOver: boolean;
   readonly onConnection: (socket: Socket) => void;
   readonly clock?: Clock;
+  /** Called once if something else is at the path, or nothing: no client reaches this listener any more. It has been closed. */
+  readonly onLost?: () => void;
 }
 
 /**
@@ -48,12 +53,15 @@ export class SocketListener {
   readonly #server: Server;
   readonly #clock: Clock;
   readonly #inode: string;
+  #stopLooking = (): void => undefined;
+  #closing: Promise<void> | undefined;
 
-  private constructor(path: string, server: Server, clock: Clock) {
+  private constructor({ path, onLost }: SocketOptions, server: Server, clock: Clock) {
     this.path = path;
     this.#server = server;
     this.#clock = clock;
     this.#inode = inodeOf(path) ?? '';
+    if (onLost) this.#look(onLost);
   }
 
   /** @throws {@link SocketError} */
@@ -67,11 +75,14 @@ export class SocketListener {
         `${path}: another process serves this socket; stop it, or start with --take-over to replace it`,
       );
     }
+    const blocker = inPlaceOfSocket(path);
+    if (blocker) throw new SocketError('ERR_SOCKET_PATH', `${path}: ${blocker.text}. Fix: ${blocker.remedy}`);
     const server = createServer({ allowHalfOpen: false }, onConnection);
     server.maxConnections = MAX_CONNECTIONS;
     const temporary = temporaryNameFor(path);
     try {
-      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      const made = mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      if (gid !== undefined && made !== undefined) admitGroup(made, dirname(path), gid);
       const distrust = distrustOfPlace(dirname(path));
       if (distrust) {
         const why = 'Whoever can replace the socket reads every seed that kube-apiserver sends.';
@@ -86,20 +97,67 @@ export class SocketListener {
       if (error instanceof SocketError) throw error;
       throw new SocketError('ERR_SOCKET_BIND', `${path}: ${(error as Error).message}`, { cause: error });
     }
-    return new SocketListener(path, server, clock);
+    return new SocketListener(options, server, clock);
   }
 
   /**
    * Removes the socket, unless a successor has replaced it, accepts the connections that wait in the kernel, and stops listening.
    * Open connections stay.
    */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  /** Once only: the file system may have given the inode to another socket since. */
+  async #close(): Promise<void> {
+    this.#stopLooking();
     try {
       if (inodeOf(this.path) === this.#inode) unlinkSync(this.path);
     } finally {
       await sleep(this.#clock, BACKLOG_MS);
       this.#server.close();
     }
+  }
+
+  /** systemd-tmpfiles, or a person, may remove the socket. Nothing tells its server. */
+  #look(onLost: () => void): void {
+    this.#stopLooking = this.#clock.after(LOOK_MS, () => {
+      if (this.#isThere()) return this.#look(onLost);
+      void this.close();
+      onLost();
+    });
+  }
+
+  /** Also where that cannot be told. */
+  #isThere(): boolean {
+    try {
+      return inodeOf(this.path) === this.#inode;
+    } catch {
+      return true;
+    }
+  }
+}
+
+/**
+ * A directory in the place of a socket, as a container runtime makes one for a bind mount of a file that is not there. Anything else there
+ * is replaced.
+ */
+export function inPlaceOfSocket(path: string): { readonly text: string; readonly remedy: string } | undefined {
+  try {
+    if (!lstatSync(path).isDirectory()) return undefined;
+  } catch {
+    return undefined;
+  }
+  const remedy = `move aside what is in the place of the socket: ${path}`;
+  return { text: 'a directory is in the place of the socket', remedy };
+}
+
+/** Lets a group enter the directories that were made for its socket, from `first` down to `last`. */
+function admitGroup(first: string, last: string, gid: number): void {
+  for (let path = last; path.startsWith(first); path = dirname(path)) {
+    lchownSync(path, -1, gid);
+    chmodSync(path, 0o750);
   }
 }
 

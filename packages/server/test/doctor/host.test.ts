@@ -1,6 +1,10 @@
+import { newDirectory } from '@teapot-kms/testing';
+import { chmodSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { coreDumps } from '../../src/doctor/host.ts';
+import type { InstanceConfig } from '../../src/config/schema.ts';
+import { coreDumps, socketDirectory } from '../../src/doctor/host.ts';
 import type { RunningPlugin } from '../../src/doctor/running.ts';
 
 /** A process id that is no process here, as of a plugin in a container. */
@@ -22,6 +26,17 @@ test('without a plugin nothing is said of core dumps, least of all that they are
   const { level, text } = coreDumps(undefined);
   assert.is(level, 'hint');
   assert.match(text, 'not checked');
+});
+
+test('a directory that socketGroup may not enter is a problem, with the command', () => {
+  const directory = newDirectory();
+  const instance = { name: 'main', socket: join(directory, 'kms.sock'), socketGroup: 12_345 } as InstanceConfig;
+  const user = { uid: process.geteuid!(), groups: [] };
+  chmodSync(directory, 0o700);
+  const { level, text, remedy } = socketDirectory(instance, user);
+  assert.is(level, 'problem');
+  assert.match(text, 'socketGroup 12345 cannot reach the socket');
+  assert.match(remedy ?? '', /chgrp 12345|chmod o\+x/);
 });
 
 test.run();

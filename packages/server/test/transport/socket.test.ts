@@ -5,20 +5,23 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { until } from '@teapot-kms/testing';
+import { FakeClock, until } from '@teapot-kms/testing';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { SocketError, SocketListener } from '../../src/transport/socket.ts';
+import type { SocketOptions } from '../../src/transport/socket.ts';
 
 const test = suite<{ path: string }>('socket');
 test.before.each((context) => {
@@ -26,10 +29,7 @@ test.before.each((context) => {
 });
 test.after.each(({ path }) => rmSync(join(path, '../..'), { recursive: true, force: true }));
 
-const listen = (
-  path: string,
-  options: { takeOver?: boolean; mode?: number; gid?: number; onConnection?: () => void } = {},
-) =>
+const listen = (path: string, options: Partial<Omit<SocketOptions, 'path'>> = {}) =>
   SocketListener.listen({ path, mode: 0o600, takeOver: false, onConnection: (socket) => socket.destroy(), ...options });
 
 async function codeOf(promise: Promise<unknown>): Promise<string> {
@@ -88,6 +88,16 @@ test('the group of a socket is never given to what a link leads to', async ({ pa
   await listener.close();
 });
 
+test('directories that are made for a socket with a group let that group enter, and not write', async ({ path }) => {
+  const deep = join(path, 'deep/kms.sock');
+  const gid = process.getegid!();
+  const listener = await listen(deep, { mode: 0o660, gid });
+  for (const directory of [dirname(path), path, dirname(deep)]) {
+    assert.equal([statSync(directory).mode & 0o777, statSync(directory).gid], [0o750, gid]);
+  }
+  await listener.close();
+});
+
 test('a live socket is not stolen', async ({ path }) => {
   const first = await listen(path);
   const inode = statSync(path).ino;
@@ -119,6 +129,70 @@ test('what is no socket is replaced only because it does not answer', async ({ p
   const listener = await listen(path);
   assert.ok(await isLive(path));
   await listener.close();
+});
+
+test('a directory in the place of the socket is named, and stays', async ({ path }) => {
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  const error = (await listen(path).catch((error: unknown) => error)) as SocketError;
+  assert.is(error.code, 'ERR_SOCKET_PATH');
+  assert.match(error.message, 'a directory is in the place of the socket. Fix: move aside');
+  assert.ok(statSync(path).isDirectory());
+});
+
+/** The kernel's list of sockets has the name from before the rename, so systemd takes ours for a dead one. */
+function cleaned(path: string): void {
+  const rules = join(path, '../../rules.conf');
+  writeFileSync(rules, `d ${dirname(path)} 0700 - - 0\n`);
+  const { status, stderr } = spawnSync('systemd-tmpfiles', ['--clean', rules], { encoding: 'utf8' });
+  assert.is(status, 0, stderr);
+  assert.not.ok(existsSync(path));
+}
+const cleaner = spawnSync('systemd-tmpfiles', ['--version']);
+if (cleaner.status !== 0) console.log('SKIPPED a socket that systemd-tmpfiles removes: apt-get install systemd');
+
+function writtenBeside(path: string): string {
+  writeFileSync(`${path}.new`, '');
+  return `${path}.new`;
+}
+
+for (const [what, happens] of [
+  ['is removed', (path: string) => rmSync(path)],
+  ['is removed with its directory', (path: string) => rmSync(dirname(path), { recursive: true })],
+  ...(cleaner.status === 0 ? [['is removed by systemd-tmpfiles', cleaned] as const] : []),
+  ['gives way to a file', (path: string) => renameSync(writtenBeside(path), path)],
+] as const) {
+  test(`a socket that ${what} is noticed within a second, once, and can be opened again`, async ({ path }) => {
+    const clock = new FakeClock();
+    let lost = 0;
+    const first = await listen(path, { clock, onLost: () => lost++ });
+    await clock.advance(5_000);
+    assert.is(lost, 0);
+    happens(path);
+    await clock.advance(1_000);
+    assert.is(lost, 1);
+    await clock.advance(5_000);
+    assert.is(lost, 1);
+    const second = await listen(path, { clock });
+    for (const [listener, live] of [
+      [first, true],
+      [second, false],
+    ] as const) {
+      const closing = listener.close();
+      await clock.advance(1_000);
+      await closing;
+      assert.is(await isLive(path), live);
+    }
+  });
+}
+
+test('a listener that was closed is not lost', async ({ path }) => {
+  const clock = new FakeClock();
+  let lost = 0;
+  const listener = await listen(path, { clock, onLost: () => lost++ });
+  const closing = listener.close();
+  await clock.advance(5_000);
+  await closing;
+  assert.is(lost, 0);
 });
 
 test('at no moment of a take-over is there no socket', async ({ path }) => {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { KmsError } from '../../errors.ts';
 import type { Finding } from '../../finding.ts';
 import type { BarbicanClient } from './client.ts';
+import { inTheClear, USE_HTTPS } from './keystone/session.ts';
 import type { KeystoneSession } from './keystone/session.ts';
 import type { AccessRule, Token } from './keystone/token.ts';
 
@@ -32,6 +33,8 @@ export async function examineBarbican(
       remedy: 'remove tls-insecure (insecure, verify: false), and set the CA instead',
     });
   }
+  const plain = await session.plainUrls(signal);
+  if (plain.length > 0) findings.push({ level: 'hint', text: inTheClear(plain), remedy: USE_HTTPS });
   try {
     findings.push({ level: 'ok', text: `Barbican is at ${await session.keyManagerUrl(signal)}` });
   } catch (error) {

@@ -1,6 +1,6 @@
 import { KmsError, unavailable } from '../../errors.ts';
 import { keysetConflict } from '../../keyset/keyset-source.ts';
-import { formatManifest, parseManifest } from '../../keyset/manifest.ts';
+import { parseManifest, writableManifest } from '../../keyset/manifest.ts';
 import type { Manifest } from '../../keyset/manifest.ts';
 import type { ManifestRevision } from '../../keyset/keyset-source.ts';
 import type { ManifestStore } from './admin.ts';
@@ -50,7 +50,7 @@ export class ManifestInBarbican implements ManifestStore {
   /** Of two writers at the same time, one or none succeeds. */
   async writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
     const signal = this.#client.deadline();
-    const text = Buffer.from(formatManifest(manifest));
+    const text = Buffer.from(writableManifest(manifest));
     if (text.length > MAX_PAYLOAD_BYTES) {
       const message = `the manifest has ${text.length} bytes, and Barbican stores at most ${MAX_PAYLOAD_BYTES}`;
       throw new KmsError('ERR_KMS_KEYSET_RULE', message, { remedy: 'destroy retired keys' });

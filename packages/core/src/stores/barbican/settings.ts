@@ -1,6 +1,6 @@
-import { isAbsolute } from 'node:path';
 import * as z from 'zod';
 import { KmsError } from '../../errors.ts';
+import { directoryOfUri } from '../../util/directory-uri.ts';
 import { shownUri } from '../../util/shown-uri.ts';
 import { duration } from '../../util/duration.ts';
 import { cloudSettings } from './keystone/configuration.ts';
@@ -34,8 +34,9 @@ export type ManifestPlace = { readonly directory: string } | { readonly name: st
  * @throws {@link KmsError} `ERR_KMS_INVALID_URI`
  */
 export function manifestPlaceOf(uri: string): ManifestPlace {
-  const rest = uri.replace(/^barbican:(\/\/(?=\/))?/, '');
-  if (isAbsolute(rest) && !/^\/\/|[\0?]/.test(rest)) return { directory: rest };
+  const directory = directoryOfUri(uri);
+  if (directory !== undefined) return { directory };
+  const rest = uri.replace(/^barbican:/, '');
   if (/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(rest)) return { name: rest };
   const expected = 'barbican:/directory (manifest on this host) or barbican:name (manifest in Barbican)';
   throw new KmsError('ERR_KMS_INVALID_URI', `expected ${expected}, found ${shownUri(uri)}`);

@@ -8,6 +8,7 @@ import { MANIFEST_NAME } from '../../keyset/manifest.ts';
 import { RESTORE_KEYSET } from '../../keyset/restoring.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
+import { uriOfDirectory } from '../../util/directory-uri.ts';
 import type { Lease } from '../../util/shared-resources.ts';
 import { ManifestDirectory } from '../file/manifest-directory.ts';
 import { watchDirectory } from '../file/watch-directory.ts';
@@ -44,7 +45,7 @@ export class BarbicanSource implements KeysetSource {
   readonly #refusals = new Map<string, number>();
 
   constructor(place: ManifestPlace, settings: BarbicanSettings, lease: Lease<KeystoneSession>, clock: Clock) {
-    this.uri = `barbican:${'directory' in place ? place.directory : place.name}`;
+    this.uri = 'directory' in place ? uriOfDirectory('barbican', place.directory) : `barbican:${place.name}`;
     this.maxUnconfirmedMs = settings.maxUnconfirmed;
     this.#place = place;
     this.#settings = settings;

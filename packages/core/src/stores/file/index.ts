@@ -1,7 +1,7 @@
 import * as nodeFs from 'node:fs/promises';
-import { isAbsolute } from 'node:path';
 import * as z from 'zod';
 import { KmsError } from '../../errors.ts';
+import { directoryOfUri, uriOfDirectory } from '../../util/directory-uri.ts';
 import { shownUri } from '../../util/shown-uri.ts';
 import { systemClock } from '../../util/clock.ts';
 import type { Clock } from '../../util/clock.ts';
@@ -30,8 +30,8 @@ export const fileProvider: KeysetProvider<typeof settings> = {
 
 /** @throws {@link KmsError} `ERR_KMS_INVALID_URI` */
 function directoryOf(uri: string): string {
-  const directory = uri.replace(/^file:(\/\/(?=\/))?/, '');
-  if (!isAbsolute(directory) || directory.startsWith('//') || directory.includes('\0') || directory.includes('?')) {
+  const directory = directoryOfUri(uri);
+  if (directory === undefined) {
     throw new KmsError('ERR_KMS_INVALID_URI', `expected file:/absolute/directory, found ${shownUri(uri)}`);
   }
   return directory;
@@ -45,7 +45,7 @@ export function openKeysetDirectory(
 ): KeysetSource {
   const directory = directoryOf(uri);
   return {
-    uri: `file:${directory}`,
+    uri: uriOfDirectory('file', directory),
     load: (context) => loadKeysetDirectory(directory, { allowGroupRead }, context),
     examine: () => examineDirectory(directory),
     watch: (onChange) => watchDirectory(directory, onChange, clock),

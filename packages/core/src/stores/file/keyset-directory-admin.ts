@@ -13,6 +13,7 @@ export class KeysetDirectoryAdmin extends ManifestDirectory implements KeysetAdm
   createKey(keyId: string, contextId: Buffer, given?: SecretBytes): Promise<KeyTraits> {
     return onDisk(async () => {
       await this.directory.make();
+      await this.requireOwnManifest();
       const { key, traits } = newKey(keyId, contextId, given);
       try {
         await this.directory.write(blobName(keyId), key.expose(), 0o600);

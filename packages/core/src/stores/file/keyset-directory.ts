@@ -40,17 +40,16 @@ export async function loadKeysetDirectory(
     let real: string | undefined;
     try {
       real = await realpath(manifestPath);
-      const realDirectory = dirname(real);
+      const places = await placesOfBlobs(directory, dirname(real));
       const owners = await ownersOf(directory);
       const manifest = await readManifest(real, manifestPath);
       return await Keyset.load(context, manifest, async (keyId) => {
-        const path = join(realDirectory, blobName(keyId));
+        const paths = places.map((place) => join(place, blobName(keyId)));
         try {
-          return await readBlob(path, { ...options, owners });
+          return await firstThere(paths, (path) => readBlob(path, { ...options, owners }));
         } catch (error) {
-          if (!isMissing(error) || (await isSwapped(manifestPath, real))) throw error;
-          const message = `${path}: no such file`;
-          throw new KmsError('ERR_KMS_KEYSET_INVALID', message, { cause: error, remedy: RESTORE_KEYS });
+          if (error instanceof KmsError || (await isSwapped(manifestPath, real))) throw error;
+          throw lossOfOne(error, paths[0]!);
         }
       });
     } catch (error) {
@@ -59,6 +58,42 @@ export async function loadKeysetDirectory(
       throw fileError(error, manifestPath);
     }
   }
+}
+
+/** Where the blobs are: beside the manifest. Of a manifest that is a link to somewhere else, also beside that link. */
+async function placesOfBlobs(directory: string, besideManifest: string): Promise<readonly string[]> {
+  const own = await realpath(directory);
+  const isInside = besideManifest === own || besideManifest.startsWith(`${own}/`);
+  return isInside ? [besideManifest] : [besideManifest, own];
+}
+
+/** @throws what `read` throws for the last path, and for another one all but that it is missing */
+async function firstThere<T>(paths: readonly string[], read: (path: string) => Promise<T>): Promise<T> {
+  const [path, ...others] = paths;
+  try {
+    return await read(path!);
+  } catch (error) {
+    if (others.length === 0 || !isMissing(error)) throw error;
+    return firstThere(others, read);
+  }
+}
+
+/** A blob that is missing, or that nobody can read, takes away its key and no other one. */
+function lossOfOne(error: unknown, path: string): unknown {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'EACCES' || code === 'EPERM') {
+    const [message, remedy] = [`${path}: ${reasonOf(code)}`, readableRemedy(dirname(path))];
+    return new KmsError('ERR_KMS_KEYSET_PERMISSIONS', message, { cause: error, remedy });
+  }
+  const damage: Record<string, string> = {
+    ENOENT: 'no such file',
+    ELOOP: 'a symbolic link where a key blob should be',
+    ENXIO: 'a socket where a key blob should be',
+    EIO: 'the disk cannot read it (EIO)',
+  };
+  const what = damage[code ?? ''];
+  if (what === undefined) return error;
+  return new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: ${what}`, { cause: error, remedy: RESTORE_KEYS });
 }
 
 /** Returns the key files that the manifest does not list. Another writer may be about to list one, so none is removed. */
@@ -134,19 +169,18 @@ export async function requireTrusted(manifestPath: string): Promise<void> {
 const isSwapped = async (manifestPath: string, real: string | undefined): Promise<boolean> =>
   (await realpath(manifestPath).catch(() => real)) !== real;
 
+function reasonOf(code = 'cannot be read'): string {
+  if (code === 'EACCES' || code === 'EPERM') return `user ${process.geteuid?.() ?? ''} cannot read it`;
+  return code === 'ENOENT' ? 'no such file' : code;
+}
+
 /** A missing manifest may come back with its volume. */
 function fileError(error: unknown, manifestPath: string): KmsError {
   const { code, path } = error as NodeJS.ErrnoException;
-  const reasons: Record<string, string> = {
-    ENOENT: 'no such file',
-    EACCES: `user ${process.getuid?.() ?? ''} cannot read it`,
-    ELOOP: 'a symbolic link where a key blob should be',
-  };
-  const text = `${path ?? manifestPath}: ${reasons[code ?? ''] ?? code ?? 'cannot be read'}`;
+  const text = `${path ?? manifestPath}: ${reasonOf(code)}`;
   const remedies: Record<string, string> = {
     ENOENT: MOUNT_OR_RESTORE,
     EACCES: readableRemedy(dirname(manifestPath)),
-    ELOOP: RESTORE_KEYS,
   };
   return unavailable(text, { cause: error, remedy: remedies[code ?? ''] });
 }

@@ -4,12 +4,13 @@ import { join } from 'node:path';
 import { KmsError } from '../../errors.ts';
 import { keysetConflict } from '../../keyset/keyset-source.ts';
 import type { ManifestRevision } from '../../keyset/keyset-source.ts';
-import { formatManifest, MANIFEST_NAME, MAX_MANIFEST_BYTES, parseManifest } from '../../keyset/manifest.ts';
+import { MANIFEST_NAME, MAX_MANIFEST_BYTES, parseManifest, writableManifest } from '../../keyset/manifest.ts';
 import type { Manifest } from '../../keyset/manifest.ts';
 import { systemClock } from '../../util/clock.ts';
 import type { Clock } from '../../util/clock.ts';
 import { DurableDirectory } from '../../util/durable-directory.ts';
 import { requireTrusted } from './keyset-directory.ts';
+import { safeText } from '../../util/safe-text.ts';
 import { withFileLock } from '../../util/file-lock.ts';
 
 const LOCK_NAME = '.lock';
@@ -38,6 +39,15 @@ export class ManifestDirectory {
     return { manifest: parseManifest(text, join(this.path, MANIFEST_NAME)), revision: revisionOf(text), text };
   }
 
+  /** @throws {@link KmsError} `ERR_KMS_KEYSET_RULE` where the manifest is a link: the new one would take the place of the link */
+  protected async requireOwnManifest(): Promise<void> {
+    const path = join(this.path, MANIFEST_NAME);
+    const target = await this.#fs.readlink(path).catch(() => undefined);
+    if (target === undefined) return;
+    const remedy = `change the keyset where ${target} is, or replace the link by the file`;
+    throw new KmsError('ERR_KMS_KEYSET_RULE', `${path} is a symbolic link to ${safeText(target, 200)}`, { remedy });
+  }
+
   /** Creates the directory. */
   makeDirectory(): Promise<void> {
     return onDisk(() => this.directory.make());
@@ -46,11 +56,12 @@ export class ManifestDirectory {
   writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
     return onDisk(() =>
       this.#locked(async () => {
+        await this.requireOwnManifest();
         const text = await this.directory.read(MANIFEST_NAME, MAX_MANIFEST_BYTES);
         if ((text === undefined ? undefined : revisionOf(text)) !== revision) {
           throw keysetConflict();
         }
-        await this.directory.write(MANIFEST_NAME, Buffer.from(formatManifest(manifest)), 0o644);
+        await this.directory.write(MANIFEST_NAME, Buffer.from(writableManifest(manifest)), 0o644);
       }),
     );
   }

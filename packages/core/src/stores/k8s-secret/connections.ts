@@ -2,6 +2,7 @@ import type { ClientHttp2Session, ClientHttp2Stream, OutgoingHttpHeaders } from 
 import { KmsError, unavailable } from '../../errors.ts';
 import { unlessAborted } from '../../util/abort.ts';
 import type { Clock } from '../../util/clock.ts';
+import { systemAuthorities } from '../../util/system-authorities.ts';
 import { withTimeout } from '../../util/timeout.ts';
 import type { Credentials } from './credentials.ts';
 import { connectThrough } from './kubeconfig/proxy.ts';
@@ -128,9 +129,7 @@ async function openSession(credentials: Credentials, clock: Clock, signal: Abort
   const { connect } = await import('node:http2');
   const socket = proxy && (await connectThrough(proxy, server, ca, signal));
   const session = connect(server.origin, {
-    ca,
-    cert,
-    key,
+    ...(ca || server.protocol === 'http:' ? { ca, cert, key } : systemAuthorities({ cert, key })),
     servername,
     ...(socket && (server.protocol === 'https:' ? { socket } : { createConnection: () => socket })),
     // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.

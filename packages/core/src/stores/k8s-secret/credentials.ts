@@ -4,7 +4,8 @@ import { backOffMs } from '../../util/back-off.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { SharedResources } from '../../util/shared-resources.ts';
 import { pluginCall, runPlugin } from './kubeconfig/exec-plugin.ts';
-import { impersonation, readPem, staticIdentity } from './kubeconfig/identity.ts';
+import type { Distrust } from '../../util/trusted-path.ts';
+import { exposedFiles, impersonation, readPem, staticIdentity } from './kubeconfig/identity.ts';
 import type { Identity } from './kubeconfig/identity.ts';
 import { loadTarget, unusable } from './kubeconfig/load.ts';
 import type { Entry, KubeconfigOptions, Target } from './kubeconfig/load.ts';
@@ -23,6 +24,8 @@ export interface Credentials extends Identity {
   readonly proxy: URL | undefined;
   /** `authorization` and impersonation. */
   readonly headers: Readonly<Record<string, string | string[]>>;
+  /** Its files that everyone can read. */
+  readonly exposed: readonly Distrust[];
 }
 
 /** All files are read again after so many ms: somebody rotates them. As client-go does with token files. */
@@ -38,6 +41,8 @@ export class KubeCredentials {
   readonly #options: KubeconfigOptions;
   readonly #clock: Clock;
   readonly #withheld: ReadonlySet<string>;
+  readonly #report: SharedResources['report'];
+  readonly #reported = new Set<string>();
   readonly #closing = new AbortController();
   #current: Credentials | undefined;
   /** Times are of the monotonic clock, in ms. */
@@ -49,7 +54,8 @@ export class KubeCredentials {
   /** What an exec plugin gave for one call of it. */
   #minted: { readonly call: string; readonly identity: Identity; readonly expiresAt: number } | undefined;
 
-  constructor(options: KubeconfigOptions, { clock, secretVariables }: SharedResources) {
+  constructor(options: KubeconfigOptions, { clock, secretVariables, report }: SharedResources) {
+    this.#report = report;
     this.#options = options;
     this.#clock = clock;
     this.#withheld = secretVariables;
@@ -111,6 +117,8 @@ export class KubeCredentials {
     const { cluster, user, description } = target;
     const server = serverOf(cluster);
     const ca = await readPem(cluster, 'certificate-authority');
+    const exposed = await exposedFiles(user);
+    for (const one of exposed) this.#warn(one);
     const fixed = await staticIdentity(user);
     if (fixed) this.#minted = undefined;
     const identity = fixed ?? (await this.#mint(target, ca));
@@ -125,11 +133,19 @@ export class KubeCredentials {
       ca,
       servername,
       proxy,
+      exposed,
       headers: {
         ...impersonation(user),
         ...(identity.token !== undefined && { authorization: `Bearer ${identity.token}` }),
       },
     };
+  }
+
+  /** Once for each file. */
+  #warn({ text, remedy }: Distrust): void {
+    if (this.#reported.has(text)) return;
+    this.#reported.add(text);
+    this.#report({ type: 'secret-exposed', text, remedy });
   }
 
   /** Runs the exec plugin, unless what it gave for the same call has not expired. */

@@ -20,6 +20,8 @@ export async function examineSecret(
 ): Promise<Finding[]> {
   const findings = [await examineGuard(api, served)];
   try {
+    const { exposed } = await api.credentials(signal);
+    findings.push(...exposed.map((one) => ({ level: 'hint', ...one }) as const));
     findings.push(...(await examineRights(api, secret, signal)), ...(await examineData(api, secret, signal)));
   } catch {
     // The load reports what is wrong.

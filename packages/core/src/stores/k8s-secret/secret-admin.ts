@@ -2,7 +2,7 @@ import { KmsError, unavailable } from '../../errors.ts';
 import { newKey } from '../../keyset/blob.ts';
 import { keysetConflict } from '../../keyset/keyset-source.ts';
 import type { KeysetAdmin, ManifestRevision } from '../../keyset/keyset-source.ts';
-import { blobName, formatManifest, MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
+import { blobName, MANIFEST_NAME, parseManifest, writableManifest } from '../../keyset/manifest.ts';
 import type { KeyTraits, Manifest, StoredManifest } from '../../keyset/manifest.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 import type { Lease } from '../../util/shared-resources.ts';
@@ -133,7 +133,7 @@ export class SecretAdmin implements KeysetAdmin {
   #body(head: object, manifest: Manifest, before: Manifest | undefined): Buffer {
     const ids = new Set(manifest.keys.map(({ id }) => id));
     const others: Record<string, string | null> = {
-      [MANIFEST_NAME]: Buffer.from(formatManifest(manifest)).toString('base64'),
+      [MANIFEST_NAME]: Buffer.from(writableManifest(manifest)).toString('base64'),
     };
     for (const { id } of before?.keys ?? []) if (!ids.has(id)) others[blobName(id)] = null;
     const keys = [...this.#made]

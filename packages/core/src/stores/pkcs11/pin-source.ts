@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { lstat, open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { isAbsolute, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { KmsError, unavailable } from '../../errors.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
 import { distrustOfAsync } from '../../util/trusted-path.ts';
@@ -44,13 +44,15 @@ export function checkPinSource(source: string): void {
  * A credential may have mode 0440, though no group can read it: systemd makes it 0400 for root and adds an ACL entry for the
  * unit's user, whose mask `stat` shows as the group's mode (`write_credential` in systemd's `exec-credential.c`).
  *
+ * A file of a Secret volume may have mode 0440: with an fsGroup, the kubelet makes it so.
+ *
  * @returns 1–255 bytes, which the caller wipes
  * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`, which names the file or variable and never its content;
  * `ERR_KMS_INVALID_URI` as {@link checkPinSource}
  */
 export async function readPin(source: string, env: NodeJS.ProcessEnv): Promise<SecretBytes> {
   const { scheme, where } = parse(source);
-  if (scheme === 'file') return readPinFile(where, 0o077);
+  if (scheme === 'file') return readPinFile(where, (await isInSecretVolume(where)) ? 0o037 : 0o077);
   if (scheme === 'env') return readVariable(where, env);
   const directory = env['CREDENTIALS_DIRECTORY'];
   if (directory === undefined || !isAbsolute(directory)) {
@@ -86,6 +88,12 @@ function readVariable(name: string, env: NodeJS.ProcessEnv): SecretBytes {
     throw unavailable(`env:${name}: expected UTF-8, found other bytes`, { remedy: 'put the PIN into a file' });
   }
   return pinOf(Buffer.from(value), `env:${name}`);
+}
+
+/** In a pod with an fsGroup, the kubelet lets that group read all files of a Secret volume, whatever their mode. Only the pod has the group. */
+async function isInSecretVolume(path: string): Promise<boolean> {
+  const data = await lstat(join(dirname(path), '..data')).catch(() => undefined);
+  return data?.isSymbolicLink() === true && (await lstat(path).catch(() => undefined))?.isSymbolicLink() === true;
 }
 
 async function readPinFile(path: string, refusedMode: number): Promise<SecretBytes> {

@@ -53,6 +53,7 @@ export class Pkcs11Kek implements RemoteKek {
     this.#mechanisms = allowedMechanisms(settings.mechanism, settings.direct);
     const variable = /^env:(.*)$/.exec(uri.pinSource)?.[1];
     if (variable !== undefined) shared.secretVariables.add(variable);
+    shared.pinSources.add(uri.pinSource);
     this.#listed = new ListedKeys(settings.keyset);
     this.admin = new Pkcs11Admin(settings.keyset, this);
   }
@@ -207,9 +208,9 @@ export class Pkcs11Kek implements RemoteKek {
       checkBinding();
       const { sessions, callTimeout: callTimeoutMs } = this.#settings;
       const modulePath = findModule(this.#uri.module);
-      const { report, clock, secretVariables: withheld } = this.#shared;
+      const { report, clock, secretVariables: withheld, pinSources } = this.#shared;
       const name = ['pkcs11', modulePath, sessions, callTimeoutMs].join(' ');
-      const options = { modulePath, sessions, callTimeoutMs, withheld, report, clock };
+      const options = { modulePath, sessions, callTimeoutMs, withheld, pinSources, report, clock };
       this.#lease = this.#shared.acquire(name, () => new TokenHost(options));
     }
     return this.#lease.resource;

@@ -33,6 +33,7 @@ function cloud(fault: (request: ServiceRequest, before: readonly ServiceRequest[
   const session = {
     token: () => Promise.resolve(token),
     keyManagerUrl: () => Promise.resolve('http://b'),
+    plainUrls: () => Promise.resolve([]),
     verifiesCertificates: () => Promise.resolve(true),
     keyManager: async (request: ServiceRequest) => {
       fault(request, requests);

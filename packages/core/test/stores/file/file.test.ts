@@ -1,10 +1,22 @@
 import { assertNoSecret, keysetSourceSuite, newDirectory, rejectsWithCode } from '@teapot-kms/testing';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { KmsError, KmsErrorCode } from '../../../src/errors.ts';
 import { generateKey } from '../../../src/keyset/administration.ts';
 import { fileProvider, openKeysetDirectory } from '../../../src/stores/file/index.ts';
 import { SharedResources } from '../../../src/util/shared-resources.ts';
@@ -70,6 +82,25 @@ test('a keyset through a link in a place that others can write is refused', asyn
 
 if (process.geteuid?.() !== 0) console.log('SKIPPED files of other users: only root can make them');
 else {
+  test('a pending key that this user cannot read is a warning, and the primary seals', async () => {
+    const { directory, keyId } = await makeKeyset();
+    execFileSync('chown', ['-R', '65534:65534', directory]);
+    execFileSync('chmod', ['0755', dirname(directory)]);
+    const pending = await generateKey(open(directory).admin!);
+    chownSync(join(directory, `${pending.keyId}.key`), 0, 0);
+    process.seteuid!(65_534);
+    try {
+      const keyset = await open(directory).load(patient);
+      assert.is(keyset.primary.keyId, keyId);
+      const [{ code, message }] = keyset.warnings as unknown as [KmsError];
+      assert.is(code, 'ERR_KMS_KEYSET_PERMISSIONS');
+      assert.match(message, `${pending.keyId}.key: user 65534 cannot read it`);
+      keyset.destroy();
+    } finally {
+      process.seteuid!(0);
+    }
+  });
+
   test('a blob of another user than the directory is refused', async () => {
     const { directory, blob } = await makeKeyset();
     chownSync(blob, 65_534, 65_534);
@@ -146,8 +177,65 @@ test('a symbolic link in the place of a blob is not followed', async () => {
   writeWithMode(elsewhere, newKeyBytes(), 0o600);
   rmSync(blob);
   symlinkSync(elsewhere, blob);
-  const error = await rejectsWithCode(() => open(directory).load(patient), 'ERR_KMS_STORE_UNAVAILABLE');
+  const error = await rejectsWithCode(() => primaryOf(open(directory)), 'ERR_KMS_KEYSET_INVALID');
   assert.match(error.message, /symbolic link/);
+});
+
+for (const [what, code, spoil] of [
+  [
+    'a link',
+    'ERR_KMS_KEYSET_INVALID',
+    (path) => {
+      rmSync(path);
+      symlinkSync('/dev/null', path);
+    },
+  ],
+  [
+    'a FIFO',
+    'ERR_KMS_KEYSET_INVALID',
+    (path) => {
+      rmSync(path);
+      execFileSync('mkfifo', ['-m', '600', path]);
+    },
+  ],
+  ['open to everyone', 'ERR_KMS_KEYSET_PERMISSIONS', (path) => chmodSync(path, 0o644)],
+  ['gone', 'ERR_KMS_KEYSET_INVALID', (path) => rmSync(path)],
+] as readonly (readonly [string, KmsErrorCode, (path: string) => void])[]) {
+  test(`a pending key whose file is ${what} is a warning, and the primary seals`, async () => {
+    const { directory, keyId } = await makeKeyset();
+    const pending = await generateKey(open(directory).admin!);
+    spoil(join(directory, `${pending.keyId}.key`));
+    const keyset = await open(directory).load(patient);
+    assert.is(keyset.primary.keyId, keyId);
+    assert.equal(
+      keyset.warnings.map((warning) => (warning as KmsError).code),
+      [code],
+    );
+    keyset.destroy();
+  });
+}
+
+test('a manifest that is a link: its keys are found beside the link and beside its target', async () => {
+  const { directory, keyId } = await makeKeyset();
+  const pending = await generateKey(open(directory).admin!);
+  const place = join(newDirectory(), 'keys');
+  mkdirSync(place);
+  symlinkSync(join(directory, 'keyset.yaml'), join(place, 'keyset.yaml'));
+  renameSync(join(directory, `${keyId}.key`), join(place, `${keyId}.key`));
+  const keyset = await open(place).load(patient);
+  assert.equal([keyset.primary.keyId, keyset.warnings], [keyId, []]);
+  keyset.destroy();
+  assert.ok((await open(place).admin!.readManifest())!.manifest.keys.some(({ id }) => id === pending.keyId));
+});
+
+test('a manifest that is a link is not changed, because the link would be lost, and no key is made', async () => {
+  const { directory } = await makeKeyset();
+  const place = join(newDirectory(), 'keys');
+  mkdirSync(place);
+  symlinkSync(join(directory, 'keyset.yaml'), join(place, 'keyset.yaml'));
+  const error = await rejectsWithCode(() => generateKey(open(place).admin!), 'ERR_KMS_KEYSET_RULE');
+  assert.match(error.message, 'is a symbolic link to');
+  assert.equal(readdirSync(place), ['keyset.yaml']);
 });
 
 for (const name of ['blob', 'manifest']) {
@@ -193,13 +281,26 @@ for (const [uri, shown] of [
   ['file:/etc/keys', 'file:/etc/keys'],
   ['file:///etc/keys', 'file:/etc/keys'],
   ['file:/with space', 'file:/with space'],
+  ['file:/with%20space', 'file:/with space'],
+  ['file:/etc/../keys/./a//b/', 'file:/keys/a/b'],
+  ['file:/100%25/a%3Fb', 'file:/100%25/a%3Fb'],
+  ['file:/', 'file:/'],
 ] as const) {
   test(`${uri} is a keyset directory`, () => {
     assert.is(fileProvider.open(uri, { allowGroupRead: false }, new SharedResources()).uri, shown);
   });
 }
 
-for (const uri of ['file:', 'file:keys', 'file:./keys', 'file://host/keys', 'file:/keys?mode=0644', 'file:/ke\0ys']) {
+for (const uri of [
+  'file:',
+  'file:keys',
+  'file:./keys',
+  'file://host/keys',
+  'file:/keys?mode=0644',
+  'file:/ke\0ys',
+  'file:/ke%00ys',
+  'file:/50%',
+]) {
   test(`${JSON.stringify(uri)} is refused`, async () => {
     await rejectsWithCode(() => fileProvider.check(uri, { allowGroupRead: false }), 'ERR_KMS_INVALID_URI');
     await rejectsWithCode(() => openKeysetDirectory(uri, { allowGroupRead: false }), 'ERR_KMS_INVALID_URI');

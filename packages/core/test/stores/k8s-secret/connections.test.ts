@@ -49,6 +49,7 @@ const credentialsOf = (url: string): Credentials => ({
   ca: undefined,
   servername: undefined,
   proxy: undefined,
+  exposed: [],
   headers: {},
 });
 

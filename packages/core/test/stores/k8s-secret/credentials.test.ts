@@ -1,10 +1,12 @@
 // When files are read and plugins run again. The clock moves only when a test moves it.
 import { FakeClock, newDirectory, rejectsWithCode } from '@teapot-kms/testing';
-import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KubeCredentials } from '../../../src/stores/k8s-secret/credentials.ts';
+import { exposedFiles } from '../../../src/stores/k8s-secret/kubeconfig/identity.ts';
+import { kubeconfigSchema } from '../../../src/stores/k8s-secret/kubeconfig/schema.ts';
 import { SharedResources } from '../../../src/util/shared-resources.ts';
 
 interface Site {
@@ -54,6 +56,39 @@ const runsOf = ({ directory }: Site): number =>
   existsSync(join(directory, 'runs')) ? readFileSync(join(directory, 'runs'), 'utf8').split('\n').length - 1 : 0;
 
 const tokenOf = async ({ credentials }: Site): Promise<string | undefined> => (await credentials.current()).token;
+
+for (const [what, mode, said] of [
+  ['everyone', 0o644, 1],
+  ['its owner', 0o600, 0],
+] as const) {
+  test(`a token file that ${what} can read is used, and ${said > 0 ? 'reported once' : 'not reported'}`, async (site) => {
+    const file = join(site.directory, 'token');
+    writeConfig(site, { tokenFile: 'token' });
+    writeFileSync(file, 'a-token');
+    chmodSync(file, mode);
+    const reported: object[] = [];
+    const shared = new SharedResources((event) => reported.push(event), site.clock);
+    const credentials = new KubeCredentials({ kubeconfig: join(site.directory, 'config') }, shared);
+    const { token, exposed } = await credentials.current();
+    assert.equal([token, exposed.length], ['a-token', said]);
+    await site.clock.advance(60_000);
+    await credentials.current();
+    assert.is(reported.length, said);
+    if (said > 0) assert.match(JSON.stringify(reported), `${file} contains a secret, and everyone can read it`);
+    credentials.close();
+  });
+}
+
+test('the file of a client key that everyone can read is reported', async () => {
+  const directory = newDirectory();
+  writeFileSync(join(directory, 'client.key'), '', { mode: 0o644 });
+  const value = kubeconfigSchema.parse({ users: [{ name: 'u', user: { 'client-key': 'client.key' } }] }).users[0]!
+    .user!;
+  assert.match(
+    (await exposedFiles({ where: 'u', directory, value }))[0]?.remedy ?? '',
+    `chmod o= ${directory}/client.key`,
+  );
+});
 
 test('a token file is read again after a minute', async (site) => {
   writeConfig(site, { tokenFile: 'token' });

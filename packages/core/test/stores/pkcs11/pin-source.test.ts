@@ -1,7 +1,7 @@
 import { assertNoSecret, newDirectory, rejectsWithCode, rememberSecret } from '@teapot-kms/testing';
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, symlinkSync } from 'node:fs';
+import { chmodSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -104,6 +104,20 @@ for (const mode of [0o640, 0o604, 0o620, 0o601, 0o610, 0o644, 0o666]) {
     assertNoSecret(error, Buffer.from(pin));
   });
 }
+
+test('a PIN in a Secret volume with fsGroup, which makes its mode 0440, is read; one that everyone can read is not', async () => {
+  const volume = newDirectory();
+  mkdirSync(join(volume, '..1'));
+  symlinkSync('..1', join(volume, '..data'));
+  symlinkSync('..data/pin', join(volume, 'pin'));
+  const pin = newPin();
+  writeWithMode(join(volume, '..1', 'pin'), pin, 0o440);
+  assert.equal(await readFrom(join(volume, 'pin')), Buffer.from(pin));
+  for (const mode of [0o444, 0o460, 0o644]) {
+    chmodSync(join(volume, '..1', 'pin'), mode);
+    await rejectsWithCode(() => readFrom(join(volume, 'pin')), 'ERR_KMS_STORE_UNAVAILABLE');
+  }
+});
 
 test('a credential that others can read, or its group can write, is refused', async () => {
   for (const mode of [0o444, 0o404, 0o460, 0o450]) {

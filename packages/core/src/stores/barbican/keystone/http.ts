@@ -4,6 +4,7 @@ import { abortError, unlessAborted } from '../../../util/abort.ts';
 import { backOffMs } from '../../../util/back-off.ts';
 import { sleep, systemClock } from '../../../util/clock.ts';
 import type { Clock } from '../../../util/clock.ts';
+import { systemAuthorities } from '../../../util/system-authorities.ts';
 import { withTimeout } from '../../../util/timeout.ts';
 import type { TlsFiles } from './cloud.ts';
 import { readText } from './configuration.ts';
@@ -45,9 +46,12 @@ const PASSING = new Set([429, 500, 502, 503, 504]);
 export class HttpClient {
   readonly #clock: Clock;
   readonly #agents = new Map<string, Agent>();
+  readonly #proxyEnv: NodeJS.ProcessEnv;
 
-  constructor(clock: Clock = systemClock) {
+  /** @param env - may name a proxy: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, or the same in lower case */
+  constructor(clock: Clock = systemClock, env: NodeJS.ProcessEnv = process.env) {
     this.#clock = clock;
+    this.#proxyEnv = proxyOf(env);
   }
 
   close(): void {
@@ -90,7 +94,8 @@ export class HttpClient {
     const { protocol } = new URL(url);
     // On first use: only instances that use OpenStack need them. An import of them loads undici too (ADR 0015).
     const { Agent, request } = process.getBuiltinModule(protocol === 'https:' ? 'node:https' : 'node:http');
-    const agent = this.#agents.get(protocol) ?? new Agent({ keepAlive: true, maxSockets: 16 });
+    const agent =
+      this.#agents.get(protocol) ?? new Agent({ keepAlive: true, maxSockets: 16, proxyEnv: this.#proxyEnv });
     this.#agents.set(protocol, agent);
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       // An error after the head of the answer arrives here too. The body then fails as well.
@@ -114,14 +119,23 @@ export class HttpClient {
   }
 }
 
+/** As in Go, this host is never asked for through a proxy. */
+function proxyOf({ HTTPS_PROXY, https_proxy, HTTP_PROXY, http_proxy, NO_PROXY, no_proxy }: NodeJS.ProcessEnv) {
+  const [secure, plain] = [https_proxy ?? HTTPS_PROXY, http_proxy ?? HTTP_PROXY];
+  const direct = [no_proxy ?? NO_PROXY, 'localhost', '127.0.0.1', '[::1]', '::1'].filter(Boolean).join(',');
+  return { ...(secure && { HTTPS_PROXY: secure }), ...(plain && { HTTP_PROXY: plain }), NO_PROXY: direct };
+}
+
 /** @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` for a file that cannot be read */
 async function tlsOptions({ caFile, certFile, keyFile, insecure = false }: TlsFiles) {
+  const own = {
+    ...(certFile && { cert: await readText(certFile) }),
+    ...(keyFile && { key: await readText(keyFile) }),
+  };
   return {
     // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
     rejectUnauthorized: !insecure,
-    ...(caFile && { ca: await readText(caFile) }),
-    ...(certFile && { cert: await readText(certFile) }),
-    ...(keyFile && { key: await readText(keyFile) }),
+    ...(caFile ? { ...own, ca: await readText(caFile) } : systemAuthorities(own)),
   };
 }
 
@@ -143,11 +157,16 @@ const PROBLEMS: readonly (readonly [code: RegExp, text: string, remedy?: string]
     'it demands a client certificate',
     'set cert and key in the login (clouds.yaml, cloud.conf)',
   ],
+  [
+    /^ERR_PROXY/,
+    'the proxy of HTTPS_PROXY or HTTP_PROXY refuses it',
+    'correct that variable, or add the host to NO_PROXY',
+  ],
   [/^EPROTO$|^ERR_SSL/, 'it does not speak TLS or refuses the handshake', 'check whether its URL begins with http:'],
 ];
 
 /** Failures that another attempt would meet again. */
-const FINAL = /^(ETIMEDOUT$|CERT_|ERR_TLS|ERR_SSL|UNABLE_TO|SELF_SIGNED|DEPTH_ZERO)/;
+const FINAL = /^(ETIMEDOUT$|ERR_PROXY|CERT_|ERR_TLS|ERR_SSL|UNABLE_TO|SELF_SIGNED|DEPTH_ZERO)/;
 
 function connectionError(origin: string, code: string): KmsError {
   const [, text, remedy] = PROBLEMS.find(([codes]) => codes.test(code)) ?? [undefined, `failed (${code})`];

@@ -3,7 +3,7 @@ import { unlessAborted } from '../../../util/abort.ts';
 import { backOffMs } from '../../../util/back-off.ts';
 import { sleep, systemClock } from '../../../util/clock.ts';
 import type { Clock } from '../../../util/clock.ts';
-import type { SharedResource } from '../../../util/shared-resources.ts';
+import type { ExposureEvent, SharedResource } from '../../../util/shared-resources.ts';
 import { SingleFlight } from '../../../util/single-flight.ts';
 import { findEndpoint } from './catalog.ts';
 import type { Endpoint } from './catalog.ts';
@@ -55,7 +55,7 @@ interface Login {
 export class KeystoneSession implements SharedResource {
   readonly #configuration: CloudConfiguration;
   readonly #clock: Clock;
-  readonly #report: (event: CloudEvent) => void;
+  readonly #report: (event: CloudEvent | ExposureEvent) => void;
   readonly #http: HttpClient;
   readonly #logins = new SingleFlight<Login>();
   readonly #closed = new AbortController();
@@ -64,11 +64,11 @@ export class KeystoneSession implements SharedResource {
   #reported: string | undefined;
   #failure: { fingerprint: string; error: KmsError; count: number; until: number } | undefined;
 
-  /** @param report - hears once of each login to a server whose certificate is not verified */
+  /** @param report - hears once of each login that somebody in between could read */
   constructor(
     configuration: CloudConfiguration,
     clock: Clock = systemClock,
-    report: (event: CloudEvent) => void = () => undefined,
+    report: (event: CloudEvent | ExposureEvent) => void = () => undefined,
   ) {
     this.#report = report;
     this.#configuration = configuration;
@@ -123,6 +123,11 @@ export class KeystoneSession implements SharedResource {
     return !(await this.#current(signal)).cloud.insecure;
   }
 
+  /** The URLs of the settings to which secrets go without TLS. @throws {@link KmsError} as {@link KeystoneSession.token} */
+  async plainUrls(signal: AbortSignal): Promise<string[]> {
+    return plainUrlsOf((await this.#current(signal)).cloud);
+  }
+
   /** Returns the URL of the key manager, from the settings or the catalog. @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` */
   async keyManagerUrl(signal: AbortSignal): Promise<string> {
     return (await this.#withEndpoint(signal)).endpoint.url;
@@ -167,6 +172,12 @@ export class KeystoneSession implements SharedResource {
     return usable;
   }
 
+  #reportExposure(cloud: Cloud): void {
+    if (cloud.insecure) this.#report({ type: 'certificates-not-verified', where: this.#configuration.where });
+    const urls = plainUrlsOf(cloud);
+    if (urls.length > 0) this.#report({ type: 'secret-exposed', text: inTheClear(urls), remedy: USE_HTTPS });
+  }
+
   /** One login at a time for each content of the configuration, and none during the back-off after a failure. */
   #logIn({ cloud, fingerprint }: Omit<Login, 'token'>): Promise<Login> {
     return this.#logins.run(fingerprint, async () => {
@@ -175,10 +186,8 @@ export class KeystoneSession implements SharedResource {
       try {
         this.#login = { cloud, fingerprint, token: await login(cloud, this.#http, this.#clock, this.#closed.signal) };
         this.#failure = undefined;
-        if (cloud.insecure && fingerprint !== this.#reported) {
-          this.#reported = fingerprint;
-          this.#report({ type: 'certificates-not-verified', where: this.#configuration.where });
-        }
+        if (fingerprint !== this.#reported) this.#reportExposure(cloud);
+        this.#reported = fingerprint;
         return this.#login;
       } catch (cause) {
         const error = KmsError.from(cause, 'ERR_KMS_STORE_UNAVAILABLE', 'the login failed');
@@ -188,6 +197,20 @@ export class KeystoneSession implements SharedResource {
       }
     });
   }
+}
+
+export const inTheClear = (urls: readonly string[]): string =>
+  `${urls.join(' and ')} without TLS: passwords, tokens and keys cross the network in the clear`;
+
+export const USE_HTTPS = 'use https in the auth URL and in endpoint';
+
+/** Other hosts could read what is sent to them. */
+const plainUrlsOf = ({ authUrl, keyManagerEndpoint }: Cloud): string[] =>
+  [authUrl, keyManagerEndpoint].filter((url) => url !== undefined).filter(isPlain);
+
+function isPlain(url: string): boolean {
+  const { protocol, hostname } = new URL(url);
+  return protocol === 'http:' && !/^(localhost|127(\.\d+){3}|\[::1\])$/.test(hostname);
 }
 
 /** Some catalogs have the API's version in the URL, most have not. */

@@ -1,5 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { resolve } from 'node:path';
+import { exposureOf } from '../../../util/trusted-path.ts';
+import type { Distrust } from '../../../util/trusted-path.ts';
 import { readNamedFile, unusable } from './load.ts';
 import type { Entry } from './load.ts';
 import type { User } from './schema.ts';
@@ -36,6 +38,16 @@ export async function staticIdentity(user: Entry<User>): Promise<Identity | unde
   if (token !== undefined || cert) return { token, cert, key };
   if (value.exec) return undefined;
   throw unusable(`${where}: expected token, tokenFile, client-certificate or exec, found none of them`);
+}
+
+/** Where the kubelet mounts tokens for a pod, readable for all of it. */
+const POD_SECRETS = '/var/run/secrets/';
+
+/** Files with a secret that a user's entry names, and that everyone can read. The kubeconfig itself is refused then (`loadTarget`). */
+export async function exposedFiles({ value, directory }: Entry<User>): Promise<Distrust[]> {
+  const named = [value.tokenFile, value['client-key']].filter((path) => path !== undefined);
+  const paths = named.map((path) => resolve(directory, path)).filter((path) => !path.startsWith(POD_SECRETS));
+  return (await Promise.all(paths.map(exposureOf))).filter((found) => found !== undefined);
 }
 
 /** The bytes of `FIELD-data`, or of the file that `FIELD` names. */

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import type { Clock } from '../../../util/clock.ts';
 import { safeText } from '../../../util/safe-text.ts';
 import type { SecretBytes } from '../../../util/secret-bytes.ts';
+import { ModuleOutput } from './module-output.ts';
 import type { FromHost, Reply, ToHost } from './protocol.ts';
 
 export interface HostProcessOptions {
@@ -15,6 +16,8 @@ export interface HostProcessOptions {
   readonly sessions: number;
   /** Variables of the plugin's environment that the process must not get: each may hold a PIN. */
   readonly withheld?: ReadonlySet<string> | undefined;
+  /** Where the PINs are that the module gets. */
+  readonly pinSources?: ReadonlySet<string> | undefined;
   /** Seals what crosses the pipe. Stays the caller's. */
   readonly channelKey: SecretBytes;
   readonly clock: Clock;
@@ -35,7 +38,6 @@ const START_TIMEOUT_MS = 30_000;
 /** ms for an orderly end, in which the process closes its sessions. */
 const STOP_MS = 1_500;
 
-const MAX_OUTPUT = 2_000;
 const MAX_REASON = 1_000;
 
 /** Each thread of the process would get a young generation of that size (ADR 0015). */
@@ -46,13 +48,15 @@ export class HostProcess {
   readonly #child: ChildProcess;
   readonly #clock: Clock;
   readonly #ended: Promise<void>;
-  #output = '';
+  readonly #output = new ModuleOutput();
+  readonly #pinSources: ReadonlySet<string>;
   #killedFor: string | undefined;
 
   /** @throws what `spawn` throws where the system has no memory for another process */
   constructor(options: HostProcessOptions) {
     const { modulePath, sessions, withheld, channelKey, clock, onStarted, onReplies, onEnd } = options;
     this.#clock = clock;
+    this.#pinSources = options.pinSources ?? new Set();
     const flags = process.execArgv.filter((flag) => !FOR_THE_PLUGIN_ONLY.test(flag));
     const node = [process.execPath, ...flags, ENTRY, modulePath, String(sessions)];
     const [command, ...args] = existsSync('/bin/sh') ? ['/bin/sh', ...WITHOUT_CORE, ...node] : node;
@@ -64,7 +68,7 @@ export class HostProcess {
     // Without a free file descriptor there are no pipes, and the child emits an error.
     const pipes = this.#child.stdio as ChildProcess['stdio'] | undefined;
     (pipes?.[2] as Readable | undefined)?.on('data', (chunk: Buffer) => {
-      this.#output = (this.#output + chunk.toString()).slice(-MAX_OUTPUT);
+      this.#output.add(chunk);
     });
     // A process that ends before it reads the key is reported as ended.
     (pipes?.[4] as Writable | undefined)?.on('error', () => undefined).end(channelKey.expose());
@@ -82,8 +86,7 @@ export class HostProcess {
       const end = (how: string) => {
         stopWaiting();
         ended();
-        // The module chooses what it prints.
-        onEnd(safeText(this.#killedFor ?? `it ended by itself, ${how}${this.#lastLines()}`, MAX_REASON));
+        void this.#reason(how).then(onEnd);
       };
       this.#child.once('error', (error) => end(error.message));
       this.#child.once('exit', (code, signal) => end(signal ? `by ${signal}` : `with code ${String(code)}`));
@@ -105,6 +108,13 @@ export class HostProcess {
     this.#child.kill('SIGKILL');
   }
 
+  /** Why the process has ended. The module chooses what it prints. */
+  async #reason(how: string): Promise<string> {
+    const isOwnEnd = this.#killedFor === undefined && !this.#output.isEmpty;
+    const lines = !isOwnEnd ? [] : [await this.#output.lastLines(this.#pinSources, this.#clock)];
+    return safeText(this.#killedFor ?? [`it ended by itself, ${how}`, ...lines].join('; '), MAX_REASON);
+  }
+
   /** Lets the process close its sessions, and resolves when it has ended. */
   async stop(): Promise<void> {
     this.#killedFor ??= 'it was stopped';
@@ -112,10 +122,5 @@ export class HostProcess {
     const stopWaiting = this.#clock.after(STOP_MS, () => this.#child.kill('SIGKILL'));
     await this.#ended;
     stopWaiting();
-  }
-
-  #lastLines(): string {
-    const text = this.#output.trim();
-    return text === '' ? '' : `; it last printed: ${text.split('\n').slice(-3).join(' | ')}`;
   }
 }

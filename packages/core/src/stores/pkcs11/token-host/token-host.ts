@@ -10,7 +10,7 @@ import { TokenFailure } from './protocol.ts';
 import type { Ask, OperationName, Operations, Reply } from './protocol.ts';
 import { newChannelKey, SealedChannel } from './sealed-channel.ts';
 
-export interface TokenHostOptions extends Pick<HostProcessOptions, 'modulePath' | 'sessions' | 'withheld' | 'clock'> {
+export interface TokenHostOptions extends Omit<HostProcessOptions, 'channelKey' | `on${string}`> {
   /** ms after which a call of the module counts as hung. */
   readonly callTimeoutMs: number;
   readonly report?: (event: TokenHostEvent) => void;

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { HttpProxy } from '@teapot-kms/testing/daemons';
 import type { HttpFault } from '@teapot-kms/testing/daemons';
 import { assertNoSecret, newDirectory, rejectsWithCode } from '@teapot-kms/testing';
@@ -7,6 +7,7 @@ import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { HttpClient } from '../../../../src/stores/barbican/keystone/http.ts';
@@ -156,6 +157,82 @@ test('NODE_TLS_REJECT_UNAUTHORIZED=0 does not make an unknown certificate a good
     delete process.env['NODE_TLS_REJECT_UNAUTHORIZED'];
     server.close();
   }
+});
+
+/** A proxy that notes what it is asked for. */
+async function startProxy(): Promise<{ asked: string[]; url: string; stop: () => void }> {
+  const asked: string[] = [];
+  const server = createServer((request, response) => {
+    asked.push(`${request.method ?? ''} ${request.url ?? ''}`);
+    response.end('through the proxy');
+  }).on('connect', ({ url, headers }, socket) => {
+    asked.push(`CONNECT ${url ?? ''} ${headers['proxy-authorization'] ?? ''}`);
+    socket.end('HTTP/1.1 403 no\r\n\r\n');
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    asked,
+    url: `http://user:hunter2@127.0.0.1:${port}`,
+    stop: () => void (server.closeAllConnections(), server.close()),
+  };
+}
+
+const request = { method: 'GET', tls: {}, secrets: [] } as const;
+const soon = () => AbortSignal.timeout(5_000);
+
+test('HTTP_PROXY is used, but not for this host nor for a host in NO_PROXY', async () => {
+  const { asked, url, stop } = await startProxy();
+  const proxied = new HttpClient(undefined, { HTTP_PROXY: url, NO_PROXY: '.invalid' });
+  const answer = await proxied.send({ ...request, url: 'http://keystone.example/v3', signal: soon() });
+  assert.is(answer.body.toString(), 'through the proxy');
+  assert.is((await proxied.send({ ...request, url: proxy.url, signal: soon() })).body.toString(), body);
+  await rejectsWithCode(
+    () => proxied.send({ ...request, url: 'http://keystone.invalid/', signal: soon() }),
+    'ERR_KMS_STORE_UNAVAILABLE',
+  );
+  assert.equal(asked, ['GET http://keystone.example/v3']);
+  proxied.close();
+  stop();
+});
+
+test('a proxy that refuses is named, without its login', async () => {
+  const { asked, url, stop } = await startProxy();
+  const proxied = new HttpClient(undefined, { https_proxy: url });
+  const error = await rejectsWithCode(
+    () => proxied.send({ ...request, url: 'https://keystone.example/v3', signal: soon() }),
+    'ERR_KMS_STORE_UNAVAILABLE',
+  );
+  assert.match(error.message, 'the proxy of HTTPS_PROXY or HTTP_PROXY refuses it');
+  assertNoSecret(error, Buffer.from('hunter2'));
+  assert.equal(asked, [`CONNECT keystone.example:443 Basic ${Buffer.from('user:hunter2').toString('base64')}`]);
+  proxied.close();
+  stop();
+});
+
+test("without caFile, an authority of the host's store is trusted", async () => {
+  const directory = newDirectory();
+  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
+  const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-out', cert, ...names], {
+    stdio: 'ignore',
+  });
+  const server = createTlsServer({ key: readFileSync(key), cert: readFileSync(cert) }, (_, response) =>
+    response.end('x'),
+  );
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  const program = `import { HttpClient } from '${import.meta.resolve('../../../../src/stores/barbican/keystone/http.ts')}';
+    const client = new HttpClient();
+    const request = { method: 'GET', url: 'https://localhost:${port}', tls: {}, secrets: [], signal: AbortSignal.timeout(20_000) };
+    console.log((await client.send(request)).status);
+    client.close();`;
+  const run = promisify(execFile);
+  const args = ['--conditions=teapot-source', '--input-type=module', '-e', program];
+  const { stdout } = await run(process.execPath, args, { env: { ...process.env, SSL_CERT_FILE: cert } });
+  assert.is(stdout, '200\n');
+  server.closeAllConnections();
+  server.close();
 });
 
 test.run();

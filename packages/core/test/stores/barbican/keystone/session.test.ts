@@ -79,6 +79,32 @@ test('a login without verified certificates is reported once, and not at each re
   insecure.close();
 });
 
+// Not a loopback address by its name, and yet this host.
+const elsewhere = url.replace('127.0.0.1', '0.0.0.0');
+for (const [what, environment, urls] of [
+  ['endpoint', { OS_KEY_MANAGER_ENDPOINT_OVERRIDE: 'http://barbican.example' }, ['http://barbican.example']],
+  ['auth URL', { OS_AUTH_URL: elsewhere }, [`${elsewhere}/v3`]],
+  ['address of this host', {}, []],
+] as const) {
+  test(`an http: ${what}: ${urls.length > 0 ? 'reported once, with the URL' : 'nothing is reported'}`, async () => {
+    const reported: { type: string; text?: string }[] = [];
+    const configuration = new CloudConfiguration(cloudSettings.parse({}), { ...OS, ...environment });
+    const plain = new KeystoneSession(configuration, clock, (event) => reported.push(event));
+    await plain.token(signal);
+    await clock.advance(3_600_000);
+    await plain.token(signal);
+    assert.equal(await plain.plainUrls(signal), urls);
+    assert.equal(
+      reported.map(({ type, text }) => [type, text]),
+      urls.map((one) => [
+        'secret-exposed',
+        `${one} without TLS: passwords, tokens and keys cross the network in the clear`,
+      ]),
+    );
+    plain.close();
+  });
+}
+
 test('a password that Keystone repeats in an error is in no message', async () => {
   const configuration = new CloudConfiguration(cloudSettings.parse({}), { ...OS, OS_PASSWORD: 'hunter2' });
   const repeating = new KeystoneSession(configuration, clock);
