@@ -76,14 +76,15 @@ test('the role in the manifest is what the tests of the key store run with', () 
   assert.equal(role?.['rules'], readerRules('tenant-a', 'tenant-b'));
 });
 
-test('the manifests run the launcher', () => {
-  const starting = files
-    .map((file) => readFileSync(join(root, file), 'utf8'))
-    .filter((text) => text.includes('/usr/lib/node_modules/'));
+test('the manifests run the image that this version makes, by its own command', () => {
+  const { version } = JSON.parse(readFileSync(join(root, 'packages/server/package.json'), 'utf8')) as {
+    version: string;
+  };
+  const starting = files.map((file) => readFileSync(join(root, file), 'utf8')).filter((text) => text.includes('args: [serve'));
   assert.is(starting.length, 3);
   for (const text of starting) {
-    assert.match(text, /command: \[\/usr\/lib\/node_modules\/@teapot-kms\/server\/bin\/teapot-kms\b/);
-    assert.not.match(text, /dist\/|--disable-sigusr1/);
+    assert.ok(text.includes(`image: localhost/teapot-kms:${version}\n`));
+    assert.not.match(text, /command:/);
   }
 });
 
