@@ -89,7 +89,36 @@ appVersion: ${version}
 kubeVersion: '>=1.28.0-0'
 `;
 
+/** The alerts, as the Prometheus Operator takes them. */
+function prometheusRule(): string {
+  const groups = readFileSync(join(root, 'k8s/monitoring/alerts.yaml'), 'utf8')
+    .split(/^groups:$/m)[1]!
+    .trimEnd();
+  return `# npm run chart makes this from k8s/monitoring/alerts.yaml
+# helm| {{- if .Values.metrics.enabled }}
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: teapot-kms
+  namespace: teapot-kms # helm: {{ .Release.Namespace }}
+  labels:
+    app.kubernetes.io/name: teapot-kms
+# helm| {{- with .Values.metrics.labels }}
+# helm| {{- toYaml . | nindent 4 }}
+# helm| {{- end }}
+spec:
+  groups:${groups.replaceAll('\n', '\n  ')}
+# helm| {{- end }}
+`;
+}
+
+/** Prometheus's own templates pass through Helm's. */
+const escaped = (rule: string): string =>
+  templateOf(rule.replaceAll('{{ $', '\u0001')).replaceAll('\u0001', '{{ "{{" }} $');
+
 const files = new Map([
+  ['../tenants/metrics/alerts.yaml', prometheusRule()],
+  ['templates/alerts.yaml', escaped(prometheusRule())],
   ['Chart.yaml', CHART_YAML],
   ['values.schema.json', `${JSON.stringify(schema(), undefined, 2)}\n`],
   ...SOURCES.map((file): [string, string] => [

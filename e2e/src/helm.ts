@@ -1,7 +1,6 @@
-import { findGo } from '@teapot-kms/testing/daemons';
+import { cacheDirectory, findGo } from '@teapot-kms/testing/daemons';
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 
 const SOURCE = join(import.meta.dirname, '../helm');
@@ -17,8 +16,7 @@ export function goProgram(name: keyof typeof PROGRAMS): string {
     new RegExp(`^\\s+${PROGRAMS[name].replace(/\/cmd.*/, '')} v(\\S+)`, 'm').exec(
       module.split('require').slice(1).join(),
     ) ?? [];
-  const cache = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
-  const binary = join(cache, 'teapot-kms', `${name}-${version}`, name);
+  const binary = join(cacheDirectory, `${name}-${version}`, name);
   if (existsSync(binary)) return binary;
   const go = findGo(/^go (\S+)$/m.exec(module)![1]!);
   mkdirSync(dirname(binary), { recursive: true });

@@ -9,7 +9,7 @@ import { ManagementCluster, readerRules } from '../src/management-cluster.ts';
 import { dryRun, isBuiltIn, objectsIn } from '../src/manifests.ts';
 
 const root = join(import.meta.dirname, '../..');
-const files = globSync(['k8s/tenants/*.yaml', 'k8s/tenants/metrics/monitor.yaml', 'k8s/static-pod/*.yaml'], {
+const files = globSync(['k8s/tenants/*.yaml', 'k8s/tenants/metrics/{monitor,alerts}.yaml', 'k8s/static-pod/*.yaml'], {
   cwd: root,
 })
   .filter((file) => !file.endsWith('/kustomization.yaml'))
