@@ -37,7 +37,7 @@ const alone = (name: string, command: string, env: Step['env'] = {}): Lanes => (
 /** Makes what is installed and tests it. */
 function packages(full: boolean): Step {
   const make = `node --conditions=teapot-source scripts/package/main.ts${full ? '' : ' bundle npm image'}`;
-  const files = ['artifacts', 'image', 'manual', 'unit', ...(full ? ['debian'] : [])].map(
+  const files = ['artifacts', 'image', 'manual', 'unit', ...(full ? ['debian', 'containerd'] : [])].map(
     (name) => `scripts/test/package/${name}.test.ts`,
   );
   return {

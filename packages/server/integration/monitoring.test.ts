@@ -152,4 +152,4 @@ for (const { title, targets } of dashboard.panels) {
 }
 
 if (existsSync(promtool)) test.run();
-else console.log('SKIPPED Prometheus: bash scripts/prometheus.sh');
+else console.log('SKIPPED Prometheus: bash scripts/debian-programs.sh prometheus prometheus');
