@@ -15,6 +15,7 @@ for command in zsh fish; do command -v "$command" >/dev/null || missing+=("$comm
 if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
 bash packages/testing/openstack/setup.sh
 bash e2e/setup.sh "$@"
+bash scripts/debian-programs.sh prometheus prometheus
 bash scripts/floor-node.sh >/dev/null
 # Go programs that load the plugin and stand beside it.
 node --conditions=teapot-source packages/bench/src/load/build.ts

@@ -36,8 +36,8 @@ const alone = (name: string, command: string, env: Step['env'] = {}): Lanes => (
 
 /** Makes what is installed and tests it. */
 function packages(full: boolean): Step {
-  const make = `node --conditions=teapot-source scripts/package/main.ts${full ? '' : ' bundle npm'}`;
-  const files = ['artifacts', 'manual', 'unit', ...(full ? ['debian'] : [])].map(
+  const make = `node --conditions=teapot-source scripts/package/main.ts${full ? '' : ' bundle npm image'}`;
+  const files = ['artifacts', 'image', 'manual', 'unit', ...(full ? ['debian', 'containerd'] : [])].map(
     (name) => `scripts/test/package/${name}.test.ts`,
   );
   return {
@@ -93,6 +93,7 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
         { name: 'typecheck', command: 'npm run --silent typecheck' },
         { name: 'format', command: 'npm run --silent format:check' },
         { name: 'cycles', command: 'npm run --silent cycles' },
+        { name: 'chart', command: 'npm run --silent chart -- --check' },
         { name: 'vectors', command: 'npm run --silent vectors -- --check' },
         { name: 'bench-report', command: 'npm run --silent bench:report -- --check' },
         { name: 'bench-counters', command: 'npm run --silent bench:counters' },
@@ -113,7 +114,7 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
         ...kubernetes.flatMap((version) => onKubernetes(version, full)),
         oneByOne('restore-drill', 'e2e/test/restore-drill.test.ts'),
         packages(full),
-        ...(full ? [oneByOne('upgrade', 'e2e/test/upgrade.test.ts')] : []),
+        ...(full ? [oneByOne('upgrade', 'e2e/test/upgrade.test.ts'), oneByOne('helm', 'e2e/test/chart.test.ts')] : []),
         oneByOne('openstack', ...openstack.map((name) => `packages/core/integration/barbican/${name}.test.ts`)),
         oneByOne('scan', 'e2e/test/scan.test.ts'),
         oneByOne('docs', 'docs/test'),

@@ -4,38 +4,19 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseAllDocuments } from 'yaml';
-import type { KubeObject } from '../src/api-client.ts';
 import { findBinaries, kubernetesVersions, MissingBinary } from '../src/binaries.ts';
 import { ManagementCluster, readerRules } from '../src/management-cluster.ts';
+import { dryRun, isBuiltIn, objectsIn } from '../src/manifests.ts';
 
 const root = join(import.meta.dirname, '../..');
-const files = globSync(['k8s/tenants/*.yaml', 'k8s/static-pod/*.yaml'], { cwd: root }).sort();
+const files = globSync(['k8s/tenants/*.yaml', 'k8s/tenants/metrics/{monitor,alerts}.yaml', 'k8s/static-pod/*.yaml'], {
+  cwd: root,
+})
+  .filter((file) => !file.endsWith('/kustomization.yaml'))
+  .sort();
+const objectsOf = (file: string) => objectsIn(readFileSync(join(root, file), 'utf8'));
 const [kubernetes = ''] = kubernetesVersions();
 const test = suite(`manifests on Kubernetes ${kubernetes}`);
-
-const PLURALS: Readonly<Record<string, string>> = {
-  Namespace: 'namespaces',
-  ServiceAccount: 'serviceaccounts',
-  Role: 'roles',
-  RoleBinding: 'rolebindings',
-  Secret: 'secrets',
-  ConfigMap: 'configmaps',
-  Pod: 'pods',
-  DaemonSet: 'daemonsets',
-};
-
-const objectsOf = (file: string): KubeObject[] =>
-  parseAllDocuments(readFileSync(join(root, file), 'utf8'), { schema: 'yaml-1.1' }).map(
-    (one) => one.toJS() as KubeObject,
-  );
-
-function collectionOf({ apiVersion = '', kind = '', metadata: { namespace } }: KubeObject): string {
-  const prefix = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
-  const plural = PLURALS[kind];
-  assert.ok(plural, `what is the plural of ${kind}?`);
-  return `${prefix}/${namespace === undefined ? '' : `namespaces/${namespace}/`}${plural}`;
-}
 
 let starting: Promise<ManagementCluster> | undefined;
 function ready(): Promise<ManagementCluster> {
@@ -49,19 +30,9 @@ test.after(async () => (await starting)?.close());
 
 for (const file of files) {
   test(`${file} is accepted by server-side dry-run`, async () => {
-    const { client } = (await ready()).apiserver;
     const objects = objectsOf(file);
     assert.ok(objects.length > 0);
-    for (const object of objects) {
-      const { name, namespace } = object.metadata;
-      // The namespace is there already.
-      if (object.kind === 'Namespace')
-        await client.replace(`/api/v1/namespaces/${name}?dryRun=All&fieldValidation=Strict`, object);
-      else {
-        const made = await client.create(`${collectionOf(object)}?dryRun=All&fieldValidation=Strict`, object);
-        assert.equal([made.metadata.name, made.metadata.namespace], [name, namespace]);
-      }
-    }
+    await dryRun(await ready(), objects.filter(isBuiltIn));
   });
 }
 
@@ -76,20 +47,23 @@ test('the role in the manifest is what the tests of the key store run with', () 
   assert.equal(role?.['rules'], readerRules('tenant-a', 'tenant-b'));
 });
 
-test('the manifests run the launcher', () => {
+test('the manifests run the image that this version makes, by its own command', () => {
+  const { version } = JSON.parse(readFileSync(join(root, 'packages/server/package.json'), 'utf8')) as {
+    version: string;
+  };
   const starting = files
     .map((file) => readFileSync(join(root, file), 'utf8'))
-    .filter((text) => text.includes('/usr/lib/node_modules/'));
+    .filter((text) => text.includes('args: [serve'));
   assert.is(starting.length, 3);
   for (const text of starting) {
-    assert.match(text, /command: \[\/usr\/lib\/node_modules\/@teapot-kms\/server\/bin\/teapot-kms\b/);
-    assert.not.match(text, /dist\/|--disable-sigusr1/);
+    assert.match(text, new RegExp(`image: localhost/teapot-kms:${version}(?: #.*)?\n`));
+    assert.not.match(text, /command:/);
   }
 });
 
 test('every manifest of k8s/tenants is named in the guide, and every one that it names is there', () => {
   const guide = readFileSync(join(root, 'docs/tenant-control-planes.md'), 'utf8');
-  const named = [...guide.matchAll(/\(\.\.\/(k8s\/tenants\/[\w-]+\.yaml)\)/g)].map(([, name]) => name!);
+  const named = [...guide.matchAll(/\(\.\.\/(k8s\/tenants\/[\w/-]+\.yaml)\)/g)].map(([, name]) => name!);
   assert.equal(
     [...new Set(named)].sort(),
     files.filter((file) => file.startsWith('k8s/tenants/')),

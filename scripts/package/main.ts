@@ -1,6 +1,6 @@
 /**
  * Makes what is installed, into `dist`: `npm run package`, or `npm run package -- ARTIFACT...` with some of `bundle`,
- * `npm`, `tarball` and `deb`. The same commit gives the same bytes.
+ * `npm`, `tarball`, `deb` and `image`. The same commit gives the same bytes.
  */
 import { createHash } from 'node:crypto';
 import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -9,13 +9,14 @@ import { join } from 'node:path';
 import { bundledPackages, writeBundle } from './bundle.ts';
 import { billOfMaterials, licenceList, nodeComponent, npmComponents } from './components.ts';
 import { writeDeb } from './deb.ts';
+import { makeImage } from './image/image.ts';
 import { writeNpmPackages } from './npm-packages.ts';
 import { pinnedNode } from './pinned-node.ts';
-import { root, setModes } from './release.ts';
+import { architecture, root, setModes, version } from './release.ts';
 import { writeTarball } from './tarball.ts';
 import { writeTree } from './tree.ts';
 
-const ARTIFACTS = ['bundle', 'npm', 'tarball', 'deb'];
+const ARTIFACTS = ['bundle', 'npm', 'tarball', 'deb', 'image'];
 const wanted = process.argv.length > 2 ? process.argv.slice(2) : ARTIFACTS;
 const unknown = wanted.filter((name) => !ARTIFACTS.includes(name));
 if (unknown.length > 0) throw new Error(`unknown: ${unknown.join(', ')}; known: ${ARTIFACTS.join(', ')}`);
@@ -42,6 +43,10 @@ try {
   if (wanted.includes('deb')) {
     writeTree(join(scratch, 'deb/usr'), { prefix: '/usr', zsh: 'vendor-completions' }, content);
     writeDeb(join(scratch, 'deb'), dist);
+  }
+  if (wanted.includes('image')) {
+    const file = join(dist, `teapot-kms-${version}-image-${architecture.debian}.tar`);
+    console.log(await makeImage(join(scratch, 'image'), file, content), 'is the digest of the image');
   }
   const files = globSync(['*', 'npm/*'], { cwd: dist }).filter((name) => statSync(join(dist, name)).isFile());
   const sums = files.sort().map((name) => {

@@ -1,12 +1,12 @@
-// What commands ask on a terminal. `script` (bsdutils, part of every Debian) gives them one.
+// What commands ask and show on a terminal. `script` (bsdutils, part of every Debian) gives them one.
 import { launcher } from '@teapot-kms/testing/daemons';
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { teapot, TestSite } from './support/running-plugin.ts';
 
-const test = suite<{ site: TestSite }>('questions on a terminal');
+const test = suite<{ site: TestSite }>('on a terminal');
 test.before.each((context) => {
   context.site = new TestSite();
 });
@@ -61,6 +61,27 @@ test('keys destroy asks for the id of the key, and destroys nothing for another 
   const destroyed = await typing(first, ...destroy);
   assert.is(destroyed.code, 0, destroyed.shown);
   assert.not(existsSync(site.path(`keys/main/${first}.key`)));
+});
+
+test('serve logs lines for people on a terminal, and JSON elsewhere', async ({ site }) => {
+  site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  const running = await site.serve();
+  for (const line of running.log.trim().split('\n')) assert.type(JSON.parse(line), 'object');
+  // It ends by itself, because the socket is in use.
+  const { code, shown } = await typing('', 'serve', '--config', site.configFile);
+  assert.is(code, 1, shown);
+  assert.match(shown, /^\d{4}-\d\d-\d\d [\d:.]+Z INFO {2}starting version=/m);
+  assert.match(shown, /Z ERROR cannot start\r?\n {2}ERR_SOCKET_IN_USE: /);
+  assert.not.match(shown, '{"level"');
+});
+
+test('log.format overrides it', async ({ site }) => {
+  site.generate('main');
+  site.writeConfig([site.instance('main')]);
+  writeFileSync(site.configFile, readFileSync(site.configFile, 'utf8').replace('level: debug', 'format: text'));
+  const plugin = await site.serve();
+  assert.match(plugin.log, 'Z INFO  [main] listening socket=');
 });
 
 test.run();

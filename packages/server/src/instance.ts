@@ -29,6 +29,7 @@ import type { CallObserver } from './kms/endpoint.ts';
 import { inspectionEndpoints } from './kms/inspection.ts';
 import { v1beta1Endpoints } from './kms/v1beta1.ts';
 import { v2Endpoints } from './kms/v2.ts';
+import type { AuditLog } from './observability/audit-log.ts';
 import { CallLog } from './observability/call-log.ts';
 import type { InstanceHealth } from './observability/http.ts';
 import { LineLimit } from './observability/line-limit.ts';
@@ -41,6 +42,9 @@ import { version } from './version.ts';
 
 /** Part of the grace time that is for closing the key store, in ms. */
 const CLOSE_MS = 300;
+
+/** Time in ms after the key store was read until the audit log looks at the keys: the service takes them meanwhile. */
+const AUDIT_MS = 1_000;
 
 /** Time between two attempts to open the socket, in ms, and between two log lines about the same reason. */
 const RETRY_MS = 1_000;
@@ -59,6 +63,7 @@ export interface InstanceOptions {
   readonly crypto: CryptoEngine;
   /** What this host remembers of its keysets. */
   readonly records: HostRecords;
+  readonly audit?: AuditLog | undefined;
 }
 
 /** The plugin of one kube-apiserver: a socket with both APIs, and their service. */
@@ -76,11 +81,14 @@ export class Instance {
   #stopped = false;
   #inFlight = 0;
   #keySince = 0;
+  readonly #audit: AuditLog | undefined;
+  #cancelAudit: (() => void) | undefined;
   /** Why the configuration that is to replace this one is not in use. */
   heldBack: string | undefined;
 
-  constructor({ config, log, metrics, shared, crypto, records }: InstanceOptions) {
+  constructor({ config, log, metrics, shared, crypto, records, audit }: InstanceOptions) {
     this.config = config;
+    this.#audit = audit;
     const clock = (this.#clock = shared.clock);
     this.#log = log.child({ instance: config.name });
     const limit = (perSecond: number, text: string) => new LineLimit({ log: this.#log, clock, perSecond, text });
@@ -89,9 +97,15 @@ export class Instance {
     const onEvent: EventListener = (event) => {
       if (event.type === 'store-operation') {
         metrics.storeOperation(event.operation, event.ok, event.durationMs);
+        if (event.operation === 'load' || event.operation === 'describe') this.#auditKeys();
       } else {
-        if (event.type === 'key-switched') this.#keySince = clock.wall() / 1000;
-        if ((event.type === 'unknown-key' ? unknownKeys : storeEvents).mayWrite()) logEvent(this.#log, event);
+        if (event.type === 'key-switched') {
+          this.#keySince = clock.wall() / 1000;
+          audit?.write('key-switched', { instance: config.name, from: event.from, to: event.to });
+        }
+        if (!(event.type === 'unknown-key' ? unknownKeys : storeEvents).mayWrite()) return;
+        logEvent(this.#log, event);
+        if (event.type === 'unknown-key') audit?.write('unknown-key', { instance: config.name, keyId: event.keyId });
       }
     };
     this.#service = openService(config, { shared, crypto, records, onEvent });
@@ -107,6 +121,7 @@ export class Instance {
         this.#inFlight--;
         metrics.called(config.name, record);
         callLog.write(record);
+        audit?.called(config.name, record);
       },
     };
     const endpoints = [
@@ -148,6 +163,7 @@ export class Instance {
   async stop(graceMs: number): Promise<void> {
     this.#stopped = true;
     this.#cancelRetry();
+    this.#cancelAudit?.();
     // Where the socket cannot be removed, the calls must end and the keys be wiped all the same.
     await this.#listener?.close().catch((error: unknown) => {
       this.#log.error({ error: describeError(error) }, 'the socket cannot be closed');
@@ -189,6 +205,15 @@ export class Instance {
   #report(nonce: string): ReplicaReport {
     const time = new Date(this.#clock.wall()).toISOString();
     return this.#service.report({ replica: replicaId(this.config.socket), host: hostname(), time, nonce });
+  }
+
+  #auditKeys(): void {
+    const audit = this.#audit;
+    if (!audit || this.#cancelAudit || this.#stopped) return;
+    this.#cancelAudit = this.#clock.after(AUDIT_MS, () => {
+      this.#cancelAudit = undefined;
+      audit.keys(this.config.name, this.#service.describe().keys);
+    });
   }
 
   #startService(): void {

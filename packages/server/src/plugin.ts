@@ -1,9 +1,11 @@
 import { CryptoEngine, HostRecords, SharedResources, sleep, systemClock } from '@teapot-kms/core';
 import { isDeepStrictEqual } from 'node:util';
+import type { Clock } from '@teapot-kms/core';
 import type { Logger } from 'pino';
 import type { Config, InstanceConfig } from './config/schema.ts';
 import { Instance } from './instance.ts';
 import { serveHttp } from './observability/http.ts';
+import type { AuditLog } from './observability/audit-log.ts';
 import { describeError, logResourceEvent } from './observability/logging.ts';
 import { Metrics } from './observability/metrics.ts';
 import { isLive } from './transport/socket.ts';
@@ -14,6 +16,13 @@ const RETRY_MS = 1_000;
 /** Time until changed keys that could not be used are tried again, in ms. */
 const HELD_BACK_MS = 30_000;
 
+export interface PluginOptions {
+  readonly clock?: Clock;
+  /** Returns how many lines of the logs could not be written since the start. */
+  readonly droppedLines?: () => number;
+  readonly audit?: AuditLog | undefined;
+}
+
 /** The instances of a configuration in one process. The failure of an instance never affects another one. */
 export class Plugin {
   readonly metrics: Metrics;
@@ -21,6 +30,7 @@ export class Plugin {
   readonly #shared: SharedResources;
   readonly #crypto: CryptoEngine;
   readonly #records: HostRecords;
+  readonly #audit: AuditLog | undefined;
   readonly #instances = new Map<string, Instance>();
   #config: Config;
   #stopHttp = (): void => undefined;
@@ -29,8 +39,8 @@ export class Plugin {
   #applying: Promise<void> = Promise.resolve();
   #stopping = false;
 
-  /** @param droppedLines - returns how many log lines could not be written since the start */
-  constructor(config: Config, log: Logger, { clock = systemClock, droppedLines = (): number => 0 } = {}) {
+  constructor(config: Config, log: Logger, { clock = systemClock, droppedLines = () => 0, audit }: PluginOptions = {}) {
+    this.#audit = audit;
     this.#config = config;
     this.#log = log;
     this.#crypto = new CryptoEngine(config.crypto.engine);
@@ -84,10 +94,11 @@ export class Plugin {
     const { instances, log, shutdownGrace } = config;
     this.#log.level = log.level;
     for (const instance of this.#instances.values()) instance.setLogLevel(log.level);
-    for (const setting of ['http', 'crypto', 'stateDirectory'] as const) {
+    for (const setting of ['http', 'crypto', 'stateDirectory', 'audit'] as const) {
       if (isDeepStrictEqual(before[setting], config[setting])) continue;
       this.#log.warn(`the change of "${setting}" takes effect at the next start`);
     }
+    if (before.log.format !== log.format) this.#log.warn('the change of "log.format" takes effect at the next start');
     const changed = instances.filter((one) => !isDeepStrictEqual(this.#instances.get(one.name)?.config, one));
     for (const one of instances) {
       const running = this.#instances.get(one.name);
@@ -183,6 +194,6 @@ export class Plugin {
       this.#crypto,
       this.#records,
     ];
-    return new Instance({ config, log, metrics, shared, crypto, records });
+    return new Instance({ config, log, metrics, shared, crypto, records, audit: this.#audit });
   }
 }

@@ -10,6 +10,7 @@ import { registerKeys } from './keys.ts';
 import { registerScan } from './scan.ts';
 import { registerServe } from './serve.ts';
 import { registerStatus } from './status.ts';
+import { registerSupportBundle } from './support-bundle.ts';
 
 export { allCommands, describeCommand } from './command-tree.ts';
 export type { CommandDescription, OptionDescription } from './command-tree.ts';
@@ -31,6 +32,7 @@ To start, with a key in a directory:
   teapot-kms config encryption-configuration --config /etc/teapot-kms/config.yaml
 To find and fix a problem:
   teapot-kms doctor --config /etc/teapot-kms/config.yaml
+  teapot-kms support-bundle --help
 To see what encrypts the objects in etcd:
   teapot-kms scan --help
   teapot-kms inspect --help
@@ -42,6 +44,7 @@ ${EXIT_CODES_HELP}`,
   registerStatus(program);
   registerConfig(program);
   registerDoctor(program);
+  registerSupportBundle(program);
   registerInspect(program);
   registerScan(program);
   registerBarbicanKmsPlugin(program);

@@ -1,8 +1,12 @@
 import { systemClock } from '@teapot-kms/core';
 import type { Command } from 'commander';
+import { hostname } from 'node:os';
+import { isatty } from 'node:tty';
 import type { Logger } from 'pino';
 import { readConfigText, parseConfig } from '../config/load.ts';
 import { watchConfig } from '../config/watch.ts';
+import { AuditFile } from '../observability/audit-file.ts';
+import { AuditLog } from '../observability/audit-log.ts';
 import { LogOutput, stderrWriter } from '../observability/log-output.ts';
 import { createLogger, describeError } from '../observability/logging.ts';
 import { ServiceManager } from '../observability/service-manager.ts';
@@ -20,7 +24,8 @@ export function registerServe(program: Command): void {
     .addHelpText(
       'after',
       `
-Logs are JSON lines on stderr. A changed configuration takes effect at once, or is refused as a whole. SIGHUP reads it now.
+Logs are JSON lines on stderr, or text if that is a terminal. A changed configuration takes effect at once, or is refused as a whole. SIGHUP reads it now,
+and opens the audit log again.
 After SIGTERM or SIGINT calls under way finish, clients are asked to reconnect, keys are wiped, and the exit code is 0. A second
 signal ends the process at once. The sockets open before the key stores answer, so services can start in any order.`,
     )
@@ -31,6 +36,7 @@ function serve({ config: file, takeOver }: { config: string; takeOver: boolean }
   return runPlugin(readConfigText(file), file, { takeOver, watch: true });
 }
 
+const STDERR = 2;
 /** Time in ms for the last log lines to be written at the end. */
 const LAST_LINES_MS = 200;
 
@@ -43,12 +49,16 @@ const LAST_LINES_MS = 200;
 export async function runPlugin(text: string, source: string, { takeOver = false, watch = false } = {}): Promise<void> {
   const config = parseConfig(text, source);
   const output = new LogOutput(stderrWriter());
-  const log = createLogger(config.log.level, output);
+  const { level, format } = config.log;
+  const log = createLogger(level, output, format === 'text' || (format === 'auto' && isatty(STDERR)));
+  const audit = openAudit(config, log);
   logWarnings(log);
   // First of all, so that no child process has its variables.
   const manager = new ServiceManager(process.env, log, systemClock);
-  const plugin = new Plugin(config, log, { droppedLines: () => output.dropped });
+  const droppedLines = (): number => output.dropped + (audit?.output.dropped ?? 0);
+  const plugin = new Plugin(config, log, { droppedLines, audit: audit?.log });
   log.info({ version, node: process.version, config: source, instances: config.instances.length }, 'starting');
+  audit?.log.write('started', { version, pid: process.pid, host: hostname() });
   warnIfDebuggable(log);
   warnIfTlsVariable(log);
   try {
@@ -61,7 +71,10 @@ export async function runPlugin(text: string, source: string, { takeOver = false
     return;
   }
   const watched = watch ? watchConfig(source, text, { onChange, onInvalid }) : undefined;
-  process.on('SIGHUP', () => watched?.check());
+  process.on('SIGHUP', () => {
+    watched?.check();
+    audit?.file.reopen();
+  });
   process.on('unhandledRejection', endForDefect);
   process.on('uncaughtException', endForDefect);
   let stopping = false;
@@ -76,11 +89,13 @@ export async function runPlugin(text: string, source: string, { takeOver = false
 
   function onChange(changed: Config): void {
     plugin.metrics.configReloaded('taken');
+    audit?.log.write('configuration', { result: 'taken' });
     void plugin.apply(changed);
   }
 
   function onInvalid(error: Error): void {
     plugin.metrics.configReloaded('refused');
+    audit?.log.write('configuration', { result: 'refused' });
     log.error(
       { error: describeError(error) },
       'the changed configuration is refused; the configuration in force stays',
@@ -106,8 +121,20 @@ export async function runPlugin(text: string, source: string, { takeOver = false
   }
 
   function end(code: number): void {
-    void output.end(LAST_LINES_MS).then(() => process.exit(code));
+    audit?.log.write('stopped', { pid: process.pid, code });
+    const outputs = audit ? [output, audit.output] : [output];
+    void Promise.all(outputs.map((one) => one.end(LAST_LINES_MS))).then(() => process.exit(code));
   }
+}
+
+/** The audit log, if the configuration has one. */
+function openAudit({ audit }: Config, log: Logger) {
+  if (audit === false) return undefined;
+  const file = new AuditFile(audit.file, (error) =>
+    log.error({ error: describeError(error) }, 'the audit log cannot be opened; its lines wait'),
+  );
+  const output = new LogOutput(file.write);
+  return { file, output, log: new AuditLog(output, { calls: audit.calls, clock: systemClock }) };
 }
 
 /** Node would write its warnings to stderr itself, and wait for a pipe that stands still. */

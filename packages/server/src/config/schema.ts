@@ -38,8 +38,7 @@ const keysSchema = z.looseObject({ uri: uriSchema }, KEYS).transform((keys, cont
 const MODE = 'expected an octal mode in quotes, such as "0600"';
 const GROUP = 'expected a group of this host, by name or number';
 const NAME = 'expected 1-63 of a-z, 0-9 and "-"';
-const DIRECTORY = 'expected an absolute path without "." and ".."';
-const SOCKET = 'expected an absolute path without "." and ".."';
+const PATH = 'expected an absolute path without "." and ".."';
 
 /** A map of settings whose errors name the settings that there are. */
 function settings<Shape extends z.ZodRawShape>(shape: Shape) {
@@ -59,13 +58,12 @@ function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER) {
 
 export const DEFAULT_STATE_DIRECTORY = '/var/lib/teapot-kms/state';
 
-const socketPath = z
-  .string(SOCKET)
-  .refine((path) => isAbsolute(path) && normalize(path) === path, SOCKET)
-  .superRefine((path, context) => {
-    const message = socketPathProblem(path);
-    if (message !== undefined) context.addIssue({ code: 'custom', message });
-  });
+const absolutePath = z.string(PATH).refine((path) => isAbsolute(path) && normalize(path) === path, PATH);
+
+const socketPath = absolutePath.superRefine((path, context) => {
+  const message = socketPathProblem(path);
+  if (message !== undefined) context.addIssue({ code: 'custom', message });
+});
 
 /** Permission bits of a socket, as text. @param isAllowed - whether a mode may be used */
 const modeSchema = (isAllowed: (text: string) => boolean, message: string) =>
@@ -125,9 +123,25 @@ const instanceSchema = settings({
 
 export const configSchema = settings({
   version: z.literal(1).describe('version of this format'),
-  log: settings({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') })
+  log: settings({
+    level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+    format: z
+      .enum(['auto', 'json', 'text'])
+      .default('auto')
+      .describe('JSON lines, or text for people; auto: text on a terminal. A change takes effect at the next start'),
+  })
     .prefault({})
-    .describe('JSON lines on stderr'),
+    .describe('lines on stderr'),
+  audit: z
+    .union([
+      z.literal(false),
+      settings({
+        file: absolutePath.describe('JSON lines are appended to it; SIGHUP opens it again, after it was renamed'),
+        calls: z.boolean().default(false).describe('also a line for each Encrypt and Decrypt, with its uid and key id'),
+      }),
+    ])
+    .default(false)
+    .describe('a log of what happens to keys, or false. A change takes effect at the next start'),
   http: z
     .union([
       z.literal(false),
@@ -154,9 +168,7 @@ export const configSchema = settings({
     .prefault({})
     .describe('a change takes effect at the next start. Messages of kube-apiserver are short and always sealed inline'),
   shutdownGrace: duration(0).prefault('5s').describe('time for calls under way to finish after SIGTERM'),
-  stateDirectory: z
-    .string(DIRECTORY)
-    .refine((path) => isAbsolute(path) && normalize(path) === path, DIRECTORY)
+  stateDirectory: absolutePath
     .default(DEFAULT_STATE_DIRECTORY)
     .describe(
       'where this host remembers the newest keyset of each instance, so that a rollback is recognised after a restart',

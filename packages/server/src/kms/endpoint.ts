@@ -17,6 +17,8 @@ export interface Endpoint {
 export interface RequestNote {
   /** kube-apiserver's uid of a v2 request, which it logs with the object's name at v=6. */
   uid: string | undefined;
+  /** The key that a v2 request names, or that its answer does. */
+  keyId: string | undefined;
 }
 
 /** A call that has ended. */
@@ -26,6 +28,7 @@ export interface CallRecord {
   /** ms between the complete request and the answer. */
   readonly durationMs: number;
   readonly uid: string | undefined;
+  readonly keyId: string | undefined;
   readonly error: RpcError | undefined;
 }
 
@@ -39,19 +42,19 @@ export interface CallObserver {
 /** Makes an endpoint a handler that reports each call and throws only {@link RpcError}. */
 export function toHandler(endpoint: Endpoint, observer: CallObserver, clock: Clock = systemClock): Handler {
   // A call that is answered at once makes no closure.
-  const succeeded = (answer: Answer, started: number, { uid }: RequestNote): Answer => {
+  const succeeded = (answer: Answer, started: number, { uid, keyId }: RequestNote): Answer => {
     const durationMs = clock.now() - started;
-    observer.ended({ endpoint, status: GrpcStatus.OK, durationMs, uid, error: undefined });
+    observer.ended({ endpoint, status: GrpcStatus.OK, durationMs, uid, keyId, error: undefined });
     return answer;
   };
-  const failed = (cause: unknown, started: number, { uid }: RequestNote): never => {
+  const failed = (cause: unknown, started: number, { uid, keyId }: RequestNote): never => {
     const error = endpoint.toRpcError(cause);
-    observer.ended({ endpoint, status: error.status, durationMs: clock.now() - started, uid, error });
+    observer.ended({ endpoint, status: error.status, durationMs: clock.now() - started, uid, keyId, error });
     throw error;
   };
   return (request, call) => {
     const started = clock.now();
-    const note: RequestNote = { uid: undefined };
+    const note: RequestNote = { uid: undefined, keyId: undefined };
     let answer: MaybePromise<Answer>;
     try {
       observer.began(endpoint);

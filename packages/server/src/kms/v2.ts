@@ -44,7 +44,10 @@ export function v2Endpoints(service: KmsService, version: V2Version, clock: Cloc
             return call.signal;
           },
         };
-        return andThen(service.encrypt(plaintext, context), encryptResponse);
+        return andThen(service.encrypt(plaintext, context), (result) => {
+          note.keyId = result.keyId;
+          return encryptResponse(result);
+        });
       },
     },
     {
@@ -55,6 +58,7 @@ export function v2Endpoints(service: KmsService, version: V2Version, clock: Cloc
       handle(request, call, note) {
         const { ciphertext, uid, key_id: keyId, annotations } = v2.DecryptRequest.decode(request);
         note.uid = uid;
+        note.keyId = keyId;
         // This plugin writes no annotations, and nothing authenticates them.
         if (annotations.size > 0)
           throw new KmsError('ERR_KMS_ENVELOPE_MALFORMED', 'found annotations; this plugin writes none');

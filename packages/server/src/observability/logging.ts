@@ -4,6 +4,7 @@ import { pino } from 'pino';
 import type { Logger } from 'pino';
 import { keyIdHash } from '../kms/key-id-hash.ts';
 import { LogOutput, stderrWriter } from './log-output.ts';
+import { readableLine } from './readable-line.ts';
 
 type LoggedEvent = Exclude<ServiceEvent, { type: 'store-operation' }>;
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
@@ -11,11 +12,12 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 /** Longest text of an error in a log line, in characters. */
 const MAX_ERROR_TEXT = 2_000;
 
-/** Writes JSON lines. A line is with the kernel when the call returns, or waits in the output while the log cannot be written. */
-export function createLogger(level: LogLevel, output = new LogOutput(stderrWriter())): Logger {
+/** Writes JSON lines, or lines for people. A line is with the kernel when the call returns, or waits in the output while the log cannot be written. */
+export function createLogger(level: LogLevel, output = new LogOutput(stderrWriter()), readable = false): Logger {
   const base = { pid: process.pid };
   const formatters = { level: (label: string) => ({ level: label }) };
-  const log = pino({ level, base, formatters, timestamp: pino.stdTimeFunctions.isoTime }, output);
+  const destination = readable ? { write: (line: string) => output.write(readableLine(line)) } : output;
+  const log = pino({ level, base, formatters, timestamp: pino.stdTimeFunctions.isoTime }, destination);
   output.onDropped = (lines) => log.warn({ lines }, 'the log could not be written; these lines were dropped');
   return log;
 }

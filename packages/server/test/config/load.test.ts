@@ -32,7 +32,8 @@ test('what is left out has defaults', () => {
     'f',
   );
   assert.equal(onSocket.http, { socket: '/run/h.sock', socketMode: 0o666 });
-  assert.equal(config.log, { level: 'info' });
+  assert.equal(config.log, { level: 'info', format: 'auto' });
+  assert.is(config.audit, false);
   assert.equal(config.crypto, { engine: 'auto' });
   const { socketMode, probeInterval, statusGrace, kmsV2Version, transport, keys } = config.instances[0]!;
   assert.equal(
@@ -49,7 +50,7 @@ const wrong: Wrong[] = [
   [
     'nothing at all',
     () => '',
-    '1: expected a map of settings (version, log, http, crypto, shutdownGrace, stateDirectory, instances), found null',
+    '1: expected a map of settings (version, log, audit, http, crypto, shutdownGrace, stateDirectory, instances), found null',
   ],
   ['a list', () => '[]', '1: expected a map of settings (version, '],
   ['a syntax error', () => 'version: 1\nhttp: [\n', '3: '],
@@ -63,7 +64,11 @@ const wrong: Wrong[] = [
     () => 'version: 1\ninstances: [main]\n',
     `2: instances[0]: expected a map of settings (${INSTANCE}, `,
   ],
-  ['an unknown setting', (t) => `${t}color: red\n`, '6: color: unknown setting; expected one of version, log, http, '],
+  [
+    'an unknown setting',
+    (t) => `${t}color: red\n`,
+    '6: color: unknown setting; expected one of version, log, audit, http, ',
+  ],
   [
     'an unknown setting of an instance',
     (t) => t.replace('socket:', 'sockets: x\n    socket:'),
@@ -338,6 +343,7 @@ test('arbitrary text is a configuration or a ConfigError', () => {
 test('the JSON Schema names every setting, with what it is for', () => {
   const schema = configJsonSchema() as { properties: Record<string, { description?: string }> };
   assert.equal(Object.keys(schema.properties).sort(), [
+    'audit',
     'crypto',
     'http',
     'instances',

@@ -83,7 +83,7 @@ test('a plaintext is wiped with the answer that contains it', async () => {
   for (const endpoint of [...v2Endpoints(service, 'v2'), ...v1beta1Endpoints(service)]) {
     if (endpoint.method !== 'Decrypt') continue;
     plaintext.fill(7);
-    const answer = await endpoint.handle(Buffer.alloc(0), context, { uid: undefined });
+    const answer = await endpoint.handle(Buffer.alloc(0), context, { uid: undefined, keyId: undefined });
     const sent = Buffer.alloc(answer.length);
     answer.copy(sent, 0);
     answer.fill(0);

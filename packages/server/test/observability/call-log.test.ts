@@ -25,6 +25,7 @@ const failed = (uid: string) => ({
   status: GrpcStatus.INVALID_ARGUMENT,
   durationMs: 1.23456,
   uid,
+  keyId: undefined,
   error: toDecryptError(new KmsError('ERR_KMS_AUTHENTICATION_FAILED', 'the tag is wrong')),
 });
 
@@ -37,7 +38,7 @@ test('a failed call is logged with uid, code and true reason', () => {
 });
 
 test('a call that went well is logged at debug only', () => {
-  const ok = { endpoint, status: GrpcStatus.OK, durationMs: 1, uid: 'u', error: undefined };
+  const ok = { endpoint, status: GrpcStatus.OK, durationMs: 1, uid: 'u', keyId: undefined, error: undefined };
   const quiet = setUp();
   quiet.callLog.write(ok);
   assert.is(quiet.lines.length, 0);
@@ -67,7 +68,7 @@ test('of a uid at most 64 characters are logged, whatever the client sends', () 
 
 test('of a storm of calls that go well, too, only the first are logged at debug', async () => {
   const { lines, callLog, clock } = setUp('debug');
-  const ok = { endpoint, status: GrpcStatus.OK, durationMs: 1, uid: 'u', error: undefined };
+  const ok = { endpoint, status: GrpcStatus.OK, durationMs: 1, uid: 'u', keyId: undefined, error: undefined };
   for (let i = 0; i < 5_000; i++) callLog.write(ok);
   assert.is(lines.length, 1_000);
   await clock.advance(1_000);

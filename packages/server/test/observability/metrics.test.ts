@@ -15,7 +15,15 @@ function record(
   const [api, method] = path.slice(1).split(/\.KeyManagementService\/|\.v1\.Inspection\//) as ['v2', string];
   const toRpcError = () => new RpcError(GrpcStatus.INTERNAL, '');
   const endpoint = { path, api, method, handle: () => Buffer.alloc(0), toRpcError };
-  return { endpoint, status: GrpcStatus.OK, durationMs, uid: undefined, error: undefined, ...changes };
+  return {
+    endpoint,
+    status: GrpcStatus.OK,
+    durationMs,
+    uid: undefined,
+    keyId: undefined,
+    error: undefined,
+    ...changes,
+  };
 }
 
 const description: InstanceDescription = {
