@@ -39,7 +39,7 @@ export async function writeBundle(directory: string): Promise<Metafile> {
     splitting: true,
     format: 'esm',
     platform: 'node',
-    target: 'node22.18',
+    target: 'node22.21',
     conditions: ['teapot-source'],
     // npm has one copy for each package.
     alias: { yaml: join(root, 'packages/core/node_modules/yaml') },
