@@ -54,7 +54,15 @@ function format(findings: readonly Finding[]): string {
   const lines = findings.map(({ level, about, text }) => `${marks[level]} ${about ?? ''}: ${text}`);
   const remedies = findings.flatMap(({ remedy }) => (remedy === undefined ? [] : [remedy]));
   const steps = [...new Set(remedies)].map((remedy, index) => `  ${index + 1}. ${remedy}`);
-  return [...lines, '', steps.length === 0 ? 'Nothing to do.' : `What to do, in this order:\n${steps.join('\n')}`].join(
-    '\n',
-  );
+  return [
+    ...lines,
+    '',
+    steps.length > 0 ? `What to do, in this order:\n${steps.join('\n')}` : nothingToDo(findings),
+  ].join('\n');
+}
+
+/** Only what passes by itself has no remedy, such as a plugin that is still starting. */
+function nothingToDo(findings: readonly Finding[]): string {
+  const isFine = findings.every(({ level }) => level !== 'problem');
+  return isFine ? 'Nothing to do.' : 'Nothing to do yet: wait a few seconds, and run this again.';
 }

@@ -139,8 +139,7 @@ async function run(call: PluginCall, about: string, { clock, env, signal }: Plug
   let child: ChildProcess | undefined;
   try {
     child = spawnPlugin(call, env).on('error', reject);
-    const { stdout, stderr, pid: group } = child;
-    if (group !== undefined) noteRunning(group);
+    const { stdout, stderr } = child;
     const [out, complaints] = [[] as Buffer[], [] as Buffer[]];
     let length = 0;
     const collect = (into: Buffer[]) => (chunk: Buffer) => {
@@ -152,7 +151,6 @@ async function run(call: PluginCall, about: string, { clock, env, signal }: Plug
     const printed = new Promise((resolve) => stdout?.on('data', collect(out)).on('close', resolve));
     stderr?.on('data', collect(complaints));
     child.on('exit', (code, killedBy) => {
-      if (group !== undefined) noteEnded(group);
       // Not `close`: a helper that the plugin has left behind may hold stderr. What the plugin wrote there is read in this turn.
       void printed.then(() =>
         setImmediate(() => {
@@ -178,24 +176,38 @@ async function run(call: PluginCall, about: string, { clock, env, signal }: Plug
 
 /** In a process group of its own: without a terminal, and its children end with it. */
 function spawnPlugin({ command, args, env: own, info }: PluginCall, env: NodeJS.ProcessEnv): ChildProcess {
-  return spawn(command, args, {
-    env: { ...env, ...Object.fromEntries(own), KUBERNETES_EXEC_INFO: info },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    detached: true,
+  let child: ChildProcess | undefined;
+  // Before it runs: a signal may arrive at once.
+  hold();
+  try {
+    child = spawn(command, args, {
+      env: { ...env, ...Object.fromEntries(own), KUBERNETES_EXEC_INFO: info },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    });
+  } finally {
+    if (child?.pid === undefined) release();
+  }
+  const group = child.pid;
+  if (group === undefined) return child;
+  running.add(group);
+  return child.on('exit', () => {
+    running.delete(group);
+    release();
   });
 }
 
 /** Process groups of the plugins that run. What ends us, such as Ctrl-C, does not reach them. */
 const running = new Set<number>();
+/** Plugins that run or are about to. */
+let held = 0;
 
-function noteRunning(group: number): void {
-  if (running.size === 0) listen('on');
-  running.add(group);
+function hold(): void {
+  if (held++ === 0) listen('on');
 }
 
-function noteEnded(group: number): void {
-  running.delete(group);
-  if (running.size === 0) listen('off');
+function release(): void {
+  if (--held === 0) listen('off');
 }
 
 function listen(onOrOff: 'on' | 'off'): void {
