@@ -22,6 +22,8 @@ export interface ScanEvidence {
 }
 
 interface Problem {
+  /** What changes it: a new scan, a rewrite of the data, or only an operator. */
+  readonly needs: 'scan' | 'rewrite' | 'operator';
   readonly text: string;
   readonly remedy: string;
 }
@@ -46,7 +48,7 @@ export function checkUnneeded(manifest: Manifest, keyId: string, evidence: ScanE
 export function unneededProblems(manifest: Manifest, keyId: string, evidence: ScanEvidence): readonly Problem[] {
   const single = evidence.scans.flatMap(({ where, report }) => {
     const problems = [...doubtsOf(report, manifest, evidence.now), ...needsOf(report, keyId)];
-    return problems.map(({ text, remedy }) => ({ text: `${where}: ${text}`, remedy }));
+    return problems.map((problem) => ({ ...problem, text: `${where}: ${problem.text}` }));
   });
   const clusters = [...clustersOf(evidence).values()].flatMap((scans) => [
     ...usesKeyset(scans, manifest),
@@ -60,10 +62,12 @@ function doubtsOf({ source, startedAt }: ScanReport, manifest: Manifest, now: Da
   const started = Date.parse(startedAt);
   const again = 'scan again: teapot-kms scan --report FILE';
   if (source.type === 'snapshot') {
-    return [{ text: 'the scan is one of a snapshot, which shows the past', remedy: 'scan etcd itself' }];
+    return [{ needs: 'scan', text: 'the scan is one of a snapshot, which shows the past', remedy: 'scan etcd itself' }];
   }
   if (started > now.getTime() + MAX_SKEW_MS) {
-    return [{ text: `the scan began at ${startedAt}, in the future`, remedy: `set the clocks, and ${again}` }];
+    return [
+      { needs: 'scan', text: `the scan began at ${startedAt}, in the future`, remedy: `set the clocks, and ${again}` },
+    ];
   }
   const earliest = earliestScan(manifest);
   if (started >= earliest.getTime()) return [];
@@ -71,7 +75,7 @@ function doubtsOf({ source, startedAt }: ScanReport, manifest: Manifest, now: Da
   const text =
     `the scan began at ${startedAt}, and key ${primary.id} is the primary since ${primary.since}: ` +
     'kube-apiservers may have written with an older key after it';
-  return [{ text, remedy: `rewrite all data, and scan after ${earliest.toISOString()}` }];
+  return [{ needs: 'scan', text, remedy: `rewrite all data, and scan after ${earliest.toISOString()}` }];
 }
 
 /**
@@ -84,14 +88,26 @@ export function earliestScan({ keys, primary }: Manifest): Date {
 
 /** Objects that need the key, or of which nobody can say which key they need. */
 function needsOf({ rows }: ScanReport, keyId: string): Problem[] {
-  return rows.flatMap((row) => {
+  return rows.flatMap((row): Problem[] => {
     const objects = `${row.objects} ${row.resource}, the first is ${row.example}`;
     if (row.keyId === keyId) {
-      return [{ text: `key ${keyId} is needed by ${objects}`, remedy: 'rewrite these resources, and scan again' }];
+      return [
+        {
+          needs: 'rewrite',
+          text: `key ${keyId} is needed by ${objects}`,
+          remedy: 'rewrite these resources, and scan again',
+        },
+      ];
     }
     if (row.problem === undefined) return [];
     const text = `no plugin can decrypt ${objects}, so nobody knows which key they need: ${row.problem}`;
-    return [{ text, remedy: 'repair or delete these objects (teapot-kms inspect --etcd KEY), and scan again' }];
+    return [
+      {
+        needs: 'operator',
+        text,
+        remedy: 'repair or delete these objects (teapot-kms inspect --etcd KEY), and scan again',
+      },
+    ];
   });
 }
 
@@ -116,7 +132,7 @@ function usesKeyset(scans: readonly ScanReport[], { primary }: Manifest): Proble
   const text = `${clusterName(scans[0]!)}: none of ${objects} objects is encrypted with the primary, key ${primary}`;
   const remedy =
     'check that the scan is of the cluster that uses this keyset, with its --etcd-prefix. If it is, rewrite the data; if it has none, create a Secret; then scan again';
-  return [{ text, remedy }];
+  return [{ needs: 'operator', text, remedy }];
 }
 
 /** Whether scans together have read everything that may be encrypted. */
@@ -130,14 +146,18 @@ function coverage(scans: readonly ScanReport[], resources: readonly string[] | u
   });
   if (missing.length === 0) return [];
   const text = `${clusterName(scans[0]!)}: the EncryptionConfiguration names resources that were not scanned: ${missing.join(', ')}`;
-  return [{ text, remedy: 'scan again without --only' }];
+  return [{ needs: 'scan', text, remedy: 'scan again without --only' }];
 }
 
 function missingClusters({ scans, clusterIds = [] }: ScanEvidence): Problem[] {
   const scanned = new Set(scans.map(({ report }) => (report.source.type === 'etcd' ? report.source.clusterId : '')));
   return clusterIds
     .filter((id) => !scanned.has(id))
-    .map((id) => ({ text: `there is no scan of cluster ${id}`, remedy: 'scan the etcd of each cluster' }));
+    .map((id): Problem => ({
+      needs: 'scan',
+      text: `there is no scan of cluster ${id}`,
+      remedy: 'scan the etcd of each cluster',
+    }));
 }
 
 /** What scans have read, a line for each cluster: an operator must see that no cluster and no resource is missing. */
