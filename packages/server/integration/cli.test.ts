@@ -33,6 +33,7 @@ for (const command of [
   'doctor',
   'inspect',
   'scan',
+  'rotate',
   'barbican-kms-plugin',
   'completion',
 ]) {
@@ -177,6 +178,22 @@ test('retire refuses a file that is no scan, and options that belong to a scan w
   assert.is(retire('--scan', site.path('missing.json')).code, 1);
   assert.is(retire('--cluster-id', 'c1').code, 2);
   assert.is(retire('--scan', scan('scan.json', new Date(), rowOf(second)), '--unverified').code, 2);
+});
+
+test('rotate --dry-run prints the next step, and exits with 3 where it waits', ({ site }) => {
+  const rotate = (...args: string[]) => teapot('rotate', '--uri', site.keys('main'), '--replicas', '1', ...args);
+  const first = site.generate('main');
+  assert.is(rotate().code, 2, 'it takes no step itself');
+  const done = rotate('--dry-run');
+  assert.is(done.code, 0, done.stderr);
+  assert.match(done.stdout, `step  done\nwhy   key ${first} is the primary since`);
+  const due = rotate('--dry-run', '--older-than', '0s', '--output', 'json');
+  assert.is(due.code, 3);
+  assert.is((JSON.parse(due.stdout) as { step: string }).step, 'preflight');
+  const second = site.generate('main');
+  assert.match(rotate('--dry-run').stdout, 'step  wait-for-replicas\nwhy   0 of 1 replicas have reported');
+  site.promote('main', second);
+  assert.match(rotate('--dry-run').stdout, 'step  wait-for-servers\nwhy   no kube-apiserver has been looked at');
 });
 
 test('a mistyped path does not become a keyset, and the error says what to do', ({ site }) => {

@@ -10,13 +10,13 @@ import { report } from './keys-output.ts';
 import type { KeysOptions } from './keys-output.ts';
 import { printError } from './output.ts';
 
-interface ScanOptions {
+export interface ScanFiles {
   readonly scan?: readonly string[];
   readonly encryptionConfig?: string;
   readonly clusterId?: readonly string[];
 }
 
-type RetireOptions = KeysOptions & ScanOptions & { readonly unverified?: boolean };
+type RetireOptions = KeysOptions & ScanFiles & { readonly unverified?: boolean };
 
 /** Characters of what is printed of a scan. */
 const MAX_DESCRIPTION = 8_000;
@@ -58,7 +58,7 @@ export function withScanOptions(command: Command): Command {
 }
 
 /** Reads the scans. @throws {@link UsageError} for what belongs to a scan, without one */
-export function scansOf({ scan, encryptionConfig, clusterId }: ScanOptions): ScanEvidence | undefined {
+export function scansOf({ scan, encryptionConfig, clusterId }: ScanFiles): ScanEvidence | undefined {
   if (scan === undefined) {
     if (encryptionConfig === undefined && clusterId === undefined) return undefined;
     throw new UsageError('--encryption-config and --cluster-id say what a scan must cover: pass --scan FILE too');

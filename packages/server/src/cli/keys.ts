@@ -1,7 +1,8 @@
-import { destroyRetiredKey, duration, generateKey, promoteKey, restoreKey, RETIRED_GRACE_MS } from '@teapot-kms/core';
+import { destroyRetiredKey, generateKey, promoteKey, restoreKey, RETIRED_GRACE_MS } from '@teapot-kms/core';
 import type { GenerateOptions as CoreOptions, KeysetAdmin } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { gathered } from './backup-options.ts';
+import { durationOf } from './duration-option.ts';
 import { checkedByReports, withEvidenceOptions } from './evidence.ts';
 import type { EvidenceOptions } from './evidence.ts';
 import { ExitCode, UsageError } from './exit-codes.ts';
@@ -79,7 +80,7 @@ Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -), a
   );
   change('destroy <key-id>', 'Destroy a key that has been retired for a week; this cannot be undone')
     .option('--yes', 'do not ask for the id of the key')
-    .option('--grace <duration>', 'how long the key must have been retired', graceOf, RETIRED_GRACE_MS)
+    .option('--grace <duration>', 'how long the key must have been retired', durationOf('--grace'), RETIRED_GRACE_MS)
     .action(async (keyId: string, options: KeysOptions & { yes?: boolean; grace: number }) => {
       const graceMs = options.grace;
       const made = await withAdmin(options, async (admin) => {
@@ -120,13 +121,6 @@ async function checkNewKeyset(uri: string, { createParents, yes, dryRun }: Gener
   if (!createParents) checkParent(uri);
   if (yes || dryRun || !hasTerminal()) return;
   await typed('new', `There is no keyset at ${uri}. A new one cannot decrypt data of an existing cluster.`);
-}
-
-/** @throws {@link UsageError} for a text that is no duration */
-function graceOf(text: string): number {
-  const parsed = duration(0).safeParse(text);
-  if (parsed.success) return parsed.data;
-  throw new UsageError(`--grace: ${parsed.error.issues[0]!.message}, found ${JSON.stringify(text)}`);
 }
 
 /** @throws {@link UsageError} if the id is not typed */
