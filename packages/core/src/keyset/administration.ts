@@ -97,8 +97,15 @@ export function promoteKey(
   return change(admin, keyId, options, (manifest, now) => withPromoted(manifest, keyId, now));
 }
 
-/** Ends the use of a key. Its blob is kept until {@link destroyRetiredKey}. */
-export function retireKey(admin: KeysetAdmin, keyId: string, options: ChangeOptions = {}): Promise<Change> {
+/**
+ * Ends the use of a key. Its blob is kept until {@link destroyRetiredKey}.
+ * @param check - as for {@link promoteKey}
+ */
+export function retireKey(
+  admin: KeysetAdmin,
+  keyId: string,
+  options: ChangeOptions & { readonly check?: (manifest: StoredManifest) => void } = {},
+): Promise<Change> {
   return change(admin, keyId, options, (manifest, now) => withRetired(manifest, keyId, now));
 }
 

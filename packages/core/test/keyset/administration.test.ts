@@ -113,8 +113,10 @@ test('the evidence is checked on the manifest that is changed, and without it no
     seen.push(manifest);
     throw new KmsError('ERR_KMS_KEYSET_RULE', 'no evidence');
   };
-  await rejectsWithCode(() => promoteKey(admin, keyId, { clock, check }), 'ERR_KMS_KEYSET_RULE');
-  assert.equal(seen, [current]);
+  for (const change of [promoteKey, retireKey]) {
+    await rejectsWithCode(() => change(admin, keyId, { clock, check }), 'ERR_KMS_KEYSET_RULE');
+  }
+  assert.equal(seen, [current, current]);
   assert.equal(log, []);
 });
 

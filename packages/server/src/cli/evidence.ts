@@ -20,14 +20,18 @@ const MAX_OUTPUT_BYTES = 1024 * 1024;
 
 /** Adds the ways to give the reports of the replicas. @param risk - what --unverified risks */
 export function withEvidenceOptions(command: Command, risk: string): Command {
+  return withReportOptions(command).option('--unverified', `go on without reports: ${risk}`);
+}
+
+/** Adds the ways to give reports, where nothing goes on without them. */
+export function withReportOptions(command: Command): Command {
   return command
     .option('--replicas <number>', 'how many plugins use this keyset: all of them must report')
     .option('--report <file...>', 'files with their reports, as "teapot-kms status --report" prints them')
     .option(
       '--fetch <command...>',
       'shell commands that print a report, such as "ssh node-2 teapot-kms status --report"',
-    )
-    .option('--unverified', `go on without reports: ${risk}`);
+    );
 }
 
 /**
@@ -62,7 +66,8 @@ export async function proofsOf(store: KeysetSource | RemoteKek) {
   return proofs.proofs;
 }
 
-async function evidenceOf({
+/** Reads the reports of the replicas; `undefined` with --unverified. @throws {@link UsageError} without --replicas */
+export async function evidenceOf({
   report = [],
   fetch = [],
   replicas,

@@ -1,15 +1,8 @@
-import {
-  destroyRetiredKey,
-  duration,
-  generateKey,
-  promoteKey,
-  restoreKey,
-  retireKey,
-  RETIRED_GRACE_MS,
-} from '@teapot-kms/core';
+import { destroyRetiredKey, generateKey, promoteKey, restoreKey, RETIRED_GRACE_MS } from '@teapot-kms/core';
 import type { GenerateOptions as CoreOptions, KeysetAdmin } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { gathered } from './backup-options.ts';
+import { durationOf } from './duration-option.ts';
 import { checkedByReports, withEvidenceOptions } from './evidence.ts';
 import type { EvidenceOptions } from './evidence.ts';
 import { ExitCode, UsageError } from './exit-codes.ts';
@@ -20,6 +13,7 @@ import { registerConfirm } from './keys-confirm.ts';
 import { registerConvert } from './keys-convert.ts';
 import { registerExport, writeBackup } from './keys-export.ts';
 import { registerImport } from './keys-import.ts';
+import { registerRetire } from './keys-retire.ts';
 import { outputOption, print, printError } from './output.ts';
 import { hasTerminal, typed } from './terminal.ts';
 
@@ -32,9 +26,9 @@ A rotation has two phases, so that every replica has the new key before it is us
   1. keys generate          the new key is pending: every replica loads it, and it encrypts nothing
   2. keys promote KEY       with a report of every replica ("teapot-kms status --report"), which proves that it has loaded the key;
                             kube-apiserver sees the new key_id within a minute
-Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -), and make sure that nothing in etcd is encrypted with the
-old key any more. Counters of decrypts that grow show that something is; counters that stand still prove nothing. Only then:
-  3. keys retire OLD        the key no longer decrypts; "keys restore OLD" undoes this
+Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -), and look what still needs the old key: "teapot-kms scan
+--report FILE" counts all objects by key. Counters of decrypts that stand still prove nothing. Only then:
+  3. keys retire OLD        with that file (--scan), which proves that no object needs the key; "keys restore OLD" undoes this
   4. keys destroy OLD       final, a week later: backups of etcd from before the rewrite can no longer be decrypted`,
   );
   const change = (name: string, description: string) =>
@@ -76,18 +70,7 @@ old key any more. Counters of decrypts that grow show that something is; counter
     });
     report(options, made, `key ${keyId} is the primary; rewrite the data to encrypt it with this key`);
   });
-  change('retire <key-id>', 'End the use of a former primary or of a pending key, and keep its key material')
-    .option('--unverified', 'required: this command cannot see whether something in etcd still needs the key')
-    .action(async (keyId: string, options: KeysOptions & { unverified?: boolean }) => {
-      if (!options.unverified) {
-        throw new UsageError(
-          `nothing shows that no object in etcd needs key ${keyId}: rewrite all data first, then pass --unverified`,
-        );
-      }
-      const rules = { dryRun: options.dryRun ?? false };
-      const made = await withAdmin(options, (admin) => retireKey(admin, keyId, rules));
-      report(options, made, `key ${keyId} is retired; "keys restore" undoes that`);
-    });
+  registerRetire(change);
   change('restore <key-id>', 'Undo "retire": the key decrypts again').action(
     async (keyId: string, options: KeysOptions) => {
       const rules = { dryRun: options.dryRun ?? false };
@@ -97,7 +80,7 @@ old key any more. Counters of decrypts that grow show that something is; counter
   );
   change('destroy <key-id>', 'Destroy a key that has been retired for a week; this cannot be undone')
     .option('--yes', 'do not ask for the id of the key')
-    .option('--grace <duration>', 'how long the key must have been retired', graceOf, RETIRED_GRACE_MS)
+    .option('--grace <duration>', 'how long the key must have been retired', durationOf('--grace'), RETIRED_GRACE_MS)
     .action(async (keyId: string, options: KeysOptions & { yes?: boolean; grace: number }) => {
       const graceMs = options.grace;
       const made = await withAdmin(options, async (admin) => {
@@ -138,13 +121,6 @@ async function checkNewKeyset(uri: string, { createParents, yes, dryRun }: Gener
   if (!createParents) checkParent(uri);
   if (yes || dryRun || !hasTerminal()) return;
   await typed('new', `There is no keyset at ${uri}. A new one cannot decrypt data of an existing cluster.`);
-}
-
-/** @throws {@link UsageError} for a text that is no duration */
-function graceOf(text: string): number {
-  const parsed = duration(0).safeParse(text);
-  if (parsed.success) return parsed.data;
-  throw new UsageError(`--grace: ${parsed.error.issues[0]!.message}, found ${JSON.stringify(text)}`);
 }
 
 /** @throws {@link UsageError} if the id is not typed */

@@ -7,6 +7,7 @@ import { registerDoctor } from './doctor.ts';
 import { EXIT_CODES_HELP } from './exit-codes.ts';
 import { registerInspect } from './inspect.ts';
 import { registerKeys } from './keys.ts';
+import { registerRotate } from './rotate.ts';
 import { registerScan } from './scan.ts';
 import { registerServe } from './serve.ts';
 import { registerStatus } from './status.ts';
@@ -47,6 +48,7 @@ ${EXIT_CODES_HELP}`,
   registerSupportBundle(program);
   registerInspect(program);
   registerScan(program);
+  registerRotate(program);
   registerBarbicanKmsPlugin(program);
   registerCompletion(program);
   return program;

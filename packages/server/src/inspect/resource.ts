@@ -22,3 +22,17 @@ export function resourceOf(key: string, root: string): string {
   if (first.includes('.') && third !== undefined) return `${second}.${first}`;
   return RENAMED[`${first}/${second}`] ?? RENAMED[first] ?? first;
 }
+
+/**
+ * Returns where the objects of a resource may lie: the opposite of {@link resourceOf}. A resource of a group with a dot is a custom resource or one
+ * of Kubernetes' own, and its name does not tell which.
+ * @param resource - as in an EncryptionConfiguration: `secrets`, `deployments.apps`, `widgets.example.com`; with an asterisk, all that it may mean
+ * @returns prefixes of keys in etcd
+ */
+export function prefixesOf(resource: string, root: string): string[] {
+  if (resource.includes('*')) return [root];
+  const [name, group] = [resource.split('.', 1)[0]!, resource.slice(resource.indexOf('.') + 1)];
+  const renamed = Object.entries(RENAMED).flatMap(([path, known]) => (known === name ? [`${root}${path}/`] : []));
+  const custom = group.includes('.') ? [`${root}${group}/${name}/`] : [];
+  return [`${root}${name}/`, ...renamed, ...custom];
+}

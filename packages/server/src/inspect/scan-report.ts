@@ -23,6 +23,8 @@ export interface ScanReport {
   /** Of this format. A reader refuses others. */
   readonly version: 1;
   readonly source: ScanSource;
+  /** kube-apiserver's `--etcd-prefix` with a slash at its end. */
+  readonly root: string;
   /** Only keys that begin with this were read. */
   readonly prefix: string;
   /** RFC 3339, by the clock of this host. */
@@ -37,7 +39,7 @@ export interface ScanReport {
 }
 
 export function makeScanReport(
-  about: Pick<ScanReport, 'source' | 'prefix' | 'startedAt' | 'finishedAt' | 'firstRevision' | 'lastRevision'>,
+  about: Pick<ScanReport, 'source' | 'root' | 'prefix' | 'startedAt' | 'finishedAt' | 'firstRevision' | 'lastRevision'>,
   tally: Tally,
 ): ScanReport {
   const { objects, bytes } = tally;

@@ -50,7 +50,7 @@ export async function scanEtcd(
   }
   const { clusterId, ...revisions } = seen;
   const source = { type: 'etcd', clusterId, memberIds: [...memberIds] } as const;
-  return makeScanReport({ source, prefix, startedAt, finishedAt: now(clock), ...revisions }, tally);
+  return makeScanReport({ source, root, prefix, startedAt, finishedAt: now(clock), ...revisions }, tally);
 }
 
 /**
@@ -67,7 +67,15 @@ export function scanSnapshot(snapshot: EtcdSnapshot, { root, prefix, clock, onPr
   }
   const { path: file, bytes, revision } = snapshot;
   const source = { type: 'snapshot', file, bytes, ...digest } as const;
-  const about = { source, prefix, startedAt, finishedAt: now(clock), firstRevision: revision, lastRevision: revision };
+  const about = {
+    source,
+    root,
+    prefix,
+    startedAt,
+    finishedAt: now(clock),
+    firstRevision: revision,
+    lastRevision: revision,
+  };
   return makeScanReport(about, tally);
 }
 

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { resourceOf } from '../../src/inspect/resource.ts';
+import { prefixesOf, resourceOf } from '../../src/inspect/resource.ts';
 
 for (const [key, resource] of [
   ['/registry/secrets/default/one', 'secrets'],
@@ -24,5 +24,18 @@ for (const [key, resource] of [
 test('another prefix of kube-apiserver', () => {
   assert.is(resourceOf('/clusters/a/secrets/default/one', '/clusters/a/'), 'secrets');
 });
+
+for (const [resource, prefixes] of [
+  ['secrets', ['/registry/secrets/']],
+  ['nodes', ['/registry/nodes/', '/registry/minions/']],
+  ['deployments.apps', ['/registry/deployments/']],
+  ['widgets.example.com', ['/registry/widgets/', '/registry/example.com/widgets/']],
+  ['*.apps', ['/registry/']],
+  ['*.*', ['/registry/']],
+] as const) {
+  test(`${resource} lies below ${prefixes.join(' or ')}`, () => {
+    assert.equal(prefixesOf(resource, '/registry/'), prefixes);
+  });
+}
 
 test.run();

@@ -50,6 +50,7 @@ test('a report of etcd says where, when and at which revision', async () => {
     kind: 'teapot-kms-scan',
     version: 1,
     source: { type: 'etcd', clusterId: 'c1', memberIds: ['m1'] },
+    root: '/registry/',
     prefix: '/registry/secrets/',
     startedAt: '2026-01-01T00:00:00.000Z',
     finishedAt: '2026-01-01T00:00:00.000Z',

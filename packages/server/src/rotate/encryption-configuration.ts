@@ -1,0 +1,40 @@
+import { FileRefused, formatProblems, KmsError, parseYaml, readSmallFileSync, withheldValue } from '@teapot-kms/core';
+import * as z from 'zod';
+
+/** Longest file that is read, in bytes. */
+const MAX_BYTES = 1024 * 1024;
+
+const schema = z.looseObject({
+  kind: z.literal('EncryptionConfiguration', 'expected EncryptionConfiguration'),
+  resources: z
+    .array(z.looseObject({ resources: z.array(z.string().min(1).max(512)).min(1).max(10_000) }))
+    .min(1)
+    .max(1_000),
+});
+
+/**
+ * Returns the resources that an EncryptionConfiguration names, each once: `secrets`, `widgets.example.com`, `*.*`.
+ * @param where - what an error names: the file
+ * @throws {@link KmsError} `ERR_KMS_INVALID_REQUEST`. It shows no value of the file, which may hold keys of other providers
+ */
+export function encryptedResources(yaml: string, where: string): string[] {
+  const { value, problems } = parseYaml(yaml, schema, withheldValue);
+  if (problems) throw new KmsError('ERR_KMS_INVALID_REQUEST', formatProblems(where, problems));
+  return [...new Set(value.resources.flatMap(({ resources }) => resources))];
+}
+
+/** {@link encryptedResources} of a file. @throws also the errors of the file system */
+export function readEncryptedResources(file: string): string[] {
+  let bytes: Buffer;
+  try {
+    bytes = readSmallFileSync(file, MAX_BYTES);
+  } catch (error) {
+    if (error instanceof FileRefused) throw KmsError.from(error, 'ERR_KMS_INVALID_REQUEST');
+    throw error;
+  }
+  try {
+    return encryptedResources(bytes.toString('utf8'), file);
+  } finally {
+    bytes.fill(0);
+  }
+}

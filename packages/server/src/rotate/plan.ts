@@ -1,0 +1,170 @@
+import { checkHeldByAll, checkReadByAll, KmsError } from '@teapot-kms/core';
+import type { Evidence, KeyProof, Manifest, StoredManifest } from '@teapot-kms/core';
+import { keyIdHash } from '../kms/key-id-hash.ts';
+import { OLD_SEED_MS, unneededProblems } from './scan-evidence.ts';
+import type { ScanEvidence } from './scan-evidence.ts';
+
+/** The steps of a rotation, in this order. `blocked`: only an operator can go on. */
+export type Step =
+  | 'preflight'
+  | 'generate'
+  | 'wait-for-replicas'
+  | 'promote'
+  | 'wait-for-servers'
+  | 'rewrite'
+  | 'scan'
+  | 'retire'
+  | 'done'
+  | 'blocked';
+
+/** What one kube-apiserver says of its key: `apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds`. */
+export interface ServerView {
+  /** Its `apiserver_id_hash`, or another name. */
+  readonly server: string;
+  /** Of the last Status, as in {@link keyIdHash}. */
+  readonly keyIdHash: string;
+  /** How long in ms it has reported only this one. */
+  readonly forMs: number;
+}
+
+export interface PlanInput {
+  readonly manifest: StoredManifest | undefined;
+  /** Of the keys as the store has them, by key id. */
+  readonly proofs: ReadonlyMap<string, KeyProof>;
+  readonly replicas: Omit<Evidence, 'now'>;
+  /** Every live kube-apiserver. */
+  readonly servers: readonly ServerView[];
+  /** `undefined`: nobody has scanned yet. */
+  readonly scans: Omit<ScanEvidence, 'now'> | undefined;
+  /** Age in ms of the primary at which a new rotation begins. */
+  readonly renewAfterMs: number;
+  readonly now: Date;
+}
+
+export interface Plan {
+  readonly step: Step;
+  /** The key that the step is about. */
+  readonly keyId?: string;
+  /** What the step does, or what it waits for: one thing a line. */
+  readonly reason: string;
+  /** What to do. */
+  readonly remedy: string;
+}
+
+/**
+ * Returns the next step of a rotation. It has no memory: whoever was interrupted calls it again with what is there now.
+ * @see docs/operators-guide.md, "Rotate the key"
+ */
+export function plan(input: PlanInput): Plan {
+  const { manifest } = input;
+  if (!manifest)
+    return blocked('there is no keyset', 'mount its volume, or restore it; for a new cluster: keys generate');
+  const pending = manifest.keys.filter(({ state }) => state === 'pending').map(({ id }) => id);
+  if (pending.length > 1)
+    return blocked(`keys ${pending.join(', ')} are pending`, 'retire those that you do not want: keys retire KEY');
+  if (pending.length === 1) return toPromote(input, manifest, pending[0]!);
+  const old = manifest.keys.filter(({ id, state }) => state === 'promoted' && id !== manifest.primary);
+  if (old.length > 0)
+    return toRetire(
+      input,
+      manifest,
+      old.map(({ id }) => id),
+    );
+  return toGenerate(input, manifest);
+}
+
+function toGenerate(input: PlanInput, manifest: StoredManifest): Plan {
+  const { id, since } = primaryOf(manifest);
+  const due = new Date(Date.parse(since) + input.renewAfterMs);
+  if (input.now < due) {
+    return {
+      step: 'done',
+      keyId: id,
+      reason: `key ${id} is the primary since ${since}, and no older key is in use`,
+      remedy: `nothing; the next rotation is due at ${due.toISOString()}`,
+    };
+  }
+  const evidence = { ...input.replicas, now: input.now };
+  const problem = problemOf(() => checkReadByAll(manifest, manifest.formatVersion, evidence));
+  if (problem) return { step: 'preflight', ...problem };
+  const reason = `key ${id} is the primary since ${since}, and every replica uses this keyset`;
+  return { step: 'generate', reason, remedy: 'keys generate; then copy the keyset to the other nodes' };
+}
+
+function toPromote({ proofs, replicas, now }: PlanInput, manifest: StoredManifest, keyId: string): Plan {
+  const proof = proofs.get(keyId);
+  if (!proof) {
+    return { ...blocked(`the key store does not show that it has key ${keyId}`, 'look with "doctor"'), keyId };
+  }
+  const problem = problemOf(() => checkHeldByAll(manifest, keyId, proof, { ...replicas, now }));
+  if (problem) return { step: 'wait-for-replicas', keyId, ...problem };
+  const remedy = `keys promote ${keyId}; then copy keyset.yaml to the other nodes`;
+  return { step: 'promote', keyId, reason: `every replica holds key ${keyId}`, remedy };
+}
+
+function toRetire(input: PlanInput, manifest: StoredManifest, old: readonly string[]): Plan {
+  const waiting = waitsForServers(input, manifest);
+  if (waiting) return waiting;
+  const { scans, now } = input;
+  if (!scans) {
+    return { step: 'scan', reason: 'nobody has looked which objects need an older key', remedy: 'scan --report FILE' };
+  }
+  // When the last kube-apiserver could no longer use an old seed: a scan that began before it has not seen all writes.
+  const settled = now.getTime() - Math.min(...input.servers.map(({ forMs }) => forMs)) + OLD_SEED_MS;
+  const early = scans.scans.filter(({ report }) => Date.parse(report.startedAt) < settled);
+  if (early.length > 0) {
+    const reason = early
+      .map(({ where }) => `${where}: a kube-apiserver could still write with an older key`)
+      .join('\n');
+    return { step: 'scan', reason, remedy: `scan again; a scan may begin at ${new Date(settled).toISOString()}` };
+  }
+  const problems = old.flatMap((keyId) => unneededProblems(manifest, keyId, { ...scans, now }));
+  for (const [needs, step] of NEXT) {
+    const found = problems.filter((problem) => problem.needs === needs);
+    if (found.length > 0) return { step, reason: linesOf(found, 'text'), remedy: linesOf(found, 'remedy') };
+  }
+  const keyId = old[0]!;
+  return { step: 'retire', keyId, reason: `no object needs key ${keyId}`, remedy: `keys retire ${keyId} --scan FILE` };
+}
+
+/** What a problem of a scan leads to: first a scan that can be trusted. */
+const NEXT = [
+  ['scan', 'scan'],
+  ['rewrite', 'rewrite'],
+  ['operator', 'blocked'],
+] as const;
+
+const linesOf = <Field extends string>(found: readonly Readonly<Record<Field, string>>[], field: Field): string =>
+  [...new Set(found.map((one) => one[field]))].join('\n');
+
+/** Every kube-apiserver must have announced only the primary for as long as it may use an older seed. */
+function waitsForServers({ servers }: PlanInput, { primary }: Manifest): Plan | undefined {
+  const wanted = keyIdHash(primary);
+  const late = servers.flatMap(({ server, keyIdHash: hash, forMs }) => {
+    if (hash !== wanted) return [`kube-apiserver ${server} uses key ${hash}, and not ${wanted}`];
+    if (forMs >= OLD_SEED_MS) return [];
+    return [`kube-apiserver ${server} uses the primary since ${Math.floor(forMs / 1000)} s, and must for 180 s`];
+  });
+  if (servers.length > 0 && late.length === 0) return undefined;
+  return {
+    step: 'wait-for-servers',
+    keyId: primary,
+    reason: late.join('\n') || 'no kube-apiserver has been looked at',
+    remedy:
+      'wait; if it takes more than five minutes, look with "teapot-kms status" on the node of that kube-apiserver',
+  };
+}
+
+const primaryOf = ({ keys, primary }: Manifest) => keys.find(({ id }) => id === primary)!;
+
+const blocked = (reason: string, remedy: string): Plan => ({ step: 'blocked', reason, remedy });
+
+function problemOf(check: () => void): Pick<Plan, 'reason' | 'remedy'> | undefined {
+  try {
+    check();
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof KmsError)) throw error;
+    return { reason: error.message, remedy: error.remedy ?? '' };
+  }
+}
