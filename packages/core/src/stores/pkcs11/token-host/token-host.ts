@@ -295,7 +295,6 @@ export class TokenHost {
 
 const notBegun = (why: string, waitMs: number) =>
   new TokenFailure('not-begun', `the token host: ${why}; it starts again in ${Math.ceil(waitMs / 1_000)} s`);
-
 const startProcess = (options: HostProcessOptions) => new HostProcess(options);
 const NOT_SENT = new TokenFailure('not-begun', 'the call was not sent');
 const closed = (cause?: TokenFailure) => new KmsError('ERR_KMS_CLOSED', 'the token host was closed', { cause });
