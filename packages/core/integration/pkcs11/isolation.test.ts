@@ -258,6 +258,24 @@ function registerTenants(softHsm: SoftHsm, shim: Shim, ill: Place): void {
     // Nobody knows whether it is the one that is looked for.
     assert.throws(() => findToken(module, { label: 'another' }), /CKR_TOKEN_NOT_RECOGNIZED/);
   });
+
+  for (const [count, shown] of [
+    [0, 'the module shows no token at all'],
+    [2, 'the module shows "t0", "t1"'],
+    [10, 'the module shows "t0", "t1", "t2", "t3", "t4", "t5", "t6", "t7", 2 more'],
+  ] as const) {
+    test(`a token that is not there: the error lists those that are, here ${String(count)}`, () => {
+      const module = {
+        C_GetSlotList: () => Array.from({ length: count }, (_, slot) => Buffer.alloc(8, slot)),
+        C_GetTokenInfo: (slot: Buffer) => {
+          const label = `t${String(slot[0])}`.padEnd(32);
+          return { label, manufacturerID: '', serialNumber: '', model: '', flags: 0 };
+        },
+      } as unknown as Pkcs11;
+      const message = `no token with label "ours"; ${shown}`;
+      assert.throws(() => findToken(module, { label: 'ours' }), { kind: 'unavailable', message });
+    });
+  }
 }
 
 test.run();

@@ -8,7 +8,9 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import type { Pkcs11Kek } from '../../src/stores/pkcs11/pkcs11-kek.ts';
+import { SecretBytes } from '../../src/util/secret-bytes.ts';
 import { SharedResources } from '../../src/util/shared-resources.ts';
+import { failureOf } from '../../src/stores/pkcs11/token-host/child/failures.ts';
 import { TokenOperations } from '../../src/stores/pkcs11/token-host/child/operations.ts';
 import { pkcs11 } from '../../src/stores/pkcs11/token-host/child/pkcs11.ts';
 import type { Pkcs11 } from '../../src/stores/pkcs11/token-host/child/pkcs11.ts';
@@ -135,6 +137,88 @@ if (parts) {
     shim.clear();
     await host.run(2, works);
     assert.equal(shim.calls('C_Login'), 3);
+  });
+
+  /** Each code that PKCS#11 2.40 §5.6 and 3.0 name for C_Login, and what it says about the PIN. */
+  const answers = {
+    'pin-refused': {
+      PIN_INCORRECT: 0xa0,
+      PIN_INVALID: 0xa1,
+      PIN_LEN_RANGE: 0xa2,
+      PIN_EXPIRED: 0xa3,
+      PIN_TOO_WEAK: 0x1b8,
+    },
+    'pin-locked': { PIN_LOCKED: 0xa4 },
+    'pin-not-set': { USER_PIN_NOT_INITIALIZED: 0x102 },
+    'not-begun': {
+      FUNCTION_NOT_SUPPORTED: 0x54,
+      SESSION_HANDLE_INVALID: 0xb3,
+      TOKEN_NOT_PRESENT: 0xe0,
+      TOKEN_NOT_RECOGNIZED: 0xe1,
+      USER_TYPE_INVALID: 0x103,
+      USER_ANOTHER_ALREADY_LOGGED_IN: 0x104,
+      USER_TOO_MANY_TYPES: 0x105,
+      CRYPTOKI_NOT_INITIALIZED: 0x190,
+    },
+    // They may come after the token has compared the PIN.
+    unanswered: {
+      HOST_MEMORY: 0x2,
+      GENERAL_ERROR: 0x5,
+      FUNCTION_FAILED: 0x6,
+      ARGUMENTS_BAD: 0x7,
+      DEVICE_ERROR: 0x30,
+      DEVICE_MEMORY: 0x31,
+      DEVICE_REMOVED: 0x32,
+      FUNCTION_CANCELED: 0x50,
+      OPERATION_NOT_INITIALIZED: 0x91,
+      SESSION_CLOSED: 0xb0,
+      SESSION_READ_ONLY_EXISTS: 0xb7,
+      FUNCTION_REJECTED: 0x200,
+      VENDOR_DEFINED: 0x80000000,
+    },
+  };
+  for (const [says, codes] of Object.entries(answers)) {
+    for (const [name, code] of Object.entries(codes)) {
+      test(`CKR_${name} of C_Login, which is called once, says of the PIN: ${says}`, () => {
+        let logins = 0;
+        const module = {
+          C_GetSlotList: () => [Buffer.alloc(8)],
+          C_GetTokenInfo: () => ({ label: 'ours', manufacturerID: '', serialNumber: '', model: '', flags: 0 }),
+          C_OpenSession: () => Buffer.alloc(8),
+          C_CloseSession: () => undefined,
+          C_GetSessionInfo: () => ({ state: 0 }),
+          C_Login: () => {
+            logins++;
+            throw new pkcs11.Pkcs11Error(`CKR_${name}`, code, 'C_Login');
+          },
+        } as unknown as Pkcs11;
+        const channel = new SealedChannel(newChannelKey());
+        const pin = channel.seal(new SecretBytes(Buffer.from(newPin())));
+        const operations = new TokenOperations(module, channel);
+        assert.throws(
+          () => operations.perform({ op: 'login', token: { label: 'ours' }, pin }),
+          (error: unknown) => {
+            const { kind, message } = failureOf(error);
+            assert.equal(message, `CKR_${name} in C_Login`);
+            const known = ['pin-refused', 'pin-locked', 'pin-not-set', 'not-begun'].includes(kind);
+            assert.equal(known ? kind : 'unanswered', says);
+            return true;
+          },
+        );
+        assert.equal(logins, 1);
+      });
+    }
+  }
+
+  test('a token whose user PIN is not set yet works once it is, without a file to remove', async () => {
+    const host = new Host(shim, key, shim.pin);
+    shim.orders('fail C_Login 0x102');
+    for (let restart = 0; restart < 4; restart++) {
+      await host.run(2, async (kek) => assert.match((await fails(kek)).message, /has no user PIN yet/));
+    }
+    shim.clear();
+    await host.run(2, works);
+    assert.deepEqual(host.goodPins([shim.pin]), [true]);
   });
 
   test('a login that fails before the token is shown the PIN says so', () => {

@@ -18,8 +18,11 @@ export type TokenIdentity = Pick<TokenInfo, 'label' | 'serial' | 'manufacturer' 
 /** The flags of CK_TOKEN_INFO about the user PIN. */
 type PinFlags = Pick<TokenInfo, 'pinFinalTry' | 'pinLocked'>;
 
-/** CKR_OK; CKR_PIN_INCORRECT and the like; CKR_PIN_LOCKED; CKR_USER_ALREADY_LOGGED_IN, which says nothing about the PIN. */
-export type LoginOutcome = 'ok' | 'refused' | 'locked' | 'already';
+/**
+ * CKR_OK; CKR_PIN_INCORRECT and the like; CKR_PIN_LOCKED; and two that say nothing about the PIN: CKR_USER_ALREADY_LOGGED_IN
+ * and CKR_USER_PIN_NOT_INITIALIZED.
+ */
+export type LoginOutcome = 'ok' | 'refused' | 'locked' | 'already' | 'not-set';
 
 /** Some tens of milliseconds and 32 MiB a guess. For a PIN of few digits that is little, but there is nothing better here. */
 const SCRYPT: ScryptOptions = { N: 2 ** 15, r: 8, p: 1, maxmem: 64 * 2 ** 20 };
@@ -153,6 +156,11 @@ export class PinLedger {
       throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', `the login to token ${this.#token} had no answer`);
     }
     if (outcome === 'already') return this.#tryToWrite(record, record.pins);
+    if (outcome === 'not-set') {
+      await this.#tryToWrite(record, record.pins);
+      const remedy = 'have the security officer of the token set it (such as pkcs11-tool --init-pin)';
+      throw unavailable(`token ${this.#token} has no user PIN yet`, { remedy });
+    }
     if (outcome === 'ok') {
       // A token has one PIN: another one that was good is so no more. The login stands, whether or not this can be written.
       const good = [this.#entry(hash, 'good', 0), ...others.filter((entry) => entry.outcome !== 'good')];

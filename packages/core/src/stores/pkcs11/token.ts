@@ -107,6 +107,7 @@ export class Token {
       const kind = kindOf(error);
       if (kind === 'pin-refused') return 'refused';
       if (kind === 'pin-locked') return 'locked';
+      if (kind === 'pin-not-set') return 'not-set';
       throw toKmsError(error);
     }
   }

@@ -55,6 +55,34 @@ test('a PIN that the token did not look at leaves the record as it was', async (
   assert.equal(recordIn(ledger), before);
 });
 
+test('a token without a user PIN refuses none: the PIN is tried again until the token has one', async () => {
+  const pin = newPin();
+  const [ledger, token] = [newLedger(), new Token(pin)];
+  for (let times = 0; times < 5; times++) {
+    const error = await rejectsWithCode(
+      () => ledger.attempt(secret(pin), CALM, () => Promise.resolve('not-set')),
+      'ERR_KMS_STORE_UNAVAILABLE',
+    );
+    assert.is(error.message, 'token "teapot 0123456789abcdef" has no user PIN yet');
+    assert.match(error.remedy!, 'security officer');
+    assert.equal(outcomesIn(ledger), []);
+  }
+  await ledger.attempt(secret(pin), CALM, token.with(pin));
+  assert.equal(outcomesIn(ledger), ['good']);
+});
+
+test('a token without a user PIN leaves the record of earlier tries as it was', async () => {
+  const [good, pin] = [newPin(), newPin()];
+  const ledger = await ledgerWithGood(good);
+  await rejectsWithCode(() => ledger.attempt(secret(pin), CALM, crash), 'ERR_KMS_DEADLINE_EXCEEDED');
+  const before = recordIn(ledger);
+  await rejectsWithCode(
+    () => ledger.attempt(secret(pin), CALM, () => Promise.resolve('not-set')),
+    'ERR_KMS_STORE_UNAVAILABLE',
+  );
+  assert.equal(recordIn(ledger), before);
+});
+
 test('a PIN that the token calls locked is not tried again', async () => {
   const pin = newPin();
   const ledger = newLedger();

@@ -215,6 +215,19 @@ test('a login that failed before the token was shown the PIN costs no try, howev
   assert.equal(await openOther().list(), ['key']);
 });
 
+test('a token without a user PIN says so, and the PIN is tried again', async () => {
+  const { host, list, ledger, clock } = newToken();
+  host.failWith = 'pin-not-set';
+  for (let i = 0; i < 4; i++) {
+    const error = await rejectsWithCode(() => list(), 'ERR_KMS_STORE_UNAVAILABLE');
+    assert.match(error.message, 'has no user PIN yet');
+    await clock.advance(1_001);
+  }
+  assert.equal(outcomesIn(ledger), []);
+  host.failWith = undefined;
+  assert.equal(await list(), ['key']);
+});
+
 const codes = [
   ['refused', 'ERR_KMS_UNWRAP_FAILED'],
   ['ambiguous', 'ERR_KMS_STORE_UNAVAILABLE'],

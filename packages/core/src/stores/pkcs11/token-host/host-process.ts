@@ -39,6 +39,7 @@ const START_TIMEOUT_MS = 30_000;
 const STOP_MS = 1_500;
 
 const MAX_REASON = 1_000;
+const STOPPED = 'it was stopped';
 
 /** Each thread of the process would get a young generation of that size (ADR 0015). */
 const FOR_THE_PLUGIN_ONLY = /^--max-semi-space-size=/;
@@ -110,14 +111,15 @@ export class HostProcess {
 
   /** Why the process has ended. The module chooses what it prints. */
   async #reason(how: string): Promise<string> {
-    const isOwnEnd = this.#killedFor === undefined && !this.#output.isEmpty;
-    const lines = !isOwnEnd ? [] : [await this.#output.lastLines(this.#pinSources, this.#clock)];
-    return safeText(this.#killedFor ?? [`it ended by itself, ${how}`, ...lines].join('; '), MAX_REASON);
+    const why = this.#killedFor ?? `it ended by itself, ${how}`;
+    const isQuiet = this.#killedFor === STOPPED || this.#output.isEmpty;
+    const lines = isQuiet ? [] : [await this.#output.lastLines(this.#pinSources, this.#clock)];
+    return safeText([why, ...lines].join('; '), MAX_REASON);
   }
 
   /** Lets the process close its sessions, and resolves when it has ended. */
   async stop(): Promise<void> {
-    this.#killedFor ??= 'it was stopped';
+    this.#killedFor ??= STOPPED;
     this.send('stop');
     const stopWaiting = this.#clock.after(STOP_MS, () => this.#child.kill('SIGKILL'));
     await this.#ended;

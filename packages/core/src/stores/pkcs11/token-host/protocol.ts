@@ -93,7 +93,8 @@ export type FailureKind =
   /** The outcome of a login. */
   | 'pin-refused'
   | 'pin-locked'
-  /** The operation never started; for a login, the token has not seen the PIN. */
+  | 'pin-not-set'
+  /** The operation never started; for a login, the token has not looked at the PIN. */
   | 'not-begun'
   /** The process ended before it answered, so the outcome is unknown. */
   | 'host-ended'

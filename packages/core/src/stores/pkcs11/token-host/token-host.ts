@@ -95,7 +95,11 @@ export class TokenHost {
 
   constructor(options: TokenHostOptions) {
     this.#options = options;
-    this.owners = new Owners(options.clock, (hangs) => this.#backOff(hangs));
+    this.owners = new Owners({
+      clock: options.clock,
+      backOff: (hangs) => this.#backOff(hangs),
+      ask: (owner, ask) => this.call(ask, { owner, signal: new AbortController().signal }),
+    });
   }
 
   /** The number of the process that the next call goes to, from 1. What one process has set up, such as a login, the next has not. */
@@ -212,11 +216,10 @@ export class TokenHost {
     for (const { id, value, failure, sessionsOpened } of replies) {
       this.counters.token_sessions_opened += sessionsOpened;
       const call = this.#underWay.get(id);
-      if (!call) continue;
-      this.#underWay.delete(id);
+      if (!call || !this.#underWay.delete(id)) continue;
       if (failure) call.reject(new TokenFailure(failure.kind, failure.message));
       else call.resolve(value);
-      const mayBeBroken = this.owners.answered(call.owner, call.ask.op, failure?.kind);
+      const mayBeBroken = this.owners.answered(call.owner, call.ask, failure?.kind);
       const young = this.#options.clock.now() - this.#startedAt <= YOUNG_MS;
       // The outcome of a login must not be lost.
       if (!mayBeBroken || young || this.#loginUnderWay) continue;
@@ -238,13 +241,12 @@ export class TokenHost {
       for (const call of this.#queue.drain()) call.reject(notBegun(this.#lastEnd, waitMs));
     } else {
       // Between two processes nothing else may keep a command such as "keys generate" alive.
-      this.#stopRestart ??= clock.after(waitMs, () => this.#restart(), true);
+      const restart = () => {
+        this.#stopRestart = undefined;
+        this.#flush();
+      };
+      this.#stopRestart ??= clock.after(waitMs, restart, true);
     }
-  }
-
-  #restart(): void {
-    this.#stopRestart = undefined;
-    this.#flush();
   }
 
   #start(): void {
@@ -291,10 +293,8 @@ export class TokenHost {
   }
 }
 
-const startProcess = (options: HostProcessOptions) => new HostProcess(options);
-
 const notBegun = (why: string, waitMs: number) =>
   new TokenFailure('not-begun', `the token host: ${why}; it starts again in ${Math.ceil(waitMs / 1_000)} s`);
-
+const startProcess = (options: HostProcessOptions) => new HostProcess(options);
 const NOT_SENT = new TokenFailure('not-begun', 'the call was not sent');
 const closed = (cause?: TokenFailure) => new KmsError('ERR_KMS_CLOSED', 'the token host was closed', { cause });

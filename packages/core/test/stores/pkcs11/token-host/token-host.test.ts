@@ -376,21 +376,78 @@ test('a module that fails for all owners is started again, but not in its first 
   assert.is(processes.length, 1);
 });
 
-test('a module that works for one owner is not started again for the failures of another', async () => {
-  const { host, clock, call, started } = newHost();
-  const { made } = await started();
-  const other = {};
+/** A process that has worked for `host`, which is idle since, and fails for others: {@link failOnce}. */
+async function withIdleOwner() {
+  const parts = newHost(4);
+  const { made } = await parts.started();
   made.answers(made.asked);
-  await clock.advance(5_001);
-  const failOnce = async () => {
-    void call(other);
+  await parts.clock.advance(5_001);
+  const failOnce = async (owner: object) => {
+    const before = made.asked.length;
+    void parts.call(owner);
     await settle();
-    made.fails([made.asked.at(-1)!], 'unavailable');
+    made.fails([made.asked[before]!], 'unavailable');
+    await settle();
   };
-  for (let i = 0; i < 9; i++) await failOnce();
+  /** What the process was asked on behalf of owners that have not called. */
+  const tests = () => made.messages.flat().filter(({ ask }) => ask.op === 'key');
+  return { ...parts, made, failOnce, tests };
+}
+
+test('a module that works for one owner is not started again for the failures of another', async () => {
+  const { host, made, failOnce, tests } = await withIdleOwner();
+  const other = {};
+  for (let i = 0; i < 9; i++) await failOnce(other);
+  assert.equal(
+    tests().map(({ ask }) => ask),
+    [{ op: 'key', token: {}, label: 'kek', keyId: 'key', mechanisms: ['aes-gcm'] }],
+  );
+  made.answers([tests()[0]!.id]);
+  await settle();
+  for (let i = 0; i < 9; i++) await failOnce(other);
   assert.is(made.killedFor, undefined);
+  assert.is(tests().length, 1, 'one that has just worked is not asked again');
   host.owners.forget(host);
-  await failOnce();
+  await failOnce(other);
+  assert.ok(made.killedFor);
+});
+
+test('an idle owner does not keep a process in use that fails for it too: it is asked after a few failures', async () => {
+  const { made, failOnce, tests } = await withIdleOwner();
+  const other = {};
+  for (let i = 0; i < 5; i++) await failOnce(other);
+  assert.is(made.killedFor, undefined);
+  made.fails([tests()[0]!.id], 'unavailable');
+  assert.match(made.killedFor!, 'fails again and again: CKR_X in C_Y');
+});
+
+test('of many idle owners one after the other is asked, and no call has to come for that', async () => {
+  const { made, call, clock, failOnce, tests } = await withIdleOwner();
+  const idle = [{}, {}, {}];
+  for (const owner of idle) {
+    const answer = call(owner);
+    await settle();
+    made.answers([made.asked.at(-1)!]);
+    await answer;
+  }
+  await clock.advance(1_001);
+  for (let i = 0; i < 5; i++) await failOnce({});
+  for (let asked = 1; asked <= 4; asked++) {
+    assert.is(tests().length, asked);
+    assert.is(made.killedFor, undefined);
+    made.fails([tests().at(-1)!.id], 'unavailable');
+    await settle();
+  }
+  assert.ok(made.killedFor);
+});
+
+test('an idle owner whose login is lost does not speak for the process', async () => {
+  const { made, failOnce, tests } = await withIdleOwner();
+  const other = {};
+  for (let i = 0; i < 5; i++) await failOnce(other);
+  made.fails([tests()[0]!.id], 'no-login');
+  await settle();
+  await failOnce(other);
   assert.ok(made.killedFor);
 });
 

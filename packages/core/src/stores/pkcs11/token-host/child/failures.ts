@@ -2,8 +2,9 @@ import { TokenFailure } from '../protocol.ts';
 import type { FailureKind } from '../protocol.ts';
 import { describe, pkcs11 } from './pkcs11.ts';
 
-/** PKCS#11 3.0; the binding has no name for it. */
+/** PKCS#11 3.0; the binding has no names for them. */
 const CKR_AEAD_DECRYPT_FAILED = 0x42;
+const CKR_PIN_TOO_WEAK = 0x1b8;
 
 const KINDS: ReadonlyMap<number, FailureKind> = new Map([
   [pkcs11.CKR_ENCRYPTED_DATA_INVALID, 'refused'],
@@ -17,7 +18,24 @@ const KINDS: ReadonlyMap<number, FailureKind> = new Map([
   [pkcs11.CKR_PIN_INVALID, 'pin-refused'],
   [pkcs11.CKR_PIN_LEN_RANGE, 'pin-refused'],
   [pkcs11.CKR_PIN_EXPIRED, 'pin-refused'],
+  [CKR_PIN_TOO_WEAK, 'pin-refused'],
   [pkcs11.CKR_PIN_LOCKED, 'pin-locked'],
+  [pkcs11.CKR_USER_PIN_NOT_INITIALIZED, 'pin-not-set'],
+]);
+
+/**
+ * Codes with which C_Login says that no PIN was compared (PKCS#11 2.40 §5.1: the state of the library, the token or the session
+ * was wrong at the time of the call). Any other code may hide a refusal, such as those for errors of the device or of memory.
+ */
+const PIN_NOT_COMPARED: ReadonlySet<number> = new Set([
+  pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED,
+  pkcs11.CKR_FUNCTION_NOT_SUPPORTED,
+  pkcs11.CKR_SESSION_HANDLE_INVALID,
+  pkcs11.CKR_TOKEN_NOT_PRESENT,
+  pkcs11.CKR_TOKEN_NOT_RECOGNIZED,
+  pkcs11.CKR_USER_ANOTHER_ALREADY_LOGGED_IN,
+  pkcs11.CKR_USER_TOO_MANY_TYPES,
+  pkcs11.CKR_USER_TYPE_INVALID,
 ]);
 
 /** Codes that tokens return both for wrong bytes and for trouble of their own. */
@@ -55,6 +73,9 @@ export function codeOf(error: unknown): number | undefined {
 }
 
 const isIn = (codes: ReadonlySet<number>, error: unknown): boolean => codes.has(codeOf(error) ?? -1);
+
+/** Whether C_Login says that no PIN was compared, so that trying it again costs nothing. */
+export const isBeforeThePin = (error: unknown): boolean => isIn(PIN_NOT_COMPARED, error);
 
 export const isAmbiguous = (error: unknown): boolean => isIn(AMBIGUOUS, error);
 

@@ -3,7 +3,7 @@ import { TokenFailure } from '../protocol.ts';
 import type { Ask, FailureKind, KeyInfo, OperationName, Operations, Sealed, TokenSelector } from '../protocol.ts';
 import { bitsOf, RSA_BITS } from '../rsa-oaep.ts';
 import type { SealedChannel } from '../sealed-channel.ts';
-import { codeOf, failureOf, isAboutMechanism, isAmbiguous } from './failures.ts';
+import { codeOf, failureOf, isAboutMechanism, isAmbiguous, isBeforeThePin } from './failures.ts';
 import { destroyKey, generateKey, importKey } from './generate.ts';
 import { findKey, listKeys, remarksOn } from './keys.ts';
 import { mechanisms, publicKeyOf, selfTest, unsuitable } from './mechanisms.ts';
@@ -71,7 +71,7 @@ export class TokenOperations {
     list: (ask) => this.#sessions.run(ask.token, (session) => listKeys(session, ask)),
   };
 
-  /** @throws TokenFailure `not-begun` for what fails before the token sees the PIN; what C_Login throws */
+  /** @throws TokenFailure `not-begun` for what fails before the token looks at the PIN; what C_Login throws */
   #login(token: TokenSelector, sealedPin: Sealed): boolean {
     const pinState = { shown: false };
     try {
@@ -89,7 +89,7 @@ export class TokenOperations {
         }
       });
     } catch (error) {
-      if (!pinState.shown) throw new TokenFailure('not-begun', failureOf(error).message);
+      if (!pinState.shown || isBeforeThePin(error)) throw new TokenFailure('not-begun', failureOf(error).message);
       if (codeOf(error) !== pkcs11.CKR_USER_ALREADY_LOGGED_IN) throw error;
       return false;
     }

@@ -7,6 +7,8 @@ import type { Handle, Pkcs11 } from './pkcs11.ts';
 /** pkcs11t.h; the binding does not name them. */
 const CKS_RO_USER_FUNCTIONS = 1;
 const CKS_RW_USER_FUNCTIONS = 3;
+/** Labels of other tokens in an error. */
+const SHOWN_LABELS = 8;
 
 /** A key in the token, as one session sees it. */
 export interface Key {
@@ -118,10 +120,12 @@ export function findToken(module: Pkcs11, selector: TokenSelector): FoundToken {
   const { slotId, ...texts } = selector;
   const fields = Object.entries(texts) as [keyof typeof texts, string][];
   const found: FoundToken[] = [];
+  const labels: string[] = [];
   let unreadable: unknown;
   for (const slot of module.C_GetSlotList(true)) {
     try {
       const info = tokenInfo(module, slot);
+      labels.push(info.label);
       const inSlot = slotId === undefined || slotId === Number(slot.readBigUInt64LE());
       if (inSlot && fields.every(([name, text]) => info[name] === text)) found.push({ slot, info });
     } catch (error) {
@@ -131,8 +135,14 @@ export function findToken(module: Pkcs11, selector: TokenSelector): FoundToken {
   if (found.length === 1) return found[0]!;
   if (found.length === 0 && unreadable) throw unreadable as Error;
   const wanted = Object.entries(selector).map(([name, value]) => `${name} "${String(value)}"`);
-  const message = `${found.length === 0 ? 'no token' : `${found.length} tokens`} with ${wanted.join(', ')}`;
-  throw new TokenFailure('unavailable', found.length === 0 ? message : `${message}: name one more precisely`);
+  if (found.length > 0) {
+    const message = `${found.length} tokens with ${wanted.join(', ')}: name one more precisely`;
+    throw new TokenFailure('unavailable', message);
+  }
+  const there = labels.slice(0, SHOWN_LABELS).map((label) => JSON.stringify(label));
+  if (labels.length > SHOWN_LABELS) there.push(`${labels.length - SHOWN_LABELS} more`);
+  const others = there.length === 0 ? 'the module shows no token at all' : `the module shows ${there.join(', ')}`;
+  throw new TokenFailure('unavailable', `no token with ${wanted.join(', ')}; ${others}`);
 }
 
 function tokenInfo(module: Pkcs11, slot: Handle): FoundToken['info'] {
