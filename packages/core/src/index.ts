@@ -5,6 +5,7 @@ export { sleep, systemClock } from './util/clock.ts';
 export { backOffMs } from './util/back-off.ts';
 export type { BackOff } from './util/back-off.ts';
 export { directoryOfUri } from './util/directory-uri.ts';
+export { makeDirectory } from './util/make-directory.ts';
 export { distrustOf, distrustOfPlace } from './util/trusted-path.ts';
 export type { Distrust } from './util/trusted-path.ts';
 export { paced } from './util/paced.ts';

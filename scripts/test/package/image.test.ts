@@ -16,7 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compileLauncher } from '../../package/image/image.ts';
@@ -198,6 +198,9 @@ withRoot(
       assert.match(read('status'), /^CapEff:\s+0+$/m);
       assert.match(read('limits'), /^Max core file size\s+0\s+0/m);
     } finally {
+      // The kernel does not pass the end of the parent on to a process that has changed its user (prctl(2)).
+      const node = globSync('/proc/[0-9]*').find(isServing);
+      if (node !== undefined) process.kill(Number(basename(node)), 'SIGKILL');
       await daemon.kill();
     }
   },

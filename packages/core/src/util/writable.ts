@@ -15,4 +15,5 @@ export function writableRemedy(directory: string, code: string | undefined, uid 
   return `install -d -m 0700 -o ${uid} ${directory}`;
 }
 
-const existingPart = (path: string): string => (existsSync(path) ? path : existingPart(dirname(path)));
+const existingPart = (path: string): string =>
+  existsSync(path) || path === dirname(path) ? path : existingPart(dirname(path));

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { chmodSync, lchownSync, lstatSync, mkdirSync, renameSync, statSync, unlinkSync } from 'node:fs';
+import { chmodSync, lchownSync, lstatSync, renameSync, statSync, unlinkSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { dirname, join } from 'node:path';
-import { distrustOfPlace, sleep, systemClock } from '@teapot-kms/core';
+import { distrustOfPlace, makeDirectory, sleep, systemClock } from '@teapot-kms/core';
 import type { Clock } from '@teapot-kms/core';
 
 /** `sizeof(sun_path)` without the final zero (unix(7)). */
@@ -81,7 +81,7 @@ export class SocketListener {
     server.maxConnections = MAX_CONNECTIONS;
     const temporary = temporaryNameFor(path);
     try {
-      const made = mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      const made = makeDirectory(dirname(path));
       if (gid !== undefined && made !== undefined) admitGroup(made, dirname(path), gid);
       const distrust = distrustOfPlace(dirname(path));
       if (distrust) {

@@ -1,6 +1,7 @@
-import { appendFile, mkdir, stat } from 'node:fs/promises';
+import { appendFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { KmsError, unavailable } from '../../errors.ts';
+import { makeDirectory } from '../../util/make-directory.ts';
 import type { SharedResource } from '../../util/shared-resources.ts';
 
 /** AES-GCM with random IVs allows 2^32 uses of one key (NIST SP 800-38D §8.3); four replicas may share them. */
@@ -51,7 +52,7 @@ export class WrapBudget implements SharedResource {
 
   async #reserve(): Promise<void> {
     try {
-      await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 });
+      makeDirectory(dirname(this.#path));
       if ((await this.#used()) >= MAX_WRAPS) {
         const what = `key ${this.#keyId} was used ${MAX_WRAPS} times on this host, which is all that AES-GCM allows`;
         throw unavailable(what, { remedy: 'rotate the key' });
