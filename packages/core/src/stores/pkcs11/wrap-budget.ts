@@ -52,11 +52,11 @@ export class WrapBudget implements SharedResource {
 
   async #reserve(): Promise<void> {
     try {
-      makeDirectory(dirname(this.#path));
       if ((await this.#used()) >= MAX_WRAPS) {
         const what = `key ${this.#keyId} was used ${MAX_WRAPS} times on this host, which is all that AES-GCM allows`;
         throw unavailable(what, { remedy: 'rotate the key' });
       }
+      makeDirectory(dirname(this.#path));
       await appendFile(this.#path, Buffer.alloc(1), { mode: 0o600, flush: true });
       this.#left = BLOCK;
     } catch (error) {
