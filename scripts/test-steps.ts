@@ -100,7 +100,7 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
       ],
     },
     {
-      // Two cores are not busy with two of these, which wait for much of their time.
+      // These steps wait for much of their time, so four of them share two cores.
       lanes: 4,
       steps: [
         {

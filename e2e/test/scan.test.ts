@@ -121,6 +121,34 @@ function register(programs: ReturnType<typeof findEtcd>): void {
     assert.is(statSync(file).mode & 0o777, 0o600);
   });
 
+  test('"keys retire" takes the report of this etcd as evidence, and refuses that of its snapshot', async ({
+    etcd,
+    servers,
+  }) => {
+    const uri = `file:${join(directory, 'keys')}`;
+    const generate = (): string => {
+      const { stdout } = run('keys', 'generate', '--uri', uri, '--yes', '--output', 'json');
+      return (JSON.parse(stdout) as { generated: string }).generated;
+    };
+    const [old, primary] = [generate(), generate()];
+    assert.is(run('keys', 'promote', '--uri', uri, primary, '--unverified').code, 0);
+    const manifest = join(directory, 'keys/keyset.yaml');
+    const longAgo = readFileSync(manifest, 'utf8').replaceAll(/since: .*/g, 'since: 2026-01-01T00:00:00.000Z');
+    writeFileSync(manifest, longAgo);
+    const [live, saved, snapshot] = ['live.json', 'saved.json', 'evidence.db'].map((name) => join(directory, name));
+    await etcd.put('/registry/secrets/default/own', stored(primary));
+    scan(...servers, '--report', live!);
+    etcd.saveSnapshot(programs.etcdctl, snapshot!);
+    scan('--snapshot', snapshot!, '--report', saved!);
+    await etcd.delete('/registry/secrets/default/own');
+    const retire = (file: string) => run('keys', 'retire', '--uri', uri, old, '--scan', file);
+    const refused = retire(saved!);
+    assert.is(refused.code, 1);
+    assert.match(refused.stderr, 'saved.json: the scan is one of a snapshot, which shows the past');
+    const { code, stderr } = retire(live!);
+    assert.is(code, 0, stderr);
+  });
+
   test('the table names each key', ({ servers }) => {
     const { code, stdout } = run('scan', ...servers);
     assert.is(code, 0);

@@ -5,7 +5,6 @@ export { sleep, systemClock } from './util/clock.ts';
 export { backOffMs } from './util/back-off.ts';
 export type { BackOff } from './util/back-off.ts';
 export { directoryOfUri } from './util/directory-uri.ts';
-export { makeDirectory } from './util/make-directory.ts';
 export { distrustOf, distrustOfPlace } from './util/trusted-path.ts';
 export type { Distrust } from './util/trusted-path.ts';
 export { paced } from './util/paced.ts';
@@ -75,7 +74,7 @@ export type { KeyState, Manifest, ManifestEntry, StoredManifest } from './keyset
 export { checkHeldByAll, checkReadByAll } from './keyset/evidence.ts';
 export type { Evidence } from './keyset/evidence.ts';
 export type { KeyProof } from './keyset/key-proof.ts';
-export { parseReport, replicaId } from './keyset/report.ts';
+export { MAX_REPORT_BYTES, parseReport, replicaId } from './keyset/report.ts';
 export type { ReplicaReport } from './keyset/report.ts';
 export { TokenProofs } from './service/local-kek/token-proofs.ts';
 export { LocalKekService } from './service/local-kek/local-kek-service.ts';

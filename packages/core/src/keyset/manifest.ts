@@ -152,7 +152,7 @@ const damaged = (message: string): KmsError =>
   new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: RESTORE_MANIFEST });
 
 /**
- * {@link formatManifest}, for who writes it into a store.
+ * {@link formatManifest}, for a manifest that goes into a store.
  * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE` for a manifest that {@link parseManifest} would refuse
  */
 export function writableManifest(manifest: Manifest): string {

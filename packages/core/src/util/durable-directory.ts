@@ -24,7 +24,9 @@ export class DurableDirectory {
    */
   async make(): Promise<void> {
     const missing: string[] = [];
-    for (let path = this.#path; !(await this.#exists(path)); path = dirname(path)) missing.unshift(path);
+    let path = this.#path;
+    // Where the root directory itself is gone, mkdir has the error.
+    for (; path !== dirname(path) && !(await this.#exists(path)); path = dirname(path)) missing.unshift(path);
     for (const path of missing) {
       const owner = await this.#ownerOf(dirname(path));
       await this.#fs.mkdir(path, { mode: 0o700 }).catch((error: unknown) => {

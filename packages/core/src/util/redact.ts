@@ -14,9 +14,9 @@ export function redact(answer: Buffer, secrets: readonly (string | undefined)[])
   );
 }
 
-/** {@link redact} for bytes that no text may hold, such as a PIN. Their forms in hexadecimal are found too. */
+/** {@link redact} for bytes that no text may hold, such as a PIN, however short. Their forms in hexadecimal are found too. */
 export function redactBytes(answer: Buffer, secrets: readonly Buffer[]): void {
-  const forms = secrets.filter(({ length }) => length >= MIN_CHARS).flatMap(hexFormsOf);
+  const forms = secrets.flatMap(hexFormsOf);
   overwrite(answer, forms);
   for (const form of forms) form.fill(0);
 }

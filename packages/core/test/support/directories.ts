@@ -2,6 +2,7 @@ import { newDirectory } from '@teapot-kms/testing';
 import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EnvelopeKey } from '../../src/envelope/envelope.ts';
+import { generateKey } from '../../src/keyset/administration.ts';
 import type { KeysetSource } from '../../src/keyset/keyset-source.ts';
 import type { Manifest } from '../../src/keyset/manifest.ts';
 import { formatManifest } from '../../src/keyset/manifest.ts';
@@ -61,4 +62,11 @@ export class MountedSecret {
     symlinkSync(name, join(this.directory, '..data_tmp'));
     renameSync(join(this.directory, '..data_tmp'), join(this.directory, '..data'));
   }
+}
+
+/** A keyset directory with one key. */
+export async function makeKeyset(): Promise<{ directory: string; blob: string; keyId: string }> {
+  const directory = newDirectory();
+  const { keyId } = await generateKey(open(directory).admin!);
+  return { directory, blob: join(directory, `${keyId}.key`), keyId };
 }

@@ -38,4 +38,10 @@ for (const dump of ['4a-PIN', '34612d50494e', '34612D50494E', '34 61 2d 50 49 4e
   });
 }
 
+test('a PIN of one character is found too', () => {
+  const bytes = Buffer.from('C_Login 7, done');
+  redactBytes(bytes, [Buffer.from('7')]);
+  assert.is(bytes.toString(), 'C_Login *, done');
+});
+
 test.run();

@@ -1,8 +1,8 @@
-import { parseReport, safeLines, safeText } from '@teapot-kms/core';
+import { safeLines, safeText } from '@teapot-kms/core';
 import type { Finding } from '@teapot-kms/core';
 import type { Command } from 'commander';
-import { readFileSync } from 'node:fs';
 import { loadConfig } from '../config/load.ts';
+import { readReport } from './evidence.ts';
 import { ExitCode } from './exit-codes.ts';
 import { outputOption, print } from './output.ts';
 import type { OutputFormat } from './output.ts';
@@ -29,7 +29,7 @@ export function registerDoctor(program: Command): void {
     )
     .action(async ({ config: file, report = [], output }: DoctorOptions) => {
       const config = loadConfig(file);
-      const reports = report.map((one) => parseReport(readFileSync(one, 'utf8'), one));
+      const reports = report.map(readReport);
       const { diagnose } = await import('../doctor/diagnose.ts');
       const findings: Finding[] = [{ level: 'ok', about: file, text: 'the configuration is valid' }];
       for await (const finding of diagnose(config, file, reports)) findings.push(safe(finding));

@@ -1,9 +1,17 @@
-import { checkHeldByAll, checkReadByAll, KmsError, parseReport, systemClock, TokenProofs } from '@teapot-kms/core';
-import type { Evidence, KeysetSource, RemoteKek, StoredManifest } from '@teapot-kms/core';
+import {
+  checkHeldByAll,
+  checkReadByAll,
+  KmsError,
+  MAX_REPORT_BYTES,
+  parseReport,
+  systemClock,
+  TokenProofs,
+} from '@teapot-kms/core';
+import type { Evidence, KeysetSource, RemoteKek, ReplicaReport, StoredManifest } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
+import { readInputFile } from '../input-file.ts';
 import { UsageError } from './exit-codes.ts';
 import { printError } from './output.ts';
 
@@ -83,10 +91,14 @@ export async function evidenceOf({
       'expected --replicas NUMBER with a report of each (--report FILE, --fetch COMMAND), or --unverified to go on without',
     );
   }
-  const files = report.map((file) => parseReport(readFileSync(file, 'utf8'), file));
+  const files = report.map((file) => readReport(file));
   const fetched = await Promise.all(fetch.map(async (command) => parseReport(await outputOf(command), command)));
   return { reports: [...files, ...fetched], replicas: count, now: new Date(systemClock.wall()) };
 }
+
+/** Reads what "status --report" printed. @throws as {@link readInputFile} and `parseReport` */
+export const readReport = (file: string): ReplicaReport =>
+  parseReport(readInputFile(file, MAX_REPORT_BYTES).toString('utf8'), file);
 
 async function outputOf(command: string): Promise<string> {
   try {

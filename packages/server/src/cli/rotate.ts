@@ -1,5 +1,6 @@
-import { FileRefused, KmsError, readSmallFileSync, systemClock } from '@teapot-kms/core';
+import { systemClock } from '@teapot-kms/core';
 import type { Command } from 'commander';
+import { readInputFile } from '../input-file.ts';
 import { plan } from '../rotate/plan.ts';
 import type { Step } from '../rotate/plan.ts';
 import { serverView } from '../rotate/server-view.ts';
@@ -79,12 +80,7 @@ const indented = (lines: string): string => lines.replaceAll('\n', '\n      ');
 function serversOf({ serverMetrics = [], provider }: RotateOptions) {
   if (serverMetrics.length > 0 && provider === undefined)
     throw new UsageError('--server-metrics needs --provider NAME');
-  return serverMetrics.map((file) => {
-    try {
-      return serverView(readSmallFileSync(file, MAX_METRICS_BYTES).toString('utf8'), provider!, file);
-    } catch (error) {
-      if (error instanceof FileRefused) throw KmsError.from(error, 'ERR_KMS_INVALID_REQUEST');
-      throw error;
-    }
-  });
+  return serverMetrics.map((file) =>
+    serverView(readInputFile(file, MAX_METRICS_BYTES).toString('utf8'), provider!, file),
+  );
 }

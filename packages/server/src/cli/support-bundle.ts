@@ -1,7 +1,7 @@
 import { ConfigError, loadConfig } from '../config/load.ts';
-import { readSmallFileSync } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { writeFileSync } from 'node:fs';
+import { readInputFile } from '../input-file.ts';
 import { print, printError } from './output.ts';
 
 interface SupportBundleOptions {
@@ -30,7 +30,7 @@ and, at level debug, uids. Look at it before you send it: tar -xzf FILE.tar.gz -
 }
 
 async function supportBundle({ config: file, to, log }: SupportBundleOptions): Promise<void> {
-  const logText = log === undefined ? undefined : readSmallFileSync(log, MAX_LOG_BYTES).toString('utf8');
+  const logText = log === undefined ? undefined : readInputFile(log, MAX_LOG_BYTES).toString('utf8');
   const { collect, packBundle } = await import('../support/bundle.ts');
   const { files, missing } = await collect(configOrProblem(file), file, logText);
   writeFileSync(to, await packBundle(files), { mode: 0o600, flag: 'wx' });

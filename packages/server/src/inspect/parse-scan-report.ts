@@ -1,5 +1,6 @@
-import { FileRefused, KmsError, readSmallFileSync } from '@teapot-kms/core';
+import { KmsError } from '@teapot-kms/core';
 import * as z from 'zod';
+import { readInputFile } from '../input-file.ts';
 import type { ScanReport } from './scan-report.ts';
 
 /** Longest report that is read, in bytes: 20,000 rows, the most of a scan, with long names take about 16 MB. */
@@ -81,12 +82,7 @@ export function parseScanReport(json: string, where: string): ScanReport {
   throw invalid(path.length === 0 ? message : `${path.join('.')}: ${message}`);
 }
 
-/** @throws {@link KmsError} `ERR_KMS_INVALID_REQUEST`, also for a file that is too long, and the errors of the file system */
+/** {@link parseScanReport} of a file. @throws as {@link readInputFile} too */
 export function readScanReport(file: string): ScanReport {
-  try {
-    return parseScanReport(readSmallFileSync(file, MAX_SCAN_BYTES).toString('utf8'), file);
-  } catch (error) {
-    if (error instanceof FileRefused) throw KmsError.from(error, 'ERR_KMS_INVALID_REQUEST');
-    throw error;
-  }
+  return parseScanReport(readInputFile(file, MAX_SCAN_BYTES).toString('utf8'), file);
 }

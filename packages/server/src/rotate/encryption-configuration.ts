@@ -1,5 +1,6 @@
-import { FileRefused, formatProblems, KmsError, parseYaml, readSmallFileSync, withheldValue } from '@teapot-kms/core';
+import { formatProblems, KmsError, parseYaml, withheldValue } from '@teapot-kms/core';
 import * as z from 'zod';
+import { readInputFile } from '../input-file.ts';
 
 /** Longest file that is read, in bytes. */
 const MAX_BYTES = 1024 * 1024;
@@ -23,15 +24,9 @@ export function encryptedResources(yaml: string, where: string): string[] {
   return [...new Set(value.resources.flatMap(({ resources }) => resources))];
 }
 
-/** {@link encryptedResources} of a file. @throws also the errors of the file system */
+/** {@link encryptedResources} of a file. @throws as {@link readInputFile} too */
 export function readEncryptedResources(file: string): string[] {
-  let bytes: Buffer;
-  try {
-    bytes = readSmallFileSync(file, MAX_BYTES);
-  } catch (error) {
-    if (error instanceof FileRefused) throw KmsError.from(error, 'ERR_KMS_INVALID_REQUEST');
-    throw error;
-  }
+  const bytes = readInputFile(file, MAX_BYTES);
   try {
     return encryptedResources(bytes.toString('utf8'), file);
   } finally {

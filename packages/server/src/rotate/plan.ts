@@ -52,7 +52,7 @@ export interface Plan {
 }
 
 /**
- * Returns the next step of a rotation. It has no memory: whoever was interrupted calls it again with what is there now.
+ * Returns the next step of a rotation. It has no memory: after an interruption, it is called again with what is there then.
  * @see docs/operators-guide.md, "Rotate the key"
  */
 export function plan(input: PlanInput): Plan {

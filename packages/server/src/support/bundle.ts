@@ -1,4 +1,4 @@
-import { safeText, shownUri } from '@teapot-kms/core';
+import { safeText, shownUri, systemClock } from '@teapot-kms/core';
 import type { Finding } from '@teapot-kms/core';
 import { packTar } from 'modern-tar';
 import { execFileSync } from 'node:child_process';
@@ -72,7 +72,7 @@ const json = (value: unknown): string => `${JSON.stringify(value, undefined, 2)}
 function versions(): string {
   const [, os = ''] = /^PRETTY_NAME="?(.*?)"?$/m.exec(readFileSync('/etc/os-release', 'utf8')) ?? [];
   const memoryMiB = Math.round(totalmem() / 1_048_576);
-  const time = new Date().toISOString();
+  const time = new Date(systemClock.wall()).toISOString();
   return json({ version, node: process.version, os, kernel: release(), architecture: arch(), memoryMiB, time });
 }
 

@@ -3,8 +3,9 @@ import { chmodSync, lchownSync, lstatSync, renameSync, statSync, unlinkSync } fr
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { dirname, join } from 'node:path';
-import { distrustOfPlace, makeDirectory, sleep, systemClock } from '@teapot-kms/core';
+import { distrustOfPlace, sleep, systemClock } from '@teapot-kms/core';
 import type { Clock } from '@teapot-kms/core';
+import { makeDirectory } from './make-directory.ts';
 
 /** `sizeof(sun_path)` without the final zero (unix(7)). */
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -82,12 +83,13 @@ export class SocketListener {
     const temporary = temporaryNameFor(path);
     try {
       const made = makeDirectory(dirname(path));
-      if (gid !== undefined && made !== undefined) admitGroup(made, dirname(path), gid);
       const distrust = distrustOfPlace(dirname(path));
       if (distrust) {
         const why = 'Whoever can replace the socket reads every seed that kube-apiserver sends.';
         throw new SocketError('ERR_SOCKET_PATH', `${path}: ${distrust.text}. ${why} Fix: ${distrust.remedy}`);
       }
+      // Only now can nobody else have put a link in the place of one of them.
+      if (gid !== undefined && made !== undefined) admitGroup(made, dirname(path), gid);
       await bind(server, temporary, mode);
       // Never through a link, should one have taken its place.
       if (gid !== undefined) lchownSync(temporary, -1, gid);

@@ -146,7 +146,7 @@ test('a scan of one cluster says nothing of another', async () => {
   assert.not.match(error.message, /c1/);
 });
 
-test('two clusters in one etcd are told apart by their prefix', async () => {
+test('the prefix distinguishes two clusters in one etcd', async () => {
   const other = scanOf([rowOf('x')], { root: '/other/', prefix: '/other/' });
   const error = await rejectsWithCode(() => check([good, other]), 'ERR_KMS_KEYSET_RULE');
   assert.match(error.message, /^cluster c1 below \/other\/: none of 3 objects/);

@@ -1,7 +1,7 @@
-import { appendFile, stat } from 'node:fs/promises';
+import * as nodeFs from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { KmsError, unavailable } from '../../errors.ts';
-import { makeDirectory } from '../../util/make-directory.ts';
+import { DurableDirectory } from '../../util/durable-directory.ts';
 import type { SharedResource } from '../../util/shared-resources.ts';
 
 /** AES-GCM with random IVs allows 2^32 uses of one key (NIST SP 800-38D §8.3); four replicas may share them. */
@@ -52,12 +52,12 @@ export class WrapBudget implements SharedResource {
 
   async #reserve(): Promise<void> {
     try {
+      await new DurableDirectory(dirname(this.#path), nodeFs).make();
       if ((await this.#used()) >= MAX_WRAPS) {
         const what = `key ${this.#keyId} was used ${MAX_WRAPS} times on this host, which is all that AES-GCM allows`;
         throw unavailable(what, { remedy: 'rotate the key' });
       }
-      makeDirectory(dirname(this.#path));
-      await appendFile(this.#path, Buffer.alloc(1), { mode: 0o600, flush: true });
+      await nodeFs.appendFile(this.#path, Buffer.alloc(1), { mode: 0o600, flush: true });
       this.#left = BLOCK;
     } catch (error) {
       throw this.#cannotCount(error);
@@ -68,7 +68,7 @@ export class WrapBudget implements SharedResource {
 
   async #used(): Promise<number> {
     try {
-      return (await stat(this.#path)).size * BLOCK;
+      return (await nodeFs.stat(this.#path)).size * BLOCK;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 0;
       throw error;

@@ -1,27 +1,16 @@
 import { assertNoSecret, keysetSourceSuite, newDirectory, rejectsWithCode } from '@teapot-kms/testing';
 import { execFileSync } from 'node:child_process';
-import {
-  chmodSync,
-  chownSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { KmsError, KmsErrorCode } from '../../../src/errors.ts';
+import type { KmsError } from '../../../src/errors.ts';
 import { generateKey } from '../../../src/keyset/administration.ts';
 import { fileProvider, openKeysetDirectory } from '../../../src/stores/file/index.ts';
 import { SharedResources } from '../../../src/util/shared-resources.ts';
 import { patient } from '../../support/context.ts';
-import { open, primaryOf, writeWithMode } from '../../support/directories.ts';
+import { makeKeyset, open, primaryOf } from '../../support/directories.ts';
 import { newKeyBytes } from '../../support/keys.ts';
 
 keysetSourceSuite(test, 'file', () => {
@@ -38,13 +27,6 @@ keysetSourceSuite(test, 'file', () => {
     readBlob: (keyId) => readFile(join(directory, `${keyId}.key`)),
   });
 });
-
-/** A keyset directory with one key. */
-async function makeKeyset(): Promise<{ directory: string; blob: string; keyId: string }> {
-  const directory = newDirectory();
-  const { keyId } = await generateKey(open(directory).admin!);
-  return { directory, blob: join(directory, `${keyId}.key`), keyId };
-}
 
 test('a keyset is made with a directory for its owner only, blobs for nobody else', async () => {
   const directory = join(newDirectory(), 'deep', 'keys');
@@ -168,92 +150,6 @@ for (const [what, text, hint] of [
     const error = await rejectsWithCode(() => primaryOf(open(directory)), 'ERR_KMS_KEYSET_INVALID');
     assert.match(error.message, hint);
     assertNoSecret(error, key);
-  });
-}
-
-test('a symbolic link in the place of a blob is not followed', async () => {
-  const { directory, blob } = await makeKeyset();
-  const elsewhere = join(newDirectory(), 'elsewhere');
-  writeWithMode(elsewhere, newKeyBytes(), 0o600);
-  rmSync(blob);
-  symlinkSync(elsewhere, blob);
-  const error = await rejectsWithCode(() => primaryOf(open(directory)), 'ERR_KMS_KEYSET_INVALID');
-  assert.match(error.message, /symbolic link/);
-});
-
-for (const [what, code, spoil] of [
-  [
-    'a link',
-    'ERR_KMS_KEYSET_INVALID',
-    (path) => {
-      rmSync(path);
-      symlinkSync('/dev/null', path);
-    },
-  ],
-  [
-    'a FIFO',
-    'ERR_KMS_KEYSET_INVALID',
-    (path) => {
-      rmSync(path);
-      execFileSync('mkfifo', ['-m', '600', path]);
-    },
-  ],
-  ['open to everyone', 'ERR_KMS_KEYSET_PERMISSIONS', (path) => chmodSync(path, 0o644)],
-  ['gone', 'ERR_KMS_KEYSET_INVALID', (path) => rmSync(path)],
-] as readonly (readonly [string, KmsErrorCode, (path: string) => void])[]) {
-  test(`a pending key whose file is ${what} is a warning, and the primary seals`, async () => {
-    const { directory, keyId } = await makeKeyset();
-    const pending = await generateKey(open(directory).admin!);
-    spoil(join(directory, `${pending.keyId}.key`));
-    const keyset = await open(directory).load(patient);
-    assert.is(keyset.primary.keyId, keyId);
-    assert.equal(
-      keyset.warnings.map((warning) => (warning as KmsError).code),
-      [code],
-    );
-    keyset.destroy();
-  });
-}
-
-test('a manifest that is a link: its keys are found beside the link and beside its target', async () => {
-  const { directory, keyId } = await makeKeyset();
-  const pending = await generateKey(open(directory).admin!);
-  const place = join(newDirectory(), 'keys');
-  mkdirSync(place);
-  symlinkSync(join(directory, 'keyset.yaml'), join(place, 'keyset.yaml'));
-  renameSync(join(directory, `${keyId}.key`), join(place, `${keyId}.key`));
-  const keyset = await open(place).load(patient);
-  assert.equal([keyset.primary.keyId, keyset.warnings], [keyId, []]);
-  keyset.destroy();
-  assert.ok((await open(place).admin!.readManifest())!.manifest.keys.some(({ id }) => id === pending.keyId));
-});
-
-test('a manifest that is a link is not changed, because the link would be lost, and no key is made', async () => {
-  const { directory } = await makeKeyset();
-  const place = join(newDirectory(), 'keys');
-  mkdirSync(place);
-  symlinkSync(join(directory, 'keyset.yaml'), join(place, 'keyset.yaml'));
-  const error = await rejectsWithCode(() => generateKey(open(place).admin!), 'ERR_KMS_KEYSET_RULE');
-  assert.match(error.message, 'is a symbolic link to');
-  assert.equal(readdirSync(place), ['keyset.yaml']);
-});
-
-for (const name of ['blob', 'manifest']) {
-  test(`a FIFO in the place of the ${name} does not hold up anybody`, async () => {
-    const { directory, blob } = await makeKeyset();
-    const path = name === 'blob' ? blob : join(directory, 'keyset.yaml');
-    rmSync(path);
-    execFileSync('mkfifo', ['-m', '600', path]);
-    await rejectsWithCode(() => primaryOf(open(directory)), 'ERR_KMS_KEYSET_INVALID');
-  });
-
-  test(`a directory in the place of the ${name} is refused`, async () => {
-    const { directory, blob } = await makeKeyset();
-    const path = name === 'blob' ? blob : join(directory, 'keyset.yaml');
-    rmSync(path);
-    mkdirSync(path, { mode: 0o700 });
-    const code = name === 'blob' ? 'ERR_KMS_KEYSET_INVALID' : 'ERR_KMS_STORE_UNAVAILABLE';
-    await rejectsWithCode(() => primaryOf(open(directory)), code);
   });
 }
 

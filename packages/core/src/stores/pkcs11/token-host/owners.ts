@@ -88,7 +88,8 @@ export class Owners {
       // The process lost its login, so it has to show again that it works for this owner.
       if (kindOf(error) === 'no-login') this.#failures.delete(owner);
       tested();
-      this.#testOneThatWasContent();
+      // If nobody noted how it ended, as when the host closes, the same owner would be asked again without end.
+      if (this.#failures.get(owner) !== 0) this.#testOneThatWasContent();
     });
   }
 

@@ -1,4 +1,4 @@
-import { KmsError, unavailable } from '../../../errors.ts';
+import { unavailable } from '../../../errors.ts';
 import { unlessAborted } from '../../../util/abort.ts';
 import { backOffMs } from '../../../util/back-off.ts';
 import { resolvesWithin } from '../../../util/timeout.ts';
@@ -8,6 +8,7 @@ import { HostProcess } from './host-process.ts';
 import type { HostProcessOptions } from './host-process.ts';
 import { TokenFailure } from './protocol.ts';
 import type { Ask, OperationName, Operations, Reply } from './protocol.ts';
+import { closed, NOT_SENT, notBegun } from './refusals.ts';
 import { newChannelKey, SealedChannel } from './sealed-channel.ts';
 
 export interface TokenHostOptions extends Omit<HostProcessOptions, 'channelKey' | `on${string}`> {
@@ -114,7 +115,7 @@ export class TokenHost {
 
   /**
    * Asks the process, which is started where none runs.
-   * @throws {@link TokenFailure} what the process answers, `not-begun` and `host-ended`; {@link KmsError} `ERR_KMS_CLOSED`, with
+   * @throws {@link TokenFailure} what the process answers, `not-begun` and `host-ended`; `KmsError` `ERR_KMS_CLOSED`, with
    * `not-begun` as its cause for a call that was not sent, and what `signal` was aborted for
    */
   call<Name extends OperationName>(ask: Ask<Name>, options: CallOptions): Promise<Operations[Name]['answer']> {
@@ -129,7 +130,7 @@ export class TokenHost {
 
   /**
    * Replaces process `generation`, where it still runs: some modules show a process only the keys that existed when it started.
-   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` while a login is under way, since its outcome would be lost
+   * @throws `KmsError` `ERR_KMS_STORE_UNAVAILABLE` while a login is under way, since its outcome would be lost
    */
   renew(generation: number, reason: string): void {
     if (this.running !== generation) return;
@@ -216,7 +217,8 @@ export class TokenHost {
     for (const { id, value, failure, sessionsOpened } of replies) {
       this.counters.token_sessions_opened += sessionsOpened;
       const call = this.#underWay.get(id);
-      if (!call || !this.#underWay.delete(id)) continue;
+      if (!call) continue;
+      this.#underWay.delete(id);
       if (failure) call.reject(new TokenFailure(failure.kind, failure.message));
       else call.resolve(value);
       const mayBeBroken = this.owners.answered(call.owner, call.ask, failure?.kind);
@@ -241,12 +243,13 @@ export class TokenHost {
       for (const call of this.#queue.drain()) call.reject(notBegun(this.#lastEnd, waitMs));
     } else {
       // Between two processes nothing else may keep a command such as "keys generate" alive.
-      const restart = () => {
-        this.#stopRestart = undefined;
-        this.#flush();
-      };
-      this.#stopRestart ??= clock.after(waitMs, restart, true);
+      this.#stopRestart ??= clock.after(waitMs, () => this.#restart(), true);
     }
+  }
+
+  #restart(): void {
+    this.#stopRestart = undefined;
+    this.#flush();
   }
 
   #start(): void {
@@ -293,8 +296,4 @@ export class TokenHost {
   }
 }
 
-const notBegun = (why: string, waitMs: number) =>
-  new TokenFailure('not-begun', `the token host: ${why}; it starts again in ${Math.ceil(waitMs / 1_000)} s`);
 const startProcess = (options: HostProcessOptions) => new HostProcess(options);
-const NOT_SENT = new TokenFailure('not-begun', 'the call was not sent');
-const closed = (cause?: TokenFailure) => new KmsError('ERR_KMS_CLOSED', 'the token host was closed', { cause });

@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 
 /**
  * Makes a directory, and those above it, with mode 0700. Unlike `mkdirSync` with `recursive`, it ends where no directory can be made although
- * the one above it is there, as in /proc, or where the root directory itself is gone: Node then tries for ever.
+ * the one above it is there, as in /proc, or where the root directory itself is gone. There Node tries without end.
  * @returns the first directory that was made, or `undefined` if all were there
  * @throws the error of mkdir(2)
  */

@@ -3,7 +3,7 @@ import { mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { makeDirectory } from '../../src/util/make-directory.ts';
+import { makeDirectory } from '../../src/transport/make-directory.ts';
 
 test('all that is missing is made, for its owner only, and the first of it is returned', () => {
   const directory = newDirectory();
