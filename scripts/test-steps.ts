@@ -24,6 +24,7 @@ const KEY_STORES = 'packages/testing/test packages/core/integration/pkcs11';
 const FLOOR = [
   'packages/core/test/envelope/vectors.test.ts',
   'packages/core/test/stores/file/file.test.ts',
+  'packages/core/test/stores/file/places.test.ts',
   'packages/core/test/service/keyset-service.test.ts',
   'packages/server/test/config/load.test.ts',
   'packages/server/integration/serve.test.ts',
