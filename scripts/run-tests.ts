@@ -2,7 +2,7 @@
  * Runs uvu test files, each in a process of its own, and counts what really ran: a file in which no test runs fails
  * (uvu would print green), and a skipped test is named in the last lines.
  *
- * usage: node scripts/run-tests.ts [--jobs N] [--match TEXT] [--except TEXT]... [--timeout SECONDS] DIR|FILE...
+ * usage: node scripts/run-tests.ts [--jobs N] [--match TEXT]... [--except TEXT]... [--timeout SECONDS] DIR|FILE...
  *
  * A test that cannot run here prints a line `SKIPPED <what>: <how to get it>`; such lines are counted and repeated at
  * the end. The last line is `N passed, N failed, N skipped`. With TEAPOT_TEST_LOG_DIR set, the whole output of each
@@ -17,7 +17,7 @@ import { parseArgs, stripVTControlCharacters } from 'node:util';
 const { values, positionals } = parseArgs({
   options: {
     jobs: { type: 'string', default: String(Math.min(4, availableParallelism())) },
-    match: { type: 'string', default: '' },
+    match: { type: 'string', multiple: true, default: [''] },
     except: { type: 'string', multiple: true, default: [] },
     timeout: { type: 'string', default: '900' },
   },
@@ -25,7 +25,9 @@ const { values, positionals } = parseArgs({
 });
 const files = positionals
   .flatMap((path) => (statSync(path).isDirectory() ? globSync(join(path, '**/*.test.ts')).sort() : [path]))
-  .filter((file) => file.includes(values.match) && !values.except.some((text) => file.includes(text)));
+  .filter(
+    (file) => values.match.some((text) => file.includes(text)) && !values.except.some((text) => file.includes(text)),
+  );
 if (files.length === 0) throw new Error(`no test files in ${positionals.join(' ')}`);
 
 interface Outcome {

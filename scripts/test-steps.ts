@@ -19,6 +19,8 @@ interface Options {
 
 const RUN_TESTS = 'node scripts/run-tests.ts';
 const SHIPPED = 'packages/core/test packages/server/test';
+const INTEGRATION = 'packages/server/integration packages/bench/integration';
+const NEVER_LOST = 'packages/core/test/service/keys-are-never-lost.test.ts';
 const KEY_STORES = 'packages/testing/test packages/core/integration/pkcs11';
 /** What may differ between versions of Node: cryptography, files, configuration, and the program as it ships. */
 const FLOOR = [
@@ -67,7 +69,7 @@ function onKubernetes(version: (typeof KUBERNETES)[number], full: boolean): Step
     step('e2e', full, 'v1', 'v2', 'kills'),
     step('tenants', everyScenario, 'k8s-secret', 'service-account', 'tenants', 'instances', 'manifests'),
     ...(everyScenario ? [step('k8s-secret', true, 'k8s-secret-scenarios')] : []),
-    step('e2e-tokens', everyScenario, 'hsm-v2', 'tpm-v2', ...extra(everyScenario, 'hsm-v1', 'hsm-kills')),
+    step('e2e-tokens', everyScenario, 'hsm-v2', ...extra(everyScenario, 'tpm-v2', 'hsm-v1', 'hsm-kills')),
     step('outages', full, 'outages'),
     step('outages-hsm', everyOutage, 'hsm-outages'),
     step('barbican', everyOutage, 'barbican-migration', ...extra(everyOutage, 'barbican', 'barbican-outages')),
@@ -82,6 +84,14 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
     command: `${RUN_TESTS} --jobs 1 --timeout 3000 ${args.join(' ')}`,
     env: fullEnv,
   });
+  /** Most of an hour, on one core. */
+  const neverLost: Step = {
+    name: 'keys-are-never-lost',
+    command: `${RUN_TESTS} --timeout 4000 ${NEVER_LOST}`,
+    env: { TEAPOT_FUZZ_RUNS: '100000' },
+  };
+  // The integration tests, in two parts that take as long as each other.
+  const onKeyStores = ['pkcs11', 'barbican', 'remedies'];
   const openstack = ['session', 'credentials', 'keyset-p11', ...(full ? ['keyset', 'outages', 'storm'] : [])];
 
   return [
@@ -104,14 +114,16 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
       // These steps wait for much of their time, so four of them share two cores.
       lanes: 4,
       steps: [
+        ...(full ? [neverLost] : []),
         {
           name: 'unit',
-          command: `${full ? 'c8 ' : ''}${RUN_TESTS} ${full ? '--timeout 3000 ' : ''}${SHIPPED} packages/bench/test`,
-          env: full ? { TEAPOT_FUZZ_RUNS: '1000000' } : {},
+          command: `${full ? 'c8 ' : ''}${RUN_TESTS} ${full ? `--timeout 3000 --except ${NEVER_LOST} ` : ''}${SHIPPED} packages/bench/test`,
+          env: full ? { ...fullEnv, TEAPOT_FUZZ_RUNS: '1000000' } : {},
         },
         oneByOne('key-stores', ...(full ? [] : ['--except endurance']), KEY_STORES),
+        oneByOne('integration', ...onKeyStores.map((text) => `--except ${text}`), INTEGRATION),
+        oneByOne('integration-keys', ...onKeyStores.map((text) => `--match ${text}`), INTEGRATION),
         { name: 'conformance', command: 'npm run --silent conformance', env: fullEnv },
-        oneByOne('integration', 'packages/server/integration packages/bench/integration'),
         ...kubernetes.flatMap((version) => onKubernetes(version, full)),
         oneByOne('restore-drill', 'e2e/test/restore-drill.test.ts'),
         packages(full),

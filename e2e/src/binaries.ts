@@ -1,3 +1,4 @@
+import { fullRun } from '@teapot-kms/testing';
 import { cacheDirectory, isExecutable, onPath } from '@teapot-kms/testing/daemons';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -8,9 +9,6 @@ export const DEFAULT_KUBERNETES = '1.37.2';
 export const OLDEST_KUBERNETES = '1.28.15';
 /** What a full run covers. */
 export const ALL_KUBERNETES = [DEFAULT_KUBERNETES, '1.34.4', OLDEST_KUBERNETES];
-
-/** Whether the scenarios that take minutes of waiting, and all versions of Kubernetes, were asked for. */
-export const fullRun = process.env['TEAPOT_TEST_FULL'] === '1';
 
 /** The versions to run on: `TEAPOT_TEST_KUBERNETES` (with commas between), else the newest, in a full run all. */
 export function kubernetesVersions(): readonly string[] {

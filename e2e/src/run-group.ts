@@ -1,5 +1,6 @@
+import { fullRun } from '@teapot-kms/testing';
 import { suite } from 'uvu';
-import { findBinaries, fullRun, kubernetesVersions, MissingBinary } from './binaries.ts';
+import { findBinaries, kubernetesVersions, MissingBinary } from './binaries.ts';
 import type { KeyStore } from './key-store-fixture.ts';
 import { registerScenarios } from './register-scenarios.ts';
 import type { ScenarioGroup } from './scenario.ts';

@@ -1,4 +1,4 @@
-import { fullRun } from '../src/binaries.ts';
+import { fullRun } from '@teapot-kms/testing';
 import { barbicanKeyStore, skipWithoutOpenStack } from '../src/key-stores/barbican.ts';
 import { runGroup } from '../src/run-group.ts';
 import { v1Group, v2Group } from '../src/scenarios/index.ts';

@@ -1,5 +1,5 @@
 // The key store `k8s-secret:` on a real kube-apiserver, under a service account's token that may get and watch one Secret.
-import { figure, keysetSourceSuite, rejectsWithCode, rememberSecret, until } from '@teapot-kms/testing';
+import { figure, fullRun, keysetSourceSuite, rejectsWithCode, rememberSecret, until } from '@teapot-kms/testing';
 import type { KeysetSourceFixture } from '@teapot-kms/testing';
 import {
   authorityHashes,
@@ -18,7 +18,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { findBinaries, fullRun, kubernetesVersions, MissingBinary } from '../src/binaries.ts';
+import { findBinaries, kubernetesVersions, MissingBinary } from '../src/binaries.ts';
 import { ManagementCluster, readerRules } from '../src/management-cluster.ts';
 
 const [kubernetes = ''] = kubernetesVersions();

@@ -1,13 +1,13 @@
 // A management cluster whose Secrets hold the keysets of two tenants, and one plugin process that serves both tenants'
 // kube-apiservers.
-import { figure, timed, until } from '@teapot-kms/testing';
+import { figure, fullRun, timed, until } from '@teapot-kms/testing';
 import { authorityHashes } from '@teapot-kms/core';
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { findBinaries, fullRun, kubernetesVersions, MissingBinary } from '../src/binaries.ts';
+import { findBinaries, kubernetesVersions, MissingBinary } from '../src/binaries.ts';
 import { rewriteAll, secret, SECRETS } from '../src/objects.ts';
 import { parseStored } from '../src/stored-object.ts';
 import { teapot } from '../src/teapot-cli.ts';

@@ -1,13 +1,13 @@
-import { figure, until } from '@teapot-kms/testing';
+import { figure, fullRun, until } from '@teapot-kms/testing';
 import * as assert from 'uvu/assert';
 import type { Cluster } from '../cluster.ts';
 import { secret, SECRETS } from '../objects.ts';
 import type { Scenario } from '../scenario.ts';
 import { WriteLoad } from '../write-load.ts';
 
-const TIMES = 4;
+const TIMES = fullRun ? 4 : 2;
 /** Writes between two restarts. */
-const WRITES = 300;
+const WRITES = fullRun ? 300 : 100;
 
 /**
  * Under v1 each write is a call of the plugin, so a gap shows at once. A hand-over has no gap. A stop and a start has one:

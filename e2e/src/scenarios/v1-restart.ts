@@ -1,4 +1,4 @@
-import { figure, timed } from '@teapot-kms/testing';
+import { figure, fullRun, timed } from '@teapot-kms/testing';
 import { decodeEnvelope } from '@teapot-kms/core';
 import * as assert from 'uvu/assert';
 import type { Cluster } from '../cluster.ts';
@@ -7,7 +7,7 @@ import { V1_PROVIDER } from '../scenario.ts';
 import type { Scenario } from '../scenario.ts';
 import { parseStored } from '../stored-object.ts';
 
-const COUNT = 2_000;
+const COUNT = fullRun ? 2_000 : 400;
 
 export const v1Restart: readonly Scenario[] = [
   { title: `KMS v1: ${COUNT} Secrets, each with a key of its own from the plugin`, run: write },

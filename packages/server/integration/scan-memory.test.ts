@@ -1,5 +1,5 @@
 // A scan's memory does not grow with the number of objects. The plugin's CLI is a process of its own; what it reads comes from generators.
-import { figure, newDirectory } from '@teapot-kms/testing';
+import { figure, fullRun, newDirectory } from '@teapot-kms/testing';
 import { launcher } from '@teapot-kms/testing/daemons';
 import { spawn } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
@@ -12,11 +12,11 @@ import type { Revision } from '../test/support/bolt-writer.ts';
 import { answering, FakeEtcd, rangeResponse } from '../test/support/fake-etcd.ts';
 import { kmsV2 } from '../test/support/stored-values.ts';
 
-const FULL = process.env['TEAPOT_TEST_FULL'] === '1';
-if (!FULL) console.log('only with TEAPOT_TEST_FULL=1, as it takes minutes: 1,000,000 objects; 50,000 of them are read');
-const OBJECTS = FULL ? 1_000_000 : 50_000;
+if (!fullRun)
+  console.log('only with TEAPOT_TEST_FULL=1, as it takes minutes: 1,000,000 objects; 50,000 of them are read');
+const OBJECTS = fullRun ? 1_000_000 : 50_000;
 /** A million objects took 105 to 186 MB, as the collector of garbage found time. */
-const MAX_RSS_MB = FULL ? 250 : 150;
+const MAX_RSS_MB = fullRun ? 250 : 150;
 
 /** Of 600 bytes, as a small Secret. */
 const value = kmsV2({ keyId: 'key-1', encryptedDekSource: Buffer.alloc(105, 7), encryptedData: Buffer.alloc(420, 8) });

@@ -16,5 +16,6 @@ export { version1Manifest } from './fakes/manifests.ts';
 export { FakeApiServer, json } from './fakes/fake-api-server.ts';
 export { message, secretObject, statusObject } from './fakes/kube-protobuf.ts';
 export { legacyCiphertext } from './fakes/legacy-ciphertext.ts';
+export { fullRun } from './util/full-run.ts';
 export { newDirectory } from './util/new-directory.ts';
 export { occurrences, writableMemory } from './util/process-memory.ts';

@@ -1,4 +1,5 @@
 /** What `npm run package -- bundle npm` has made: nothing more is needed to run it, and the same sources give the same bytes. */
+import { fullRun } from '@teapot-kms/testing';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
@@ -22,23 +23,22 @@ interface Bill {
 test('another checkout, umask, language and time zone give the same bytes', () => {
   const copy = copyOfCheckout();
   try {
-    const all = process.env['TEAPOT_TEST_FULL'] === '1';
     const command = [
       process.execPath,
       '--conditions=teapot-source',
       'scripts/package/main.ts',
-      ...(all ? [] : ['bundle', 'npm']),
+      ...(fullRun ? [] : ['bundle', 'npm']),
     ];
-    if (all) {
+    if (fullRun) {
       for (const name of ['core', 'server'])
         execFileSync('node_modules/.bin/tsc', ['-p', `packages/${name}/tsconfig.build.json`], { cwd: copy });
     } else execFileSync('sh', ['-c', 'umask 077; cp -r --parents packages/*/dist "$0"', copy], { cwd: root });
     const env = { ...process.env, SOURCE_DATE_EPOCH: sourceDateEpoch(), LC_ALL: 'C.UTF-8', TZ: 'Pacific/Chatham' };
     execFileSync('sh', ['-c', 'umask 077; exec "$@"', 'sh', ...command], { cwd: copy, env });
-    for (const [name, bytes] of contentOf(join(copy, 'dist'), all)) {
+    for (const [name, bytes] of contentOf(join(copy, 'dist'), fullRun)) {
       assert.ok(bytes.equals(readFileSync(join(dist, name))), `${name} differs`);
     }
-    assert.equal([...contentOf(join(copy, 'dist'), all).keys()], [...contentOf(dist, all).keys()]);
+    assert.equal([...contentOf(join(copy, 'dist'), fullRun).keys()], [...contentOf(dist, fullRun).keys()]);
   } finally {
     rmSync(copy, { recursive: true, force: true });
   }

@@ -1,6 +1,6 @@
 // Load on a token that fails now and then: nothing is wrong, nothing grows.
 import type { Shim } from '@teapot-kms/testing/daemons';
-import { figure } from '@teapot-kms/testing';
+import { figure, fullRun } from '@teapot-kms/testing';
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,9 +12,8 @@ import { CKR, seal, shimmedToken } from './support/rig.ts';
 import type { Sealed } from './support/rig.ts';
 import { collectReports, newDirectory, newKek, openKek } from './support/tokens.ts';
 
-const full = process.env['TEAPOT_TEST_FULL'] === '1';
-const DURATION_MS = full ? 10 * 60_000 : 12_000;
-if (!full) console.log('only with TEAPOT_TEST_FULL=1, as it takes minutes: ten minutes of faults; 12 s of it are run');
+const DURATION_MS = fullRun ? 10 * 60_000 : 12_000;
+if (!fullRun) console.log('only with TEAPOT_TEST_FULL=1, as it takes minutes: ten minutes of faults; 12 s of it are run');
 
 /** ms of load before memory is looked at: V8's young generation grows to its size first. */
 const WARM_UP_MS = 5_000;

@@ -16,7 +16,7 @@ import type { SealedKey } from './support/rig.ts';
 import type { ToMemoryChild } from './support/memory-child.ts';
 import { importedKek, newDirectory, openKek, patient, uriOf } from './support/tokens.ts';
 
-const KEYS = 20;
+const KEYS = 6;
 const CACHED = 2;
 
 /** How often each of these byte strings is in the memory of a process. */

@@ -161,8 +161,8 @@ async function neverLost(name: string, runs: number, newDirectory: () => KeysetD
 }
 
 test('whatever operators do to three replicas, keys in memory stay, a former primary never seals, and nothing is lost', () =>
-  neverLost('in memory', Math.min(fuzzRuns(300), 100_000), () => new MemoryDirectory()));
+  neverLost('in memory', Math.min(fuzzRuns(150), 100_000), () => new MemoryDirectory()));
 
-test('the same with real directories', () => neverLost('on disk', 20, () => new DiskDirectory()));
+test('the same with real directories', () => neverLost('on disk', 10, () => new DiskDirectory()));
 
 test.run();

@@ -1,3 +1,4 @@
+import { fullRun } from '@teapot-kms/testing';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { transports } from '../../src/transport/index.ts';
@@ -11,7 +12,7 @@ import { Served } from './differential/served.ts';
 
 const test = suite('differential');
 
-const BATCHES = process.env['TEAPOT_TEST_FULL'] === '1' ? 500 : 20;
+const BATCHES = fullRun ? 500 : 20;
 /** Calls of a batch run at a time. Each batch has connections and a seed of its own. */
 const CALLS_PER_BATCH = 20;
 const SEED = Number(process.env['TEAPOT_FUZZ_SEED'] ?? 0x7ea9_20);

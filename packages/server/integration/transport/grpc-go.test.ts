@@ -1,4 +1,4 @@
-import { newDirectory } from '@teapot-kms/testing';
+import { fullRun, newDirectory } from '@teapot-kms/testing';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
@@ -8,10 +8,7 @@ import type { Handler, Routes } from '../../src/transport/seam.ts';
 import { SocketListener } from '../../src/transport/socket.ts';
 import { GrpcGoClient } from './grpc-go/client.ts';
 
-const VERSIONS =
-  process.env['TEAPOT_TEST_FULL'] === '1'
-    ? ['1.27.1', '1.56.3', '1.58.3', '1.65.0', '1.82.1', '1.85.0']
-    : ['1.27.1', '1.82.1'];
+const VERSIONS = fullRun ? ['1.27.1', '1.56.3', '1.58.3', '1.65.0', '1.82.1', '1.85.0'] : ['1.27.1', '1.82.1'];
 
 const later = (request: Buffer): Promise<Buffer> => {
   const copy = Buffer.from(request);
