@@ -205,7 +205,7 @@ async function dataOf({ client }: KubeApiserver): Promise<Record<string, unknown
 }
 
 async function withClient<T>(socket: string, use: (client: KmsClient) => Promise<T>): Promise<T> {
-  const client = new KmsClient(socket, 3_000);
+  const client = new KmsClient(socket, 60_000);
   try {
     return await use(client);
   } finally {

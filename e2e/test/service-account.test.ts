@@ -67,7 +67,7 @@ class Site {
   }
 
   async withClient<T>(use: (client: KmsClient) => Promise<T>): Promise<T> {
-    const client = new KmsClient(this.#socket);
+    const client = new KmsClient(this.#socket, 60_000);
     try {
       return await use(client);
     } finally {

@@ -33,7 +33,7 @@ test('a changed configuration adds, changes and removes instances without touchi
   for (const name of ['a', 'b', 'c']) site.generate(name);
   site.writeConfig([site.instance('a'), site.instance('b')]);
   const plugin = await site.serve();
-  const untouched = new KmsClient(site.socket('a'));
+  const untouched = new KmsClient(site.socket('a'), 60_000);
   const before = await untouched.status();
   // The client would reconnect silently; this session records its end.
   const session = await heldSession(site.socket('a'));

@@ -51,7 +51,7 @@ test('with --take-over it replaces the first, whose end leaves the successor alo
   site.writeConfig([site.instance('main')]);
   const first = await site.serve();
   const socket = site.socket('main');
-  const before = new KmsClient(socket);
+  const before = new KmsClient(socket, 60_000);
   const plaintext = seed();
   const { ciphertext, keyId } = await before.encrypt(plaintext, 'uid');
   const second = await site.serve(['--take-over']);
@@ -133,7 +133,7 @@ test('SIGTERM ends the plugin although a client stays connected', async ({ site 
   site.generate('main');
   site.writeConfig([site.instance('main')]);
   const plugin = await site.serve();
-  const client = new KmsClient(site.socket('main'));
+  const client = new KmsClient(site.socket('main'), 60_000);
   await client.status();
   assert.is(await Promise.race([plugin.kill('SIGTERM'), sleep(60_000, 'still running', { ref: false })]), 0);
   client.close();

@@ -23,6 +23,8 @@ export interface PluginOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Other top-level settings of the configuration. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** Further arguments of `serve`. */
+  readonly args?: readonly string[];
   /** Arguments of Node, such as `--cpu-prof`. */
   readonly nodeArgs?: readonly string[];
   /** Name in the results. */
@@ -34,7 +36,7 @@ export class PluginServer extends Server {
   readonly sockets: readonly string[];
 
   /** Starts the plugin without waiting. */
-  constructor({ directory, instances, env, settings, nodeArgs = [], name = 'plugin' }: PluginOptions) {
+  constructor({ directory, instances, env, settings, args = [], nodeArgs = [], name = 'plugin' }: PluginOptions) {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const sockets = instances.map((one) => one.socket ?? join(directory, `run/${one.name}.sock`));
     const config = {
@@ -48,7 +50,7 @@ export class PluginServer extends Server {
     writeFileSync(configFile, JSON.stringify(config), { mode: 0o600 });
     super(sockets[0]!, {
       name,
-      ...commandLine(nodeArgs, 'serve', '--config', configFile),
+      ...commandLine(nodeArgs, 'serve', '--config', configFile, ...args),
       logFile: join(directory, 'plugin.log'),
       ...(env && { env }),
     });

@@ -13,7 +13,8 @@ import type { Sealed } from './support/rig.ts';
 import { collectReports, newDirectory, newKek, openKek } from './support/tokens.ts';
 
 const DURATION_MS = fullRun ? 10 * 60_000 : 12_000;
-if (!fullRun) console.log('only with TEAPOT_TEST_FULL=1, as it takes minutes: ten minutes of faults; 12 s of it are run');
+if (!fullRun)
+  console.log('only with TEAPOT_TEST_FULL=1, as it takes minutes: ten minutes of faults; 12 s of it are run');
 
 /** ms of load before memory is looked at: V8's young generation grows to its size first. */
 const WARM_UP_MS = 5_000;

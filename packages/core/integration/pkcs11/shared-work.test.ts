@@ -1,6 +1,6 @@
 // Who waits for whom, and who does not.
 import { Shim, SoftHsm } from '@teapot-kms/testing/daemons';
-import { rejectsWithCode, until } from '@teapot-kms/testing';
+import { FakeClock, rejectsWithCode, until } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import * as assert from 'uvu/assert';
 import { generateKey } from '../../src/keyset/administration.ts';
 import { pkcs11Provider } from '../../src/stores/pkcs11/provider.ts';
 import { SecretBytes } from '../../src/util/secret-bytes.ts';
+import { SharedResources } from '../../src/util/shared-resources.ts';
 import type { KekOptions } from './support/tokens.ts';
 import { collectReports, newDirectory, newKek, openKek, patient, uriOf, use } from './support/tokens.ts';
 
@@ -20,8 +21,9 @@ else {
   use(token);
 
   /** A store with a key, and a local KEK that was wrapped under it. */
-  const ready = async (label: string, settings: KekOptions['settings']) => {
-    const kek = await newKek({ token, directory: newDirectory(), label, ...(settings && { settings }) });
+  const ready = async (label: string, settings: KekOptions['settings'], shared?: SharedResources) => {
+    const directory = newDirectory();
+    const kek = await newKek({ token, directory, label, ...(settings && { settings }), ...(shared && { shared }) });
     const { primary } = await kek.describe(patient());
     return { kek, primary, wrapped: await kek.wrap(primary, new SecretBytes(randomBytes(32)), patient()) };
   };
@@ -96,7 +98,9 @@ else {
   });
 
   test('a stop lets a call end that is under way, and the module with it', async () => {
-    const { kek, primary, wrapped } = await ready('stopped', { sessions: 1 });
+    // So that no wait of the stop is too short for a slow machine.
+    const shared = new SharedResources(undefined, new FakeClock());
+    const { kek, primary, wrapped } = await ready('stopped', { sessions: 1 }, shared);
     token.orders('latency C_Decrypt 100');
     token.resetCounters();
     const unwrapped = rejectsWithCode(() => kek.unwrap(primary, wrapped, patient()), 'ERR_KMS_CLOSED');

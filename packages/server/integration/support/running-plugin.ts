@@ -156,9 +156,12 @@ export async function eventually<T>(check: () => T | Promise<T>): Promise<T> {
   }
 }
 
+/** No call fails because the machine is slow. */
+const CALL_TIMEOUT_MS = 60_000;
+
 /** Runs `use` with a client of its own. */
 export async function withClient<T>(socket: string, use: (client: KmsClient) => Promise<T>): Promise<T> {
-  const client = new KmsClient(socket);
+  const client = new KmsClient(socket, CALL_TIMEOUT_MS);
   try {
     return await use(client);
   } finally {
