@@ -27,6 +27,8 @@ export async function switchKey(uri: string, tenant: SoakTenant): Promise<void> 
     for (const { id } of manifest.keys) {
       if (id === keyId) continue;
       await retireKey(admin, id);
+      // A key that a manifest does not list at all stays in memory.
+      await tenant.untilRetired(id);
       await destroyRetiredKey(admin, id, { graceMs: 0 });
     }
   } finally {

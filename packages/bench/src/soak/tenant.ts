@@ -1,4 +1,5 @@
 import { KmsClient } from '@teapot-kms/server';
+import { until } from '@teapot-kms/testing';
 import { randomBytes, randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -45,6 +46,14 @@ export class SoakTenant {
   async rewrite(): Promise<void> {
     for (const index of this.#kept.keys()) this.#kept[index] = await this.#write(this.#kept[index]!.plaintext);
     await this.#current;
+  }
+
+  /** Waits until the plugin knows that a key is retired. */
+  async untilRetired(keyId: string): Promise<void> {
+    await until(`${keyId} is retired`, async () => {
+      const { keys } = (await this.#client.describe()) as { keys: { id: string; state: string }[] };
+      return keys.some(({ id, state }) => id === keyId && state === 'retired');
+    });
   }
 
   /** Reads every object, ends the calls, and waits for the last one. */

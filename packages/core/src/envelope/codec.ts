@@ -57,7 +57,12 @@ export function encodeHeader(keyId: string, wrapped: Buffer): Buffer {
  */
 export function associatedData(header: Buffer, contextId: Buffer): Buffer {
   if (contextId.length !== CONTEXT_ID_BYTES) throw new RangeError('a context id has 16 bytes');
-  return Buffer.concat([LABEL, contextId, header]);
+  // Of its own memory: a key keeps it for long, and a slice of Node's pool would keep 64 KiB.
+  const data = Buffer.alloc(LABEL.length + CONTEXT_ID_BYTES + header.length);
+  LABEL.copy(data);
+  contextId.copy(data, LABEL.length);
+  header.copy(data, LABEL.length + CONTEXT_ID_BYTES);
+  return data;
 }
 
 /**

@@ -44,4 +44,9 @@ for (const size of [0, 15, 17, 32]) {
   });
 }
 
+test('it keeps no memory but its own alive: a key holds it for as long as the key lives', () => {
+  const data = associatedData(encodeHeader('abcdefghijklmnopqrstuvwxyz', Buffer.alloc(0)), Buffer.alloc(16));
+  assert.is(data.buffer.byteLength, data.length);
+});
+
 test.run();
