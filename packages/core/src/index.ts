@@ -2,7 +2,7 @@ export { KmsError, unavailable } from './errors.ts';
 export type { KmsErrorCode, KmsErrorOptions } from './errors.ts';
 export { SecretBytes } from './util/secret-bytes.ts';
 export { sleep, systemClock } from './util/clock.ts';
-export { backOffMs } from './util/back-off.ts';
+export { backOffMs, jittered } from './util/back-off.ts';
 export type { BackOff } from './util/back-off.ts';
 export { directoryOfUri } from './util/directory-uri.ts';
 export { distrustOf, distrustOfPlace } from './util/trusted-path.ts';
@@ -71,7 +71,7 @@ export type {
 } from './keyset/keyset-source.ts';
 export { watchDirectory } from './stores/file/watch-directory.ts';
 export type { KeyState, Manifest, ManifestEntry, StoredManifest } from './keyset/manifest.ts';
-export { checkHeldByAll, checkReadByAll } from './keyset/evidence.ts';
+export { checkHeldByAll, checkReadByAll, MAX_SKEW_MS } from './keyset/evidence.ts';
 export type { Evidence } from './keyset/evidence.ts';
 export type { KeyProof } from './keyset/key-proof.ts';
 export { MAX_REPORT_BYTES, parseReport, replicaId } from './keyset/report.ts';

@@ -81,7 +81,7 @@ test('a dry run names what would come back, and writes nothing', ({ site }) => {
 });
 
 test('what does not open is refused with what to do, and nothing is written', ({ site }) => {
-  const { passphraseFile } = openers(site);
+  const { identityFile, passphraseFile } = openers(site);
   site.generate('main');
   exportTo(site, 'main.age', '--recipient', recipient);
   rmSync(site.path('keys/main'), { recursive: true });
@@ -89,6 +89,7 @@ test('what does not open is refused with what to do, and nothing is written', ({
   assert.is(code, 1);
   assert.match(stderr, /ERR_KMS_KEYSET_INVALID.*\n.*Fix: use the identity or the passphrase/);
   assert.throws(() => statSync(site.path('keys/main')));
+  assert.is(importFrom(site, 'main.age', '--identity', identityFile).code, 0);
 });
 
 test('an export without anybody who can open it is refused', ({ site }) => {

@@ -41,19 +41,27 @@ async function served(site: TestSite): Promise<{ keyId: string; sealed: Sealed; 
 const doctor = (site: TestSite): { code: number | null; stdout: string } =>
   teapot('doctor', '--config', site.configFile);
 
-/** The status that shows this warning. `status` exits with 3 as long as there is one. */
-const warned = (site: TestSite, text: RegExp): Promise<unknown> =>
-  eventually(() => {
-    const { code, stdout } = teapot('status', '--socket', site.socket('main'));
-    assert.match(stdout, text);
-    assert.is(code, 3);
-  });
+/** Waits until the plugin's warnings are so: that takes no process. */
+const warnings = (site: TestSite, check: (text: string) => void): Promise<unknown> =>
+  withClient(site.socket('main'), (client) =>
+    eventually(async () => check(((await client.describe()) as { warnings: string[] }).warnings.join('\n'))),
+  );
 
-const fine = (site: TestSite): Promise<unknown> =>
-  eventually(() => {
+/** The status that shows this warning. `status` exits with 3 as long as there is one. */
+async function warned(site: TestSite, text: RegExp): Promise<void> {
+  await warnings(site, (shown) => assert.match(shown, text));
+  const { code, stdout } = teapot('status', '--socket', site.socket('main'));
+  assert.match(stdout, text);
+  assert.is(code, 3);
+}
+
+async function fine(site: TestSite): Promise<void> {
+  await warnings(site, (shown) => assert.is(shown, ''));
+  await eventually(() => {
     const { code, stdout } = doctor(site);
     assert.is(code, 0, stdout);
   });
+}
 
 test('a directory that is gone: doctor never suggests a new keyset, and one that is made all the same is not taken', async ({
   site,

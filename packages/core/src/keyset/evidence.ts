@@ -7,7 +7,7 @@ import type { ReplicaReport } from './report.ts';
 /** Age in ms at which a report says nothing of the present any more. */
 const MAX_AGE_MS = 10 * 60_000;
 /** How far in ms the clocks of two hosts may differ. */
-const MAX_SKEW_MS = 60_000;
+export const MAX_SKEW_MS = 60_000;
 
 export interface Evidence {
   readonly reports: readonly ReplicaReport[];

@@ -28,6 +28,8 @@ export class KeysetGuard {
   readonly #options: KeysetGuardOptions;
   #recordProblem: KmsError | undefined;
   #remembered: string | undefined;
+  /** Whether there is a record that says nothing. */
+  #damaged = false;
 
   constructor(options: KeysetGuardOptions) {
     this.#options = options;
@@ -63,11 +65,15 @@ export class KeysetGuard {
     return formers.includes(primary) ? 'former' : undefined;
   }
 
-  /** Records that the keyset is in use. A record that cannot be written is a warning. */
+  /**
+   * Records that the keyset is in use. A record that cannot be written is a hint. A damaged one stays until somebody confirms the keyset: this one may
+   * be older.
+   */
   async remember(taken: StoredManifest): Promise<void> {
     if (this.#remembered === taken.hash) return;
     const { name, records } = this.#options;
     const before = await this.#recordOf();
+    if (this.#damaged) return;
     try {
       if (before?.hash !== taken.hash) await records.write(name, taken, before);
       this.#remembered = taken.hash;
@@ -81,6 +87,7 @@ export class KeysetGuard {
 
   async #recordOf(): Promise<HostRecord | undefined> {
     const { name, records } = this.#options;
+    this.#damaged = false;
     try {
       return await records.read(name);
     } catch (error) {
@@ -88,6 +95,8 @@ export class KeysetGuard {
       const remedy =
         'compare "teapot-kms keys list --config FILE --instance NAME" with the other nodes. If it is the newest keyset: teapot-kms keys confirm --config FILE --instance NAME';
       this.#recordProblem = unavailable(text, { cause: error, remedy });
+      // What the file system refuses says nothing of the record, and may be over when it is written.
+      this.#damaged = (error as NodeJS.ErrnoException).code === undefined;
       return undefined;
     }
   }

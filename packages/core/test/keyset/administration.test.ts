@@ -2,6 +2,7 @@ import { FakeClock, FakeKeysetStore, rejectsWithCode, version1Manifest } from '@
 import { randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { decodeEnvelope } from '../../src/envelope/codec.ts';
 import { KmsError } from '../../src/errors.ts';
 import {
   convertKeyset,
@@ -17,6 +18,7 @@ import { formatManifest } from '../../src/keyset/manifest.ts';
 import type { StoredManifest } from '../../src/keyset/manifest.ts';
 import { relationOf } from '../../src/keyset/succession.ts';
 import { SecretBytes } from '../../src/util/secret-bytes.ts';
+import { patient } from '../support/context.ts';
 import { contentOf } from '../support/manifests.ts';
 
 const clock = new FakeClock();
@@ -33,6 +35,18 @@ function recording(): { admin: KeysetAdmin; log: string[] } {
   return { admin, log };
 }
 
+const plaintext = Buffer.from('a seed');
+
+/** What the primary seals now, and the check that it opens. */
+async function sealedBy(store: FakeKeysetStore): Promise<{ opens: () => Promise<void> }> {
+  const { primary } = await store.load(patient);
+  const { keyId } = primary;
+  const envelope = decodeEnvelope(primary.seal(plaintext));
+  return {
+    opens: async () => assert.equal((await store.load(patient)).find(keyId).open(envelope), plaintext),
+  };
+}
+
 test('a key is made before the manifest names it', async () => {
   const { admin, log } = recording();
   await generateKey(admin);
@@ -40,7 +54,7 @@ test('a key is made before the manifest names it', async () => {
   assert.equal(log, ['createKey', 'writeManifest', 'createKey', 'writeManifest']);
 });
 
-test('a keyset has 1,000 keys at most: one more is refused before a key is made', async () => {
+test('a keyset has 1,000 keys at most: one more is refused before a key is made, until one is retired and destroyed a week later', async () => {
   const store = new FakeKeysetStore();
   const first = await generateKey(store, { clock });
   const entry = first.after.keys[0]!;
@@ -53,10 +67,18 @@ test('a keyset has 1,000 keys at most: one more is refused before a key is made'
     writeManifest: (manifest, revision) => store.writeManifest(manifest, revision),
     destroyKey: (keyId) => store.destroyKey(keyId),
   };
-  for (const dryRun of [false, true])
-    await rejectsWithCode(() => generateKey(admin, { dryRun }), 'ERR_KMS_KEYSET_RULE');
+  for (const dryRun of [false, true]) {
+    const { remedy } = await rejectsWithCode(() => generateKey(admin, { dryRun }), 'ERR_KMS_KEYSET_RULE');
+    assert.match(remedy ?? '', 'retire keys that nothing needs any more, and destroy them a week later');
+  }
   assert.is(made, 0);
   assert.is((await store.readManifest())!.manifest.keys.length, 1_000);
+  const before = await sealedBy(store);
+  await retireKey(admin, 'k-7', { clock });
+  await clock.advance(7 * 24 * 3_600_000);
+  await destroyRetiredKey(admin, 'k-7', { clock });
+  await generateKey(admin, { clock });
+  await before.opens();
 });
 
 test('a key is destroyed after the manifest has dropped it', async () => {
@@ -128,7 +150,8 @@ test('a keyset of version 1 is converted: keys in use get a check value, retired
   const before = (await store.readManifest())!.manifest;
   const key = new SecretBytes(randomBytes(32));
   const proof = new KeyProof(key, Buffer.from(before.contextId, 'hex'), 'old');
-  await rejectsWithCode(() => convertKeyset(store, new Map()), 'ERR_KMS_KEYSET_INVALID');
+  const { remedy } = await rejectsWithCode(() => convertKeyset(store, new Map()), 'ERR_KMS_KEYSET_INVALID');
+  assert.match(remedy ?? '', 'restore the key first');
   const { after } = await convertKeyset(store, new Map([['old', proof]]));
   assert.equal([after.formatVersion, after.generation, after.replaces], [2, 1, before.hash]);
   assert.equal(
@@ -140,12 +163,51 @@ test('a keyset of version 1 is converted: keys in use get a check value, retired
   await rejectsWithCode(() => convertKeyset(store, new Map()), 'ERR_KMS_KEYSET_RULE');
 });
 
-test('nothing can be changed where there is no keyset, and the error says what to do', async () => {
+test('nothing can be changed where there is no keyset, until one is made', async () => {
   const { admin } = recording();
   for (const change of [promoteKey, retireKey, restoreKey, destroyRetiredKey]) {
     const error = await rejectsWithCode(() => change(admin, 'any'), 'ERR_KMS_KEYSET_RULE');
     assert.match(error.remedy ?? '', /keys generate/);
   }
+  await generateKey(admin);
+  await promoteKey(admin, (await generateKey(admin)).keyId);
+});
+
+test('a former primary never seals again: a new key is made in its place', async () => {
+  const store = new FakeKeysetStore();
+  const { keyId } = await generateKey(store);
+  const before = await sealedBy(store);
+  await promoteKey(store, (await generateKey(store)).keyId);
+  const { remedy } = await rejectsWithCode(() => promoteKey(store, keyId), 'ERR_KMS_KEYSET_RULE');
+  assert.is(remedy, 'make a new key with "teapot-kms keys generate"');
+  await promoteKey(store, (await generateKey(store)).keyId);
+  await before.opens();
+});
+
+test('the primary is retired once another key is promoted and all data is rewritten', async () => {
+  const store = new FakeKeysetStore();
+  const { keyId } = await generateKey(store);
+  const { remedy } = await rejectsWithCode(() => retireKey(store, keyId), 'ERR_KMS_KEYSET_RULE');
+  assert.is(remedy, 'first promote another key and rewrite all data');
+  await promoteKey(store, (await generateKey(store)).keyId);
+  const rewritten = await sealedBy(store);
+  await retireKey(store, keyId);
+  await rewritten.opens();
+});
+
+test('a retired key that something needs comes back until a time, and is destroyed after it', async () => {
+  const store = new FakeKeysetStore();
+  const { keyId } = await generateKey(store, { clock });
+  const before = await sealedBy(store);
+  await promoteKey(store, (await generateKey(store, { clock })).keyId, { clock });
+  await retireKey(store, keyId, { clock });
+  const { remedy } = await rejectsWithCode(() => destroyRetiredKey(store, keyId, { clock }), 'ERR_KMS_KEYSET_RULE');
+  const [, time] = /^wait until (\S+); until then "teapot-kms keys restore \S+" brings it back$/.exec(remedy!)!;
+  await restoreKey(store, keyId, { clock });
+  await before.opens();
+  await retireKey(store, keyId, { clock });
+  await clock.advance(Date.parse(time!) - clock.wall());
+  await destroyRetiredKey(store, keyId, { clock });
 });
 
 test('a dry run of any change asks the store for nothing but the manifest, and still checks the rules', async () => {

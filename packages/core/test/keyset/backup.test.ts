@@ -2,11 +2,13 @@ import { FakeKeysetStore, rejectsWithCode, version1Manifest } from '@teapot-kms/
 import { randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { decodeEnvelope } from '../../src/envelope/codec.ts';
 import { generateKey, promoteKey, retireKey } from '../../src/keyset/administration.ts';
 import { exportKeyset, importKeyset } from '../../src/keyset/backup.ts';
 import type { KeysetAdmin, KeysetBackup } from '../../src/keyset/keyset-source.ts';
 import { formatManifest } from '../../src/keyset/manifest.ts';
 import { SecretBytes } from '../../src/util/secret-bytes.ts';
+import { patient } from '../support/context.ts';
 
 /** A store of two keys, the second the primary, and its backup. */
 async function exported(): Promise<{ store: FakeKeysetStore; ids: [string, string]; backup: KeysetBackup }> {
@@ -16,6 +18,15 @@ async function exported(): Promise<{ store: FakeKeysetStore; ids: [string, strin
   await promoteKey(store, second);
   const { backup } = await exportKeyset(store);
   return { store, ids: [first, second], backup };
+}
+
+/** What the store's primary seals opens where the backup is imported. */
+async function opensElsewhere(store: FakeKeysetStore, backup: KeysetBackup): Promise<void> {
+  const plaintext = Buffer.from('a seed');
+  const sealed = decodeEnvelope((await store.load(patient)).primary.seal(plaintext));
+  const place = new FakeKeysetStore();
+  await importKeyset(place, backup);
+  assert.equal((await place.load(patient)).primary.open(sealed), plaintext);
 }
 
 const bytesOf = async (store: FakeKeysetStore, id: string): Promise<Buffer> => (await store.readKey(id)).expose();
@@ -80,14 +91,25 @@ test('an older manifest in the store gives way to the one of the backup', async 
   assert.is(older.manifestText, newer);
 });
 
-test('two changes on two copies are a conflict, and nothing is written', async () => {
+test('two changes on two copies are a conflict, and nothing is written: the backup goes to a place of its own', async () => {
   const { store, backup } = await exported();
   const other = new FakeKeysetStore();
   const { manifest } = (await store.readManifest())!;
   other.replaceManifest(formatManifest({ ...manifest, replaces: '11'.repeat(32) }));
   const before = await other.readManifest();
-  await rejectsWithCode(() => importKeyset(other, backup), 'ERR_KMS_KEYSET_CONFLICT');
+  const { remedy } = await rejectsWithCode(() => importKeyset(other, backup), 'ERR_KMS_KEYSET_CONFLICT');
   assert.equal(await other.readManifest(), before);
+  assert.match(remedy ?? '', /^import the backup at a place of its own, and compare the two/);
+  await opensElsewhere(store, backup);
+});
+
+test('a backup of another keyset is not imported over this one: it goes to a place of its own', async () => {
+  const { store, backup } = await exported();
+  const here = await exported();
+  const { remedy } = await rejectsWithCode(() => importKeyset(here.store, backup), 'ERR_KMS_KEYSET_RULE');
+  assert.is(remedy, 'import it at a place of its own');
+  await opensElsewhere(store, backup);
+  await opensElsewhere(here.store, here.backup);
 });
 
 test('bytes that do not match the check value are refused in a backup', async () => {
@@ -137,7 +159,7 @@ test('a retired key that is gone is named, and the backup is made', async () => 
   assert.equal([...backup.keys.keys()], [ids[1]]);
 });
 
-test('a store whose keys never leave it exports nothing', async () => {
+test('a store whose keys never leave it exports nothing: the next key is copied before it is used', async () => {
   const store = new FakeKeysetStore();
   await generateKey(store);
   const admin: KeysetAdmin = {
@@ -148,9 +170,13 @@ test('a store whose keys never leave it exports nothing', async () => {
   };
   const error = await rejectsWithCode(() => exportKeyset(admin), 'ERR_KMS_KEYSET_RULE');
   assert.match(error.remedy ?? '', /--escrow-to/);
+  let copied = 0;
+  const escrow = ({ keys }: KeysetBackup): Promise<void> => Promise.resolve(void (copied = keys.size));
+  await generateKey(admin, { escrow });
+  assert.is(copied, 1);
 });
 
-test('where no check value tells two keys with one id apart, neither is touched', async () => {
+test('where no check value tells two keys with one id apart, neither is touched, and a place of its own shows which opens', async () => {
   const manifest = version1Manifest('only');
   const place = (key: Buffer): FakeKeysetStore => {
     const store = new FakeKeysetStore();
@@ -161,7 +187,9 @@ test('where no check value tells two keys with one id apart, neither is touched'
   const [here, there] = [randomBytes(32), randomBytes(32)];
   const { backup } = await exportKeyset(place(there));
   const store = place(Buffer.from(here));
-  await rejectsWithCode(() => importKeyset(store, backup), 'ERR_KMS_KEYSET_CONFLICT');
+  const { remedy } = await rejectsWithCode(() => importKeyset(store, backup), 'ERR_KMS_KEYSET_CONFLICT');
+  assert.match(remedy ?? '', /^import the backup at a place of its own, and find out which of the two/);
+  await opensElsewhere(place(Buffer.from(there)), backup);
   assert.equal(await bytesOf(store, manifest.primary), here);
 });
 

@@ -43,7 +43,8 @@ test('fewer replicas than there are do not suffice, and one that reports twice i
   for (const reports of [[], [reportOf('1')], [reportOf('1'), reportOf('1')]]) {
     const error = await rejectsWithCode(() => held(reports), 'ERR_KMS_KEYSET_RULE');
     assert.match(error.message, /of 2 replicas have reported/);
-    assert.match(error.remedy ?? '', /status --report/);
+    assert.match(error.remedy ?? '', /status --report. on each of the others, and give all reports/);
+    held([...reports, reportOf('1'), reportOf('2')]);
   }
 });
 
@@ -65,15 +66,18 @@ for (const [what, second, message] of doubts) {
     const error = await rejectsWithCode(() => held([reportOf('1'), second]), 'ERR_KMS_KEYSET_RULE');
     assert.match(error.message, message);
     assert.not.match(error.message, /node-1/);
+    assert.match(error.remedy ?? '', 'wait until it has loaded it, and make a new report');
+    held([reportOf('1'), reportOf('2')]);
   });
 }
 
 test('a keyset may be converted when every replica reads the new format', async () => {
   const read = (second: ReplicaReport) =>
     checkReadByAll(manifest, 2, { reports: [reportOf('1'), second], replicas: 2, now });
-  read(reportOf('2'));
   const error = await rejectsWithCode(() => read(reportOf('2', { reads: [1] })), 'ERR_KMS_KEYSET_RULE');
   assert.match(error.message, /replica 2+ on node-2 does not read format version 2/);
+  assert.is(error.remedy, 'upgrade the plugin of this replica, and make a new report');
+  read(reportOf('2'));
 });
 
 test.run();

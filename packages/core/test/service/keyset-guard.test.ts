@@ -114,13 +114,16 @@ test('a record that cannot be written is a hint with a remedy, and stops nothing
   assert.equal(await guard.judge(second, first), { use: 'all' });
 });
 
-test('a damaged record is a hint, and does not stop a start', async () => {
+test('a damaged record is a hint, does not stop a start, and stays until somebody confirms the keyset', async () => {
   const directory = newDirectory();
   await guardIn(directory).remember(second);
   writeFileSync(join(directory, readdirSync(directory)[0]!), 'damaged');
   const guard = guardIn(directory);
   assert.equal(await guard.judge(first, undefined), { use: 'all' });
   assert.match(guard.hints[0]!.message, /cannot be read/);
+  await guard.remember(first);
+  assert.match(guard.hints[0]!.message, /cannot be read/);
+  await new HostRecords(directory).write('/run/kms.sock', first);
   await guard.remember(first);
   assert.equal(guard.hints, []);
 });

@@ -1,5 +1,5 @@
-import { KeysetGuard, RESTORE_NEWEST, safeText } from '@teapot-kms/core';
-import type { Finding, HostRecords, ReplicaReport, StoredManifest } from '@teapot-kms/core';
+import { jittered, KeysetGuard, RESTORE_NEWEST, safeText } from '@teapot-kms/core';
+import type { Finding, HostRecords, KmsError, ReplicaReport, StoredManifest } from '@teapot-kms/core';
 import { dirname } from 'node:path';
 import type { InstanceConfig } from '../config/schema.ts';
 import type { InstanceDescription } from '../observability/metrics.ts';
@@ -16,16 +16,24 @@ export async function compareKeysets(
   const about = `${name}, keyset`;
   // As the plugin judges it: keys that only open do not count.
   const held = running?.primary === undefined ? undefined : running.keyset;
-  const { problem } = await new KeysetGuard({ name: socket, uri, records }).judge(stored, held);
-  if (problem) {
-    const { message, code, remedy } = problem;
-    return [{ level: 'problem', about, text: `${message} (${code})`, ...(remedy !== undefined && { remedy }) }];
-  }
-  if (!running?.keyset || running.keyset.hash === stored.hash) return [];
+  const guard = new KeysetGuard({ name: socket, uri, records });
+  const { problem } = await guard.judge(stored, held);
+  if (problem) return [findingOf('problem', about, problem)];
+  // A running plugin says it itself.
+  if (!running) return guard.hints.map((hint) => findingOf('hint', about, hint));
+  if (!running.keyset || running.keyset.hash === stored.hash) return [];
   const text = `the running plugin uses generation ${running.keyset.generation}, primary ${running.primary ?? 'none'}; the key store has generation ${stored.generation}, primary ${stored.primary}`;
-  const remedy = `wait for the next probe (${probeInterval / 1000} s), and run doctor again`;
+  const longest = Math.ceil(jittered(probeInterval, () => 1) / 1000);
+  const remedy = `wait for the next probe (${longest} s at most), and run doctor again`;
   return [{ level: 'problem', about, text, remedy }];
 }
+
+const findingOf = (level: Finding['level'], about: string, { message, code, remedy }: KmsError): Finding => ({
+  level,
+  about,
+  text: `${message} (${code})`,
+  ...(remedy !== undefined && { remedy }),
+});
 
 /** Whether other replicas have the keyset that is here. @param reports - of "teapot-kms status --report" */
 export function compareReplicas(

@@ -2,9 +2,10 @@ import { HostRecords, safeText } from '@teapot-kms/core';
 import type { Finding, ReplicaReport, StoredManifest } from '@teapot-kms/core';
 import type { Config, InstanceConfig } from '../config/schema.ts';
 import { said, withoutRepeats } from './causes.ts';
+import { clockFindings } from './clock.ts';
 import { compareKeysets, compareReplicas } from './comparison.ts';
 import { concrete } from './concrete.ts';
-import { clockFinding, coreDumps, socketDirectory, stateDirectory } from './host.ts';
+import { coreDumps, socketDirectory, stateDirectory } from './host.ts';
 import { examineHttp } from './http.ts';
 import { foreignOwner } from './keyset-owner.ts';
 import { examineKeyStore } from './key-store.ts';
@@ -60,9 +61,10 @@ export async function* diagnose(
     if (manifests.some((one) => one.contextId === contextId)) continue;
     const host = safeText(given, 253);
     const text = `has keyset ${contextId}, which no instance here has`;
-    yield { level: 'problem', about: `replica on ${host}`, text, remedy: `run doctor on ${host}` };
+    const remedy = `run doctor on ${host}. If all is well there, keep both keysets: "Two nodes with two keysets" in docs/operators-guide.md`;
+    yield { level: 'problem', about: `replica on ${host}`, text, remedy };
   }
-  yield* clockFinding(manifests);
+  yield* clockFindings({ manifests, reports });
   if (!running) yield* stateDirectory(config.stateDirectory, user);
   yield* await examineHttp(config.http, running?.pid, file);
   yield coreDumps(running);

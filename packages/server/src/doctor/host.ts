@@ -1,5 +1,5 @@
-import { distrustOfPlace, systemClock, writableRemedy } from '@teapot-kms/core';
-import type { Finding, StoredManifest } from '@teapot-kms/core';
+import { distrustOfPlace, writableRemedy } from '@teapot-kms/core';
+import type { Finding } from '@teapot-kms/core';
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { InstanceConfig } from '../config/schema.ts';
@@ -23,16 +23,6 @@ export function coreDumps(running: RunningPlugin | undefined): Finding {
   const remedy =
     'set LimitCORE=0 in the unit, or run "ulimit -c 0" before the plugin, as the unit and manifests in k8s/ do';
   return { level: 'hint', about, text, remedy };
-}
-
-/** A clock that is far off makes certificates and tokens invalid, and orders keysets of version 1 wrongly. */
-export function clockFinding(manifests: readonly StoredManifest[]): Finding[] {
-  const now = systemClock.wall();
-  const changes = manifests.flatMap(({ keys }) => keys.map(({ since }) => Date.parse(since)));
-  const latest = Math.max(...changes);
-  if (latest <= now + 24 * 3_600_000) return [];
-  const text = `it is ${new Date(now).toISOString()} here, and a keyset was changed at ${new Date(latest).toISOString()}`;
-  return [{ level: 'problem', about: 'clock', text, remedy: 'set the clock of this host, and synchronize it (NTP)' }];
 }
 
 export function socketDirectory({ name, socket, socketGroup }: InstanceConfig, user: PluginUser): Finding {

@@ -1,4 +1,4 @@
-import { KmsError } from '@teapot-kms/core';
+import { KmsError, MAX_SKEW_MS } from '@teapot-kms/core';
 import type { Manifest } from '@teapot-kms/core';
 import { prefixesOf } from '../inspect/resource.ts';
 import type { ScanReport } from '../inspect/scan-report.ts';
@@ -8,8 +8,6 @@ import type { ScanReport } from '../inspect/scan-report.ts';
  * (k8s.io/apiserver encryptionconfig/config.go).
  */
 export const OLD_SEED_MS = 3 * 60_000;
-/** How far in ms the clocks of two hosts may differ. */
-const MAX_SKEW_MS = 60_000;
 
 export interface ScanEvidence {
   /** With the name of its file. All clusters that use the keyset must be among them. */

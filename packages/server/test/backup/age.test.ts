@@ -55,6 +55,8 @@ test('a recipient that is none is named; a line of an identity file is not shown
   const wrong = await failure(() => lock(plaintext, { recipients: ['age1nonsense'] }));
   assert.is(wrong.code, 'ERR_KMS_KEYSET_RULE');
   assert.match(wrong.message, /age1nonsense/);
+  assert.is(wrong.remedy, 'expected "age1..." for a recipient, and "AGE-SECRET-KEY-1..." in an identity file');
+  await lock(plaintext, { recipients: [recipient] });
   const secret = `${identity.slice(0, -1)}!`;
   const refused = await failure(() => unlock(Buffer.alloc(0), { identities: [secret] }));
   assert.is(refused.code, 'ERR_KMS_KEYSET_RULE');

@@ -16,12 +16,12 @@ const manifest = 'formatVersion: 2\n';
 const key = randomBytes(32);
 const backup = { manifest, keys: new Map([['k1', new SecretBytes(Buffer.from(key))]]) };
 
-const codeOf = async (archive: Uint8Array): Promise<string | undefined> => {
+const errorOf = async (archive: Uint8Array): Promise<KmsError | undefined> => {
   try {
     await unpackKeyset(archive);
     return undefined;
   } catch (error) {
-    if (error instanceof KmsError) return error.code;
+    if (error instanceof KmsError) return error;
     throw error;
   }
 };
@@ -81,7 +81,9 @@ for (const [what, files] of [
     const from = mkdtempSync(join(directory, 'bad-'));
     for (const [name, bytes] of files) writeFileSync(join(from, name), bytes);
     const archive = execFileSync('tar', ['-c', '-C', from, ...files.map(([name]) => name)]);
-    assert.is(await codeOf(archive), 'ERR_KMS_KEYSET_INVALID');
+    const { code, remedy } = (await errorOf(archive))!;
+    assert.is(code, 'ERR_KMS_KEYSET_INVALID');
+    assert.match(remedy ?? '', 'the archive that "teapot-kms keys export" writes');
   });
 }
 
@@ -95,7 +97,7 @@ test('any bytes are a keyset or refused, never another error', async () => {
   const cut = fc.nat(whole.length).map((length) => whole.subarray(0, length));
   await fc.assert(
     fc.asyncProperty(fc.oneof(fc.uint8Array({ maxLength: 2048 }), damaged, cut), async (bytes) => {
-      assert.ok([undefined, 'ERR_KMS_KEYSET_INVALID'].includes(await codeOf(bytes)));
+      assert.ok([undefined, 'ERR_KMS_KEYSET_INVALID'].includes((await errorOf(bytes))?.code));
     }),
     { numRuns: 500 },
   );

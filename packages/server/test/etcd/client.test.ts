@@ -78,13 +78,25 @@ for (const [status, text] of [
   [16, 'etcdserver: invalid auth token'],
   [12, 'unknown service'],
 ] as const) {
-  test(`status ${status} is final`, async (context) => {
+  test(`status ${status} is final, and what etcd's log says ends it`, async (context) => {
     const { client, fakes } = await clientOf(context, refusing(status, text));
-    const { message } = await rejectsWithCode(() => client.range(request), 'ERR_KMS_ETCD_UNAVAILABLE');
+    const { message, remedy } = await rejectsWithCode(() => client.range(request), 'ERR_KMS_ETCD_UNAVAILABLE');
     assert.match(message, text);
     assert.is(fakes[0]!.calls, 1);
+    assert.match(remedy ?? '', "etcd's log has the reason");
+    fakes[0]!.behaviour = good();
+    await client.range(request);
   });
 }
+
+test('an etcd that is not there is named, with the files for TLS', async (context) => {
+  const { client, fakes } = await clientOf(context, good());
+  const { origin } = fakes[0]!.url;
+  await fakes[0]!.stop();
+  context.started.shift();
+  const { remedy } = await rejectsWithCode(() => client.range(request), 'ERR_KMS_ETCD_UNAVAILABLE');
+  assert.ok(remedy?.startsWith(`check that etcd answers at ${origin}, and the files for TLS`), remedy);
+});
 
 test('a compacted revision has an error of its own', async (context) => {
   const { client } = await clientOf(context, refusing(11, 'etcdserver: mvcc: required revision has been compacted'));
@@ -117,8 +129,12 @@ test('a member of another cluster is refused, at once', async (context) => {
   const { client, fakes } = await clientOf(context, good({ clusterId: 7 }), good({ clusterId: 8 }));
   await client.range(request);
   fakes[0]!.behaviour = refusing(14, 'gone');
-  const { message } = await rejectsWithCode(() => client.range(request), 'ERR_KMS_ETCD_UNAVAILABLE');
+  const { message, remedy } = await rejectsWithCode(() => client.range(request), 'ERR_KMS_ETCD_UNAVAILABLE');
+  assert.is(remedy, 'name members of one cluster only');
   assert.match(message, 'belongs to cluster 8, and the server before it to cluster 7');
+  const one = new EtcdClient({ servers: [fakes[1]!.url], tls: {}, clock: systemClock });
+  context.clients.push(one);
+  await one.range(request);
 });
 
 const strange: Readonly<Record<string, Behaviour>> = {

@@ -37,7 +37,9 @@ test('an object of KMS v1 in AES-CBC', () => {
 
 test('another key in etcd, another seed and a changed byte are refused', async () => {
   const sealed = sealWithSeed(source, object, KEY);
-  await refused(() => openObject(v2(sealed), source, '/registry/secrets/default/two'));
+  const { remedy } = await refused(() => openObject(v2(sealed), source, '/registry/secrets/default/two'));
+  assert.match(remedy ?? '', "give the object's own key in etcd with --key");
+  assert.equal(openObject(v2(sealed), source, KEY), object);
   await refused(() => openObject(v2(sealed), randomBytes(32), KEY));
   sealed[50]! ^= 1;
   await refused(() => openObject(v2(sealed), source, KEY));

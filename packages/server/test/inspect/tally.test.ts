@@ -91,13 +91,15 @@ test('a malformed value is counted and named', () => {
   assert.equal([row!.provider, row!.example], ['malformed', '/registry/secrets/a/1']);
 });
 
-test('more rows than fit into memory are refused and not left out', async () => {
+test('more rows than fit into memory are refused and not left out; a scan of one resource counts the rest', async () => {
   const tally = counted();
   const add = (n: number) =>
     tally.add({ key: Buffer.from(`/registry/r${n}/a`), value: Buffer.from('{}'), modRevision: 1 });
   for (let n = 0; n < 20_000; n++) add(n);
   add(0);
-  await rejectsWithCode(() => add(20_000), 'ERR_KMS_LIMIT_EXCEEDED');
+  const { remedy } = await rejectsWithCode(() => add(20_000), 'ERR_KMS_LIMIT_EXCEEDED');
+  assert.match(remedy ?? '', /^scan one resource at a time with --only/);
+  assert.is(counted(['/registry/r20000/a', Buffer.from('{}')]).objects, 1);
 });
 
 test.run();

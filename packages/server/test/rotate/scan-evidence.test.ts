@@ -43,8 +43,10 @@ test('a key that cannot be retired gets its error from the change itself', () =>
 });
 
 const snapshot = { type: 'snapshot', file: 'a.db', bytes: 1, sha256: 'ab'.repeat(32), verified: true } as const;
+const ofCluster = (clusterId: string) => ({ ...good, source: { ...good.source, clusterId } }) as ScanReport;
 const partial = { ...good, prefix: '/registry/secrets/' };
-const faults: [what: string, report: ScanReport, message: RegExp, remedy: RegExp, more?: Partial<ScanEvidence>][] = [
+type Fault = [what: string, report: ScanReport, message: RegExp, remedy: RegExp, more?: Partial<ScanEvidence>];
+const faults: Fault[] = [
   [
     'finds objects of the key',
     scanOf([rowOf('fresh'), rowOf('old')]),
@@ -118,10 +120,11 @@ const faults: [what: string, report: ScanReport, message: RegExp, remedy: RegExp
   ],
 ];
 for (const [what, report, message, remedy, more] of faults) {
-  test(`a scan that ${what} is no evidence, and the error says so`, async () => {
+  test(`a scan that ${what} is no evidence, and one that is made as the error says is`, async () => {
     const error = await rejectsWithCode(() => check([report], more), 'ERR_KMS_KEYSET_RULE');
     assert.match(error.message, message);
     assert.match(error.remedy ?? '', remedy);
+    check([good, ofCluster('c2')], more);
   });
 }
 
@@ -138,7 +141,7 @@ test('scans of parts of a cluster count together', () => {
 });
 
 test('a scan of one cluster says nothing of another', async () => {
-  const other = { ...good, source: { ...good.source, clusterId: 'c2' }, prefix: '/registry/secrets/' } as ScanReport;
+  const other = { ...ofCluster('c2'), prefix: '/registry/secrets/' };
   check([good, other]);
   const covers = { resources: ['secrets', 'configmaps'] };
   const error = await rejectsWithCode(() => check([good, other], covers), 'ERR_KMS_KEYSET_RULE');

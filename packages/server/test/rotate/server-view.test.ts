@@ -21,6 +21,7 @@ test('metrics without this provider or without a start are refused', async () =>
   for (const metrics of ['', start, line('01', '1.7e+09'), start + line('01', '1.7e+09', 'other')]) {
     const error = await rejectsWithCode(() => view(metrics), 'ERR_KMS_INVALID_REQUEST');
     assert.match(error.message, 'a.txt: not the metrics of a kube-apiserver with provider teapot-main');
+    assert.match(error.remedy ?? '', 'kubectl get --raw /metrics --server URL');
   }
 });
 

@@ -44,7 +44,8 @@ function cloud(fault: (request: ServiceRequest, before: readonly ServiceRequest[
   } as unknown as KeystoneSession;
   const clock = new FakeClock();
   const client = new BarbicanClient(session, clock);
-  return { clock, secrets, session, client, admin: new ManifestInBarbican(client, session, 'x', undefined) };
+  const adminOf = (creators?: readonly string[]) => new ManifestInBarbican(client, session, 'x', creators);
+  return { clock, secrets, session, client, adminOf, admin: adminOf() };
 }
 
 const COMPLETE = { creator_id: 'u', status: 'ACTIVE', content_types: { default: 'application/octet-stream' } };
@@ -77,6 +78,23 @@ test('a manifest that comes too late is taken back, and where that fails, the ou
     assert.match(remedy!, 'teapot-kms keys list');
     assert.is(site.secrets.length, fails ? 2 : 1);
   }
+});
+
+test('a manifest that is too long for Barbican can be stored once retired keys are destroyed', async () => {
+  const { admin } = cloud();
+  const manifest = manifestOf('promoted', ...Array.from({ length: 200 }, () => 'retired' as const));
+  const { remedy } = await rejectsWithCode(() => admin.writeManifest(manifest, undefined), 'ERR_KMS_KEYSET_RULE');
+  assert.is(remedy, 'destroy retired keys');
+  await admin.writeManifest({ ...manifest, keys: manifest.keys.slice(0, 50) }, undefined);
+});
+
+test('a user whose manifests do not count can change the keyset once "creators" lists it', async () => {
+  const { adminOf, secrets } = cloud();
+  const write = (...creators: string[]) => adminOf(creators).writeManifest(manifestOf('promoted'), undefined);
+  const { remedy } = await rejectsWithCode(() => write('other'), 'ERR_KMS_KEYSET_RULE');
+  assert.is(remedy, 'add the user to creators, or log in as a listed user');
+  assert.is(secrets.length, 0);
+  await write('other', 'u');
 });
 
 test('a manifest is taken back also when the time for the change is over', async () => {

@@ -1,8 +1,8 @@
 // Something else is in the place of a file of a keyset: a link, a FIFO, a directory, or nothing.
 import { newDirectory, rejectsWithCode } from '@teapot-kms/testing';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, cpSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { KmsError, KmsErrorCode } from '../../../src/errors.ts';
@@ -68,14 +68,28 @@ test('a manifest that is a link: its keys are found beside the link and beside i
   assert.ok((await open(place).admin!.readManifest())!.manifest.keys.some(({ id }) => id === pending.keyId));
 });
 
-test('a manifest that is a link is not changed, because the link would be lost, and no key is made', async () => {
-  const { directory } = await makeKeyset();
+test('a manifest that is a link is not changed, because the link would be lost, and no key is made, until one of two ways is taken', async () => {
+  const { directory, keyId } = await makeKeyset();
   const place = join(newDirectory(), 'keys');
   mkdirSync(place);
   symlinkSync(join(directory, 'keyset.yaml'), join(place, 'keyset.yaml'));
   const error = await rejectsWithCode(() => generateKey(open(place).admin!), 'ERR_KMS_KEYSET_RULE');
   assert.match(error.message, 'is a symbolic link to');
   assert.equal(readdirSync(place), ['keyset.yaml']);
+  const target = join(directory, 'keyset.yaml');
+  assert.is(error.remedy, `change the keyset where ${target} is, or replace the link by the file`);
+  await generateKey(open(dirname(target)).admin!);
+  rmSync(join(place, 'keyset.yaml'));
+  cpSync(directory, place, { recursive: true });
+  await generateKey(open(place).admin!);
+  for (const [one, keys] of [
+    [directory, 2],
+    [place, 3],
+  ] as const) {
+    const keyset = await open(one).load(patient);
+    assert.equal([keyset.primary.keyId, keyset.manifest.keys.length], [keyId, keys]);
+    keyset.destroy();
+  }
 });
 
 for (const name of ['blob', 'manifest']) {

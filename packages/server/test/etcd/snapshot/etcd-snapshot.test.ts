@@ -139,7 +139,7 @@ test('a wrong checksum is refused', async () => {
   snapshot.close();
 });
 
-test('a file that is cut off, foreign or empty is refused', async () => {
+test('a file that is cut off, foreign or empty is refused, and a whole one is read', async () => {
   written(Array.from({ length: 100 }, (_, n) => put(n + 2, `/registry/${n}`)));
   truncateSync(file, readFileSync(file).length - 5_000);
   assert.match((await refused()).message, 'it is cut off');
@@ -147,6 +147,9 @@ test('a file that is cut off, foreign or empty is refused', async () => {
     writeFileSync(file, content);
     assert.match((await refused()).message, 'it is no bbolt database');
   }
+  assert.match((await refused()).remedy ?? '', 'use a whole file of "etcdctl snapshot save"');
+  written([put(2, '/registry/a')]);
+  assert.is(read().found.length, 1);
 });
 
 test('a file that is not there is an error of the file system', () => {
