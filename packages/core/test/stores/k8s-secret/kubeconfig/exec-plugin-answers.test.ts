@@ -18,7 +18,7 @@ const RUNS = Math.min(fuzzRuns(1_000), 100_000);
 /** `TEAPOT_FUZZ_SEED` repeats a run. */
 const SEED = Number(process.env['TEAPOT_FUZZ_SEED'] ?? randomInt(2 ** 31));
 /** A process for each: many in the full run only. */
-const PROCESSES = Math.min(fuzzRuns(40), 2_000);
+const PROCESSES = Math.min(fuzzRuns(25), 2_000);
 
 const TOKEN = 'a-token-of-exec-plugin-answers';
 rememberSecret(Buffer.from(TOKEN));
