@@ -24,6 +24,9 @@ needs "$library/libtss2-tcti-swtpm.so.0" libtss2-tcti-swtpm0
 needs "$library/libtss2-tcti-tabrmd.so.0" libtss2-tcti-tabrmd0
 needs "$library/pkcs11/libtpm2_pkcs11.so" libtpm2-pkcs11-1
 needs /usr/bin/tpm2_ptool libtpm2-pkcs11-tools
+needs /usr/libexec/p11-kit/p11-kit-server p11-kit
+needs "$library/pkcs11/p11-kit-client.so" p11-kit-modules
+needs "$library/libsoftokn3.so" libnss3
 
 if [ ${#missing[@]} -gt 0 ]; then
   if ! command -v apt-get >/dev/null; then

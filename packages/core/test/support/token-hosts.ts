@@ -33,6 +33,14 @@ export class FakeProcess {
 
   readonly pid = 1;
 
+  get sessions(): number {
+    return this.#options.sessions;
+  }
+
+  onlyOneThreadLoggedIn(): void {
+    this.#options.onLoginOfThread();
+  }
+
   send(requests: readonly Request[]): void {
     this.messages.push(requests);
   }

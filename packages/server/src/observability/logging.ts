@@ -61,6 +61,10 @@ export function logEvent(log: Logger, event: LoggedEvent): void {
 export function logResourceEvent(log: Logger, event: ResourceEvent): void {
   if (event.type === 'token-host-started') {
     log.info({ module: event.module, hostPid: event.pid }, 'the token host runs');
+  } else if (event.type === 'token-host-one-thread') {
+    const remedy = 'set sessions: 1';
+    const text = 'each thread of this PKCS#11 module would need a login of its own, so it gets one thread';
+    log.warn({ module: event.module, remedy }, text);
   } else if (event.type === 'secret-exposed') {
     log.warn({ remedy: event.remedy }, event.text);
   } else if (event.type === 'certificates-not-verified') {

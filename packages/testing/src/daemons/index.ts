@@ -4,6 +4,8 @@ export { findGo } from './go-toolchain.ts';
 export { cacheDirectory, isExecutable, onPath } from './programs.ts';
 export { freePort } from './ports.ts';
 export { BUNDLE, launcher, nodeFlags } from './launcher.ts';
+export { NssDatabase } from './nss-database.ts';
+export { P11KitServer } from './p11-kit-server.ts';
 export { Shim } from './pkcs11-shim.ts';
 export { SoftHsm } from './softhsm.ts';
 export type { TokenOptions } from './softhsm.ts';

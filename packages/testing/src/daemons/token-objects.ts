@@ -29,6 +29,7 @@ export type TokenRequest = Pick<Token, 'module' | 'label' | 'pin'> &
   (
     | { readonly command: 'list' }
     | { readonly command: 'delete'; readonly id: string }
+    | { readonly command: 'set-first-pin'; readonly libraryParameters: string }
     | { readonly command: 'import'; readonly key: Omit<AesKeyImport, 'value'>; readonly valueHex: string }
   );
 
@@ -50,6 +51,11 @@ export async function deleteObjects(token: Token, id: string): Promise<number> {
 export async function importAesKey(token: Token, { value, ...key }: AesKeyImport): Promise<void> {
   rememberSecret(value);
   await askToken(token, { command: 'import', key, valueHex: Buffer.from(value).toString('hex') });
+}
+
+/** Sets the user's PIN of a token that has none, and whose security officer has none. */
+export async function setFirstPin(token: Token, libraryParameters: string): Promise<void> {
+  await askToken(token, { command: 'set-first-pin', libraryParameters });
 }
 
 type Command<T> = T extends unknown ? Omit<T, 'module' | 'label' | 'pin'> : never;

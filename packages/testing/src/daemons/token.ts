@@ -3,6 +3,9 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
+/** Where Debian puts the libraries of this machine. */
+export const LIBRARIES = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`;
+
 /** A PKCS#11 token for a test: what a process needs to use it. */
 export interface Token {
   /** What a process needs in its environment before it loads the module. */

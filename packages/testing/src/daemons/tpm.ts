@@ -8,13 +8,13 @@ import { promisify } from 'node:util';
 import { Daemon } from './daemon.ts';
 import { freePort } from './ports.ts';
 import type { TokenOptions } from './softhsm.ts';
-import { missing, newPin, writePin } from './token.ts';
+import { LIBRARIES, missing, newPin, writePin } from './token.ts';
 import type { Token } from './token.ts';
 import { deleteObjects, listObjects } from './token-objects.ts';
 import type { TokenObject } from './token-objects.ts';
 import { until } from '../assert/until.ts';
 
-const MODULE = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/pkcs11/libtpm2_pkcs11.so`;
+const MODULE = `${LIBRARIES}/pkcs11/libtpm2_pkcs11.so`;
 const RESOURCE_MANAGER = '/usr/sbin/tpm2-abrmd';
 
 export interface RsaKeyImport {

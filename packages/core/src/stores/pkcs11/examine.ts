@@ -7,6 +7,8 @@ import type { RemoteContext, RemoteKek } from '../../service/local-kek/remote-ke
 import type { Clock } from '../../util/clock.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
 import type { Pkcs11Admin } from './pkcs11-admin.ts';
+import { isRsa } from './token-host/mechanism-name.ts';
+import type { MechanismName } from './token-host/mechanism-name.ts';
 import type { KeyInfo } from './token-host/protocol.ts';
 import type { Token } from './token.ts';
 
@@ -14,6 +16,7 @@ interface Examined extends RemoteKek {
   readonly admin: Pkcs11Admin;
   token(): Token;
   keyInfo(keyId: string, context: RemoteContext): Promise<KeyInfo>;
+  remarksOnTrial(mechanism: MechanismName, context: RemoteContext): Promise<readonly string[]>;
   listKeys(context: RemoteContext): Promise<readonly string[]>;
 }
 
@@ -32,6 +35,12 @@ export async function examineToken(
     ok(`the module works; token "${info.label}", ${info.manufacturer} ${info.model}, serial ${info.serial}`);
     const inToken = await kek.listKeys(context);
     ok('the PIN was accepted');
+    if (kek.token().usesOneThread) {
+      hint(
+        'each thread of the module would need a login of its own, so it gets one thread, and the token one call at a time',
+        'set sessions: 1, which saves the second start; for more calls at a time use another module for this token',
+      );
+    }
     const manifest = (await kek.admin.readManifest())?.manifest;
     const listed = new Set(manifest?.keys.map(({ id }) => id));
     for (const id of inToken.filter((id) => !listed.has(id))) {
@@ -41,6 +50,7 @@ export async function examineToken(
       );
     }
     for (const { id, state, imported } of manifest?.keys ?? []) {
+      let ofTrial: readonly string[] | undefined;
       if (state === 'retired') continue;
       const { mechanism, remarks } = await kek.keyInfo(id, context);
       const times = await roundTrip(kek, id, context, clock);
@@ -48,11 +58,23 @@ export async function examineToken(
       if (imported) ok(`key ${id} was made outside the token on purpose: a copy was written for escrow`);
       for (const text of remarks) {
         // What is not made in the token has neither.
-        if (imported && /^CKA_(LOCAL|NEVER_EXTRACTABLE) /.test(text)) continue;
-        hint(
-          `key ${id}: ${text}`,
-          'make the next key in the token (teapot-kms keys generate --config FILE --instance NAME), promote it, and rewrite the data',
-        );
+        if (imported && isAboutThePast(text)) continue;
+        // A next key may have it too.
+        ofTrial ??= isRsa(mechanism) ? [] : await kek.remarksOnTrial(mechanism, context).catch(() => []);
+        const isOfEvery = ofTrial.includes(text);
+        if (isOfEvery && isAboutThePast(text)) {
+          ok(`key ${id}: ${text}. The module says so of every key, also of one that it has just made`);
+        } else if (isOfEvery) {
+          hint(
+            `key ${id}: ${text}. The module makes every key so`,
+            'use another token, or ask the vendor of the module',
+          );
+        } else {
+          hint(
+            `key ${id}: ${text}`,
+            'make the next key in the token (teapot-kms keys generate --config FILE --instance NAME), promote it, and rewrite the data',
+          );
+        }
       }
     }
   } catch (error) {
@@ -65,6 +87,9 @@ export async function examineToken(
   }
   return findings;
 }
+
+/** Says where the key comes from, and not what can be done with it. */
+const isAboutThePast = (remark: string): boolean => /^CKA_(LOCAL|NEVER_EXTRACTABLE) /.test(remark);
 
 async function roundTrip(kek: RemoteKek, keyId: string, context: RemoteContext, clock: Clock): Promise<string> {
   const key = new SecretBytes(randomBytes(KEY_BYTES));

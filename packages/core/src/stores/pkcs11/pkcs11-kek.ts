@@ -104,7 +104,7 @@ export class Pkcs11Kek implements RemoteKek {
     const form = wrapped.length <= MAX_WRAPPED_BYTES ? parseWrappedForm(wrapped) : undefined;
     if (!form) throw new KmsError('ERR_KMS_UNWRAP_FAILED', `${wrapped.length} bytes are no wrapped local KEK`);
     const sealed = await this.#unwrapOrRefuse({ op: 'unwrap', ...this.#select(keyId), ...form }, context);
-    return this.#host.channel.open(sealed);
+    return this.#host.channel.open(sealed, form.blob);
   }
 
   watch(onChange: () => void): () => void {
@@ -178,6 +178,11 @@ export class Pkcs11Kek implements RemoteKek {
     return unlessAborted(info, signal);
   }
 
+  /** Makes a secret key for a moment. Returns what is remarkable about it, as {@link KeyInfo.remarks}. */
+  remarksOnTrial(mechanism: MechanismName, context: RemoteContext): Promise<readonly string[]> {
+    return this.token().call({ op: 'trial', token: this.#uri.token, mechanism }, context);
+  }
+
   /** Returns the ids of all keys in the token that have the label, in the keyset or not. */
   listKeys(context: RemoteContext): Promise<readonly string[]> {
     const { token, object: label, type } = this.#uri;
@@ -206,12 +211,11 @@ export class Pkcs11Kek implements RemoteKek {
     this.#checkOpen();
     if (!this.#lease) {
       checkBinding();
-      const { sessions, callTimeout: callTimeoutMs } = this.#settings;
-      const modulePath = findModule(this.#uri.module);
+      const { sessions, callTimeout: callTimeoutMs, libraryParameters: parameters } = this.#settings;
+      const own = { modulePath: findModule(this.#uri.module), sessions, callTimeoutMs, parameters };
       const { report, clock, secretVariables: withheld, pinSources } = this.#shared;
-      const name = ['pkcs11', modulePath, sessions, callTimeoutMs].join(' ');
-      const options = { modulePath, sessions, callTimeoutMs, withheld, pinSources, report, clock };
-      this.#lease = this.#shared.acquire(name, () => new TokenHost(options));
+      const make = () => new TokenHost({ ...own, withheld, pinSources, report, clock });
+      this.#lease = this.#shared.acquire(['pkcs11', ...Object.values(own)].join(' '), make);
     }
     return this.#lease.resource;
   }

@@ -20,6 +20,11 @@ export const pkcs11Settings = z.strictObject({
     .default('auto')
     .describe('what wraps local KEKs; "auto" chooses the best that works with the key'),
   sessions: z.int().min(1).max(64).default(8).describe('calls that the token may do at a time'),
+  libraryParameters: z
+    .string()
+    .regex(/^[\x20-\x7e]{1,4096}$/, 'expected 1 to 4096 printable ASCII characters')
+    .optional()
+    .describe('what the module gets as LibraryParameters in C_Initialize; NSS needs them'),
   callTimeout: duration(100)
     // Half of what kube-apiserver waits. The other half is for a new process and the second try.
     .prefault('1500ms')

@@ -2,6 +2,7 @@ import type { RemoteContext } from '../../service/local-kek/remote-kek.ts';
 import { KmsError, unavailable } from '../../errors.ts';
 import { unlessAborted } from '../../util/abort.ts';
 import type { Clock } from '../../util/clock.ts';
+import { moduleNeeds } from './module-needs.ts';
 import { PinLedger } from './pin-ledger.ts';
 import type { LoginOutcome, PinLedgerOptions } from './pin-ledger.ts';
 import { readPin } from './pin-source.ts';
@@ -20,7 +21,7 @@ const REPEATS: Partial<Record<FailureKind, number>> = { 'host-ended': 1, 'no-log
 
 export interface TokenOptions {
   readonly uri: Pkcs11Uri;
-  readonly host: Pick<TokenHost, 'call' | 'channel' | 'counters' | 'generation' | 'logins'>;
+  readonly host: Pick<TokenHost, 'call' | 'channel' | 'counters' | 'generation' | 'isReducedToOneThread' | 'logins'>;
   readonly stateDirectory: string;
   readonly clock: Clock;
   /** See {@link PinLedgerOptions.scrypt}. */
@@ -54,12 +55,19 @@ export class Token {
         return await host.call(ask, { owner: this, signal, timeoutMs });
       } catch (error) {
         const kind = kindOf(error);
-        if (!kind || !left[kind]) throw toKmsError(error);
+        // A login begins with this operation: it would wait for itself.
+        const ofLogin = ask.op === 'token' && kind === 'no-login';
+        if (!kind || !left[kind] || ofLogin) throw this.#toKmsError(error);
         left[kind]--;
         if (kind === 'host-ended') host.counters.token_host_retries++;
         else await unlessAborted(this.#loggedIn(), signal);
       }
     }
+  }
+
+  /** Whether its calls go one after the other, because the module has a login for each thread. */
+  get usesOneThread(): boolean {
+    return this.#options.host.isReducedToOneThread;
   }
 
   /** Describes the token, without a login. */
@@ -108,19 +116,19 @@ export class Token {
       if (kind === 'pin-refused') return 'refused';
       if (kind === 'pin-locked') return 'locked';
       if (kind === 'pin-not-set') return 'not-set';
-      throw toKmsError(error);
+      throw this.#toKmsError(error);
     }
   }
-}
 
-function toKmsError(error: unknown): KmsError {
-  if (!(error instanceof TokenFailure)) return KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
-  const { kind, message } = error;
-  if (kind === 'refused') {
-    return new KmsError('ERR_KMS_UNWRAP_FAILED', `the token refuses these bytes: ${message}`, { cause: error });
+  #toKmsError(error: unknown): KmsError {
+    if (!(error instanceof TokenFailure)) return KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
+    const { kind, message } = error;
+    if (kind === 'refused') {
+      return new KmsError('ERR_KMS_UNWRAP_FAILED', `the token refuses these bytes: ${message}`, { cause: error });
+    }
+    if (kind === 'no-key' || kind === 'forbidden') return new KmsError('ERR_KMS_KEY_GONE', message, { cause: error });
+    const isOfHost = kind === 'host-ended' || kind === 'not-begun';
+    const remedy = isOfHost || kind === 'unavailable' ? moduleNeeds(this.#options.uri.module) : undefined;
+    return unavailable(isOfHost ? message : `the token: ${message}`, { cause: error, remedy });
   }
-  if (kind === 'no-key' || kind === 'forbidden') return new KmsError('ERR_KMS_KEY_GONE', message, { cause: error });
-  return unavailable(kind === 'host-ended' || kind === 'not-begun' ? message : `the token: ${message}`, {
-    cause: error,
-  });
 }

@@ -23,6 +23,7 @@ const accepted: readonly object[] = [
   { sessions: 1 },
   { sessions: 64 },
   { callTimeout: '100ms' },
+  { libraryParameters: "configdir='sql:/var/lib/nss' flags=" },
 ];
 for (const value of accepted) {
   test(`accepted: ${JSON.stringify(value)}`, () => {
@@ -41,6 +42,8 @@ const refused: readonly object[] = [
   { sessions: 1.5 },
   { callTimeout: '99ms' },
   { callTimeout: 2 },
+  { libraryParameters: '' },
+  { libraryParameters: 'two\nlines' },
   { pin: '1234' },
 ];
 for (const value of refused) {

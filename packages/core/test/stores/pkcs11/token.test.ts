@@ -12,7 +12,7 @@ import { TokenFailure } from '../../../src/stores/pkcs11/token-host/protocol.ts'
 import type { Ask, FailureKind } from '../../../src/stores/pkcs11/token-host/protocol.ts';
 import { newChannelKey, SealedChannel } from '../../../src/stores/pkcs11/token-host/sealed-channel.ts';
 import { TokenHost } from '../../../src/stores/pkcs11/token-host/token-host.ts';
-import type { CallOptions } from '../../../src/stores/pkcs11/token-host/token-host.ts';
+import type { CallOptions } from '../../../src/stores/pkcs11/token-host/calls-under-way.ts';
 import { systemClock } from '../../../src/util/clock.ts';
 import { CHEAP } from '../../support/pin-ledgers.ts';
 import { writeWithMode } from '../../support/directories.ts';
@@ -24,6 +24,7 @@ rememberSecret(Buffer.from(PIN));
 /** A token host of one process that answers at once, and can forget a login. */
 class FakeHost {
   generation = 1;
+  readonly isReducedToOneThread = false;
   readonly logins = new Map<string, Promise<void>>();
   readonly counters = {
     token_host_starts: 1,
@@ -36,6 +37,7 @@ class FakeHost {
   /** Somebody else logs in just after `token` was asked. */
   otherLogsIn = false;
   failWith: FailureKind | undefined;
+  failTokenWith: FailureKind | undefined;
   readonly counts = { token: 0, login: 0, list: 0 };
   readonly loginOptions: CallOptions[] = [];
   /** How often the process still ends before it answers `list` or `login`. */
@@ -49,6 +51,7 @@ class FakeHost {
     this.counts[ask.op]++;
     await Promise.resolve();
     if (ask.op === 'token') {
+      if (this.failTokenWith) throw new TokenFailure(this.failTokenWith, 'CKR_X in C_GetSessionInfo');
       const { loggedIn } = this;
       this.loggedIn ||= this.otherLogsIn;
       return { ...TOKEN, pinFinalTry: false, pinLocked: false, loggedIn };
@@ -100,6 +103,13 @@ test('the first call logs in with the PIN of its source, the next ones do not', 
   assert.equal(await list(), ['key']);
   assert.is(host.pin, PIN);
   assert.equal([host.counts.login, token.logins], [1, 1]);
+});
+
+test('a module that demands a login before it describes its token is an error: the login does not wait for itself', async () => {
+  const { host, list } = newToken();
+  host.failTokenWith = 'no-login';
+  await rejectsWithCode(() => list(), 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.equal([host.counts.token, host.counts.login], [1, 0]);
 });
 
 test('a call whose process ends is repeated once, after a login to the next process', async () => {

@@ -86,10 +86,19 @@ const credential = z.object({
  * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`
  */
 export async function runPlugin(call: PluginCall, context: PluginContext): Promise<Identity> {
-  const { where, command, apiVersion } = call;
-  const about = `${where}: command ${command}`;
+  return readCredential(await run(call, aboutCall(call), context), call);
+}
+
+const aboutCall = ({ where, command }: PluginCall): string => `${where}: command ${command}`;
+
+/**
+ * Reads what a plugin has printed.
+ * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`
+ */
+export function readCredential(printed: string, call: PluginCall): Identity {
+  const { command, apiVersion } = call;
+  const about = aboutCall(call);
   const remedy = `run ${command} by hand`;
-  const printed = await run(call, about, context);
   const said = (what: string): KmsError => unavailable(`${about} ${what}`, { remedy });
   let json: unknown;
   try {

@@ -2,16 +2,19 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { extname } from 'node:path';
-import type { Readable, Writable } from 'node:stream';
+import type { Duplex, Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Clock } from '../../../util/clock.ts';
 import { safeText } from '../../../util/safe-text.ts';
 import type { SecretBytes } from '../../../util/secret-bytes.ts';
+import { HostPipe } from './host-pipe.ts';
 import { ModuleOutput } from './module-output.ts';
 import type { FromHost, Reply, ToHost } from './protocol.ts';
 
 export interface HostProcessOptions {
   readonly modulePath: string;
+  /** What C_Initialize gets as LibraryParameters. */
+  readonly parameters?: string | undefined;
   /** Threads of the process, each with its own session: calls that the token may do at a time. */
   readonly sessions: number;
   /** Variables of the plugin's environment that the process must not get: each may hold a PIN. */
@@ -23,6 +26,8 @@ export interface HostProcessOptions {
   readonly clock: Clock;
   readonly onStarted: () => void;
   readonly onReplies: (replies: readonly Reply[]) => void;
+  /** Each thread needs a login of its own. */
+  readonly onLoginOfThread: () => void;
   /** Called exactly once. `reason` is for an operator, and has the last lines that the module printed. */
   readonly onEnd: (reason: string) => void;
 }
@@ -46,24 +51,27 @@ const FOR_THE_PLUGIN_ONLY = /^--max-semi-space-size=/;
 
 /** One process of the token host, from its start to its end. */
 export class HostProcess {
+  readonly #options: HostProcessOptions;
   readonly #child: ChildProcess;
+  readonly #pipe: HostPipe;
   readonly #clock: Clock;
   readonly #ended: Promise<void>;
+  readonly #stopWaiting: () => void;
   readonly #output = new ModuleOutput();
   readonly #pinSources: ReadonlySet<string>;
   #killedFor: string | undefined;
 
   /** @throws what `spawn` throws where the system has no memory for another process */
   constructor(options: HostProcessOptions) {
-    const { modulePath, sessions, withheld, channelKey, clock, onStarted, onReplies, onEnd } = options;
+    const { modulePath, parameters = '', sessions, withheld, channelKey, clock, onEnd } = options;
+    this.#options = options;
     this.#clock = clock;
     this.#pinSources = options.pinSources ?? new Set();
     const flags = process.execArgv.filter((flag) => !FOR_THE_PLUGIN_ONLY.test(flag));
     const node = [process.execPath, ...flags, ENTRY, modulePath, String(sessions)];
     const [command, ...args] = existsSync('/bin/sh') ? ['/bin/sh', ...WITHOUT_CORE, ...node] : node;
     this.#child = spawn(command!, args, {
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc', 'pipe'],
-      serialization: 'advanced',
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
       env: Object.fromEntries(Object.entries(process.env).filter(([name]) => !withheld?.has(name))),
     });
     // Without a free file descriptor there are no pipes, and the child emits an error.
@@ -72,20 +80,21 @@ export class HostProcess {
       this.#output.add(chunk);
     });
     // A process that ends before it reads the key is reported as ended.
-    (pipes?.[4] as Writable | undefined)?.on('error', () => undefined).end(channelKey.expose());
+    const secrets = (pipes?.[4] as Writable | undefined)?.on('error', () => undefined);
+    secrets?.write(channelKey.expose());
+    secrets?.end(parameters);
 
-    const stopWaiting = clock.after(START_TIMEOUT_MS, () => {
+    this.#stopWaiting = clock.after(START_TIMEOUT_MS, () => {
       this.kill(`the module did not initialise within ${START_TIMEOUT_MS / 1_000} s`);
     });
-    this.#child.on('message', (message: FromHost) => {
-      if (message.type === 'replies') return onReplies(message.replies);
-      stopWaiting();
-      if (message.type === 'broken') this.kill(`the module cannot be used: ${message.message}`);
-      else onStarted();
+    this.#pipe = new HostPipe(pipes?.[3] as Duplex | undefined, {
+      onMessage: (message) => this.#onMessage(message),
+      onViolation: (reason) => this.kill(reason),
     });
     this.#ended = new Promise((ended) => {
       const end = (how: string) => {
-        stopWaiting();
+        this.#stopWaiting();
+        this.#pipe.close();
         ended();
         void this.#reason(how).then(onEnd);
       };
@@ -98,9 +107,17 @@ export class HostProcess {
     return this.#child.pid;
   }
 
-  /** A broken pipe belongs to a process that ends, which is reported elsewhere. */
+  #onMessage(message: FromHost): void {
+    const { onStarted, onReplies, onLoginOfThread } = this.#options;
+    if (message.type === 'replies') return onReplies(message.replies);
+    if (message.type === 'login-of-a-thread') return onLoginOfThread();
+    this.#stopWaiting();
+    if (message.type === 'broken') this.kill(`the module cannot be used: ${message.message}`);
+    else onStarted();
+  }
+
   send(message: ToHost): void {
-    if (this.#child.connected) this.#child.send(message, () => undefined);
+    this.#pipe.send(message);
   }
 
   /** Ends the process at once, whatever it does. */

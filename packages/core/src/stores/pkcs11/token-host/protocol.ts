@@ -60,6 +60,7 @@ export interface Operations {
   /** Finds a key, and tests the mechanisms in this order until one works. */
   key: { ask: KeySelector & { readonly mechanisms: readonly MechanismName[] }; answer: KeyInfo };
   wrap: { ask: KeySelector & { readonly mechanism: MechanismName; readonly key: Sealed }; answer: Buffer };
+  /** Answers the local KEK, sealed for this blob. */
   unwrap: { ask: KeySelector & { readonly mechanism: MechanismName; readonly blob: Buffer }; answer: Sealed };
   /** Makes a key for the first of the mechanisms that the token offers. */
   generate: { ask: KeySelector & { readonly mechanisms: readonly MechanismName[] }; answer: undefined };
@@ -69,6 +70,8 @@ export interface Operations {
     answer: undefined;
   };
   destroy: { ask: KeySelector; answer: undefined };
+  /** Makes a secret key as `generate` does, for a moment, and answers its {@link KeyInfo.remarks}. A pair would take a TPM a minute. */
+  trial: { ask: { readonly token: TokenSelector; readonly mechanism: MechanismName }; answer: readonly string[] };
   /** Answers the ids of all keys with this label. */
   list: { ask: LabelSelector; answer: readonly string[] };
 }
@@ -79,29 +82,31 @@ export type Ask<Name extends OperationName = OperationName> = {
 }[Name];
 
 /** Why an operation failed. */
-export type FailureKind =
+export const failureKinds = [
   /** The token says that these bytes are not a wrapped key of this version. */
-  | 'refused'
+  'refused',
   /** An unwrap failed with a code that tokens use both for wrong bytes and for trouble of their own. */
-  | 'ambiguous'
+  'ambiguous',
   /** A logged-in search does not find the key. */
-  | 'no-key'
+  'no-key',
   /** The key's attributes do not allow this use. */
-  | 'forbidden'
+  'forbidden',
   /** The process is not logged in. */
-  | 'no-login'
+  'no-login',
   /** The outcome of a login. */
-  | 'pin-refused'
-  | 'pin-locked'
-  | 'pin-not-set'
+  'pin-refused',
+  'pin-locked',
+  'pin-not-set',
   /** The operation never started; for a login, the token has not looked at the PIN. */
-  | 'not-begun'
+  'not-begun',
   /** The process ended before it answered, so the outcome is unknown. */
-  | 'host-ended'
+  'host-ended',
   /** The operator must change something; trying again cannot help. */
-  | 'unusable'
+  'unusable',
   /** Anything else; trying again may help. */
-  | 'unavailable';
+  'unavailable',
+] as const;
+export type FailureKind = (typeof failureKinds)[number];
 
 export interface Failure {
   readonly kind: FailureKind;
@@ -152,5 +157,7 @@ export type ToHost = readonly Request[] | 'stop';
 /** From the token host to the plugin. */
 export type FromHost =
   | { readonly type: 'started' }
+  /** One thread has logged in, and another is not logged in by that. */
+  | { readonly type: 'login-of-a-thread' }
   | { readonly type: 'broken'; readonly message: string }
   | { readonly type: 'replies'; readonly replies: readonly Reply[] };

@@ -3,7 +3,7 @@ import { TokenFailure } from './protocol.ts';
 
 /** Of a call that no process got, since none runs. @param why - the last one ended */
 export const notBegun = (why: string, waitMs: number): TokenFailure =>
-  new TokenFailure('not-begun', `the token host: ${why}; it starts again in ${Math.ceil(waitMs / 1_000)} s`);
+  new TokenFailure('not-begun', `the token host: ${why}; it can be tried again in ${Math.ceil(waitMs / 1_000)} s`);
 
 /** Of a call that its caller gave up before the process got it. */
 export const NOT_SENT = new TokenFailure('not-begun', 'the call was not sent');

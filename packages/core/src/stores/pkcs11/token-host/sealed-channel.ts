@@ -22,11 +22,14 @@ export class SealedChannel {
     this.#key = new XaesKey(new SecretBytes(Buffer.from(key.expose())));
   }
 
-  /** Returns nonce ‖ ciphertext ‖ tag. `secret` stays the caller's. */
-  seal(secret: SecretBytes): Sealed {
+  /**
+   * Returns nonce ‖ ciphertext ‖ tag. `secret` stays the caller's.
+   * @param about - what the secret belongs to: it opens with nothing else
+   */
+  seal(secret: SecretBytes, about: Buffer = NO_DATA): Sealed {
     const sealed = Buffer.alloc(NONCE_BYTES + secret.length + TAG_BYTES);
     takeNonce(sealed, 0);
-    this.#key.seal(sealed.subarray(0, NONCE_BYTES), secret.expose(), NO_DATA, sealed, NONCE_BYTES);
+    this.#key.seal(sealed.subarray(0, NONCE_BYTES), secret.expose(), about, sealed, NONCE_BYTES);
     return sealed;
   }
 
@@ -34,10 +37,10 @@ export class SealedChannel {
    * Returns what the other end has sealed; the caller wipes it.
    * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` for any other bytes
    */
-  open(sealed: Uint8Array): SecretBytes {
+  open(sealed: Uint8Array, about: Buffer = NO_DATA): SecretBytes {
     const bytes = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength);
     const long = bytes.length >= NONCE_BYTES + TAG_BYTES;
-    const secret = long && this.#key.open(bytes.subarray(0, NONCE_BYTES), bytes.subarray(NONCE_BYTES), NO_DATA);
+    const secret = long && this.#key.open(bytes.subarray(0, NONCE_BYTES), bytes.subarray(NONCE_BYTES), about);
     if (!secret) throw unavailable('the pipe to the token host carries bytes that its other end has not sealed');
     return new SecretBytes(secret);
   }

@@ -1,7 +1,8 @@
 import { unavailable } from '../../../errors.ts';
 import { unlessAborted } from '../../../util/abort.ts';
-import { backOffMs } from '../../../util/back-off.ts';
 import { resolvesWithin } from '../../../util/timeout.ts';
+import { CallsUnderWay } from './calls-under-way.ts';
+import type { Call, CallOptions } from './calls-under-way.ts';
 import { FairQueue } from './fair-queue.ts';
 import { Owners } from './owners.ts';
 import { HostProcess } from './host-process.ts';
@@ -9,6 +10,7 @@ import type { HostProcessOptions } from './host-process.ts';
 import { TokenFailure } from './protocol.ts';
 import type { Ask, OperationName, Operations, Reply } from './protocol.ts';
 import { closed, NOT_SENT, notBegun } from './refusals.ts';
+import { Restarts } from './restarts.ts';
 import { newChannelKey, SealedChannel } from './sealed-channel.ts';
 
 export interface TokenHostOptions extends Omit<HostProcessOptions, 'channelKey' | `on${string}`> {
@@ -24,23 +26,9 @@ export interface TokenHostOptions extends Omit<HostProcessOptions, 'channelKey' 
 export type TokenHostEvent = { readonly module: string } & (
   | { readonly type: 'token-host-started'; readonly pid: number | undefined }
   | { readonly type: 'token-host-ended'; readonly reason: string; readonly restartInMs: number }
+  /** The module has a login for each thread. */
+  | { readonly type: 'token-host-one-thread' }
 );
-
-export interface CallOptions {
-  /** Owners take turns. */
-  readonly owner: object;
-  readonly signal: AbortSignal;
-  /** ms after which this call counts as hung, where that is not the usual time. */
-  readonly timeoutMs?: number | undefined;
-}
-
-interface Call extends CallOptions {
-  readonly ask: Ask;
-  readonly resolve: (value: unknown) => void;
-  readonly reject: (error: Error) => void;
-  /** When it was first seen among those that have a thread. */
-  since?: number;
-}
 
 /** Calls that the process has for each thread. Those that wait there keep threads busy while the plugin's own thread is. */
 const CALLS_PER_THREAD = 2;
@@ -49,9 +37,6 @@ const WATCH_MS = 50;
 const QUIET_MS = 150;
 /** ms for the outcomes of logins to be recorded when the host is closed. */
 const RECORD_MS = 1_000;
-/** The first new process starts at once, and later ones after these waits, until one has lived for a while. */
-const RESTART = { firstMs: 250, longestMs: 30_000 };
-const SOUND_AFTER_MS = 60_000;
 /** Calls wait for a new process that starts within this time, in ms. */
 const WORTH_WAITING_MS = 1_000;
 /** ms in which a process is not replaced for failing: owners whose token works may still have to log in. */
@@ -72,11 +57,9 @@ export class TokenHost {
     token_host_messages: 0,
     token_sessions_opened: 0,
   };
+  readonly #restarts: Restarts;
   readonly #queue = new FairQueue<Call>();
-  /** The calls that the process has and has not answered, oldest first. */
-  readonly #underWay = new Map<number, Call>();
-  /** Those that were overdue at the last look. */
-  #overdue: readonly Call[] = [];
+  readonly #underWay = new CallsUnderWay();
   readonly owners: Owners;
   #process: ReturnType<NonNullable<TokenHostOptions['spawn']>> | undefined;
   #ready = false;
@@ -85,10 +68,10 @@ export class TokenHost {
   #watching = false;
   #stopRestart: (() => void) | undefined;
   #onQuiet: (() => void) | undefined;
-  #startedAt = 0;
-  #notBefore = 0;
-  #ends = 0;
   #lastEnd = '';
+  /** Of each new process, and of the one that runs. */
+  #threads: number;
+  #threadsNow = 0;
   /** The next process starts at once: the module is not to blame for the end of this one, or only one owner is. */
   #restartsAtOnce = false;
   #nextId = 1;
@@ -96,9 +79,11 @@ export class TokenHost {
 
   constructor(options: TokenHostOptions) {
     this.#options = options;
+    this.#threads = options.sessions;
+    this.#restarts = new Restarts(options.clock, options.random);
     this.owners = new Owners({
       clock: options.clock,
-      backOff: (hangs) => this.#backOff(hangs),
+      backOff: (hangs) => this.#restarts.backOff(hangs),
       ask: (owner, ask) => this.call(ask, { owner, signal: new AbortController().signal }),
     });
   }
@@ -106,6 +91,11 @@ export class TokenHost {
   /** The number of the process that the next call goes to, from 1. What one process has set up, such as a login, the next has not. */
   get generation(): number {
     return this.counters.token_host_starts + (this.running === 0 ? 1 : 0);
+  }
+
+  /** Whether calls go one after the other, because each thread would need a login of its own. */
+  get isReducedToOneThread(): boolean {
+    return this.#threads < this.#options.sessions;
   }
 
   /** The number of the running process; 0 where none runs. */
@@ -134,7 +124,7 @@ export class TokenHost {
    */
   renew(generation: number, reason: string): void {
     if (this.running !== generation) return;
-    if (this.#loginUnderWay) throw unavailable(`${reason}, but not while a login is under way`);
+    if (this.#underWay.hasLogin) throw unavailable(`${reason}, but not while a login is under way`);
     this.#restartsAtOnce = true;
     this.#kill(reason);
   }
@@ -157,10 +147,6 @@ export class TokenHost {
     this.#channelKey.wipe();
   }
 
-  get #loginUnderWay(): boolean {
-    return [...this.#underWay.values()].some(({ ask }) => ask.op === 'login');
-  }
-
   #kill(reason: string): void {
     if (!this.#process) return;
     this.#killed = true;
@@ -170,18 +156,18 @@ export class TokenHost {
   #flush(): void {
     if (this.#queue.length === 0 || this.#closed) return;
     if (!this.#process) return this.#startOrRefuse();
-    const { sessions, clock } = this.#options;
+    const { clock } = this.#options;
     // While each thread still has a call, more of them gather for one message.
-    if (!this.#ready || this.#killed || this.#underWay.size > sessions) return;
+    if (!this.#ready || this.#killed || this.#underWay.size > this.#threads) return;
     const requests = [];
-    while (this.#underWay.size < sessions * CALLS_PER_THREAD) {
+    while (this.#underWay.size < this.#threads * CALLS_PER_THREAD) {
       const call = this.#queue.shift();
       if (!call) break;
       if (call.signal.aborted) continue;
       const waitMs = this.owners.waitMs(call.owner);
       if (waitMs > 0) call.reject(notBegun('the module hung', waitMs));
       else {
-        this.#underWay.set(this.#nextId, call);
+        this.#underWay.add(this.#nextId, call);
         requests.push({ id: this.#nextId++, ask: call.ask });
       }
     }
@@ -193,18 +179,10 @@ export class TokenHost {
     this.#watching = true;
   }
 
-  /**
-   * Kills the process if a call is overdue at two looks in a row. After a pause of the whole machine the first look finds
-   * calls overdue whose answers wait in the pipe; they arrive before the second.
-   */
+  /** Kills the process if a call hangs. */
   #watch(): void {
-    const { clock, sessions, callTimeoutMs } = this.#options;
-    const now = clock.now();
-    const before = this.#overdue;
-    // The threads take calls in order, so the others wait.
-    const running = [...this.#underWay.values()].slice(0, sessions);
-    this.#overdue = running.filter((call) => now - (call.since ??= now) > (call.timeoutMs ?? callTimeoutMs));
-    const hung = this.#overdue.filter((call) => before.includes(call));
+    const { clock, callTimeoutMs } = this.#options;
+    const hung = this.#underWay.hung(this.#threadsNow, clock.now(), callTimeoutMs);
     this.#watching = hung.length === 0 && this.#underWay.size > 0;
     if (this.#watching) clock.after(WATCH_MS, () => this.#watch());
     if (hung.length === 0) return;
@@ -216,28 +194,40 @@ export class TokenHost {
     this.counters.token_host_messages++;
     for (const { id, value, failure, sessionsOpened } of replies) {
       this.counters.token_sessions_opened += sessionsOpened;
-      const call = this.#underWay.get(id);
+      const call = this.#underWay.take(id);
       if (!call) continue;
-      this.#underWay.delete(id);
       if (failure) call.reject(new TokenFailure(failure.kind, failure.message));
       else call.resolve(value);
       const mayBeBroken = this.owners.answered(call.owner, call.ask, failure?.kind);
-      const young = this.#options.clock.now() - this.#startedAt <= YOUNG_MS;
+      const young = this.#restarts.ageMs <= YOUNG_MS;
       // The outcome of a login must not be lost.
-      if (!mayBeBroken || young || this.#loginUnderWay) continue;
+      if (!mayBeBroken || young || this.#underWay.hasLogin) continue;
       this.#kill(`the module fails again and again: ${failure?.message ?? ''}`);
     }
+    this.#endIfTooManyThreads();
     if (this.#underWay.size === 0) this.#onQuiet?.();
     queueMicrotask(() => this.#flush());
   }
 
-  #backOff(times: number): number {
-    return Math.round(backOffMs(times - 1, RESTART, this.#options.random));
+  /** Logins are slow, for the sake of the PIN: one for each of many threads would take longer than callers wait. */
+  #reduceToOneThread(): void {
+    const { modulePath: module, report } = this.#options;
+    if (this.#threads === 1) return;
+    this.#threads = 1;
+    report?.({ type: 'token-host-one-thread', module });
+    this.#endIfTooManyThreads();
+  }
+
+  /** The outcome of a login must not be lost. */
+  #endIfTooManyThreads(): void {
+    if (this.#threadsNow <= this.#threads || this.#underWay.hasLogin || this.#killed) return;
+    this.#restartsAtOnce = true;
+    this.#kill('each of its threads would need a login of its own; the next process has one thread');
   }
 
   #startOrRefuse(): void {
     const { clock } = this.#options;
-    const waitMs = this.#notBefore - clock.now();
+    const { waitMs } = this.#restarts;
     if (waitMs <= 0) return this.#start();
     if (waitMs > WORTH_WAITING_MS) {
       for (const call of this.#queue.drain()) call.reject(notBegun(this.#lastEnd, waitMs));
@@ -253,12 +243,14 @@ export class TokenHost {
   }
 
   #start(): void {
-    const { modulePath, clock, report, spawn = startProcess } = this.#options;
+    const { modulePath, report, spawn = startProcess } = this.#options;
     this.counters.token_host_starts++;
-    this.#startedAt = clock.now();
+    this.#restarts.started();
+    this.#threadsNow = this.#threads;
     try {
       this.#process = spawn({
         ...this.#options,
+        sessions: this.#threads,
         channelKey: this.#channelKey,
         onStarted: () => {
           this.#ready = true;
@@ -266,6 +258,7 @@ export class TokenHost {
           this.#flush();
         },
         onReplies: (replies) => this.#answered(replies),
+        onLoginOfThread: () => this.#reduceToOneThread(),
         onEnd: (reason) => this.#ended(reason),
       });
     } catch (error) {
@@ -274,19 +267,14 @@ export class TokenHost {
   }
 
   #ended(reason: string): void {
-    const { clock, modulePath, report } = this.#options;
+    const { modulePath, report } = this.#options;
     this.#process = undefined;
     this.#ready = false;
     this.#killed = false;
     this.#lastEnd = reason;
-    let restartInMs = 0;
-    if (!this.#restartsAtOnce) {
-      this.owners.clear();
-      this.#ends = clock.now() - this.#startedAt > SOUND_AFTER_MS ? 1 : this.#ends + 1;
-      restartInMs = this.#backOff(this.#ends);
-    }
+    if (!this.#restartsAtOnce) this.owners.clear();
+    const restartInMs = this.#restarts.ended(this.#restartsAtOnce);
     this.#restartsAtOnce = false;
-    this.#notBefore = clock.now() + restartInMs;
     if (!this.#closed) report?.({ type: 'token-host-ended', module: modulePath, reason, restartInMs });
     this.#onQuiet?.();
     const failure = new TokenFailure('host-ended', `the token host: ${reason}`);

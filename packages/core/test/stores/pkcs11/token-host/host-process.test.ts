@@ -7,10 +7,12 @@ import * as assert from 'uvu/assert';
 import { HostProcess } from '../../../../src/stores/pkcs11/token-host/host-process.ts';
 import { newChannelKey } from '../../../../src/stores/pkcs11/token-host/sealed-channel.ts';
 
-/** A process that prints something before it looks at its module, and what it says at its end. */
-async function endOf(act: (child: HostProcess) => void): Promise<string> {
+const PRINTS = "require('node:fs').writeSync(2, 'the daemon is not running\\n');";
+
+/** A process that runs some code before it looks at its module, and what it says at its end. */
+async function endOf(act: (child: HostProcess) => void, code = PRINTS): Promise<string> {
   const preload = join(newDirectory(), 'preload.cjs');
-  writeFileSync(preload, "require('node:fs').writeSync(2, 'the daemon is not running\\n');");
+  writeFileSync(preload, code);
   const before = process.env['NODE_OPTIONS'];
   process.env['NODE_OPTIONS'] = `--require=${preload}`;
   const reasons: string[] = [];
@@ -22,6 +24,7 @@ async function endOf(act: (child: HostProcess) => void): Promise<string> {
       clock: new FakeClock(),
       onStarted: () => assert.unreachable(),
       onReplies: () => assert.unreachable(),
+      onLoginOfThread: () => assert.unreachable(),
       onEnd: (reason) => reasons.push(reason),
     });
     act(child);
@@ -40,6 +43,11 @@ test('a module that cannot be used is reported with what it printed', async () =
 
 test('an orderly stop is reported without what the module printed', async () => {
   assert.is(await endOf((child) => void child.stop()), 'it was stopped');
+});
+
+test('a module that writes to a descriptor of the process ends that process, and not the plugin', async () => {
+  const writes = "require('node:fs').writeSync(3, Buffer.from([0, 0, 0, 8, ...Buffer.from('a module')]));";
+  assert.match(await endOf(() => undefined, writes), /^it sent what no token host sends: /);
 });
 
 test.run();

@@ -133,7 +133,7 @@ test('a call waits for a process that starts within a second, and is refused bef
   processes.at(-1)!.ends();
   const failure = await failureOf(waiting);
   assert.is(failure.kind, 'not-begun');
-  assert.match(failure.message, /by SIGSEGV; it starts again in 2 s$/);
+  assert.match(failure.message, /by SIGSEGV; it can be tried again in 2 s$/);
 });
 
 test('a process that cannot be started is tried again', async () => {
@@ -156,7 +156,7 @@ test('a process that cannot be started is tried again', async () => {
   await clock.advance(5_000);
   const failure = await failed;
   assert.is(failure.kind, 'not-begun');
-  assert.match(failure.message, /spawn ENOMEM; it starts again in \d+ s/);
+  assert.match(failure.message, /spawn ENOMEM; it can be tried again in \d+ s/);
   assert.ok(starts > 1);
 });
 
@@ -172,6 +172,36 @@ test('a renewal replaces the process that it names, once, and costs no wait', as
   await started();
   host.renew(1, 'a key is missing');
   assert.is(processes.at(-1)!.killedFor, undefined);
+});
+
+test('a module with a login for each thread gets one thread from then on, said once', async () => {
+  const { host, processes, events, call } = newHost(4);
+  const login = call({}, { ask: LOGIN });
+  const other = call();
+  await settle();
+  const [made] = processes;
+  made!.starts();
+  await settle();
+  made!.onlyOneThreadLoggedIn();
+  assert.is(made!.killedFor, undefined, 'the outcome of the login is waited for');
+  made!.answers([made!.asked[0]!]);
+  assert.ok(await login);
+  assert.match(made!.killedFor ?? '', /^each of its threads would need a login of its own/);
+  assert.is((await failureOf(other)).kind, 'host-ended');
+  void call();
+  await settle();
+  assert.equal(
+    processes.map(({ sessions }) => sessions),
+    [4, 1],
+  );
+  assert.ok(host.isReducedToOneThread);
+  processes[1]!.starts();
+  processes[1]!.onlyOneThreadLoggedIn();
+  assert.is(processes[1]!.killedFor, undefined);
+  assert.equal(
+    events.map(({ type }) => type),
+    ['token-host-started', 'token-host-one-thread', 'token-host-ended', 'token-host-started'],
+  );
 });
 
 test('a renewal does not cut off a login, whose outcome would be lost', async () => {
@@ -211,7 +241,7 @@ test('a plugin without a free file descriptor reports that there is no process, 
   const { status, stdout, stderr } = spawnSync('/bin/sh', args, { encoding: 'utf8', timeout: 60_000 });
   assert.is(status, 0, stderr);
   const { starved, starts } = JSON.parse(stdout) as { starved: string; starts: number };
-  assert.match(starved, /^not-begun: the token host: .*EMFILE.*; it starts again in \d+ s$/);
+  assert.match(starved, /^not-begun: the token host: .*EMFILE.*; it can be tried again in \d+ s$/);
   assert.ok(starts >= 2, 'it was tried again');
 });
 

@@ -22,6 +22,15 @@ test('what one end seals the other opens, both ways', () => {
   }
 });
 
+test('what is sealed for one thing opens for no other', async () => {
+  const { plugin, host } = newChannel();
+  const sealed = host.seal(secret(randomBytes(32)), Buffer.from('one blob'));
+  assert.is(plugin.open(sealed, Buffer.from('one blob')).length, 32);
+  for (const about of [Buffer.from('another blob'), undefined]) {
+    await rejectsWithCode(() => Promise.resolve().then(() => plugin.open(sealed, about)), 'ERR_KMS_STORE_UNAVAILABLE');
+  }
+});
+
 test('the secret is not in what crosses the pipe, and sealed twice it looks different', () => {
   const { plugin } = newChannel();
   const bytes = newKeyBytes();

@@ -1,13 +1,13 @@
 import { isRsa } from '../mechanism-name.ts';
 import type { MechanismName } from '../mechanism-name.ts';
 import { TokenFailure } from '../protocol.ts';
-import type { KeySelector } from '../protocol.ts';
+import type { KeySelector, TokenSelector } from '../protocol.ts';
 import { RSA_BITS } from '../rsa-oaep.ts';
 import { codeOf, failureOf } from './failures.ts';
-import { findObjects } from './keys.ts';
+import { findObjects, remarksOn } from './keys.ts';
 import { mechanisms } from './mechanisms.ts';
 import { pkcs11 } from './pkcs11.ts';
-import type { Template } from './pkcs11.ts';
+import type { Handle, Template } from './pkcs11.ts';
 import type { Session } from './sessions.ts';
 
 /**
@@ -20,7 +20,18 @@ export function generateKey(session: Session, selector: KeySelector, names: read
   const name = names.find((candidate) => canMake(offered, candidate));
   if (!name) throw new TokenFailure('unusable', `the token can make no key for ${names.join(', ')}`);
   if (isRsa(name)) generatePair(session, selector);
-  else generateSecret(session, selector, name);
+  else generateSecret(session, selector, name, true);
+}
+
+/** Makes a secret key as {@link generateKey} does, but not to stay. @returns what {@link remarksOn} says of it */
+export function remarksOnTrial(session: Session, token: TokenSelector, name: MechanismName): string[] {
+  const { module, handle } = session;
+  const made = generateSecret(session, { token, label: 'teapot-kms trial', keyId: 'trial' }, name, false);
+  try {
+    return remarksOn(session, { handle: made, keyClass: 'secret' });
+  } finally {
+    module.C_DestroyObject(handle, made);
+  }
 }
 
 function canMake(offered: readonly number[], name: MechanismName): boolean {
@@ -28,9 +39,9 @@ function canMake(offered: readonly number[], name: MechanismName): boolean {
   return offered.includes(generation) && offered.includes(mechanisms[name].ckm);
 }
 
-function generateSecret({ module, handle }: Session, selector: KeySelector, name: MechanismName): void {
-  module.C_GenerateKey(handle, { mechanism: pkcs11.CKM_AES_KEY_GEN }, [
-    ...secretTemplate(selector, name),
+function generateSecret(session: Session, selector: KeySelector, name: MechanismName, stays: boolean): Handle {
+  return session.module.C_GenerateKey(session.handle, { mechanism: pkcs11.CKM_AES_KEY_GEN }, [
+    ...secretTemplate(selector, name, stays),
     { type: pkcs11.CKA_VALUE_LEN, value: 32 },
   ]);
 }
@@ -54,7 +65,7 @@ export function importKey(
   const name = names.find((candidate) => !isRsa(candidate) && offered.includes(mechanisms[candidate].ckm));
   if (!name) throw new TokenFailure('unusable', `the token can use no AES key for ${names.join(', ')}`);
   try {
-    module.C_CreateObject(handle, [...secretTemplate(selector, name), { type: pkcs11.CKA_VALUE, value }]);
+    module.C_CreateObject(handle, [...secretTemplate(selector, name, true), { type: pkcs11.CKA_VALUE, value }]);
   } catch (error) {
     if (codeOf(error) === undefined || !REFUSALS.includes(codeOf(error)!)) throw error;
     throw new TokenFailure('unusable', `the token takes no key in the clear (${failureOf(error).message})`);
@@ -71,12 +82,12 @@ const REFUSALS = [
   pkcs11.CKR_ATTRIBUTE_VALUE_INVALID,
 ];
 
-function secretTemplate(selector: KeySelector, name: MechanismName): Template {
+function secretTemplate(selector: KeySelector, name: MechanismName, stays: boolean): Template {
   const { usages } = mechanisms[name];
   return [
     { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
     { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
-    ...identity(selector, true),
+    ...identity(selector, true, stays),
     { type: pkcs11.CKA_SENSITIVE, value: true },
     { type: pkcs11.CKA_EXTRACTABLE, value: false },
     ...(['CKA_ENCRYPT', 'CKA_DECRYPT', 'CKA_WRAP', 'CKA_UNWRAP'] as const).map((usage) => ({
@@ -95,12 +106,12 @@ function generatePair({ module, handle }: Session, selector: KeySelector): void 
     { type: pkcs11.CKA_MODULUS_BITS, value: bits },
     { type: pkcs11.CKA_PUBLIC_EXPONENT, value: Buffer.of(1, 0, 1) },
     // No usages: the public key is only used outside the token, and tpm2-pkcs11 fails for a usage that the other half has not.
-    ...identity(selector, false),
+    ...identity(selector, false, true),
   ];
   const privateTemplate: Template = [
     { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
     { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_RSA },
-    ...identity(selector, true),
+    ...identity(selector, true, true),
     { type: pkcs11.CKA_SENSITIVE, value: true },
     { type: pkcs11.CKA_EXTRACTABLE, value: false },
     { type: pkcs11.CKA_DECRYPT, value: true },
@@ -119,8 +130,8 @@ function generatePair({ module, handle }: Session, selector: KeySelector): void 
   }
 }
 
-const identity = ({ label, keyId }: KeySelector, secret: boolean): Template => [
-  { type: pkcs11.CKA_TOKEN, value: true },
+const identity = ({ label, keyId }: KeySelector, secret: boolean, stays: boolean): Template => [
+  { type: pkcs11.CKA_TOKEN, value: stays },
   { type: pkcs11.CKA_PRIVATE, value: secret },
   { type: pkcs11.CKA_LABEL, value: Buffer.from(label) },
   { type: pkcs11.CKA_ID, value: Buffer.from(keyId) },

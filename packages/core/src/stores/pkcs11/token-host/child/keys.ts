@@ -1,3 +1,4 @@
+import { MAX_LISTED_KEYS } from '../answers.ts';
 import { TokenFailure } from '../protocol.ts';
 import type { KeySelector, LabelSelector } from '../protocol.ts';
 import { pkcs11 } from './pkcs11.ts';
@@ -29,12 +30,20 @@ export function findKey(session: Session, selector: KeySelector): Key {
   return key;
 }
 
+/** Characters of an id that are given: ours have at most 64. */
+const MAX_ID = 80;
+
 /** Returns the ids of all keys with this label. An id that is no text of ours is given in hexadecimal digits. */
 export function listKeys(session: Session, selector: LabelSelector): string[] {
-  return search(session, selector).map((key) => {
+  const keys = search(session, selector);
+  if (keys.length > MAX_LISTED_KEYS) {
+    const what = `${keys.length} keys with label "${selector.label}" in the token; at most ${MAX_LISTED_KEYS} are listed`;
+    throw new TokenFailure('unusable', what);
+  }
+  return keys.map((key) => {
     const id = bytesOf(session, key, pkcs11.CKA_ID);
     const text = id.toString('latin1');
-    return /^[\x21-\x7e]+$/.test(text) ? text : id.toString('hex');
+    return (/^[\x21-\x7e]+$/.test(text) ? text : id.toString('hex')).slice(0, MAX_ID);
   });
 }
 

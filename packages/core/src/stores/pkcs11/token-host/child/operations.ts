@@ -4,7 +4,7 @@ import type { Ask, FailureKind, KeyInfo, OperationName, Operations, Sealed, Toke
 import { bitsOf, RSA_BITS } from '../rsa-oaep.ts';
 import type { SealedChannel } from '../sealed-channel.ts';
 import { codeOf, failureOf, isAboutMechanism, isAmbiguous, isBeforeThePin } from './failures.ts';
-import { destroyKey, generateKey, importKey } from './generate.ts';
+import { destroyKey, generateKey, importKey, remarksOnTrial } from './generate.ts';
 import { findKey, listKeys, remarksOn } from './keys.ts';
 import { mechanisms, publicKeyOf, selfTest, unsuitable } from './mechanisms.ts';
 import { pkcs11 } from './pkcs11.ts';
@@ -68,6 +68,7 @@ export class TokenOperations {
       }
     },
     destroy: (ask) => this.#writing(ask.token, (session) => destroyKey(session, ask)),
+    trial: ({ token, mechanism }) => this.#sessions.run(token, (session) => remarksOnTrial(session, token, mechanism)),
     list: (ask) => this.#sessions.run(ask.token, (session) => listKeys(session, ask)),
   };
 
@@ -101,10 +102,11 @@ export class TokenOperations {
     if (key.keyClass !== mechanism.keyClass) {
       throw new TokenFailure('refused', 'another kind of key has wrapped these bytes');
     }
-    const localKek = mechanism.unwrap(session, key, Buffer.from(ask.blob), ask.keyId);
+    const blob = Buffer.from(ask.blob);
+    const localKek = mechanism.unwrap(session, key, blob, ask.keyId);
     try {
       if (localKek.length !== KEY_BYTES) throw new TokenFailure('refused', 'not a local KEK');
-      return this.#channel.seal(localKek);
+      return this.#channel.seal(localKek, blob);
     } finally {
       localKek.wipe();
     }

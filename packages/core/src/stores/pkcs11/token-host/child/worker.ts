@@ -9,15 +9,21 @@ import { loadModule } from './pkcs11.ts';
 
 export interface WorkerData {
   readonly modulePath: string;
+  /** For {@link loadModule}. */
+  readonly parameters: string;
   readonly channelKey: Uint8Array;
   /** Counts the threads that are ready. All share it. */
   readonly ready: Int32Array;
+  /** Counts those for which the module has been initialised once more. */
+  readonly initialised: Int32Array;
 }
 
-const { modulePath, channelKey, ready } = workerData as WorkerData;
+const { modulePath, parameters, channelKey, ready, ...counts } = workerData as WorkerData;
 const key = new SecretBytes(Buffer.from(channelKey.buffer));
-const operations = new TokenOperations(loadModule(modulePath), new SealedChannel(key));
+const { module, initialised } = loadModule(modulePath, parameters);
+const operations = new TokenOperations(module, new SealedChannel(key));
 key.wipe();
+if (initialised) Atomics.add(counts.initialised, 0, 1);
 Atomics.add(ready, 0, 1);
 Atomics.notify(ready, 0);
 
