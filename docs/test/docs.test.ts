@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { anchorsOf, relativeLinks } from './links.ts';
 import { root, runBlocks, runnableBlocks } from './run-blocks.ts';
 
 const documents = globSync(['*.md', 'docs/**/*.md', 'k8s/**/*.md', 'packages/*/*.md'], {
@@ -23,11 +24,12 @@ const missing: Readonly<Record<string, string | undefined>> = {
   'docs/hsm-and-tpm.md':
     SoftHsm.missing() ?? (existsSync(binding) ? undefined : 'no pkcs11js: apt-get install g++ make python3; npm ci'),
 };
-/** Those that need a cloud have a test of their own. */
-const ELSEWHERE = ['docs/barbican.md'];
+/** Those that need a cloud or a file beforehand have a test of their own. */
+const ELSEWHERE = ['docs/barbican.md', 'docs/guides/cluster-api.md', 'docs/guides/disaster-recovery.md'];
+const read = (document: string): string => readFileSync(join(root, document), 'utf8');
 
 for (const document of documents) {
-  const text = readFileSync(join(root, document), 'utf8');
+  const text = read(document);
   const blocks = runnableBlocks(text);
   if (blocks.length > 0 && missing[document] !== undefined) {
     console.log(`SKIPPED the blocks of ${document}: ${missing[document]}`);
@@ -35,12 +37,20 @@ for (const document of documents) {
     test(`${document}: its ${blocks.length} runnable blocks run`, () => runBlocks(document, blocks));
   }
 
-  test(`${document}: its links lead to files that are there`, () => {
-    for (const [, target] of text.matchAll(/\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)/g)) {
-      assert.ok(existsSync(join(root, dirname(document), target!)), `${document} -> ${target!}`);
+  test(`${document}: its links lead to files and headings that are there`, () => {
+    for (const { path, anchor } of relativeLinks(text)) {
+      const target = path === '' ? document : join(dirname(document), path);
+      assert.ok(existsSync(join(root, target)), `${document} -> ${target}`);
+      if (anchor === '' || !target.endsWith('.md')) continue;
+      assert.ok(anchorsOf(read(target)).has(anchor), `${document} -> ${target}#${anchor}: no such heading`);
     }
   });
 }
+
+test('an anchor is made as GitHub makes it', () => {
+  const anchors = anchorsOf('# A b: `c` (d)\n## [Key](x.md) é_1-2\n## A b c d\n```sh\n# no heading\n```\n');
+  assert.equal([...anchors], ['a-b-c-d', 'key-é_1-2', 'a-b-c-d-1']);
+});
 
 test('npm start makes a keyset, shows the plugin work and serves until SIGTERM', async () => {
   const scratch = mkdtempSync(join(tmpdir(), 'teapot-start-'));

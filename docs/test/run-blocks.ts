@@ -1,3 +1,4 @@
+import { fencedBlocks } from '@teapot-kms/testing';
 import { freePort, launcher } from '@teapot-kms/testing/daemons';
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
@@ -10,7 +11,9 @@ const SYSTEM_DIRECTORIES = ['/var/lib/teapot-kms', '/etc/teapot-kms', '/run/teap
 
 /** The commands of a document that a test runs: its blocks marked ```sh run. */
 export function runnableBlocks(text: string): string[] {
-  return [...text.matchAll(/^```sh run\n(.*?)^```$/gms)].map((block) => block[1]!);
+  return fencedBlocks(text)
+    .filter(({ info }) => info === 'sh run')
+    .map((block) => block.text);
 }
 
 /** Documents show a fixed port for health and metrics, which may be taken. */
@@ -27,7 +30,7 @@ function withFreePort(script: string, port: number): string {
 export async function runBlocks(
   document: string,
   blocks: readonly string[],
-  prepare: (scratch: string) => void = () => undefined,
+  prepare: (scratch: string) => void | Promise<void> = () => undefined,
 ): Promise<void> {
   const scratch = mkdtempSync(join(tmpdir(), 'teapot-docs-'));
   const cli = join(scratch, 'bin/teapot-kms');
@@ -41,7 +44,7 @@ export async function runBlocks(
     mkdirSync(join(scratch, directory), { recursive: true, mode: 0o700 });
     script = script.replaceAll(directory, join(scratch, directory));
   }
-  prepare(scratch);
+  await prepare(scratch);
   const env = { ...process.env, PATH: `${join(scratch, 'bin')}:${process.env['PATH'] ?? ''}` };
   // Not in this thread: what the script talks to may be in this process.
   const child = spawn('bash', ['-c', script], { env, timeout: 600_000 });

@@ -1,5 +1,6 @@
 // Every manifest that the guides name, tried by server-side dry-run on a real kube-apiserver; unknown fields are errors.
 import { parseConfig } from '@teapot-kms/server';
+import { fencedBlocks } from '@teapot-kms/testing';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -35,6 +36,19 @@ for (const file of files) {
     await dryRun(await ready(), objects.filter(isBuiltIn));
   });
 }
+
+test('pods and ConfigMaps of the guides are accepted by server-side dry-run', async () => {
+  const blocks = globSync('docs/guides/*.md', { cwd: root }).flatMap((guide) =>
+    fencedBlocks(readFileSync(join(root, guide), 'utf8')).filter(({ info }) => info === 'yaml'),
+  );
+  const documents = blocks.flatMap(({ text }) => objectsIn(text));
+  const inside = documents.flatMap(({ pod }) => (pod === undefined ? [] : [pod as (typeof documents)[number]]));
+  const objects = [...documents, ...inside].filter(({ kind = '' }) => ['Pod', 'ConfigMap'].includes(kind));
+  assert.is(objects.length, 3);
+  const cluster = await ready();
+  await cluster.ensure('/api/v1/namespaces', { metadata: { name: 'tenant-a' } });
+  await dryRun(cluster, objects);
+});
 
 test('the configuration in the ConfigMap is one that the plugin takes', () => {
   const [object] = objectsOf('k8s/tenants/config.yaml');

@@ -17,5 +17,7 @@ export { FakeApiServer, json } from './fakes/fake-api-server.ts';
 export { message, secretObject, statusObject } from './fakes/kube-protobuf.ts';
 export { legacyCiphertext } from './fakes/legacy-ciphertext.ts';
 export { fullRun } from './util/full-run.ts';
+export { fencedBlocks, withoutBlocks } from './util/markdown.ts';
+export type { FencedBlock } from './util/markdown.ts';
 export { newDirectory } from './util/new-directory.ts';
 export { occurrences, writableMemory } from './util/process-memory.ts';
