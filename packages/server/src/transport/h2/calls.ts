@@ -3,13 +3,7 @@ import type { Answer, Routes } from '../seam.ts';
 import type { ByteAccount } from './byte-budget.ts';
 import type { Credits } from './credits.ts';
 import { ConnectionError } from './errors.ts';
-import {
-  ANSWER_TIMEOUT_MS,
-  MAX_CONCURRENT_STREAMS,
-  MAX_CONNECTION_BYTES,
-  MAX_IGNORED_BYTES,
-  REQUEST_TIMEOUT_MS,
-} from './limits.ts';
+import { ANSWER_TIMEOUT_MS, MAX_CONNECTION_BYTES, MAX_IGNORED_BYTES, REQUEST_TIMEOUT_MS } from './limits.ts';
 import type { Output } from './output.ts';
 import type { RequestHead } from './request-head.ts';
 import { RequestMessage, wholeMessage } from './request-message.ts';
@@ -19,6 +13,7 @@ import { Stream } from './stream.ts';
 
 export interface CallsOptions {
   readonly routes: Routes;
+  readonly maxStreams: number;
   readonly output: Output;
   readonly credits: Credits;
   readonly account: ByteAccount;
@@ -73,8 +68,8 @@ export class Calls {
 
   /** Begins a call with its decoded head. */
   begin(id: number, head: RequestHead, endsStream: boolean, now: number): void {
-    const { routes, output, credits, onEarlyClose, connection } = this.#options;
-    if (this.#places >= MAX_CONCURRENT_STREAMS) {
+    const { routes, maxStreams, output, credits, onEarlyClose, connection } = this.#options;
+    if (this.#places >= maxStreams) {
       this.servedInTurn++;
       credits.spend();
       output.reset(id, 'REFUSED_STREAM');

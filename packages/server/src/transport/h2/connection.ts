@@ -12,7 +12,6 @@ import {
   ANNOUNCED_HEADER_LIST_BYTES,
   CONNECTION_WINDOW,
   LINGER_MS,
-  MAX_CONCURRENT_STREAMS,
   MAX_UNSENT_BYTES,
   PREFACE_TIMEOUT_MS,
   SILENT_LINGER_MS,
@@ -27,15 +26,11 @@ import type { Slab } from './slab.ts';
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 const MAX_STREAM_ID = 2 ** 31 - 1;
 
-const SETTINGS = settingsPayload([
-  [Setting.MAX_CONCURRENT_STREAMS, MAX_CONCURRENT_STREAMS],
-  [Setting.INITIAL_WINDOW_SIZE, STREAM_WINDOW],
-  [Setting.MAX_HEADER_LIST_SIZE, ANNOUNCED_HEADER_LIST_BYTES],
-]);
-
 export interface ConnectionOptions {
   readonly socket: Socket;
   readonly routes: Routes;
+  /** Calls that may run or be open at a time. A handler holds its place until it settles. */
+  readonly maxStreams: number;
   readonly slab: Slab;
   readonly budget: ByteBudget;
   /** Monotonic ms. */
@@ -72,7 +67,7 @@ export class Connection {
   #drainBy = Infinity;
 
   constructor(options: ConnectionOptions) {
-    const { socket, routes, slab, budget, now } = options;
+    const { socket, routes, maxStreams, slab, budget, now } = options;
     this.#options = options;
     this.#socket = socket;
     this.#credits = new Credits(now());
@@ -81,6 +76,7 @@ export class Connection {
     this.#output = new Output(socket, slab, this.#account, (stream) => this.#calls.answered(stream));
     this.#calls = new Calls({
       routes,
+      maxStreams,
       output: this.#output,
       credits: this.#credits,
       account: this.#account,
@@ -95,7 +91,12 @@ export class Connection {
     socket.on('end', () => socket.destroy());
     socket.on('drain', () => this.#continueReading());
     socket.on('data', (chunk: Buffer) => this.#onData(chunk, 0));
-    this.#output.frame(FrameType.SETTINGS, 0, 0, SETTINGS);
+    const settings = settingsPayload([
+      [Setting.MAX_CONCURRENT_STREAMS, maxStreams],
+      [Setting.INITIAL_WINDOW_SIZE, STREAM_WINDOW],
+      [Setting.MAX_HEADER_LIST_SIZE, ANNOUNCED_HEADER_LIST_BYTES],
+    ]);
+    this.#output.frame(FrameType.SETTINGS, 0, 0, settings);
     this.#output.number(FrameType.WINDOW_UPDATE, 0, CONNECTION_WINDOW - DEFAULT_WINDOW);
     this.#output.flush();
   }
