@@ -6,7 +6,7 @@ import { ConnectionError } from './errors.ts';
 import { ANSWER_TIMEOUT_MS, MAX_CONNECTION_BYTES, MAX_IGNORED_BYTES, REQUEST_TIMEOUT_MS } from './limits.ts';
 import type { Output } from './output.ts';
 import type { RequestHead } from './request-head.ts';
-import { RequestMessage, wholeMessage } from './request-message.ts';
+import { releaseMessage, RequestMessage, wholeMessage } from './request-message.ts';
 import type { MessageFault } from './request-message.ts';
 import { errorBlock, httpBlock, unsupportedEncodingBlock } from './response-blocks.ts';
 import { Stream } from './stream.ts';
@@ -215,11 +215,11 @@ export class Calls {
     stream.served = true;
     if (stream.deadline <= now) {
       // In a storm most queued work is dead already: nobody waits for it.
-      message.fill(0);
+      releaseMessage(message);
       return output.trailersOnly(stream, DEADLINE_PASSED);
     }
     if (this.#options.account.bytes + message.length > MAX_CONNECTION_BYTES) {
-      message.fill(0);
+      releaseMessage(message);
       return this.#refuse(stream, TOO_MANY_BYTES);
     }
     stream.expiresAt = Math.min(stream.deadline, now + ANSWER_TIMEOUT_MS);
@@ -227,11 +227,11 @@ export class Calls {
     try {
       answer = stream.handler!(message, stream);
     } catch (error) {
-      message.fill(0);
+      releaseMessage(message);
       return this.#write(stream, undefined, error);
     }
     if (!(answer instanceof Promise)) {
-      message.fill(0);
+      releaseMessage(message);
       return this.#write(stream, answer, undefined);
     }
     stream.running = true;
@@ -243,7 +243,7 @@ export class Calls {
   }
 
   #settled(stream: Stream, message: Buffer, answer: Answer | undefined, error: unknown): void {
-    message.fill(0);
+    releaseMessage(message);
     this.#hold(stream, 0);
     stream.running = false;
     if (stream.closed) {

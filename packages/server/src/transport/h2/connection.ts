@@ -12,7 +12,6 @@ import {
   ANNOUNCED_HEADER_LIST_BYTES,
   CONNECTION_WINDOW,
   LINGER_MS,
-  MAX_UNSENT_BYTES,
   PREFACE_TIMEOUT_MS,
   SILENT_LINGER_MS,
   STREAM_WINDOW,
@@ -89,7 +88,7 @@ export class Connection {
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.#onClose());
     socket.on('end', () => socket.destroy());
-    socket.on('drain', () => this.#continueReading());
+    socket.on('drain', () => this.#onDrain());
     socket.on('data', (chunk: Buffer) => this.#onData(chunk, 0));
     const settings = settingsPayload([
       [Setting.MAX_CONCURRENT_STREAMS, maxStreams],
@@ -117,13 +116,10 @@ export class Connection {
 
   /** Looks at what may take too long. */
   tick(now: number): void {
-    this.#act(() => {
-      this.#calls.expire(now);
-      this.#countUnsent();
-    });
+    this.#act(() => this.#calls.expire(now));
     if (this.#state === 'closing' || !this.#session.greeted) {
       if (now >= this.#endsAt) this.#socket.destroy();
-    } else if (this.#socket.writableLength > MAX_UNSENT_BYTES) {
+    } else if (this.#output.isStuck) {
       this.#stuckUntil ??= now + UNSENT_TIMEOUT_MS;
       if (now >= this.#stuckUntil) this.#socket.destroy();
     } else this.#stuckUntil = undefined;
@@ -181,11 +177,18 @@ export class Connection {
     });
     // Every message was copied, so nothing refers to a chunk that was read.
     if (!this.#waits(chunk)) chunk.fill(0);
-    if (this.#session.paused || this.#socket.writableLength > MAX_UNSENT_BYTES) this.#socket.pause();
+    if (this.#session.paused || this.#output.isStuck) this.#socket.pause();
     share.count(started);
     if (this.#session.paused) share.wait(this);
     if (this.#session.drainAcknowledged && this.#session.finalId === Infinity) this.#finalGoAway();
     this.#closeIfDone();
+  }
+
+  /** The client has taken all that the socket held. */
+  #onDrain(): void {
+    this.#stuckUntil = undefined;
+    this.#act(() => this.#output.drain());
+    this.#continueReading();
   }
 
   #countUnsent(): void {
@@ -200,7 +203,7 @@ export class Connection {
   }
 
   #continueReading(): void {
-    if (!this.#rest && this.#socket.writableLength <= MAX_UNSENT_BYTES) this.#socket.resume();
+    if (!this.#rest && !this.#output.isStuck) this.#socket.resume();
   }
 
   /** Does `work`, sends what it has written, and ends the connection where it has failed. */
@@ -215,6 +218,7 @@ export class Connection {
     }
     this.#acting = outer;
     this.#output.flush();
+    this.#countUnsent();
   }
 
   /** The process holds too many bytes, and this connection the most of them. */

@@ -6,7 +6,7 @@ import { DEFAULT_WINDOW, MAX_WINDOW } from './client-settings.ts';
 import { ConnectionError, ErrorCode } from './errors.ts';
 import type { ErrorCodeName } from './errors.ts';
 import { Flag, FRAME_HEADER_BYTES, FrameType, writeFrameHeader } from './frames.ts';
-import { MAX_CONNECTION_BYTES, MAX_FRAME_BYTES, PREFIX_BYTES } from './limits.ts';
+import { MAX_CONNECTION_BYTES, MAX_FRAME_BYTES, MAX_UNSENT_BYTES, PREFIX_BYTES } from './limits.ts';
 import { errorBlock, MAX_OK_BLOCK_BYTES, ResponseBlocks } from './response-blocks.ts';
 import type { Slab } from './slab.ts';
 import type { Stream } from './stream.ts';
@@ -32,8 +32,8 @@ interface Queued {
 }
 
 /**
- * Writes the frames of one connection, within the client's flow control windows (RFC 9113 §5.2). An answer that does not fit
- * waits in a queue; header blocks stay in the order in which they were encoded.
+ * Writes the frames of one connection, within the client's flow control windows (RFC 9113 §5.2). An answer that does not fit,
+ * or that the client does not take, waits in a queue; header blocks stay in the order in which they were encoded.
  */
 export class Output {
   readonly blocks = new ResponseBlocks();
@@ -51,6 +51,11 @@ export class Output {
     this.#account = account;
     this.#slab = slab;
     this.#onAnswered = onAnswered;
+  }
+
+  /** The client takes none of its output: no answer is added to what the socket holds, and nothing more is read. */
+  get isStuck(): boolean {
+    return this.#socket.writableLength > MAX_UNSENT_BYTES;
   }
 
   flush(): void {
@@ -84,7 +89,10 @@ export class Output {
   answer(stream: Stream, message: Answer): void {
     const length = PREFIX_BYTES + message.length;
     const fits =
-      length <= MAX_FRAME_BYTES && length <= this.#window && length <= this.#initialWindow + stream.sendDelta;
+      !this.isStuck &&
+      length <= MAX_FRAME_BYTES &&
+      length <= this.#window &&
+      length <= this.#initialWindow + stream.sendDelta;
     if (!fits || this.#queue.size > 0) {
       this.#enqueue({ stream, body: bytesOf(message), prefix: PREFIX_BYTES, sent: 0 });
       return;
@@ -149,10 +157,10 @@ export class Output {
     }
   }
 
-  /** Sends what the windows allow of the answers that wait. */
+  /** Sends what the windows and the socket allow of the answers that wait. */
   drain(): void {
     for (const queued of this.#queue) {
-      if (this.#window <= 0) return;
+      if (this.#window <= 0 || this.isStuck) return;
       this.#send(queued);
     }
   }

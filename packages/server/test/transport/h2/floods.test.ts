@@ -6,9 +6,6 @@ import { readdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import { setImmediate as turn } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ErrorCodeName } from '../../../src/transport/h2/errors.ts';
@@ -31,9 +28,7 @@ import {
   Type,
   uint32,
 } from './frames.ts';
-
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
+import { heldBytes } from './held-bytes.ts';
 
 const MiB = 2 ** 20;
 const WINDOW_0 = [[4, 0]] as const;
@@ -233,15 +228,6 @@ async function write(socket: Socket, { stream, streams }: Flood): Promise<void> 
   // The last bytes have been taken, and what they cause has happened.
   if (!socket.destroyed)
     await Promise.race([new Promise((resolve) => socket.write(frame(0x42, 0, 0), resolve)), closed]);
-}
-
-async function heldBytes(): Promise<number> {
-  for (let round = 0; round < 3; round++) {
-    collect();
-    await turn();
-  }
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
 }
 
 const descriptors = (): number => readdirSync('/proc/self/fd').length;
