@@ -40,7 +40,7 @@ export class Output {
   readonly #socket: Socket;
   readonly #slab: Slab;
   readonly #onAnswered: (stream: Stream) => void;
-  readonly #queue = new Set<Queued>();
+  readonly #queue = new Map<Stream, Queued>();
   readonly #account: ByteAccount;
   #window = DEFAULT_WINDOW;
   #initialWindow = DEFAULT_WINDOW;
@@ -118,16 +118,13 @@ export class Output {
 
   /** Forgets what is left of a stream's answer. Returns whether there was any: then its header block may have left. */
   drop(stream: Stream): boolean {
-    for (const queued of this.#queue) {
-      if (queued.stream !== stream) continue;
-      this.#remove(queued);
-      return true;
-    }
-    return false;
+    const queued = this.#queue.get(stream);
+    if (queued) this.#remove(queued);
+    return queued !== undefined;
   }
 
   destroy(): void {
-    for (const queued of this.#queue) this.#remove(queued);
+    for (const queued of this.#queue.values()) this.#remove(queued);
   }
 
   /** WINDOW_UPDATE of the connection. @throws {@link ConnectionError} `FLOW_CONTROL_ERROR` */
@@ -159,7 +156,7 @@ export class Output {
 
   /** Sends what the windows and the socket allow of the answers that wait. */
   drain(): void {
-    for (const queued of this.#queue) {
+    for (const queued of this.#queue.values()) {
       if (this.#window <= 0 || this.isStuck) return;
       this.#send(queued);
     }
@@ -170,13 +167,13 @@ export class Output {
       queued.body.fill(0);
       return this.trailersOnly(queued.stream, QUEUE_FULL);
     }
-    this.#queue.add(queued);
+    this.#queue.set(queued.stream, queued);
     this.#account.hold(queued.body.length);
     this.drain();
   }
 
   #remove(queued: Queued): void {
-    this.#queue.delete(queued);
+    this.#queue.delete(queued.stream);
     this.#account.hold(-queued.body.length);
     queued.body.fill(0);
   }
