@@ -172,6 +172,36 @@ test('calls beyond the bound of an instance are refused, its Status and the othe
   }
 });
 
+for (const transport of ['h2', 'grpc-js']) {
+  test(`${transport}: Status is answered on a connection whose calls all wait for a key store that hangs`, async ({
+    site,
+  }) => {
+    const id = site.generate('good');
+    const server = await serverOfOneAnswer();
+    try {
+      const full = hanging(site, 'full', server.kubeconfig, `transport: ${transport}`);
+      site.writeConfig([full, site.instance('good')]);
+      const plugin = await site.serve();
+      await eventually(() => withClient(site.socket('full'), (client) => client.status()));
+      await eventually(() => withClient(site.socket('good'), (client) => client.status()));
+      const foreign = await withClient(site.socket('good'), (client) => client.encrypt(seed(), 'x'));
+      const client = new KmsClient(site.socket('full'), 60_000);
+      let ended = 0;
+      const calls = Array.from({ length: 1_200 }, async () => {
+        const code = await grpcCode(client.decrypt(foreign.ciphertext, id, 'x'));
+        if (code !== RESOURCE_EXHAUSTED) ended++;
+      });
+      assert.is((await client.status()).healthz, 'ok');
+      assert.is(ended, 0, 'the calls wait');
+      await plugin.kill('SIGKILL');
+      await Promise.all(calls);
+      client.close();
+    } finally {
+      server.close();
+    }
+  });
+}
+
 test("a tenant's ciphertext does not open in another's instance, though both have the same key under the same id", async ({
   site,
 }) => {

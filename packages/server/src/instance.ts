@@ -130,7 +130,7 @@ export class Instance {
       ...inspectionEndpoints({ describe: () => this.describe(), report: (nonce) => this.#report(nonce) }),
     ];
     const routes = new Map(endpoints.map((endpoint) => [endpoint.path, toHandler(endpoint, observer, clock)]));
-    this.#transport = transports[config.transport](routes, clock);
+    this.#transport = transports[config.transport](routes, { clock, maxCalls: config.maxCallsInFlight });
   }
 
   /**

@@ -34,6 +34,8 @@ export const COUNTERS = {
   'calls that look at the key for 40 unwraps, 4 sessions': exactly(0),
   'sessions opened on the token, 4 allowed': exactly(4),
   'logins on the token': exactly(1),
+  // Twice CALLS_PER_TURN of the transport: the turn in which the other call comes with the first of these, and the next one.
+  'calls of one connection while one of another waits': exactly(127),
 } as const satisfies Record<string, Bound>;
 export type CounterName = keyof typeof COUNTERS;
 

@@ -14,6 +14,7 @@ import { median, spread } from '../statistics.ts';
 import { ALLOCATIONS, COUNTERS, limitOf, RATIOS } from './bounds.ts';
 import type { Bound } from './bounds.ts';
 import { countCalls } from './counters.ts';
+import { countTurns } from './fairness-counters.ts';
 import { countTokenCalls, missingToken } from './token-counters.ts';
 
 /** Processes in which a ratio or an allocation is measured before it is called too high. */
@@ -49,7 +50,11 @@ function judge(what: string, name: string, found: number, bound: Bound): void {
 async function gateCounters(): Promise<void> {
   const missing = missingToken();
   if (missing !== undefined) skipped.push(`SKIPPED counters of a token: ${missing}`);
-  const counted = { ...(await countCalls()), ...(missing === undefined && (await countTokenCalls())) };
+  const counted = {
+    ...(await countCalls()),
+    ...(await countTurns()),
+    ...(missing === undefined && (await countTokenCalls())),
+  };
   for (const [name, bound] of Object.entries(COUNTERS)) {
     const found = (counted as Partial<Record<string, number>>)[name];
     if (found !== undefined) judge('counter', name, found, bound);

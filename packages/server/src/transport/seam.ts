@@ -81,7 +81,24 @@ export interface Transport {
   drain(graceMs: number): Promise<void>;
 }
 
-export type TransportFactory = (routes: Routes, clock?: Clock) => Transport;
+export interface TransportOptions {
+  readonly clock?: Clock | undefined;
+  /** Calls that the handlers let wait at a time. Every connection may have more: what is answered at once never waits behind them. */
+  readonly maxCalls?: number | undefined;
+}
+
+export type TransportFactory = (routes: Routes, options?: TransportOptions) => Transport;
+
+/**
+ * Streams that a connection may have open at a time.
+ * @param maxCalls - {@link TransportOptions.maxCalls}. By default 1,000: kube-apiserver has 600 requests under way
+ */
+export function maxStreams(maxCalls = 1_000): number {
+  return maxCalls + SPARE_STREAMS;
+}
+
+/** Calls of a connection that find a place beside those that wait for the key store: to be refused, or Status. */
+const SPARE_STREAMS = 250;
 
 /** Longest request message in bytes: a KMS v1 Decrypt carries up to 65,535 (transport.md §2 has the sum). */
 export const MAX_REQUEST_BYTES = 128 * 1024;

@@ -2,9 +2,8 @@ import { status } from '@grpc/grpc-js';
 import { until } from '@teapot-kms/testing';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { MAX_CONCURRENT_STREAMS } from '../../src/transport/h2/limits.ts';
 import { transports } from '../../src/transport/index.ts';
-import { GrpcStatus, RpcError } from '../../src/transport/seam.ts';
+import { GrpcStatus, maxStreams, RpcError } from '../../src/transport/seam.ts';
 import { failure, Fixture, transportSuite } from './transport-suite.ts';
 
 const test = suite('h2');
@@ -27,7 +26,7 @@ test('more calls than run at a time, all cancelled at once, do not disturb the c
   const cancelled = many();
   const failures = cancelled.map((one) => failure(one));
   // A transport may run fewer at a time; the client holds the others back.
-  await until('the first calls run', () => started >= MAX_CONCURRENT_STREAMS, { timeoutMs: 60_000 });
+  await until('the first calls run', () => started >= maxStreams(), { timeoutMs: 60_000 });
   hanging = false;
   // Both in one packet: the resets, and the calls that take the place of the reset ones.
   for (const one of cancelled) one.cancel?.();

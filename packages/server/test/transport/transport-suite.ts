@@ -1,6 +1,6 @@
 import { Client, credentials, status } from '@grpc/grpc-js';
 import type { ServiceError } from '@grpc/grpc-js';
-import type { Clock, KmsError } from '@teapot-kms/core';
+import type { KmsError } from '@teapot-kms/core';
 import { FakeClock } from '@teapot-kms/testing';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -12,7 +12,7 @@ import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { SocketListener } from '../../src/transport/socket.ts';
 import { GrpcStatus, RpcError } from '../../src/transport/seam.ts';
-import type { Call, Handler, Transport, TransportFactory } from '../../src/transport/seam.ts';
+import type { Call, Handler, Transport, TransportFactory, TransportOptions } from '../../src/transport/seam.ts';
 
 const identity = (bytes: Buffer): Buffer => bytes;
 
@@ -24,8 +24,8 @@ export class Fixture {
   readonly #clients: Client[] = [];
   #listener: SocketListener | undefined;
 
-  constructor(factory: TransportFactory, handler: Handler, clock?: Clock) {
-    this.transport = factory(new Map([['/test/Call', handler]]), clock);
+  constructor(factory: TransportFactory, handler: Handler, options?: TransportOptions) {
+    this.transport = factory(new Map([['/test/Call', handler]]), options);
   }
 
   async listen(): Promise<this> {
@@ -222,6 +222,25 @@ export function transportSuite(test: Test, name: string, factory: TransportFacto
     assert.equal(await call(Buffer.from('after')), Buffer.from('after'));
   });
 
+  test(`${name}: calls that wait for ever leave room for those that are answered at once`, async () => {
+    const maxCalls = 20;
+    let waiting = 0;
+    const handler: Handler = (request, { signal }) => {
+      if (request.toString() === 'Status') return Buffer.from('ok');
+      if (waiting === maxCalls) throw new RpcError(GrpcStatus.RESOURCE_EXHAUSTED, 'too many');
+      waiting++;
+      return new Promise((_, reject) => signal.addEventListener('abort', () => reject(new Error('aborted'))));
+    };
+    const fixture = await new Fixture(factory, handler, { maxCalls }).listen();
+    const call = fixture.client();
+    const failures = Array.from({ length: 400 }, () => failure(call(Buffer.from('Decrypt'))));
+    assert.is((await call(Buffer.from('Status'))).toString(), 'ok');
+    assert.is(waiting, maxCalls);
+    await fixture.close();
+    const codes = (await Promise.all(failures)).map(({ code }) => code);
+    assert.is(codes.filter((code) => code === status.RESOURCE_EXHAUSTED).length, 400 - maxCalls);
+  });
+
   test(`${name}: drain lets a call under way finish`, async () => {
     let release: (answer: Buffer) => void = () => undefined;
     const started = Promise.withResolvers<Call>();
@@ -241,7 +260,7 @@ export function transportSuite(test: Test, name: string, factory: TransportFacto
 
   test(`${name}: drain does not wait for a client that neither calls nor closes`, async () => {
     const clock = new FakeClock();
-    const fixture = await new Fixture(factory, echo, clock).listen();
+    const fixture = await new Fixture(factory, echo, { clock }).listen();
     const silent = connect(fixture.socket);
     silent.on('error', () => undefined).resume();
     await once(silent, 'connect');
@@ -254,7 +273,7 @@ export function transportSuite(test: Test, name: string, factory: TransportFacto
   test(`${name}: drain cuts what is left after the grace time`, async () => {
     const { handler, started } = hanging();
     const clock = new FakeClock();
-    const fixture = await new Fixture(factory, handler, clock).listen();
+    const fixture = await new Fixture(factory, handler, { clock }).listen();
     const call = failure(fixture.client()(Buffer.from('x')));
     await started;
     const drained = fixture.transport.drain(10_000);

@@ -1,12 +1,7 @@
-import { cacheDirectory, findGo } from '@teapot-kms/testing/daemons';
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { promisify } from 'node:util';
-
-const SOURCES = import.meta.dirname;
+import { goProgram } from '../go-program.ts';
 
 /** What became of the calls of one run, by gRPC status where they failed. */
 export interface GrpcGoResult {
@@ -21,7 +16,12 @@ export class GrpcGoClient {
   readonly #socket: string;
 
   constructor(version: string, socket: string) {
-    this.#binary = build(version);
+    this.#binary = goProgram({
+      name: `grpc-go/${version}`,
+      sources: import.meta.dirname,
+      files: ['main.go', `v${version}.mod`, `v${version}.sum`],
+      args: [`-modfile=v${version}.mod`, '.'],
+    });
     this.#socket = socket;
   }
 
@@ -45,23 +45,4 @@ export class GrpcGoClient {
     const run = promisify(execFile)(this.#binary, ['-socket', this.#socket, ...args]);
     return { child: run.child, result: run.then(({ stdout }) => JSON.parse(stdout) as GrpcGoResult) };
   }
-}
-
-function build(version: string): string {
-  const hash = createHash('sha256');
-  for (const name of ['main.go', `v${version}.mod`, `v${version}.sum`]) hash.update(readFileSync(join(SOURCES, name)));
-  const directory = join(cacheDirectory, 'grpc-go', `${version}-${hash.digest('hex').slice(0, 16)}`);
-  const binary = join(directory, 'client');
-  if (existsSync(binary)) return binary;
-  mkdirSync(directory, { recursive: true });
-  const unfinished = `${binary}.${process.pid}`;
-  const env = { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-mod=readonly', GOTOOLCHAIN: 'local', GOWORK: 'off' };
-  const args = ['build', `-modfile=v${version}.mod`, '-trimpath', '-o', unfinished, '.'];
-  try {
-    execFileSync(findGo('1.24.0'), args, { cwd: SOURCES, env, stdio: 'inherit' });
-    renameSync(unfinished, binary);
-  } finally {
-    rmSync(unfinished, { force: true });
-  }
-  return binary;
 }

@@ -3,12 +3,9 @@ import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
 import { sleep, systemClock } from '@teapot-kms/core';
 import type { Clock } from '@teapot-kms/core';
 import type { Socket } from 'node:net';
-import { bytesOf, GrpcStatus, MAX_REQUEST_BYTES, RpcError, statusName } from '../seam.ts';
-import type { Answer, Handler, Routes, Transport } from '../seam.ts';
+import { bytesOf, GrpcStatus, MAX_REQUEST_BYTES, maxStreams, RpcError, statusName } from '../seam.ts';
+import type { Answer, Handler, Routes, Transport, TransportOptions } from '../seam.ts';
 import { GrpcJsCall } from './call.ts';
-
-/** Calls of one connection that may run at a time. By default neither grpc-js nor Node bounds them. */
-const MAX_STREAMS = 1_000;
 
 /** Time in ms that connections may stay open after the last call, for its answer to go out and the client to close. */
 const LINGER_MS = 250;
@@ -26,13 +23,14 @@ export class GrpcJsTransport implements Transport {
   #accepted = 0;
   #inFlight = 0;
 
-  constructor(routes: Routes, clock: Clock = systemClock) {
+  constructor(routes: Routes, { clock = systemClock, maxCalls }: TransportOptions = {}) {
     this.#clock = clock;
     // It logs what clients send, with its values, and without a limit.
     setLogVerbosity(logVerbosity.NONE);
     this.#server = new Server({
       'grpc.max_receive_message_length': MAX_REQUEST_BYTES,
-      'grpc.max_concurrent_streams': MAX_STREAMS,
+      // By default neither grpc-js nor Node bounds them.
+      'grpc.max_concurrent_streams': maxStreams(maxCalls),
       'grpc.enable_channelz': 0,
     });
     for (const [path, handler] of routes) {

@@ -3,22 +3,17 @@ import type { Answer, Routes } from '../seam.ts';
 import type { ByteAccount } from './byte-budget.ts';
 import type { Credits } from './credits.ts';
 import { ConnectionError } from './errors.ts';
-import {
-  ANSWER_TIMEOUT_MS,
-  MAX_CONCURRENT_STREAMS,
-  MAX_CONNECTION_BYTES,
-  MAX_IGNORED_BYTES,
-  REQUEST_TIMEOUT_MS,
-} from './limits.ts';
+import { ANSWER_TIMEOUT_MS, MAX_CONNECTION_BYTES, MAX_IGNORED_BYTES, REQUEST_TIMEOUT_MS } from './limits.ts';
 import type { Output } from './output.ts';
 import type { RequestHead } from './request-head.ts';
-import { RequestMessage, wholeMessage } from './request-message.ts';
+import { releaseMessage, RequestMessage, wholeMessage } from './request-message.ts';
 import type { MessageFault } from './request-message.ts';
 import { errorBlock, httpBlock, unsupportedEncodingBlock } from './response-blocks.ts';
 import { Stream } from './stream.ts';
 
 export interface CallsOptions {
   readonly routes: Routes;
+  readonly maxStreams: number;
   readonly output: Output;
   readonly credits: Credits;
   readonly account: ByteAccount;
@@ -73,8 +68,8 @@ export class Calls {
 
   /** Begins a call with its decoded head. */
   begin(id: number, head: RequestHead, endsStream: boolean, now: number): void {
-    const { routes, output, credits, onEarlyClose, connection } = this.#options;
-    if (this.#places >= MAX_CONCURRENT_STREAMS) {
+    const { routes, maxStreams, output, credits, onEarlyClose, connection } = this.#options;
+    if (this.#places >= maxStreams) {
       this.servedInTurn++;
       credits.spend();
       output.reset(id, 'REFUSED_STREAM');
@@ -220,11 +215,11 @@ export class Calls {
     stream.served = true;
     if (stream.deadline <= now) {
       // In a storm most queued work is dead already: nobody waits for it.
-      message.fill(0);
+      releaseMessage(message);
       return output.trailersOnly(stream, DEADLINE_PASSED);
     }
     if (this.#options.account.bytes + message.length > MAX_CONNECTION_BYTES) {
-      message.fill(0);
+      releaseMessage(message);
       return this.#refuse(stream, TOO_MANY_BYTES);
     }
     stream.expiresAt = Math.min(stream.deadline, now + ANSWER_TIMEOUT_MS);
@@ -232,11 +227,11 @@ export class Calls {
     try {
       answer = stream.handler!(message, stream);
     } catch (error) {
-      message.fill(0);
+      releaseMessage(message);
       return this.#write(stream, undefined, error);
     }
     if (!(answer instanceof Promise)) {
-      message.fill(0);
+      releaseMessage(message);
       return this.#write(stream, answer, undefined);
     }
     stream.running = true;
@@ -248,7 +243,7 @@ export class Calls {
   }
 
   #settled(stream: Stream, message: Buffer, answer: Answer | undefined, error: unknown): void {
-    message.fill(0);
+    releaseMessage(message);
     this.#hold(stream, 0);
     stream.running = false;
     if (stream.closed) {

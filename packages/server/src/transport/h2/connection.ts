@@ -12,8 +12,6 @@ import {
   ANNOUNCED_HEADER_LIST_BYTES,
   CONNECTION_WINDOW,
   LINGER_MS,
-  MAX_CONCURRENT_STREAMS,
-  MAX_UNSENT_BYTES,
   PREFACE_TIMEOUT_MS,
   SILENT_LINGER_MS,
   STREAM_WINDOW,
@@ -27,15 +25,11 @@ import type { Slab } from './slab.ts';
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 const MAX_STREAM_ID = 2 ** 31 - 1;
 
-const SETTINGS = settingsPayload([
-  [Setting.MAX_CONCURRENT_STREAMS, MAX_CONCURRENT_STREAMS],
-  [Setting.INITIAL_WINDOW_SIZE, STREAM_WINDOW],
-  [Setting.MAX_HEADER_LIST_SIZE, ANNOUNCED_HEADER_LIST_BYTES],
-]);
-
 export interface ConnectionOptions {
   readonly socket: Socket;
   readonly routes: Routes;
+  /** Calls that may run or be open at a time. A handler holds its place until it settles. */
+  readonly maxStreams: number;
   readonly slab: Slab;
   readonly budget: ByteBudget;
   /** Monotonic ms. */
@@ -72,7 +66,7 @@ export class Connection {
   #drainBy = Infinity;
 
   constructor(options: ConnectionOptions) {
-    const { socket, routes, slab, budget, now } = options;
+    const { socket, routes, maxStreams, slab, budget, now } = options;
     this.#options = options;
     this.#socket = socket;
     this.#credits = new Credits(now());
@@ -81,6 +75,7 @@ export class Connection {
     this.#output = new Output(socket, slab, this.#account, (stream) => this.#calls.answered(stream));
     this.#calls = new Calls({
       routes,
+      maxStreams,
       output: this.#output,
       credits: this.#credits,
       account: this.#account,
@@ -93,9 +88,14 @@ export class Connection {
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.#onClose());
     socket.on('end', () => socket.destroy());
-    socket.on('drain', () => this.#continueReading());
+    socket.on('drain', () => this.#onDrain());
     socket.on('data', (chunk: Buffer) => this.#onData(chunk, 0));
-    this.#output.frame(FrameType.SETTINGS, 0, 0, SETTINGS);
+    const settings = settingsPayload([
+      [Setting.MAX_CONCURRENT_STREAMS, maxStreams],
+      [Setting.INITIAL_WINDOW_SIZE, STREAM_WINDOW],
+      [Setting.MAX_HEADER_LIST_SIZE, ANNOUNCED_HEADER_LIST_BYTES],
+    ]);
+    this.#output.frame(FrameType.SETTINGS, 0, 0, settings);
     this.#output.number(FrameType.WINDOW_UPDATE, 0, CONNECTION_WINDOW - DEFAULT_WINDOW);
     this.#output.flush();
   }
@@ -116,13 +116,10 @@ export class Connection {
 
   /** Looks at what may take too long. */
   tick(now: number): void {
-    this.#act(() => {
-      this.#calls.expire(now);
-      this.#countUnsent();
-    });
+    this.#act(() => this.#calls.expire(now));
     if (this.#state === 'closing' || !this.#session.greeted) {
       if (now >= this.#endsAt) this.#socket.destroy();
-    } else if (this.#socket.writableLength > MAX_UNSENT_BYTES) {
+    } else if (this.#output.isStuck) {
       this.#stuckUntil ??= now + UNSENT_TIMEOUT_MS;
       if (now >= this.#stuckUntil) this.#socket.destroy();
     } else this.#stuckUntil = undefined;
@@ -180,11 +177,18 @@ export class Connection {
     });
     // Every message was copied, so nothing refers to a chunk that was read.
     if (!this.#waits(chunk)) chunk.fill(0);
-    if (this.#session.paused || this.#socket.writableLength > MAX_UNSENT_BYTES) this.#socket.pause();
+    if (this.#session.paused || this.#output.isStuck) this.#socket.pause();
     share.count(started);
     if (this.#session.paused) share.wait(this);
     if (this.#session.drainAcknowledged && this.#session.finalId === Infinity) this.#finalGoAway();
     this.#closeIfDone();
+  }
+
+  /** The client has taken all that the socket held. */
+  #onDrain(): void {
+    this.#stuckUntil = undefined;
+    this.#act(() => this.#output.drain());
+    this.#continueReading();
   }
 
   #countUnsent(): void {
@@ -199,7 +203,7 @@ export class Connection {
   }
 
   #continueReading(): void {
-    if (!this.#rest && this.#socket.writableLength <= MAX_UNSENT_BYTES) this.#socket.resume();
+    if (!this.#rest && !this.#output.isStuck) this.#socket.resume();
   }
 
   /** Does `work`, sends what it has written, and ends the connection where it has failed. */
@@ -214,6 +218,7 @@ export class Connection {
     }
     this.#acting = outer;
     this.#output.flush();
+    this.#countUnsent();
   }
 
   /** The process holds too many bytes, and this connection the most of them. */

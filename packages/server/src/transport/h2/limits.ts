@@ -9,11 +9,6 @@ export const MAX_FRAME_BYTES = 16_384;
 /** Bytes before the message in a gRPC frame: the compressed flag and the length (grpc PROTOCOL-HTTP2). */
 export const PREFIX_BYTES = 5;
 /**
- * Calls of one connection that may run or be open at a time; a handler holds its place until it settles. kube-apiserver has 600 requests
- * under way by default. Calls that wait for the key store must not keep its Status out.
- */
-export const MAX_CONCURRENT_STREAMS = 1_000;
-/**
  * A stream's receive window in bytes. It holds the largest message, rounded up to 4 KiB, so a stream never needs an update
  * and a client that overruns it is in error.
  */

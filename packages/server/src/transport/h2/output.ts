@@ -6,7 +6,7 @@ import { DEFAULT_WINDOW, MAX_WINDOW } from './client-settings.ts';
 import { ConnectionError, ErrorCode } from './errors.ts';
 import type { ErrorCodeName } from './errors.ts';
 import { Flag, FRAME_HEADER_BYTES, FrameType, writeFrameHeader } from './frames.ts';
-import { MAX_CONNECTION_BYTES, MAX_FRAME_BYTES, PREFIX_BYTES } from './limits.ts';
+import { MAX_CONNECTION_BYTES, MAX_FRAME_BYTES, MAX_UNSENT_BYTES, PREFIX_BYTES } from './limits.ts';
 import { errorBlock, MAX_OK_BLOCK_BYTES, ResponseBlocks } from './response-blocks.ts';
 import type { Slab } from './slab.ts';
 import type { Stream } from './stream.ts';
@@ -32,15 +32,15 @@ interface Queued {
 }
 
 /**
- * Writes the frames of one connection, within the client's flow control windows (RFC 9113 §5.2). An answer that does not fit
- * waits in a queue; header blocks stay in the order in which they were encoded.
+ * Writes the frames of one connection, within the client's flow control windows (RFC 9113 §5.2). An answer that does not fit,
+ * or that the client does not take, waits in a queue; header blocks stay in the order in which they were encoded.
  */
 export class Output {
   readonly blocks = new ResponseBlocks();
   readonly #socket: Socket;
   readonly #slab: Slab;
   readonly #onAnswered: (stream: Stream) => void;
-  readonly #queue = new Set<Queued>();
+  readonly #queue = new Map<Stream, Queued>();
   readonly #account: ByteAccount;
   #window = DEFAULT_WINDOW;
   #initialWindow = DEFAULT_WINDOW;
@@ -51,6 +51,11 @@ export class Output {
     this.#account = account;
     this.#slab = slab;
     this.#onAnswered = onAnswered;
+  }
+
+  /** The client takes none of its output: no answer is added to what the socket holds, and nothing more is read. */
+  get isStuck(): boolean {
+    return this.#socket.writableLength > MAX_UNSENT_BYTES;
   }
 
   flush(): void {
@@ -84,7 +89,10 @@ export class Output {
   answer(stream: Stream, message: Answer): void {
     const length = PREFIX_BYTES + message.length;
     const fits =
-      length <= MAX_FRAME_BYTES && length <= this.#window && length <= this.#initialWindow + stream.sendDelta;
+      !this.isStuck &&
+      length <= MAX_FRAME_BYTES &&
+      length <= this.#window &&
+      length <= this.#initialWindow + stream.sendDelta;
     if (!fits || this.#queue.size > 0) {
       this.#enqueue({ stream, body: bytesOf(message), prefix: PREFIX_BYTES, sent: 0 });
       return;
@@ -110,16 +118,13 @@ export class Output {
 
   /** Forgets what is left of a stream's answer. Returns whether there was any: then its header block may have left. */
   drop(stream: Stream): boolean {
-    for (const queued of this.#queue) {
-      if (queued.stream !== stream) continue;
-      this.#remove(queued);
-      return true;
-    }
-    return false;
+    const queued = this.#queue.get(stream);
+    if (queued) this.#remove(queued);
+    return queued !== undefined;
   }
 
   destroy(): void {
-    for (const queued of this.#queue) this.#remove(queued);
+    for (const queued of this.#queue.values()) this.#remove(queued);
   }
 
   /** WINDOW_UPDATE of the connection. @throws {@link ConnectionError} `FLOW_CONTROL_ERROR` */
@@ -149,10 +154,10 @@ export class Output {
     }
   }
 
-  /** Sends what the windows allow of the answers that wait. */
+  /** Sends what the windows and the socket allow of the answers that wait. */
   drain(): void {
-    for (const queued of this.#queue) {
-      if (this.#window <= 0) return;
+    for (const queued of this.#queue.values()) {
+      if (this.#window <= 0 || this.isStuck) return;
       this.#send(queued);
     }
   }
@@ -162,13 +167,13 @@ export class Output {
       queued.body.fill(0);
       return this.trailersOnly(queued.stream, QUEUE_FULL);
     }
-    this.#queue.add(queued);
+    this.#queue.set(queued.stream, queued);
     this.#account.hold(queued.body.length);
     this.drain();
   }
 
   #remove(queued: Queued): void {
-    this.#queue.delete(queued);
+    this.#queue.delete(queued.stream);
     this.#account.hold(-queued.body.length);
     queued.body.fill(0);
   }

@@ -1,6 +1,7 @@
 import { GrpcStatus, MAX_REQUEST_BYTES } from '../seam.ts';
 import type { GrpcStatusCode } from '../seam.ts';
 import { PREFIX_BYTES } from './limits.ts';
+import { MessageArena } from './message-arena.ts';
 
 /** Why a request's bytes are not one message. */
 export interface MessageFault {
@@ -21,6 +22,12 @@ const TWO = fault(GrpcStatus.UNIMPLEMENTED, 'more than one message for a unary m
 const NONE = fault(GrpcStatus.UNIMPLEMENTED, 'no message for a unary method');
 const TRUNCATED = fault(GrpcStatus.INTERNAL, 'the message is truncated');
 
+/** Copies of the messages of all connections. */
+const arena = new MessageArena();
+
+/** Wipes a message that {@link wholeMessage} or {@link RequestMessage.finish} has returned. */
+export const releaseMessage = (message: Buffer): void => arena.release(message);
+
 /**
  * The common case: `bytes[start..end)` is the whole request.
  * @returns a copy of the message, so that an answer that takes long does not hold the chunk; `undefined` where it is not whole
@@ -29,7 +36,7 @@ export function wholeMessage(bytes: Buffer, start: number, end: number): Buffer 
   const length = end - start - PREFIX_BYTES;
   if (length < 0 || length > MAX_REQUEST_BYTES || bytes[start] !== 0 || bytes.readUInt32BE(start + 1) !== length)
     return undefined;
-  return Buffer.from(bytes.subarray(start + PREFIX_BYTES, end));
+  return arena.copy(bytes, start + PREFIX_BYTES, end);
 }
 
 /** Puts the one message of a unary call together (grpc PROTOCOL-HTTP2, Length-Prefixed-Message). */
@@ -62,16 +69,21 @@ export class RequestMessage {
       if (found || at === end) return found;
     }
     if (this.#held + end - at > this.#length) return TWO;
-    this.#parts.push(Buffer.from(bytes.subarray(at, end)));
+    // Of its own, as a part in Node's pool would keep 64 KiB in memory.
+    const part = Buffer.allocUnsafeSlow(end - at);
+    bytes.copy(part, 0, at, end);
+    this.#parts.push(part);
     this.#held += end - at;
     return undefined;
   }
 
-  /** The message at the end of the request; the caller wipes it. */
+  /** The message at the end of the request; the caller releases it. */
   finish(): Buffer | MessageFault {
     if (this.#prefixBytes === 0) return NONE;
     if (this.#prefixBytes < PREFIX_BYTES || this.#held < this.#length) return TRUNCATED;
-    const message = Buffer.concat(this.#parts);
+    const message = Buffer.allocUnsafeSlow(this.#length);
+    let at = 0;
+    for (const part of this.#parts) at += part.copy(message, at);
     this.destroy();
     return message;
   }

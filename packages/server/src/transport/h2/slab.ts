@@ -32,6 +32,14 @@ export class Slab {
       buffer.fill(0, 0, at);
       return;
     }
+    if (socket.writableLength > 0) {
+      // The client is slow. What waits for it takes no more than its own bytes: a slab for each write would be a thousand times that.
+      const waiting = Buffer.allocUnsafeSlow(at);
+      buffer.copy(waiting, 0, 0, at);
+      buffer.fill(0, 0, at);
+      socket.write(waiting, () => waiting.fill(0));
+      return;
+    }
     let taken = false;
     socket.write(buffer.subarray(0, at), () => {
       if (!taken) buffer.fill(0, 0, at);

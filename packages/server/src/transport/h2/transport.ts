@@ -1,7 +1,8 @@
 import { sleep, systemClock } from '@teapot-kms/core';
 import type { Clock } from '@teapot-kms/core';
 import type { Socket } from 'node:net';
-import type { Routes, Transport } from '../seam.ts';
+import { maxStreams } from '../seam.ts';
+import type { Routes, Transport, TransportOptions } from '../seam.ts';
 import { ByteBudget } from './byte-budget.ts';
 import { Connection } from './connection.ts';
 import type { ErrorCodeName } from './errors.ts';
@@ -20,15 +21,17 @@ export class H2Transport implements Transport {
   readonly #clock: Clock;
   readonly #budget = new ByteBudget(MAX_INSTANCE_BYTES, processBudget);
   readonly #connections = new Set<Connection>();
+  readonly #maxStreams: number;
   readonly #share: Share<Connection>;
   /** Connections that were ended for a violation, by error code. */
   readonly violations = new Map<ErrorCodeName, number>();
   #cancelTick: (() => void) | undefined;
   #drained = false;
 
-  constructor(routes: Routes, clock: Clock = systemClock) {
+  constructor(routes: Routes, { clock = systemClock, maxCalls }: TransportOptions = {}) {
     this.#routes = routes;
     this.#clock = clock;
+    this.#maxStreams = maxStreams(maxCalls);
     this.#share = new Share(clock);
   }
 
@@ -40,6 +43,7 @@ export class H2Transport implements Transport {
     const connection: Connection = new Connection({
       socket,
       routes: this.#routes,
+      maxStreams: this.#maxStreams,
       slab,
       budget: this.#budget,
       now: () => this.#clock.now(),

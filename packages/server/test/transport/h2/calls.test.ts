@@ -1,8 +1,7 @@
 import { settle } from '@teapot-kms/testing';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { MAX_CONCURRENT_STREAMS } from '../../../src/transport/h2/limits.ts';
-import { GrpcStatus, MAX_REQUEST_BYTES, RpcError } from '../../../src/transport/seam.ts';
+import { GrpcStatus, MAX_REQUEST_BYTES, maxStreams, RpcError } from '../../../src/transport/seam.ts';
 import type { Answer, Call, Handler } from '../../../src/transport/seam.ts';
 import {
   call,
@@ -22,6 +21,7 @@ import type { RigClient } from './rig.ts';
 
 const test = suite('h2 calls');
 
+const MAX_STREAMS = maxStreams();
 const NO_ERROR = 0;
 const REFUSED_STREAM = 7;
 const CANCEL = 8;
@@ -277,12 +277,12 @@ test('answers of one turn leave in one write', async () => {
 
 /** Sends as many calls as may run, and to each what `after` makes. */
 async function fillPlaces(client: RigClient, after: (id: number) => readonly Buffer[] = () => []): Promise<void> {
-  for (let n = 0; n < MAX_CONCURRENT_STREAMS; n++) {
+  for (let n = 0; n < MAX_STREAMS; n++) {
     client.send(call(2 * n + 1), ...after(2 * n + 1));
     if (client.socket.paused) await settle();
   }
 }
-const FIRST_REFUSED = 2 * MAX_CONCURRENT_STREAMS + 1;
+const FIRST_REFUSED = 2 * MAX_STREAMS + 1;
 
 test('a call beyond the concurrent ones is refused as not processed, and a later one is taken', async () => {
   const { handler, calls, answer } = held();
@@ -290,12 +290,12 @@ test('a call beyond the concurrent ones is refused as not processed, and a later
   await fillPlaces(client);
   client.send(call(FIRST_REFUSED));
   await settle();
-  assert.is(calls.length, MAX_CONCURRENT_STREAMS);
+  assert.is(calls.length, MAX_STREAMS);
   assert.is(client.answer(FIRST_REFUSED)!.reset, REFUSED_STREAM);
   await answer(0, Buffer.from('done'));
   client.send(call(FIRST_REFUSED + 2));
   await settle();
-  assert.is(calls.length, MAX_CONCURRENT_STREAMS + 1);
+  assert.is(calls.length, MAX_STREAMS + 1);
 });
 
 test('a reset call keeps its place until its handler settles (rapid reset)', async () => {
@@ -305,11 +305,11 @@ test('a reset call keeps its place until its handler settles (rapid reset)', asy
   client.send(call(FIRST_REFUSED));
   await settle();
   assert.is(client.answer(FIRST_REFUSED)!.reset, REFUSED_STREAM);
-  assert.is(calls.length, MAX_CONCURRENT_STREAMS);
+  assert.is(calls.length, MAX_STREAMS);
   await answer(0, Buffer.alloc(1));
   client.send(call(FIRST_REFUSED + 2));
   await settle();
-  assert.is(calls.length, MAX_CONCURRENT_STREAMS + 1);
+  assert.is(calls.length, MAX_STREAMS + 1);
 });
 
 test('the request and the answer are wiped', () => {

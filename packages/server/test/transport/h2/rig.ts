@@ -14,9 +14,9 @@ export class Rig {
   readonly clock: FakeClock;
   readonly transport: H2Transport;
 
-  constructor(handler: Handler = echo, clock = new FakeClock()) {
+  constructor(handler: Handler = echo, clock = new FakeClock(), maxCalls?: number) {
     this.clock = clock;
-    this.transport = new H2Transport(new Map([['/test/Call', handler]]), this.clock);
+    this.transport = new H2Transport(new Map([['/test/Call', handler]]), { clock, maxCalls });
   }
 
   /** A connection that has sent its preface and SETTINGS. */
