@@ -87,5 +87,8 @@ export type {
   RemoteKekDescription,
   RemoteKekProvider,
 } from './service/local-kek/remote-kek.ts';
+export { ApiServer } from './stores/k8s-secret/api-server.ts';
+export type { ApiAnswer, ApiRequest, BegunAnswer } from './stores/k8s-secret/api-server.ts';
 export { authorityHashes } from './stores/k8s-secret/guard.ts';
+export type { KubeconfigOptions } from './stores/k8s-secret/kubeconfig/load.ts';
 export { providerFor, providers } from './stores/index.ts';
