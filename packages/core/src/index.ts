@@ -2,6 +2,7 @@ export { KmsError, unavailable } from './errors.ts';
 export type { KmsErrorCode, KmsErrorOptions } from './errors.ts';
 export { SecretBytes } from './util/secret-bytes.ts';
 export { sleep, systemClock } from './util/clock.ts';
+export { timeoutSignal } from './util/abort.ts';
 export { backOffMs } from './util/back-off.ts';
 export type { BackOff } from './util/back-off.ts';
 export { directoryOfUri } from './util/directory-uri.ts';
