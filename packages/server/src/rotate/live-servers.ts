@@ -1,34 +1,17 @@
 import { KmsError, timeoutSignal, unavailable } from '@teapot-kms/core';
 import type { ApiServer } from '@teapot-kms/core';
-import * as z from 'zod';
-import { readJson } from '../kubernetes/answers.ts';
 import type { Api } from '../kubernetes/answers.ts';
+import { identityLeases } from '../kubernetes/identity-leases.ts';
 import { keyIdHash } from '../kms/key-id-hash.ts';
 import type { ServerView } from './plan.ts';
 import { isMetricOfKeys, serverView } from './server-view.ts';
 
-const LEASES =
-  '/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=apiserver.kubernetes.io%2Fidentity%3Dkube-apiserver&limit=500';
-/**
- * Age in ms of a Lease whose kube-apiserver can no longer write: it renews the Lease every ten seconds through etcd, and uses a seed for at most three
- * minutes after its last good Status. The rest is for clocks that differ.
- */
-const DEAD_MS = 5 * 60_000;
 /** Those of a large cluster take 20 MB. */
 const MAX_METRICS_BYTES = 128 * 1024 * 1024;
 const MAX_LINE = 16 * 1024;
 const TIMEOUT_MS = 60_000;
 /** What is shown of a name that the cluster gives. */
 const SHOWN_ID = 22;
-
-const leasesSchema = z.object({
-  items: z.array(
-    z.object({
-      metadata: z.object({ name: z.string(), labels: z.record(z.string(), z.string()).optional() }),
-      spec: z.object({ renewTime: z.string().optional() }).optional(),
-    }),
-  ),
-});
 
 export interface LiveServers {
   /** Of every kube-apiserver that is alive, also if nobody has seen its metrics. */
@@ -52,9 +35,7 @@ export async function liveServers(
   readers: ReadonlyMap<string, MetricsReader>,
   provider: string,
 ): Promise<LiveServers> {
-  const { items } = await readJson(api, LEASES, leasesSchema);
-  const aliveSince = api.clock.wall() - DEAD_MS;
-  const alive = items.filter(({ spec }) => Date.parse(spec?.renewTime ?? '') >= aliveSince);
+  const leases = await identityLeases(api);
   const problems: string[] = [];
   const seen = new Map<string, ServerView>();
   const look = async ([where, reader]: [string, MetricsReader]): Promise<void> => {
@@ -67,8 +48,7 @@ export async function liveServers(
     }
   };
   await Promise.all([...readers].map(look));
-  const views = alive.map(({ metadata: { name, labels } }) => {
-    const host = labels?.['kubernetes.io/hostname'];
+  const views = leases.map(({ name, host }) => {
     const server = `${name.slice(0, SHOWN_ID)}${host === undefined ? '' : ` on ${host}`}`;
     // `apiserver_id_hash` is the same hash of the Lease's name (k8s.io/apiserver envelope/metrics `getHash`).
     const view = seen.get(keyIdHash(name));

@@ -78,9 +78,13 @@ export function plan(input: PlanInput): Plan {
   return toGenerate(input, manifest);
 }
 
+/** When the next rotation begins. */
+export const dueAt = (manifest: Manifest, renewAfterMs: number): Date =>
+  new Date(Date.parse(primaryOf(manifest).since) + renewAfterMs);
+
 function toGenerate(input: PlanInput, manifest: StoredManifest): Plan {
   const { id, since, imported } = primaryOf(manifest);
-  const due = new Date(Date.parse(since) + input.renewAfterMs);
+  const due = dueAt(manifest, input.renewAfterMs);
   if (input.now < due) {
     return {
       step: 'done',
