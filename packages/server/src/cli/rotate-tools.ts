@@ -6,6 +6,8 @@ import type { Api } from '../kubernetes/answers.ts';
 import { readEncryptedResources } from '../rotate/encryption-configuration.ts';
 import { liveServers } from '../rotate/live-servers.ts';
 import type { ServerView } from '../rotate/plan.ts';
+import type { RotationSteps } from '../rotate/perform.ts';
+import { rotationSteps } from '../rotate/rotation-steps.ts';
 import type { RotationTools } from '../rotate/rotation-steps.ts';
 import { checkSameCluster } from '../rotate/same-cluster.ts';
 import { withEtcd } from './etcd-options.ts';
@@ -41,11 +43,11 @@ interface Opened {
   readonly admin: KeysetAdmin;
 }
 
-/** Runs `work` with what a rotation needs. Nothing is asked before it is needed: a rotation up to the promotion needs no cluster. */
-export async function withTools<T>(
+/** Runs `work` with the steps of a rotation. Nothing is asked before it is needed: a rotation up to the promotion needs no cluster. */
+export async function withSteps<T>(
   options: RotateTools,
   { store, admin }: Opened,
-  work: (tools: RotationTools) => Promise<T>,
+  work: (steps: RotationSteps) => Promise<T>,
 ): Promise<T> {
   const opened: ApiServer[] = [];
   const shared = new SharedResources();
@@ -84,7 +86,7 @@ export async function withTools<T>(
     },
   };
   try {
-    return await work(tools);
+    return await work(rotationSteps(tools));
   } finally {
     for (const one of opened) one.close();
   }

@@ -6,7 +6,6 @@ import { perform, PHASES } from '../rotate/perform.ts';
 import type { Outcome, Phase } from '../rotate/perform.ts';
 import { plan } from '../rotate/plan.ts';
 import type { Plan, Step } from '../rotate/plan.ts';
-import { rotationSteps } from '../rotate/rotation-steps.ts';
 import { OLD_SEED_MS } from '../rotate/scan-evidence.ts';
 import { serverView } from '../rotate/server-view.ts';
 import { durationOf } from './duration-option.ts';
@@ -19,7 +18,6 @@ import type { ScanFiles } from './keys-retire.ts';
 import { rateOf } from './number-option.ts';
 import { outputOption, print, printError } from './output.ts';
 import type { OutputFormat } from './output.ts';
-import { withTools } from './rotate-tools.ts';
 import type { RotateTools } from './rotate-tools.ts';
 
 type RotateOptions = RotateTools &
@@ -102,11 +100,11 @@ async function rotate(options: RotateOptions): Promise<void> {
   if (options.scan ?? options.clusterId ?? options.serverMetrics)
     throw new UsageError('--scan, --cluster-id and --server-metrics are for --dry-run: a rotation looks itself');
   const { onlyThrough: through, wait: waitMs } = options;
+  // Memory that no other command needs.
+  const { withSteps } = await import('./rotate-tools.ts');
+  const about = { through, waitMs, pollMs: POLL_MS, clock: systemClock, say: sayer() };
   const { end, next } = await withStore(options, (opened) =>
-    withTools(options, opened, (tools) => {
-      const say = sayer();
-      return perform(rotationSteps(tools), { through, waitMs, pollMs: POLL_MS, clock: systemClock, say });
-    }),
+    withSteps(options, opened, (steps) => perform(steps, about)),
   );
   print(options.output === 'json' ? JSON.stringify({ end, ...next }) : `${ENDS[end]}\n${textOf(next)}`);
   if (end === 'waited' || end === 'blocked') process.exitCode = ExitCode.UNHEALTHY;

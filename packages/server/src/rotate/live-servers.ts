@@ -13,6 +13,9 @@ const TIMEOUT_MS = 60_000;
 /** What is shown of a name that the cluster gives. */
 const SHOWN_ID = 22;
 
+const NO_LEASE =
+  'no kube-apiserver has renewed an identity Lease for five minutes: turn on its feature gate APIServerIdentity, and compare the clocks';
+
 export interface LiveServers {
   /** Of every kube-apiserver that is alive, also if nobody has seen its metrics. */
   readonly views: readonly ServerView[];
@@ -36,7 +39,7 @@ export async function liveServers(
   provider: string,
 ): Promise<LiveServers> {
   const leases = await identityLeases(api);
-  const problems: string[] = [];
+  const problems: string[] = leases.length > 0 ? [] : [NO_LEASE];
   const seen = new Map<string, ServerView>();
   const look = async ([where, reader]: [string, MetricsReader]): Promise<void> => {
     try {

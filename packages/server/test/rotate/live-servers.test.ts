@@ -91,7 +91,13 @@ test('metrics that cannot be read are a problem that is named, and the server co
   ]);
 });
 
-test('without Leases nothing is known', async () => {
+test('kube-apiservers without Leases are a problem that is named', async () => {
+  const { views, problems } = await liveServers(cluster({}), new Map(), 'p');
+  assert.equal(views, []);
+  assert.match(problems[0]!, 'turn on its feature gate APIServerIdentity');
+});
+
+test('without an answer nothing is known', async () => {
   const error = await rejectsWithCode(
     () => liveServers(new FakeKubernetes(), new Map(), 'p'),
     'ERR_KMS_STORE_UNAVAILABLE',
