@@ -55,7 +55,7 @@ export async function liveServers(
     const server = `${name.slice(0, SHOWN_ID)}${host === undefined ? '' : ` on ${host}`}`;
     // `apiserver_id_hash` is the same hash of the Lease's name (k8s.io/apiserver envelope/metrics `getHash`).
     const view = seen.get(keyIdHash(name));
-    return { keyIdHash: view?.keyIdHash, forMs: view?.forMs ?? 0, server };
+    return { keyIdHash: view?.keyIdHash, forMs: view?.forMs ?? 0, since: view?.since ?? 0, server };
   });
   return { views, problems };
 }

@@ -63,11 +63,11 @@ export interface Outcome {
 export async function perform(steps: RotationSteps, options: PerformOptions): Promise<Outcome> {
   const wait = waits(options);
   // A run that was killed may not have brought its change to the other replicas.
-  const run: Run = { scan: undefined, before: undefined, distributed: false, changed: false };
+  const run: Run = { scan: undefined, servers: [], before: undefined, distributed: false, changed: false };
   for (;;) {
     if (!run.distributed) await steps.distribute();
     run.distributed = true;
-    const seen = await steps.look(run.scan);
+    const seen = withoutOldScan(await steps.look(run.scan), run);
     const planned = plan(seen);
     const left = planned.step === 'rewrite' ? remainderOf(run.scan!, seen.manifest!) : undefined;
     const next = (left && stuck(left, run.before)) ?? planned;
@@ -82,6 +82,7 @@ export async function perform(steps: RotationSteps, options: PerformOptions): Pr
       run.scan = undefined;
       if (!(await wait(next.step))) return { end: 'waited', next };
     } else {
+      if (next.step === 'scan') run.servers = seen.servers;
       await take(steps, next, run, left);
       wait.reset();
     }
@@ -91,10 +92,25 @@ export async function perform(steps: RotationSteps, options: PerformOptions): Pr
 /** What one run knows beyond the keyset and the cluster. */
 interface Run {
   scan: ScanReport | undefined;
+  /** As they were when this scan began. */
+  servers: PlanInput['servers'];
   /** Objects that the last scan found under older keys, if they were rewritten after it. */
   before: number | undefined;
   distributed: boolean;
   changed: boolean;
+}
+
+/**
+ * Takes a scan away that says nothing any more: while it ran, which may be an hour, a kube-apiserver has come, was started again, or has used another
+ * key, with which it may have written behind the scan.
+ */
+function withoutOldScan(seen: PlanInput, run: Run): PlanInput {
+  const marks = (servers: PlanInput['servers']): readonly string[] =>
+    servers.map(({ server, since }) => `${server} ${since}`);
+  const known = new Set(marks(run.servers));
+  if (!run.scan || marks(seen.servers).every((mark) => known.has(mark))) return seen;
+  run.scan = undefined;
+  return { ...seen, scans: undefined };
 }
 
 async function take(steps: RotationSteps, next: Plan, run: Run, left: Remainder | undefined): Promise<void> {

@@ -25,6 +25,8 @@ export interface ServerView {
   readonly keyIdHash: string | undefined;
   /** How long in ms it has reported only this one. */
   readonly forMs: number;
+  /** Since when, in s by its own clock. It changes if the server has used another key, or was started again, in between. */
+  readonly since: number;
 }
 
 export interface PlanInput {

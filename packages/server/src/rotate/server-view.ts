@@ -37,8 +37,9 @@ export function serverView(metrics: string, provider: string, where: string): Se
       },
     );
   }
-  const forMs = Math.max(0, Math.floor((last.at - Math.max(before?.at ?? 0, started)) * 1000));
-  return { server, keyIdHash: last.hash, forMs };
+  const since = Math.max(before?.at ?? 0, started);
+  const forMs = Math.max(0, Math.floor((last.at - since) * 1000));
+  return { server, keyIdHash: last.hash, forMs, since };
 }
 
 const labelOf = (labels: string, name: string): string | undefined =>

@@ -45,8 +45,8 @@ test('Leases say which servers there are, and metrics what they use', async () =
   const kubernetes = cluster({ 'apiserver-one': 5_000, 'apiserver-two': 9_000 });
   assert.equal(await liveServers(kubernetes, readers, 'p'), {
     views: [
-      { server: 'apiserver-one on host-of-apiserver-one', keyIdHash: keyIdHash('fresh'), forMs: 200_000 },
-      { server: 'apiserver-two on host-of-apiserver-two', keyIdHash: keyIdHash('old'), forMs: 200_000 },
+      { server: 'apiserver-one on host-of-apiserver-one', keyIdHash: keyIdHash('fresh'), forMs: 200_000, since: 1.7e9 },
+      { server: 'apiserver-two on host-of-apiserver-two', keyIdHash: keyIdHash('old'), forMs: 200_000, since: 1.7e9 },
     ],
     problems: [],
   });

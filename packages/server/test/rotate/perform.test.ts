@@ -164,4 +164,20 @@ test('a kube-apiserver that comes back with an older key makes the scan worthles
   assert.equal(said.slice(-5), ['rewrite', 'scan', 'wait-for-servers', 'scan', 'retire']);
 });
 
+test('so does one that has used an older key while a long scan ran, and is back on the new one', async ({
+  cluster,
+}) => {
+  const { steps, nodes, clock } = cluster;
+  let scans = 0;
+  const scan = async () => {
+    const report = await steps.scan();
+    if (++scans === 2) nodes[0]!.switchedAt = clock.now() - 180_000;
+    return report;
+  };
+  const { end, said } = await run(cluster, {}, { scan });
+  assert.is(end, 'done');
+  assert.is(scans, 3);
+  assert.equal(said.slice(-3), ['rewrite', 'scan', 'retire']);
+});
+
 test.run();

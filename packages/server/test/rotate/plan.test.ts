@@ -37,7 +37,7 @@ const reportOf = (replica: string, change: Partial<ReplicaReport> = {}): Replica
   ...change,
 });
 const serverOf = (server: string, keyId = 'fresh', forMs = 3_600_000): ServerView => {
-  return { server, keyIdHash: keyIdHash(keyId), forMs };
+  return { server, keyIdHash: keyIdHash(keyId), forMs, since: 0 };
 };
 const scansOf = (report: ScanReport) => ({ scans: [{ where: 'scan.json', report }] });
 const unneeded = scanOf([rowOf('fresh')], { startedAt: '2026-01-02T04:30:00.000Z' });

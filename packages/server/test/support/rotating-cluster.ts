@@ -121,8 +121,8 @@ export class RotatingCluster {
   #view({ name, manifest, switchedAt }: Node): ServerView {
     const forMs = this.clock.now() - switchedAt;
     return forMs < 0
-      ? { server: name, keyIdHash: keyIdHash('an older key'), forMs: DAY_MS }
-      : { server: name, keyIdHash: keyIdHash(manifest.primary), forMs };
+      ? { server: name, keyIdHash: keyIdHash('an older key'), forMs: DAY_MS, since: 0 }
+      : { server: name, keyIdHash: keyIdHash(manifest.primary), forMs, since: switchedAt };
   }
 
   #scan(): ScanReport {
