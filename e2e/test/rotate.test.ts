@@ -125,7 +125,7 @@ function register(): void {
     figure(`seconds of a rotation of ${OBJECTS} Secrets, from its rewrite on`, seconds.toFixed(1));
     const { code, stdout, stderr } = outcome!;
     assert.is(code, 0, stderr);
-    assert.match(stdout, 'The rotation is done.');
+    assert.match(stdout, 'Nothing is left to do.');
     assert.match(
       stderr,
       `secrets: ${OBJECTS - before} written, ${before} were under the new key, 0 are gone, 0 failed`,

@@ -99,7 +99,7 @@ test('rotate without a cluster: it does what needs none, and says what it waits 
   site.generate('main');
   const young = rotate();
   assert.is(young.code, 0, young.stderr);
-  assert.match(young.stdout, 'The rotation is done.\nstep  done');
+  assert.match(young.stdout, 'Nothing is left to do.\nstep  done');
   const due = rotate('--older-than', '0s', '--wait', '0s', '--fetch', 'echo no-report; exit 1');
   assert.is(due.code, 3);
   assert.match(due.stderr, 'preflight: 0 of 1 replicas have reported');

@@ -111,7 +111,7 @@ async function rotate(options: RotateOptions): Promise<void> {
 }
 
 const ENDS: Readonly<Record<Outcome['end'], string>> = {
-  done: 'The rotation is done.',
+  done: 'Nothing is left to do.',
   through: 'Done as far as --only-through says. The next step:',
   waited: 'This step has waited as long as it may (--wait). Run the command again when what it waits for is there.',
   blocked: 'Only you can go on. Then run the command again.',
