@@ -130,6 +130,7 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
         ...(full ? [oneByOne('upgrade', 'e2e/test/upgrade.test.ts'), oneByOne('helm', 'e2e/test/chart.test.ts')] : []),
         oneByOne('openstack', ...openstack.map((name) => `packages/core/integration/barbican/${name}.test.ts`)),
         oneByOne('scan', 'e2e/test/scan.test.ts'),
+        oneByOne('rotate', 'e2e/test/rotate.test.ts'),
         oneByOne('docs', 'docs/test'),
         { name: 'floor', command: `bash scripts/floor-node.sh ${full ? SHIPPED : FLOOR}` },
       ],

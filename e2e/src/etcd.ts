@@ -7,10 +7,12 @@ import type { Binaries } from './binaries.ts';
 export interface KeyValue {
   readonly key: string;
   readonly value: Buffer;
+  /** How often it was written. */
+  readonly version?: number;
 }
 
 interface RangeAnswer {
-  readonly kvs?: readonly { readonly key: string; readonly value?: string }[];
+  readonly kvs?: readonly { readonly key: string; readonly value?: string; readonly version?: string }[];
 }
 
 const base64 = (text: string): string => Buffer.from(text).toString('base64');
@@ -99,9 +101,10 @@ export class Etcd {
 
   async #range(request: Record<string, string>): Promise<KeyValue[]> {
     const { kvs = [] } = (await this.#post('kv/range', request)) as RangeAnswer;
-    return kvs.map(({ key, value = '' }) => ({
+    return kvs.map(({ key, value = '', version }) => ({
       key: Buffer.from(key, 'base64').toString(),
       value: Buffer.from(value, 'base64'),
+      version: Number(version),
     }));
   }
 

@@ -19,7 +19,8 @@ const PLURALS: Readonly<Record<string, string>> = {
 export const objectsIn = (text: string): KubeObject[] =>
   parseAllDocuments(text, { schema: 'yaml-1.1' }).map((one) => one.toJS() as KubeObject);
 
-function collectionOf({ apiVersion = '', kind = '', metadata: { namespace } }: KubeObject): string {
+/** Where the API has objects like this one. */
+export function collectionOf({ apiVersion = '', kind = '', metadata: { namespace } }: KubeObject): string {
   const prefix = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
   const plural = PLURALS[kind];
   if (plural === undefined) throw new Error(`what is the plural of ${kind}?`);

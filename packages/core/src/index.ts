@@ -2,6 +2,7 @@ export { KmsError, unavailable } from './errors.ts';
 export type { KmsErrorCode, KmsErrorOptions } from './errors.ts';
 export { SecretBytes } from './util/secret-bytes.ts';
 export { sleep, systemClock } from './util/clock.ts';
+export { timeoutSignal } from './util/abort.ts';
 export { backOffMs, jittered } from './util/back-off.ts';
 export type { BackOff } from './util/back-off.ts';
 export { directoryOfUri } from './util/directory-uri.ts';
@@ -87,5 +88,8 @@ export type {
   RemoteKekDescription,
   RemoteKekProvider,
 } from './service/local-kek/remote-kek.ts';
+export { ApiServer } from './stores/k8s-secret/api-server.ts';
+export type { ApiAnswer, ApiRequest, BegunAnswer } from './stores/k8s-secret/api-server.ts';
 export { authorityHashes } from './stores/k8s-secret/guard.ts';
+export type { KubeconfigOptions } from './stores/k8s-secret/kubeconfig/load.ts';
 export { providerFor, providers } from './stores/index.ts';

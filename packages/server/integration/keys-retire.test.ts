@@ -81,7 +81,6 @@ test('retire refuses a file that is no scan, and options that belong to a scan w
 test('rotate --dry-run prints the next step, and exits with 3 where it waits', ({ site }) => {
   const rotate = (...args: string[]) => teapot('rotate', '--uri', site.keys('main'), '--replicas', '1', ...args);
   const first = site.generate('main');
-  assert.is(rotate().code, 2, 'it takes no step itself');
   const done = rotate('--dry-run');
   assert.is(done.code, 0, done.stderr);
   assert.match(done.stdout, `step  done\nwhy   key ${first} is the primary since`);
@@ -92,6 +91,51 @@ test('rotate --dry-run prints the next step, and exits with 3 where it waits', (
   assert.match(rotate('--dry-run').stdout, 'step  wait-for-replicas\nwhy   0 of 1 replicas have reported');
   site.promote('main', second);
   assert.match(rotate('--dry-run').stdout, 'step  wait-for-servers\nwhy   no kube-apiserver has been looked at');
+});
+
+test('rotate without a cluster: it does what needs none, and says what it waits for', ({ site }) => {
+  const rotate = (...args: string[]) => teapot('rotate', '--uri', site.keys('main'), '--replicas', '1', ...args);
+  assert.match(rotate('--wait', '0s').stdout, 'Only you can go on. Then run the command again.\nstep  blocked');
+  site.generate('main');
+  const young = rotate();
+  assert.is(young.code, 0, young.stderr);
+  assert.match(young.stdout, 'Nothing is left to do.\nstep  done');
+  const due = rotate('--older-than', '0s', '--wait', '0s', '--fetch', 'echo no-report; exit 1');
+  assert.is(due.code, 3);
+  assert.match(due.stderr, 'preflight: 0 of 1 replicas have reported');
+  assert.match(due.stderr, 'echo no-report; exit 1: ');
+  assert.match(due.stdout, 'This step has waited as long as it may (--wait).');
+  const through = rotate('--only-through', 'generate', '--output', 'json');
+  assert.is((JSON.parse(through.stdout) as { end: string }).end, 'done');
+  assert.equal(statesIn(site), ['promoted']);
+});
+
+test('rotate copies the keyset with --distribute, and ends where that fails', ({ site }) => {
+  site.generate('main');
+  const rotate = (command: string) =>
+    teapot('rotate', '--uri', site.keys('main'), '--replicas', '1', '--distribute', command);
+  const copied = rotate(`cp -r ${site.path('keys/main')} ${site.path('copy')}`);
+  assert.is(copied.code, 0, copied.stderr);
+  assert.match(readFileSync(site.path('copy/keyset.yaml'), 'utf8'), 'generation: 1');
+  const failed = rotate('echo no route to node-2 >&2; false');
+  assert.is(failed.code, 1);
+  assert.match(failed.stderr, 'no route to node-2');
+});
+
+test('rotate refuses what would weaken its evidence', ({ site }) => {
+  site.generate('main');
+  const rotate = (...args: string[]) => teapot('rotate', '--uri', site.keys('main'), ...args);
+  assert.is(rotate().code, 2, 'without --replicas');
+  for (const wrong of [
+    ['--settle', '2m'],
+    ['--scan', 'scan.json'],
+    ['--server-metrics', 'a.txt'],
+    ['--rewrite-rate', '0'],
+    ['--only-through', 'hope'],
+  ]) {
+    const { code, stderr } = rotate('--replicas', '1', ...wrong);
+    assert.is(code, 2, `${wrong.join(' ')}: ${stderr}`);
+  }
 });
 
 test.run();

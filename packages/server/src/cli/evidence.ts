@@ -9,22 +9,24 @@ import {
 } from '@teapot-kms/core';
 import type { Evidence, KeysetSource, RemoteKek, ReplicaReport, StoredManifest } from '@teapot-kms/core';
 import type { Command } from 'commander';
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
+import { randomBytes } from 'node:crypto';
 import { readInputFile } from '../input-file.ts';
 import { UsageError } from './exit-codes.ts';
 import { printError } from './output.ts';
+import { runShell } from './shell-command.ts';
 
 export interface EvidenceOptions {
   readonly report?: readonly string[];
   readonly fetch?: readonly string[];
+  readonly host?: readonly string[];
   readonly replicas?: string;
   readonly unverified?: boolean;
 }
 
 /** Time limit in ms for a command that fetches a report, and for the key store. */
 const TIMEOUT_MS = 60_000;
-const MAX_OUTPUT_BYTES = 1024 * 1024;
+/** What may stand in a shell's command, and is no option of ssh. */
+const HOST = /^[A-Za-z0-9][A-Za-z0-9._:@-]*$/;
 
 /** Adds the ways to give the reports of the replicas. @param risk - what --unverified risks */
 export function withEvidenceOptions(command: Command, risk: string): Command {
@@ -38,8 +40,9 @@ export function withReportOptions(command: Command): Command {
     .option('--report <file...>', 'files with their reports, as "teapot-kms status --report" prints them')
     .option(
       '--fetch <command...>',
-      'shell commands that print a report, such as "ssh node-2 teapot-kms status --report"',
-    );
+      'shell commands that print a report, such as "ssh {host} teapot-kms status --report --nonce {nonce}"',
+    )
+    .option('--host <name...>', 'hosts: a --fetch command with {host} runs for each of them');
 }
 
 /**
@@ -75,39 +78,67 @@ export async function proofsOf(store: KeysetSource | RemoteKek) {
 }
 
 /** Reads the reports of the replicas; `undefined` with --unverified. @throws {@link UsageError} without --replicas */
-export async function evidenceOf({
-  report = [],
-  fetch = [],
-  replicas,
-  unverified,
-}: EvidenceOptions): Promise<Evidence | undefined> {
-  if (unverified) {
+export async function evidenceOf(options: EvidenceOptions): Promise<Evidence | undefined> {
+  if (options.unverified) {
     printError('WARNING: no replica has proved anything (--unverified)');
     return undefined;
   }
+  const { problems, ...evidence } = await reachableReports(options);
+  if (problems[0]) throw problems[0];
+  return { ...evidence, now: new Date(systemClock.wall()) };
+}
+
+/**
+ * Reads the reports of the replicas that can be asked.
+ * @returns also why others could not be asked
+ * @throws {@link UsageError} without --replicas
+ */
+export async function reachableReports(
+  options: EvidenceOptions,
+): Promise<Omit<Evidence, 'now'> & { readonly problems: readonly KmsError[] }> {
+  const { report = [], replicas } = options;
   const count = Number(replicas);
   if (replicas === undefined || !Number.isInteger(count) || count < 1) {
     throw new UsageError(
       'expected --replicas NUMBER with a report of each (--report FILE, --fetch COMMAND), or --unverified to go on without',
     );
   }
+  const commands = commandsOf(options);
   const files = report.map((file) => readReport(file));
-  const fetched = await Promise.all(fetch.map(async (command) => parseReport(await outputOf(command), command)));
-  return { reports: [...files, ...fetched], replicas: count, now: new Date(systemClock.wall()) };
+  const problems: KmsError[] = [];
+  const fetched = await Promise.all(
+    commands.map((command) =>
+      fetchReport(command).catch((error: unknown) => {
+        problems.push(KmsError.from(error, 'ERR_KMS_KEYSET_RULE'));
+        return [];
+      }),
+    ),
+  );
+  return { reports: [...files, ...fetched.flat()], replicas: count, problems };
 }
 
 /** Reads what "status --report" printed. @throws as {@link readInputFile} and `parseReport` */
 export const readReport = (file: string): ReplicaReport =>
   parseReport(readInputFile(file, MAX_REPORT_BYTES).toString('utf8'), file);
 
-async function outputOf(command: string): Promise<string> {
-  try {
-    const limits = { timeout: TIMEOUT_MS, maxBuffer: MAX_OUTPUT_BYTES };
-    return (await promisify(execFile)('/bin/sh', ['-c', command], limits)).stdout;
-  } catch (error) {
-    const { stderr = '', message } = error as Error & { stderr?: string };
-    throw new KmsError('ERR_KMS_KEYSET_RULE', `${command}: ${stderr.trim() || message}`, { cause: error });
-  }
+/** The commands that print reports: one for each host where it has {host}. @throws {@link UsageError} */
+function commandsOf({ fetch = [], host = [] }: EvidenceOptions): string[] {
+  const wrong = host.find((one) => !HOST.test(one));
+  if (wrong !== undefined) throw new UsageError(`--host: expected names of hosts, found ${JSON.stringify(wrong)}`);
+  const forHosts = fetch.some((command) => command.includes('{host}'));
+  if (forHosts !== host.length > 0)
+    throw new UsageError('--host NAME... and {host} in a --fetch COMMAND belong together');
+  return fetch.flatMap((command) =>
+    command.includes('{host}') ? host.map((one) => command.replaceAll('{host}', one)) : [command],
+  );
+}
+
+/** With {nonce} in the command, the report cannot be an older one. */
+async function fetchReport(command: string): Promise<ReplicaReport> {
+  const nonce = randomBytes(16).toString('hex');
+  const report = parseReport(await runShell(command.replaceAll('{nonce}', nonce), TIMEOUT_MS), command);
+  if (!command.includes('{nonce}') || report.nonce === nonce) return report;
+  throw new KmsError('ERR_KMS_KEYSET_RULE', `${command}: the report does not contain the nonce that was asked for`);
 }
 
 function noProof(keyId: string): KmsError {

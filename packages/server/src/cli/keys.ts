@@ -22,7 +22,7 @@ export function registerKeys(program: Command): void {
   keys.addHelpText(
     'after',
     `
-A rotation has two phases, so that every replica has the new key before it is used:
+"teapot-kms rotate" does a whole rotation. It has two phases, so that every replica has the new key before it is used:
   1. keys generate          the new key is pending: every replica loads it, and it encrypts nothing
   2. keys promote KEY       with a report of every replica ("teapot-kms status --report"), which proves that it has loaded the key;
                             kube-apiserver sees the new key_id within a minute

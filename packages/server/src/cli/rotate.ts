@@ -1,45 +1,87 @@
 import { systemClock } from '@teapot-kms/core';
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { readInputFile } from '../input-file.ts';
+import { perform, PHASES } from '../rotate/perform.ts';
+import type { Outcome, Phase } from '../rotate/perform.ts';
 import { plan } from '../rotate/plan.ts';
-import type { Step } from '../rotate/plan.ts';
+import type { Plan, Step } from '../rotate/plan.ts';
+import { OLD_SEED_MS } from '../rotate/scan-evidence.ts';
 import { serverView } from '../rotate/server-view.ts';
 import { durationOf } from './duration-option.ts';
+import { KUBEADM_FILES, withEtcdOptions } from './etcd-options.ts';
 import { evidenceOf, proofsOf, withReportOptions } from './evidence.ts';
-import type { EvidenceOptions } from './evidence.ts';
 import { ExitCode, UsageError } from './exit-codes.ts';
 import { withKeyStoreOptions, withStore } from './key-store.ts';
-import type { KeyStoreOptions } from './key-store.ts';
 import { scansOf, withScanOptions } from './keys-retire.ts';
 import type { ScanFiles } from './keys-retire.ts';
-import { outputOption, print } from './output.ts';
+import { rateOf } from './number-option.ts';
+import { outputOption, print, printError } from './output.ts';
 import type { OutputFormat } from './output.ts';
+import type { RotateTools } from './rotate-tools.ts';
 
-type RotateOptions = KeyStoreOptions &
-  Omit<EvidenceOptions, 'unverified'> &
+type RotateOptions = RotateTools &
   ScanFiles & {
     readonly dryRun?: boolean;
     readonly serverMetrics?: readonly string[];
-    readonly provider?: string;
-    readonly olderThan: number;
+    readonly onlyThrough: Phase;
+    readonly wait: number;
     readonly output: OutputFormat;
   };
 
 /** Kubernetes recommends a rotation every 90 days. */
 const OLDER_THAN_MS = 90 * 24 * 3_600_000;
+const WAIT_MS = 15 * 60_000;
+/** ms between two looks at what a step waits for. */
+const POLL_MS = 5_000;
+/** ms between two lines of the same step that waits. */
+const SAY_MS = 30_000;
 /** Longest metrics of a kube-apiserver that are read, in bytes. Those of a large cluster take 20 MB. */
 const MAX_METRICS_BYTES = 128 * 1024 * 1024;
 /** Steps at which there is nothing to do but to wait, or at which something is wrong. */
 const WAITS: readonly Step[] = ['preflight', 'wait-for-replicas', 'wait-for-servers', 'blocked'];
 
+const HELP = `
+Steps: preflight, generate, wait-for-replicas, promote, wait-for-servers, scan, rewrite, scan, retire. Run it again after it was
+interrupted: the keyset and the cluster say what is left to do. --dry-run prints the next step and changes nothing.
+Exit codes:
+  0  the rotation is done, or not due, or the phase of --only-through is done; with --dry-run: the step can be taken
+  1  a step failed: see the message, and run the command again
+  3  it waited as long as it may, or only an operator can go on; with --dry-run: the step waits. It prints for what, and what to do
+On a control-plane node of kubeadm, with a keyset that three plugins read from a shared store:
+  teapot-kms rotate --config /etc/teapot-kms/config.yaml --replicas 3 --host node-1 node-2 node-3 \\
+    --fetch "ssh {host} teapot-kms status --report --config /etc/teapot-kms/config.yaml --nonce {nonce}" \\
+    --kubeconfig /etc/kubernetes/admin.conf --apiserver https://node-1:6443 https://node-2:6443 https://node-3:6443 \\
+    ${KUBEADM_FILES}`;
+
 export function registerRotate(program: Command): void {
   const command = program
     .command('rotate')
-    .description('Print the next step of a rotation: from the keyset, reports of the replicas, metrics and scans');
-  withScanOptions(withReportOptions(withKeyStoreOptions(command)))
-    .option('--dry-run', 'required: this command changes nothing, and takes no step itself')
-    .option('--server-metrics <file...>', 'the metrics of every kube-apiserver: kubectl get --raw /metrics')
-    .option('--provider <name>', "the KMS provider's name in the EncryptionConfiguration, for --server-metrics")
+    .description('Rotate the key: a new key, promoted on evidence, all data rewritten, the old key retired');
+  withEtcdOptions(withScanOptions(withReportOptions(withKeyStoreOptions(command))))
+    .option('--dry-run', 'print the next step, from reports, metrics and scans that are given, and stop')
+    .addOption(new Option('--only-through <phase>', 'stop after this phase').choices(PHASES).default('retire'))
+    .option('--distribute <command>', 'shell command that copies the keyset to the other nodes, after each change')
+    .option('--wait <duration>', 'longest wait at one step. Default: 15m', durationOf('--wait'), WAIT_MS)
+    .option('--kubeconfig <file>', 'of an administrator of the cluster. Default: what kubectl takes')
+    .option('--context <name>', 'a context of the kubeconfig. Default: its current one')
+    .option('--apiserver <url...>', 'every kube-apiserver itself, where the kubeconfig names a load balancer')
+    .option('--provider <name>', "the KMS provider's name in the EncryptionConfiguration. Default: teapot-INSTANCE")
+    .option(
+      '--rewrite-rate <number>',
+      'objects written per second at most, or "unlimited"',
+      rateOf('--rewrite-rate'),
+      200,
+    )
+    .option('--scan-rate <number>', 'objects scanned per second at most, or "unlimited"', rateOf('--scan-rate'), 5_000)
+    .option('--etcd-prefix <prefix>', "kube-apiserver's prefix in etcd", '/registry')
+    .option('--server-metrics <file...>', 'with --dry-run: the metrics of every kube-apiserver')
+    .option(
+      '--settle <duration>',
+      'how long each kube-apiserver must have used only the new key. Default and least: 3m, as long as its old seed lives',
+      settleOf,
+      OLD_SEED_MS,
+    )
     .option(
       '--older-than <duration>',
       'age of the primary at which a new rotation begins. Default: 2160h (90 days)',
@@ -47,20 +89,46 @@ export function registerRotate(program: Command): void {
       OLDER_THAN_MS,
     )
     .addOption(outputOption())
-    .addHelpText(
-      'after',
-      `
-Steps: preflight, generate, wait-for-replicas, promote, wait-for-servers, rewrite, scan, retire, done; or blocked.
-Exit code 0: the printed step can be taken, or the rotation is done. Exit code 3: preflight, wait-for-replicas, wait-for-servers, blocked.
-Take the step with "teapot-kms keys" or "scan", and run this command again.`,
-    )
+    .addHelpText('after', HELP)
     .action(rotate);
 }
 
 async function rotate(options: RotateOptions): Promise<void> {
-  if (!options.dryRun) throw new UsageError('pass --dry-run: this command prints the next step, and takes none itself');
   if (options.replicas === undefined)
     throw new UsageError('expected --replicas NUMBER: how many plugins use this keyset');
+  if (options.dryRun) return printNext(options);
+  if (options.scan ?? options.clusterId ?? options.serverMetrics)
+    throw new UsageError('--scan, --cluster-id and --server-metrics are for --dry-run: a rotation looks itself');
+  const { onlyThrough: through, wait: waitMs } = options;
+  // Memory that no other command needs.
+  const { withSteps } = await import('./rotate-tools.ts');
+  const about = { through, waitMs, pollMs: POLL_MS, clock: systemClock, say: sayer() };
+  const { end, next } = await withStore(options, (opened) =>
+    withSteps(options, opened, (steps) => perform(steps, about)),
+  );
+  print(options.output === 'json' ? JSON.stringify({ end, ...next }) : `${ENDS[end]}\n${textOf(next)}`);
+  if (end === 'waited' || end === 'blocked') process.exitCode = ExitCode.UNHEALTHY;
+}
+
+const ENDS: Readonly<Record<Outcome['end'], string>> = {
+  done: 'Nothing is left to do.',
+  through: 'Done as far as --only-through says. The next step:',
+  waited: 'This step has waited as long as it may (--wait). Run the command again when what it waits for is there.',
+  blocked: 'Only you can go on. Then run the command again.',
+};
+
+/** Prints each step once, and every half a minute what it still waits for. */
+function sayer(): (next: Plan) => void {
+  let last = { step: '', reason: '', at: 0 };
+  return ({ step, reason, remedy }) => {
+    const at = systemClock.now();
+    if (last.step === step && (last.reason === reason || at < last.at + SAY_MS)) return;
+    printError(`${step}: ${reason}${WAITS.includes(step) ? `\n  ${remedy}` : ''}`);
+    last = { step, reason, at };
+  };
+}
+
+async function printNext(options: RotateOptions): Promise<void> {
   const replicas = (await evidenceOf(options))!;
   const [scans, servers] = [scansOf(options), serversOf(options)];
   const next = await withStore(options, async ({ store, admin }) => {
@@ -68,12 +136,15 @@ async function rotate(options: RotateOptions): Promise<void> {
     const pending = manifest?.keys.some(({ state }) => state === 'pending') ?? false;
     const proofs = pending ? await proofsOf(store) : new Map<string, never>();
     const now = new Date(systemClock.wall());
-    return plan({ manifest, proofs, replicas, servers, scans, renewAfterMs: options.olderThan, now });
+    const { olderThan: renewAfterMs, settle: settleMs } = options;
+    return plan({ manifest, proofs, replicas, servers, scans, renewAfterMs, settleMs, now });
   });
-  const text = `step  ${next.step}\nwhy   ${indented(next.reason)}\nnext  ${indented(next.remedy)}`;
-  print(options.output === 'json' ? JSON.stringify(next) : text);
+  print(options.output === 'json' ? JSON.stringify(next) : textOf(next));
   if (WAITS.includes(next.step)) process.exitCode = ExitCode.UNHEALTHY;
 }
+
+const textOf = ({ step, reason, remedy }: Plan): string =>
+  `step  ${step}\nwhy   ${indented(reason)}\nnext  ${indented(remedy)}`;
 
 const indented = (lines: string): string => lines.replaceAll('\n', '\n      ');
 
@@ -83,4 +154,11 @@ function serversOf({ serverMetrics = [], provider }: RotateOptions) {
   return serverMetrics.map((file) =>
     serverView(readInputFile(file, MAX_METRICS_BYTES).toString('utf8'), provider!, file),
   );
+}
+
+/** @throws {@link UsageError} for less than an old seed lives, except in tests of this project */
+function settleOf(text: string): number {
+  const ms = durationOf('--settle')(text);
+  if (ms >= OLD_SEED_MS || process.env['TEAPOT_TEST_SETTLE'] === '1') return ms;
+  throw new UsageError('--settle: expected at least 3m: a kube-apiserver may write with its old seed for that long');
 }

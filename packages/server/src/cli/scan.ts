@@ -7,7 +7,8 @@ import type { ScanReport } from '../inspect/scan-report.ts';
 import type { TallyRow } from '../inspect/tally.ts';
 import { KUBEADM_FILES, withEtcd, withEtcdOptions } from './etcd-options.ts';
 import type { EtcdOptions } from './etcd-options.ts';
-import { ExitCode, UsageError } from './exit-codes.ts';
+import { ExitCode } from './exit-codes.ts';
+import { rateOf, wholeNumber } from './number-option.ts';
 import { outputOption, print, table } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { progressLine } from './scan-progress.ts';
@@ -36,7 +37,7 @@ export function registerScan(program: Command): void {
     .option('--etcd-prefix <prefix>', "kube-apiserver's prefix in etcd", '/registry')
     .option('--only <path>', 'only keys that begin with this below the prefix, such as secrets/', '')
     .option('--page-size <number>', 'objects of one read', wholeNumber('--page-size', 10_000), 500)
-    .option('--rate <number>', 'objects per second at most, or "unlimited"', rateOf, DEFAULT_RATE)
+    .option('--rate <number>', 'objects per second at most, or "unlimited"', rateOf('--rate'), DEFAULT_RATE)
     .option('--report <file>', 'also write the JSON to a file, as evidence')
     .addOption(outputOption())
     .addHelpText(
@@ -114,16 +115,4 @@ function describe({ source, prefix, startedAt, firstRevision, lastRevision, obje
 function problemLine({ problem, objects, example }: TallyRow): string[] {
   if (problem === undefined) return [];
   return [`\nPROBLEM  ${objects} objects, the first is ${safeText(example)}: ${safeText(problem)}`];
-}
-
-function rateOf(text: string): number {
-  return text === 'unlimited' ? Infinity : wholeNumber('--rate', 1_000_000)(text);
-}
-
-function wholeNumber(option: string, max: number) {
-  return (text: string): number => {
-    const number = Number(text);
-    if (/^\d+$/.test(text) && number >= 1 && number <= max) return number;
-    throw new UsageError(`${option}: expected a whole number from 1 to ${max}, found ${JSON.stringify(text)}`);
-  };
 }

@@ -21,10 +21,12 @@ export type Step =
 export interface ServerView {
   /** Its `apiserver_id_hash`, or another name. */
   readonly server: string;
-  /** Of the last Status, as in {@link keyIdHash}. */
-  readonly keyIdHash: string;
+  /** Of the last Status, as in {@link keyIdHash}. `undefined`: it runs, and nobody has seen its metrics. */
+  readonly keyIdHash: string | undefined;
   /** How long in ms it has reported only this one. */
   readonly forMs: number;
+  /** Since when, in s by its own clock. It changes if the server has used another key, or was started again, in between. */
+  readonly since: number;
 }
 
 export interface PlanInput {
@@ -38,6 +40,8 @@ export interface PlanInput {
   readonly scans: Omit<ScanEvidence, 'now'> | undefined;
   /** Age in ms of the primary at which a new rotation begins. */
   readonly renewAfterMs: number;
+  /** How long in ms every kube-apiserver must have used only the primary. Default and least: what its old seed may be used for. */
+  readonly settleMs?: number;
   readonly now: Date;
 }
 
@@ -50,6 +54,9 @@ export interface Plan {
   /** What to do. */
   readonly remedy: string;
 }
+
+/** How a key is made in a token if there is a copy of the primary outside of it. */
+export const GENERATE_WITH_COPY = 'keys generate --escrow-to AGE-KEY --escrow-file FILE';
 
 /**
  * Returns the next step of a rotation. It has no memory: after an interruption, it is called again with what is there then.
@@ -73,9 +80,13 @@ export function plan(input: PlanInput): Plan {
   return toGenerate(input, manifest);
 }
 
+/** When the next rotation begins. */
+export const dueAt = (manifest: Manifest, renewAfterMs: number): Date =>
+  new Date(Date.parse(primaryOf(manifest).since) + renewAfterMs);
+
 function toGenerate(input: PlanInput, manifest: StoredManifest): Plan {
-  const { id, since } = primaryOf(manifest);
-  const due = new Date(Date.parse(since) + input.renewAfterMs);
+  const { id, since, imported } = primaryOf(manifest);
+  const due = dueAt(manifest, input.renewAfterMs);
   if (input.now < due) {
     return {
       step: 'done',
@@ -88,7 +99,8 @@ function toGenerate(input: PlanInput, manifest: StoredManifest): Plan {
   const problem = problemOf(() => checkReadByAll(manifest, manifest.formatVersion, evidence));
   if (problem) return { step: 'preflight', ...problem };
   const reason = `key ${id} is the primary since ${since}, and every replica uses this keyset`;
-  return { step: 'generate', reason, remedy: 'keys generate; then copy the keyset to the other nodes' };
+  const command = imported ? GENERATE_WITH_COPY : 'keys generate';
+  return { step: 'generate', reason, remedy: `${command}; then copy the keyset to the other nodes` };
 }
 
 function toPromote({ proofs, replicas, now }: PlanInput, manifest: StoredManifest, keyId: string): Plan {
@@ -105,13 +117,13 @@ function toPromote({ proofs, replicas, now }: PlanInput, manifest: StoredManifes
 function toRetire(input: PlanInput, manifest: StoredManifest, old: readonly string[]): Plan {
   const waiting = waitsForServers(input, manifest);
   if (waiting) return waiting;
-  const { scans, now } = input;
+  const { scans, now, settleMs = OLD_SEED_MS } = input;
   if (!scans) {
     return { step: 'scan', reason: 'nobody has looked which objects need an older key', remedy: 'scan --report FILE' };
   }
   // When the last kube-apiserver could no longer use an old seed: a scan that began before it has not seen all writes.
-  const settled = now.getTime() - Math.min(...input.servers.map(({ forMs }) => forMs)) + OLD_SEED_MS;
-  const early = scans.scans.filter(({ report }) => Date.parse(report.startedAt) < settled);
+  const settled = now.getTime() - Math.min(...input.servers.map(({ forMs }) => forMs)) + settleMs;
+  const early = scans.scans.filter(({ report, ordered }) => !ordered && Date.parse(report.startedAt) < settled);
   if (early.length > 0) {
     const reason = early
       .map(({ where }) => `${where}: a kube-apiserver could still write with an older key`)
@@ -137,21 +149,28 @@ const NEXT = [
 const linesOf = <Field extends string>(found: readonly Readonly<Record<Field, string>>[], field: Field): string =>
   [...new Set(found.map((one) => one[field]))].join('\n');
 
+const WAIT_FOR_SERVERS =
+  'wait; if it takes more than five minutes, look with "teapot-kms status" on the node of that kube-apiserver';
+const LOOK_AT_EACH =
+  'name the URL of each kube-apiserver with --apiserver, not only that of a load balancer; if one is gone for good, delete its Lease in kube-system';
+
 /** Every kube-apiserver must have announced only the primary for as long as it may use an older seed. */
-function waitsForServers({ servers }: PlanInput, { primary }: Manifest): Plan | undefined {
+function waitsForServers(input: PlanInput, { primary }: Manifest): Plan | undefined {
+  const { servers, settleMs = OLD_SEED_MS } = input;
   const wanted = keyIdHash(primary);
   const late = servers.flatMap(({ server, keyIdHash: hash, forMs }) => {
+    if (hash === undefined) return [`kube-apiserver ${server} runs, and nothing shows which key it uses`];
     if (hash !== wanted) return [`kube-apiserver ${server} uses key ${hash}, and not ${wanted}`];
-    if (forMs >= OLD_SEED_MS) return [];
-    return [`kube-apiserver ${server} uses the primary since ${Math.floor(forMs / 1000)} s, and must for 180 s`];
+    if (forMs >= settleMs) return [];
+    const [since, least] = [forMs, settleMs].map((ms) => Math.floor(ms / 1000));
+    return [`kube-apiserver ${server} uses the primary since ${since} s, and must for ${least} s`];
   });
   if (servers.length > 0 && late.length === 0) return undefined;
   return {
     step: 'wait-for-servers',
     keyId: primary,
     reason: late.join('\n') || 'no kube-apiserver has been looked at',
-    remedy:
-      'wait; if it takes more than five minutes, look with "teapot-kms status" on the node of that kube-apiserver',
+    remedy: servers.some((one) => one.keyIdHash === undefined) ? LOOK_AT_EACH : WAIT_FOR_SERVERS,
   };
 }
 

@@ -9,9 +9,17 @@ import type { ScanReport } from '../inspect/scan-report.ts';
  */
 export const OLD_SEED_MS = 3 * 60_000;
 
+interface Scan {
+  /** The name of its file. */
+  readonly where: string;
+  readonly report: ScanReport;
+  /** It began after no kube-apiserver could use an older seed, as this process has seen itself. Then no clock is compared. */
+  readonly ordered?: boolean;
+}
+
 export interface ScanEvidence {
-  /** With the name of its file. All clusters that use the keyset must be among them. */
-  readonly scans: readonly { readonly where: string; readonly report: ScanReport }[];
+  /** All clusters that use the keyset must be among them. */
+  readonly scans: readonly Scan[];
   /** What an EncryptionConfiguration names. `undefined`: not known. */
   readonly resources?: readonly string[] | undefined;
   /** etcd's ids of all clusters that use the keyset. `undefined`: not known. */
@@ -44,8 +52,9 @@ export function checkUnneeded(manifest: Manifest, keyId: string, evidence: ScanE
 
 /** What keeps scans from being evidence: nothing, if no object needs the key. */
 export function unneededProblems(manifest: Manifest, keyId: string, evidence: ScanEvidence): readonly Problem[] {
-  const single = evidence.scans.flatMap(({ where, report }) => {
-    const problems = [...doubtsOf(report, manifest, evidence.now), ...needsOf(report, keyId)];
+  const single = evidence.scans.flatMap(({ where, report, ordered = false }) => {
+    const doubts = ordered ? [] : doubtsOf(report, manifest, evidence.now);
+    const problems = [...doubts, ...needsOf(report, keyId)];
     return problems.map((problem) => ({ ...problem, text: `${where}: ${problem.text}` }));
   });
   const clusters = [...clustersOf(evidence).values()].flatMap((scans) => [

@@ -4,6 +4,9 @@ import type { ServerView } from './plan.ts';
 const METRIC = 'apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds';
 const START = 'process_start_time_seconds';
 
+/** Whether a line of metrics is of interest to {@link serverView}. */
+export const isMetricOfKeys = (line: string): boolean => line.startsWith(METRIC) || line.startsWith(START);
+
 /**
  * Returns what a kube-apiserver's metrics say of its key: which hash its last Status had, and for how long there was no other. Only its own clock
  * counts.
@@ -34,8 +37,9 @@ export function serverView(metrics: string, provider: string, where: string): Se
       },
     );
   }
-  const forMs = Math.max(0, Math.floor((last.at - Math.max(before?.at ?? 0, started)) * 1000));
-  return { server, keyIdHash: last.hash, forMs };
+  const since = Math.max(before?.at ?? 0, started);
+  const forMs = Math.max(0, Math.floor((last.at - since) * 1000));
+  return { server, keyIdHash: last.hash, forMs, since };
 }
 
 const labelOf = (labels: string, name: string): string | undefined =>

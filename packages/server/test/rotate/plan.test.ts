@@ -37,7 +37,7 @@ const reportOf = (replica: string, change: Partial<ReplicaReport> = {}): Replica
   ...change,
 });
 const serverOf = (server: string, keyId = 'fresh', forMs = 3_600_000): ServerView => {
-  return { server, keyIdHash: keyIdHash(keyId), forMs };
+  return { server, keyIdHash: keyIdHash(keyId), forMs, since: 0 };
 };
 const scansOf = (report: ScanReport) => ({ scans: [{ where: 'scan.json', report }] });
 const unneeded = scanOf([rowOf('fresh')], { startedAt: '2026-01-02T04:30:00.000Z' });
@@ -104,6 +104,12 @@ const faults: [fault: string, change: Partial<PlanInput>, step: Readonly<Record<
     { servers: [serverOf('a'), serverOf('b', 'old')] },
     { 'a former primary': 'wait-for-servers' },
     /^kube-apiserver b uses key sha256:\w+, and not sha256:\w+$/,
+  ],
+  [
+    'a kube-apiserver that nobody has looked at',
+    { servers: [serverOf('a'), { ...serverOf('b'), keyIdHash: undefined }] },
+    { 'a former primary': 'wait-for-servers' },
+    /^kube-apiserver b runs, and nothing shows which key it uses$/,
   ],
   [
     'a kube-apiserver that has just switched',
@@ -181,7 +187,8 @@ const steps: Readonly<Record<string, Step>> = {
 const remedies: Readonly<Partial<Record<Step, RegExp>>> = {
   generate: /^keys generate; then copy the keyset to the other nodes$/,
   promote: /^keys promote next; then copy keyset.yaml to the other nodes$/,
-  'wait-for-servers': /^wait; if it takes more than five minutes, look with "teapot-kms status"/,
+  'wait-for-servers':
+    /^wait; if it takes more than five minutes, look with "teapot-kms status"|^name the URL of each kube-apiserver/,
   scan: /scan/,
   rewrite: /^rewrite these resources, and scan again$/,
   retire: /^keys retire old --scan FILE$/,
@@ -199,5 +206,22 @@ for (const [state, manifest] of Object.entries(states)) {
     });
   }
 }
+
+test('a key with a copy outside its token has a successor with a copy', () => {
+  const manifest = keysetOf({ ...aged, imported: true });
+  assert.match(plan({ ...good, manifest }).remedy, /^keys generate --escrow-to AGE-KEY --escrow-file FILE; then/);
+});
+
+test('a scan of this process began after the kube-apiservers had settled: no clock is compared', () => {
+  const report = { ...unneeded, startedAt: '2026-01-02T02:00:00.000Z' };
+  const scans = { scans: [{ where: 'this scan', report, ordered: true }] };
+  assert.is(plan({ ...good, scans, manifest: states['a former primary'] }).step, 'retire');
+});
+
+test('kube-apiservers may be given longer than their old seed lives', () => {
+  const { step, reason } = plan({ ...good, settleMs: 7_200_000, manifest: states['a former primary'] });
+  assert.is(step, 'wait-for-servers');
+  assert.match(reason, 'kube-apiserver a uses the primary since 3600 s, and must for 7200 s');
+});
 
 test.run();

@@ -10,7 +10,7 @@ const view = (metrics: string) => serverView(metrics, 'teapot-main', 'a.txt');
 
 test('the newest hash counts, since the last Status with another one', () => {
   const metrics = start + line('01', '1.70000010e+09') + line('02', '1.70000040e+09') + line('03', '1.8e+09', 'other');
-  assert.equal(view(metrics), { server: 'sha256:aa', keyIdHash: 'sha256:02', forMs: 300_000 });
+  assert.equal(view(metrics), { server: 'sha256:aa', keyIdHash: 'sha256:02', forMs: 300_000, since: 1.7000001e9 });
 });
 
 test('a kube-apiserver that has seen only one hash has seen it since it started', () => {

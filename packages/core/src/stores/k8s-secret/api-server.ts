@@ -36,12 +36,15 @@ export interface ApiAnswer {
   readonly status: number;
   /** The caller wipes it. */
   readonly body: Buffer;
+  /** What it asks for with `Retry-After`, in ms. */
+  readonly retryAfterMs: number | undefined;
   /** Those that it was given for. */
   readonly credentials: Credentials;
 }
 
-interface Begun {
+export interface BegunAnswer {
   readonly status: number;
+  readonly retryAfterMs: number | undefined;
   readonly stream: ClientHttp2Stream;
   readonly credentials: Credentials;
 }
@@ -61,7 +64,7 @@ export class ApiServer implements SharedResource {
   }
 
   static acquire(shared: SharedResources, options: KubeconfigOptions): Lease<ApiServer> {
-    const key = JSON.stringify(['k8s-secret', options.kubeconfig, options.context]);
+    const key = JSON.stringify(['k8s-secret', options.kubeconfig, options.context, options.server]);
     return shared.acquire(key, () => new ApiServer(options, shared));
   }
 
@@ -89,7 +92,7 @@ export class ApiServer implements SharedResource {
    * Begins an answer without an end, such as a watch. `signal` ends it.
    * @throws {@link KmsError} as {@link ApiServer.request}
    */
-  open(request: ApiRequest & { readonly signal: AbortSignal }): Promise<Begun> {
+  open(request: ApiRequest & { readonly signal: AbortSignal }): Promise<BegunAnswer> {
     return this.#starting.run(request.signal, () => this.#begin(request, request.signal));
   }
 
@@ -98,7 +101,7 @@ export class ApiServer implements SharedResource {
     this.#connections.close();
   }
 
-  async #begin({ method, path, accept, body }: ApiRequest, signal: AbortSignal): Promise<Begun> {
+  async #begin({ method, path, accept, body }: ApiRequest, signal: AbortSignal): Promise<BegunAnswer> {
     const credentials = await this.credentials(signal);
     const headers = {
       ...credentials.headers,
@@ -113,9 +116,10 @@ export class ApiServer implements SharedResource {
         const either = AbortSignal.any([signal, late]);
         const stream = await this.#connections.request(credentials, headers, body !== undefined, either);
         if (body) stream.end(body.bytes);
-        const status = Number((await headersOf(stream, either))[':status']);
+        const answered = await headersOf(stream, either);
+        const status = Number(answered[':status']);
         if (status === 401) this.#credentials.refused(credentials);
-        return { status, stream, credentials };
+        return { status, retryAfterMs: retryAfterMsOf(answered), stream, credentials };
       });
     } catch (error) {
       this.#credentials.unreachable(credentials);
@@ -130,8 +134,14 @@ function headersOf(stream: ClientHttp2Stream, signal: AbortSignal): Promise<Inco
   });
 }
 
-async function answerOf({ status, stream, credentials }: Begun, signal: AbortSignal): Promise<ApiAnswer> {
+/** Kubernetes sends seconds, and no date. */
+function retryAfterMsOf({ 'retry-after': text }: IncomingHttpHeaders): number | undefined {
+  return text !== undefined && /^\d{1,6}$/.test(text) ? Number(text) * 1000 : undefined;
+}
+
+async function answerOf({ stream, ...begun }: BegunAnswer, signal: AbortSignal): Promise<ApiAnswer> {
   const chunks: Buffer[] = [];
+  const { status, credentials } = begun;
   try {
     let length = 0;
     for await (const chunk of stream as AsyncIterable<Buffer>) {
@@ -142,7 +152,7 @@ async function answerOf({ status, stream, credentials }: Begun, signal: AbortSig
     if (stream.rstCode !== NO_ERROR) throw failure(stream, signal);
     const body = Buffer.concat(chunks);
     if (status !== 200) redact(body, [String(credentials.headers['authorization']).replace(/^Bearer /, '')]);
-    return { status, body, credentials };
+    return { ...begun, body };
   } catch (error) {
     throw KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE', failure(stream, signal).message);
   } finally {

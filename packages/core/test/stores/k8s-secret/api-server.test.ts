@@ -23,6 +23,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { KeysetSource } from '../../../src/keyset/keyset-source.ts';
 import { formatManifest } from '../../../src/keyset/manifest.ts';
+import { ApiServer } from '../../../src/stores/k8s-secret/api-server.ts';
 import { authorityHashes } from '../../../src/stores/k8s-secret/guard.ts';
 import { k8sSecretProvider } from '../../../src/stores/k8s-secret/index.ts';
 import { SharedResources } from '../../../src/util/shared-resources.ts';
@@ -553,5 +554,22 @@ test('an https proxy must be trusted by the authority of the cluster, whatever t
   }
   proxy.close();
 });
+
+for (const [text, expected] of [
+  ['7', 7_000],
+  ['Wed, 21 Oct 2026 07:28:00 GMT', undefined],
+  [undefined, undefined],
+] as const) {
+  test(`an answer with Retry-After ${text ?? 'missing'}`, async ({ server, shared }) => {
+    server.answer = (stream) => {
+      stream.respond({ ':status': 429, ...(text !== undefined && { 'retry-after': text }) });
+      stream.end('{}');
+    };
+    const lease = ApiServer.acquire(shared, { kubeconfig: server.kubeconfig });
+    const { status, retryAfterMs } = await lease.resource.request({ method: 'GET', path: '/api', accept: '*/*' });
+    assert.equal([status, retryAfterMs], [429, expected]);
+    await lease.release();
+  });
+}
 
 test.run();

@@ -227,7 +227,7 @@ export class Calls {
     try {
       answer = stream.handler!(message, stream);
     } catch (error) {
-      releaseMessage(message);
+      message.fill(0);
       return this.#write(stream, undefined, error);
     }
     if (!(answer instanceof Promise)) {
@@ -243,7 +243,7 @@ export class Calls {
   }
 
   #settled(stream: Stream, message: Buffer, answer: Answer | undefined, error: unknown): void {
-    releaseMessage(message);
+    message.fill(0);
     this.#hold(stream, 0);
     stream.running = false;
     if (stream.closed) {

@@ -2,7 +2,7 @@
 const ARENA_BYTES = 16 * 1024;
 
 /**
- * Copies of request messages. Most are released before the next one is taken, and then their place is used again. What stays lies close
+ * Copies of request messages. Most are answered before the next one is taken, and then their place is used again. What stays lies close
  * together: Node's own pool would let 32 KiB of released messages lie between two that stay, and keep them all.
  */
 export class MessageArena {
@@ -22,7 +22,10 @@ export class MessageArena {
     return copy;
   }
 
-  /** Wipes a copy, and forgets it. */
+  /**
+   * Wipes a copy whose handler has answered at once, or was never called, and uses its place again. A handler that answered
+   * later may have left work behind that still looks at its copy: that one is only wiped, so that nobody sees another call's bytes.
+   */
   release(copy: Buffer): void {
     copy.fill(0);
     const isNewest = copy.buffer === this.#bytes.buffer && copy.byteOffset + copy.length === this.#at;

@@ -25,7 +25,7 @@ const TRUNCATED = fault(GrpcStatus.INTERNAL, 'the message is truncated');
 /** Copies of the messages of all connections. */
 const arena = new MessageArena();
 
-/** Wipes a message that {@link wholeMessage} or {@link RequestMessage.finish} has returned. */
+/** Wipes a message that {@link wholeMessage} or {@link RequestMessage.finish} has returned, as {@link MessageArena.release}. */
 export const releaseMessage = (message: Buffer): void => arena.release(message);
 
 /**

@@ -50,6 +50,18 @@ test('an answer is HEADERS, one DATA and trailers', () => {
   assert.equal(answer.body, grpc('hello'));
 });
 
+test('what an answered call has left behind sees zeros, and never the bytes of a later call', async () => {
+  const seen: Buffer[] = [];
+  const client = new Rig((request) => {
+    seen.push(request);
+    return Promise.resolve(Buffer.alloc(0));
+  }).connect();
+  client.send(call(1, 'of the first tenant'));
+  await settle();
+  client.send(call(3, 'of the other tenant'));
+  assert.ok(seen[0]!.every((byte) => byte === 0));
+});
+
 test('from the second answer on, the blocks have 2 bytes and 1 byte', () => {
   const client = new Rig().connect();
   client.send(call(1));

@@ -73,7 +73,7 @@ class Tenant {
     this.#service = new KeysetService({ source });
     const observer = { began: () => undefined, ended: () => undefined };
     const routes = v2Endpoints(this.#service, 'v2').map((one) => [one.path, toHandler(one, observer)] as const);
-    this.transport = new H2Transport(new Map(routes), this.clock);
+    this.transport = new H2Transport(new Map(routes), { clock: this.clock });
   }
 
   static async start(): Promise<Tenant> {

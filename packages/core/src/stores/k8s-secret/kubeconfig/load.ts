@@ -13,6 +13,8 @@ export interface KubeconfigOptions {
   readonly kubeconfig?: string | undefined;
   /** A context of it. Default: its current one. */
   readonly context?: string | undefined;
+  /** A server instead of the cluster's own: one of several behind a load balancer. */
+  readonly server?: string | undefined;
 }
 
 /** A cluster or user as one file has it. */
@@ -47,7 +49,17 @@ type File = Kubeconfig & { readonly path: string };
  * @throws {@link KmsError} `ERR_KMS_INVALID_URI` for content that cannot be used, `ERR_KMS_STORE_UNAVAILABLE` for a file that
  * cannot be read
  */
-export async function loadTarget({ kubeconfig, context }: KubeconfigOptions, env: NodeJS.ProcessEnv): Promise<Target> {
+export async function loadTarget(options: KubeconfigOptions, env: NodeJS.ProcessEnv): Promise<Target> {
+  const target = await namedTarget(options, env);
+  const { server } = options;
+  return server === undefined ? target : { ...target, cluster: withServer(target.cluster, server) };
+}
+
+const withServer = ({ value, ...entry }: Entry<Cluster>, server: string): Entry<Cluster> => {
+  return { ...entry, value: { ...value, server } };
+};
+
+async function namedTarget({ kubeconfig, context }: KubeconfigOptions, env: NodeJS.ProcessEnv): Promise<Target> {
   const paths = kubeconfig === undefined ? defaultPaths(env) : [kubeconfig];
   const files: File[] = [];
   for (const path of new Set(paths)) {

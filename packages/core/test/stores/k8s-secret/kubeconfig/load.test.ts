@@ -162,6 +162,13 @@ for (const [what, files] of [
   });
 }
 
+test('another server takes the place of that of the kubeconfig', async () => {
+  const directory = write({ config: simple('mgmt') });
+  const server = 'https://10.0.0.2:6443';
+  const { cluster } = await loadTarget({ kubeconfig: join(directory, 'config'), server }, {});
+  assert.is(cluster.value.server, server);
+});
+
 test('with nothing at all, the error names what was looked for', async () => {
   const { message } = await rejectsWithCode(() => loadTarget({}, { HOME: '/nowhere' }), 'ERR_KMS_INVALID_URI');
   assert.match(message, '/nowhere/.kube/config');
