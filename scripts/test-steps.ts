@@ -82,7 +82,10 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
     command: `${RUN_TESTS} --jobs 1 --timeout 3000 ${args.join(' ')}`,
     env: fullEnv,
   });
-  const openstack = ['session', 'credentials', 'keyset-p11', ...(full ? ['keyset', 'outages', 'storm'] : [])];
+  const openstack = [
+    ...['session', 'credentials', 'keyset-p11', 'deployment'],
+    ...(full ? ['keyset', 'outages', 'storm'] : []),
+  ];
 
   return [
     alone('set-up', `bash scripts/set-up-tests.sh ${kubernetes.join(' ')}`),
