@@ -84,7 +84,7 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
   });
   const openstack = [
     ...['session', 'credentials', 'keyset-p11', 'deployment'],
-    ...(full ? ['keyset', 'outages', 'storm'] : []),
+    ...(full ? ['keyset', 'outages', 'storm', 'deployment-rotations'] : []),
   ];
 
   return [
