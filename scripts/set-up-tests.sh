@@ -14,6 +14,7 @@ missing=()
 for command in zsh fish; do command -v "$command" >/dev/null || missing+=("$command"); done
 if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
 bash packages/testing/openstack/setup.sh
+bash packages/testing/openstack/setup-deployment.sh
 bash e2e/setup.sh "$@"
 bash scripts/debian-programs.sh prometheus prometheus
 bash scripts/floor-node.sh >/dev/null

@@ -92,7 +92,10 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
   };
   // The integration tests, in two parts that take as long as each other.
   const onKeyStores = ['pkcs11', 'barbican', 'remedies'];
-  const openstack = ['session', 'credentials', 'keyset-p11', ...(full ? ['keyset', 'outages', 'storm'] : [])];
+  const openstack = [
+    ...['session', 'credentials', 'keyset-p11', 'deployment'],
+    ...(full ? ['keyset', 'outages', 'storm', 'deployment-rotations'] : []),
+  ];
 
   return [
     alone('set-up', `bash scripts/set-up-tests.sh ${kubernetes.join(' ')}`),

@@ -1,12 +1,11 @@
 /** Changes of tokens, credentials, roles and projects: what an operator sees, what keeps working, and that it recovers by itself. */
-import { HttpProxy, patient, skipWithoutOpenStack, TestCloud } from '@teapot-kms/testing/daemons';
+import { Authority, HttpProxy, patient, skipWithoutOpenStack, TestCloud } from '@teapot-kms/testing/daemons';
 import { until } from '@teapot-kms/testing';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { RunningService } from './support/running.ts';
 import { Tenant } from './support/tenant.ts';
-import { Authority } from './support/tls.ts';
 
 skipWithoutOpenStack();
 /** Seconds. */

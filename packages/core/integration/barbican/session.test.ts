@@ -1,5 +1,5 @@
 /** The login to a cloud: each way to give it, when a token is renewed, and where it goes. */
-import { HttpProxy, patient, skipWithoutOpenStack, TestCloud } from '@teapot-kms/testing/daemons';
+import { Authority, HttpProxy, patient, skipWithoutOpenStack, TestCloud } from '@teapot-kms/testing/daemons';
 import { rejectsWithCode, until } from '@teapot-kms/testing';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,6 @@ import { generateKey } from '../../src/keyset/administration.ts';
 import type { KeystoneSession } from '../../src/stores/barbican/keystone/session.ts';
 import { BarbicanClient } from '../../src/stores/barbican/client.ts';
 import { Tenant } from './support/tenant.ts';
-import { Authority } from './support/tls.ts';
 
 skipWithoutOpenStack();
 const cloud = await TestCloud.start({ tokenCache: 1 });

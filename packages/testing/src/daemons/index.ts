@@ -1,3 +1,8 @@
+export { Authority } from './authority.ts';
+export type { Certificate } from './authority.ts';
+export { BarbicanDeployment } from './barbican-deployment.ts';
+export type { DeploymentOptions, Part } from './barbican-deployment.ts';
+export { missingDeployment, skipWithoutDeployment } from './barbican-programs.ts';
 export { Daemon } from './daemon.ts';
 export type { DaemonOptions, Exit } from './daemon.ts';
 export { findGo } from './go-toolchain.ts';
