@@ -16,7 +16,8 @@ export { shownUri } from './util/shown-uri.ts';
 export { shownValue, withheldValue } from './util/shown-value.ts';
 export { formatProblems, parseYaml } from './util/yaml-document.ts';
 export type { YamlResult } from './util/yaml-document.ts';
-export type { YamlProblem } from './util/yaml-reader.ts';
+export { readYaml } from './util/yaml-reader.ts';
+export type { YamlDocument, YamlProblem } from './util/yaml-reader.ts';
 export type {
   CallContext,
   DecryptRequest,
