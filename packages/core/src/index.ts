@@ -4,6 +4,7 @@ export { SecretBytes } from './util/secret-bytes.ts';
 export { sleep, systemClock } from './util/clock.ts';
 export { backOffMs } from './util/back-off.ts';
 export type { BackOff } from './util/back-off.ts';
+export { withFileLock } from './util/file-lock.ts';
 export { directoryOfUri } from './util/directory-uri.ts';
 export { distrustOf, distrustOfPlace } from './util/trusted-path.ts';
 export type { Distrust } from './util/trusted-path.ts';
@@ -88,5 +89,7 @@ export type {
   RemoteKekDescription,
   RemoteKekProvider,
 } from './service/local-kek/remote-kek.ts';
+export { KubeCredentials } from './stores/k8s-secret/credentials.ts';
+export type { Credentials } from './stores/k8s-secret/credentials.ts';
 export { authorityHashes } from './stores/k8s-secret/guard.ts';
 export { providerFor, providers } from './stores/index.ts';

@@ -6,7 +6,7 @@ Exit codes:
   0  success
   1  the command failed
   2  the command line or the configuration is wrong
-  3  status, doctor, inspect, scan: there is a problem; rotate: it waits, or is blocked`;
+  3  status, doctor, inspect, scan: there is a problem; rotate, setup: it waits, or is blocked`;
 
 /** A wrong command line. */
 export class UsageError extends Error {

@@ -14,7 +14,7 @@ function toServe({ wish, files, hasKeyset, plugin, others, minor }: PlanInput): 
   if (minor !== undefined && minor < 28)
     return blocked(`Kubernetes 1.${minor} is too old`, 'upgrade it to 1.28 or later');
   if (!files.has(wish.configFile)) {
-    const change = { path: wish.configFile, before: undefined, after: wish.newConfig };
+    const change = { path: wish.configFile, before: undefined, after: wish.newConfig(minor) };
     return { step: 'configuration', reason: 'the plugin has no configuration', files: [change] };
   }
   if (!hasKeyset) {

@@ -41,7 +41,7 @@ export interface Wish {
   readonly manifestFile: string;
   /** The plugin's configuration, and its content where there is none yet. */
   readonly configFile: string;
-  readonly newConfig: string;
+  readonly newConfig: (minor: number | undefined) => string;
   /** The plugin as a static pod; `undefined`: something else starts it. */
   readonly pod: { readonly file: string; readonly text: string } | undefined;
   /** Whether a keyset can be imported. */

@@ -20,7 +20,7 @@ export const wish: Wish = {
   access: { file: ENCRYPTION, socketDirectory: '/run/teapot-kms' },
   manifestFile: MANIFEST,
   configFile: CONFIG,
-  newConfig: 'version: 1\n',
+  newConfig: () => 'version: 1\n',
   pod: undefined,
   imports: false,
 };
