@@ -9,6 +9,7 @@ import { originOf, otherServers, stateOf } from './api-servers.ts';
 import type { ApiServerPlace } from './api-servers.ts';
 import { CONFIG_MAP, CONFIG_MAP_KEY } from './cluster-configuration.ts';
 import { KubeApi } from './kube-api.ts';
+import { objectsNeeding } from './objects-needing.ts';
 import type { Plan, PlanInput, ServerState, Wish } from './plan-input.ts';
 import { writesThrough } from './probe-secret.ts';
 import { SetupError } from './setup-error.ts';
@@ -116,11 +117,8 @@ export class HostSite implements Site {
     const flags = await this.#flags();
     const root = rootOf(flags);
     const about = { ...SCAN, root, prefix: root, clock: this.clock };
-    const report = await this.#etcd(flags, (client) => scanEtcd(client, about));
-    const needs = report?.rows.filter(
-      ({ provider, name = this.#provider }) => provider === 'kms' && name === this.#provider,
-    );
-    return needs?.reduce((sum, { objects }) => sum + objects, 0);
+    const report = (await this.#etcd(flags, (client) => scanEtcd(client, about))) ?? undefined;
+    return report && objectsNeeding(report.rows, this.#provider);
   }
 
   get #provider(): string {

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { KubeApi } from './kube-api.ts';
 
+type Api = Pick<KubeApi, 'object' | 'send'>;
+
 const SECRETS = '/api/v1/namespaces/kube-system/secrets';
 const LABEL = 'app.kubernetes.io/managed-by';
 const OWNER = 'teapot-kms-setup';
@@ -17,7 +19,7 @@ export const prefixOf = (provider: string): string => `k8s:enc:kms:v2:${provider
  * @param root - kube-apiserver's `--etcd-prefix` with a slash at its end
  */
 export async function writesThrough(
-  api: KubeApi,
+  api: Api,
   { provider, root, readEtcd }: { provider: string; root: string; readEtcd: ReadEtcd },
 ): Promise<boolean> {
   const name = `${OWNER}-${randomBytes(6).toString('hex')}`;
@@ -37,7 +39,7 @@ export async function writesThrough(
 }
 
 /** Values that a kube-apiserver has written with a provider since its start. */
-async function writesOf(api: KubeApi, provider: string): Promise<number> {
+async function writesOf(api: Api, provider: string): Promise<number> {
   const { text } = await api.send('GET', '/metrics');
   const lines = text
     .split('\n')
