@@ -130,7 +130,13 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
         ...kubernetes.flatMap((version) => onKubernetes(version, full)),
         oneByOne('restore-drill', 'e2e/test/restore-drill.test.ts'),
         packages(full),
-        ...(full ? [oneByOne('upgrade', 'e2e/test/upgrade.test.ts'), oneByOne('helm', 'e2e/test/chart.test.ts')] : []),
+        ...(full
+          ? [
+              oneByOne('upgrade', 'e2e/test/upgrade.test.ts'),
+              oneByOne('helm', 'e2e/test/chart.test.ts'),
+              oneByOne('setup', 'e2e/test/setup.test.ts'),
+            ]
+          : []),
         oneByOne('openstack', ...openstack.map((name) => `packages/core/integration/barbican/${name}.test.ts`)),
         oneByOne('scan', 'e2e/test/scan.test.ts'),
         oneByOne('rotate', 'e2e/test/rotate.test.ts'),

@@ -5,6 +5,7 @@ export { sleep, systemClock } from './util/clock.ts';
 export { timeoutSignal } from './util/abort.ts';
 export { backOffMs, jittered } from './util/back-off.ts';
 export type { BackOff } from './util/back-off.ts';
+export { withFileLock } from './util/file-lock.ts';
 export { directoryOfUri } from './util/directory-uri.ts';
 export { distrustOf, distrustOfPlace } from './util/trusted-path.ts';
 export type { Distrust } from './util/trusted-path.ts';
@@ -17,7 +18,8 @@ export { shownUri } from './util/shown-uri.ts';
 export { shownValue, withheldValue } from './util/shown-value.ts';
 export { formatProblems, parseYaml } from './util/yaml-document.ts';
 export type { YamlResult } from './util/yaml-document.ts';
-export type { YamlProblem } from './util/yaml-reader.ts';
+export { readYaml } from './util/yaml-reader.ts';
+export type { YamlDocument, YamlProblem } from './util/yaml-reader.ts';
 export type {
   CallContext,
   DecryptRequest,
@@ -90,6 +92,8 @@ export type {
 } from './service/local-kek/remote-kek.ts';
 export { ApiServer } from './stores/k8s-secret/api-server.ts';
 export type { ApiAnswer, ApiRequest, BegunAnswer } from './stores/k8s-secret/api-server.ts';
+export { KubeCredentials } from './stores/k8s-secret/credentials.ts';
+export type { Credentials } from './stores/k8s-secret/credentials.ts';
 export { authorityHashes } from './stores/k8s-secret/guard.ts';
 export type { KubeconfigOptions } from './stores/k8s-secret/kubeconfig/load.ts';
 export { providerFor, providers } from './stores/index.ts';

@@ -31,6 +31,7 @@ for (const command of [
   'inspect',
   'scan',
   'rotate',
+  'setup',
   'barbican-kms-plugin',
   'completion',
 ]) {

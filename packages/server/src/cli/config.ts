@@ -1,6 +1,7 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
+import { kmsProvider, providerName } from '../config/kms-provider.ts';
 import { loadConfig } from '../config/load.ts';
 import { configJsonSchema } from '../config/schema.ts';
 import { UsageError } from './exit-codes.ts';
@@ -53,16 +54,12 @@ function encryptionConfiguration(options: EncryptionConfigurationOptions): strin
     throw new UsageError(`--resource: ${expected}; found ${JSON.stringify(resource)}`);
   }
   const { name, socket } = instanceOf(options);
-  const v2 = options.kmsVersion === 'v2';
-  const kms = {
-    apiVersion: options.kmsVersion,
-    // Names must be unique in the file and must never change: the prefix of encrypted data contains them.
-    name: v2 ? `teapot-${name}` : `teapot-${name}-v1`,
-    endpoint: `unix://${socket}`,
-    timeout: '3s',
-    // KMS v1 caches this many data keys, and each miss is a call. KMS v2 has no such limit.
-    ...(!v2 && { cachesize: 10_000 }),
-  };
+  const version = options.kmsVersion;
+  const kms = kmsProvider({
+    name: version === 'v2' ? providerName(name) : `${providerName(name)}-v1`,
+    socket,
+    version,
+  });
   const resources = [{ resources: options.resource, providers: [{ kms }, { identity: {} }] }];
   return stringify({ apiVersion: 'apiserver.config.k8s.io/v1', kind: 'EncryptionConfiguration', resources }).trimEnd();
 }

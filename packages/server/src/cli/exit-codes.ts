@@ -6,7 +6,7 @@ Exit codes:
   0  success
   1  the command failed
   2  the command line or the configuration is wrong
-  3  status, doctor, inspect, scan: there is a problem; rotate: it has waited too long, or only an operator can go on`;
+  3  status, doctor, inspect, scan: there is a problem; rotate, setup: the command has waited too long, or only an operator can go on`;
 
 /** A wrong command line. */
 export class UsageError extends Error {

@@ -27,6 +27,21 @@ A host that remembers a newer generation than the backup's only decrypts until "
 type ImportOptions = KeysOptions & OpenerOptions & { readonly createParents?: boolean };
 
 async function importKeys(file: string, options: ImportOptions): Promise<void> {
+  const dryRun = options.dryRun ?? false;
+  const { restored, after, verified } = await restoreBackup(file, options);
+  if (options.output === 'json') {
+    print(JSON.stringify({ restored, verified, dryRun, ...summary(after) }));
+    return;
+  }
+  const what = restored.length === 0 ? 'no key was missing' : `restored ${restored.join(', ')}`;
+  print(`${dryRun ? 'dry run, nothing is changed: ' : ''}${what}\n\n${list(after)}`);
+}
+
+/**
+ * Restores a keyset from a backup.
+ * @param file - `-` is stdin
+ */
+export async function restoreBackup(file: string, options: Omit<ImportOptions, 'output'>) {
   const locked = await readBounded(file);
   const how = await openerOf(options);
   const [{ unpackKeyset }, { unlock }] = await Promise.all([
@@ -37,18 +52,12 @@ async function importKeys(file: string, options: ImportOptions): Promise<void> {
   const backup = await unpackKeyset(archive).finally(() => archive.fill(0));
   try {
     const dryRun = options.dryRun ?? false;
-    const { restored, after, verified } = await withStore(options, async ({ store, admin }) => {
+    return await withStore(options, async ({ store, admin }) => {
       if (!options.createParents) checkParent(store.uri);
       const made = await importKeyset(admin, backup, { dryRun });
       // As a plugin will see it: a token compares its keys only now.
       return { ...made, verified: dryRun ? [] : [...(await proofsOf(store)).keys()] };
     });
-    if (options.output === 'json') {
-      print(JSON.stringify({ restored, verified, dryRun, ...summary(after) }));
-      return;
-    }
-    const what = restored.length === 0 ? 'no key was missing' : `restored ${restored.join(', ')}`;
-    print(`${dryRun ? 'dry run, nothing is changed: ' : ''}${what}\n\n${list(after)}`);
   } finally {
     wipeKeys(backup);
   }

@@ -1,6 +1,7 @@
 import { KmsError } from '@teapot-kms/core';
 import { CommanderError } from 'commander';
 import { ConfigError } from '../config/load.ts';
+import { SetupError } from '../setup/setup-error.ts';
 import { ExitCode, UsageError } from './exit-codes.ts';
 import { printError } from './output.ts';
 import { createProgram } from './program.ts';
@@ -17,7 +18,7 @@ function report(error: unknown): number {
     printError(error.message);
     return ExitCode.USAGE;
   }
-  if (error instanceof KmsError) {
+  if (error instanceof KmsError || error instanceof SetupError) {
     printError(`${error.message} (${error.code})`);
     if (error.remedy !== undefined) printError(`Fix: ${error.remedy}`);
     return error.code === 'ERR_KMS_INVALID_URI' ? ExitCode.USAGE : ExitCode.FAILED;

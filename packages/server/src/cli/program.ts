@@ -10,6 +10,7 @@ import { registerKeys } from './keys.ts';
 import { registerRotate } from './rotate.ts';
 import { registerScan } from './scan.ts';
 import { registerServe } from './serve.ts';
+import { registerSetup } from './setup.ts';
 import { registerStatus } from './status.ts';
 import { registerSupportBundle } from './support-bundle.ts';
 
@@ -31,6 +32,8 @@ To start, with a key in a directory:
   teapot-kms config validate --config /etc/teapot-kms/config.yaml
   teapot-kms serve --config /etc/teapot-kms/config.yaml
   teapot-kms config encryption-configuration --config /etc/teapot-kms/config.yaml
+On a control-plane node of kubeadm, all of this in one command:
+  teapot-kms setup kubeadm --help
 To find and fix a problem:
   teapot-kms doctor --config /etc/teapot-kms/config.yaml
   teapot-kms support-bundle --help
@@ -49,6 +52,7 @@ ${EXIT_CODES_HELP}`,
   registerInspect(program);
   registerScan(program);
   registerRotate(program);
+  registerSetup(program);
   registerBarbicanKmsPlugin(program);
   registerCompletion(program);
   return program;

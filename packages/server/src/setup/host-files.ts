@@ -1,0 +1,89 @@
+import { FileRefused, KmsError, readSmallFileSync } from '@teapot-kms/core';
+import { randomBytes } from 'node:crypto';
+import { chmod, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import type { TextFiles } from './site.ts';
+
+/** Longest file that is read, in bytes. A manifest has 4 KiB, and etcd's largest ConfigMap 1 MiB. */
+const MAX_BYTES = 2 * 1024 * 1024;
+
+export interface HostFilesOptions {
+  /** The kubelet runs every file in it: nothing is written there but what belongs there. */
+  readonly manifestDirectory: string;
+  /** On the same file system as the manifests. */
+  readonly backupDirectory: string;
+  /** Files that others may read: the plugin's user needs its configuration. */
+  readonly publicFiles: readonly string[];
+}
+
+/**
+ * Files of this host. Each is written beside its place under another name, synced, and renamed. Those of the kubelet are written in the directory
+ * of the backups first. Errors of the file system are passed on.
+ */
+export class HostFiles implements TextFiles {
+  readonly #options: HostFilesOptions;
+
+  constructor(options: HostFilesOptions) {
+    this.#options = options;
+  }
+
+  /** @throws {@link KmsError} `ERR_KMS_INVALID_REQUEST` for what is no file, or too long */
+  read(path: string): Promise<string | undefined> {
+    try {
+      return Promise.resolve(readSmallFileSync(path, MAX_BYTES).toString('utf8'));
+    } catch (error) {
+      if (error instanceof FileRefused) throw KmsError.from(error, 'ERR_KMS_INVALID_REQUEST');
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'ENOENT') return Promise.resolve(undefined);
+      throw error;
+    }
+  }
+
+  async write(path: string, text: string): Promise<void> {
+    const { manifestDirectory, backupDirectory, publicFiles } = this.#options;
+    const isPublic = publicFiles.includes(path);
+    await makeDirectory(dirname(path), isPublic ? 0o755 : 0o700);
+    // A link stays one.
+    const real = await realpath(path).catch(() => path);
+    const place = dirname(path) === manifestDirectory ? backupDirectory : dirname(real);
+    await makeDirectory(place, 0o700);
+    const before = await stat(real).catch(() => undefined);
+    const temporary = join(place, `.${basename(real)}.${randomBytes(6).toString('hex')}.tmp`);
+    const file = await open(temporary, 'wx', 0o600);
+    try {
+      if (before && process.geteuid?.() === 0) await file.chown(before.uid, before.gid);
+      await file.writeFile(text);
+      await file.chmod(before ? before.mode & 0o7777 : isPublic ? 0o644 : 0o600);
+      await file.sync();
+      await rename(temporary, real);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    } finally {
+      await file.close();
+    }
+    await sync(dirname(real));
+  }
+
+  async remove(path: string): Promise<void> {
+    await rm(path, { force: true });
+    await sync(dirname(path)).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    });
+  }
+}
+
+async function makeDirectory(path: string, mode: number): Promise<void> {
+  const made = await mkdir(path, { recursive: true, mode });
+  // The umask of this process says nothing about who needs it.
+  if (made !== undefined) await chmod(path, mode);
+}
+
+async function sync(path: string): Promise<void> {
+  const directory = await open(path, 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
