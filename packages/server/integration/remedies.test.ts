@@ -1,6 +1,7 @@
 // Each test breaks something on the host, runs the real doctor, does what it prints, and opens what was encrypted before (docs/remedies.md).
+import { parseManifest } from '@teapot-kms/core/internal';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, cpSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { commandsIn, doctor, remedyOf, run } from './support/doctor.ts';
@@ -136,6 +137,24 @@ test('a replica of another keyset, by its report, is to be looked at there', asy
   remedyOf(site, 'run doctor on ', '--report', file);
   writeFileSync(file, JSON.stringify({ ...report, keys: [] }));
   remedyOf(site, 'it says why, and what to do', '--report', file);
+  await healed();
+});
+
+test('a report that was edited is not believed: a new one from the replica is', async ({ site }) => {
+  const { directory, keyId, healed } = await served(site);
+  const file = site.path('report.json');
+  const report = () => teapot('status', '--report', '--config', site.configFile).stdout;
+  const old = JSON.parse(report()) as object;
+  site.generate('main');
+  const { generation, hash } = parseManifest(readFileSync(`${directory}/keyset.yaml`, 'utf8'), 'the manifest');
+  writeFileSync(file, JSON.stringify({ ...old, generation, hash }));
+  const [command] = commandsIn(remedyOf(site, 'make a new report', '--report', file));
+  await eventually(() => {
+    run(`${command} > ${file}`);
+    const { code, stdout } = doctor(site, '--report', file);
+    assert.is(code, 0, stdout);
+    assert.match(stdout, `and proves that it holds ${keyId}, `);
+  });
   await healed();
 });
 

@@ -1,14 +1,15 @@
-import { HostRecords, safeText } from '@teapot-kms/core';
+import { HostRecords, systemClock } from '@teapot-kms/core';
 import type { Finding, ReplicaReport, StoredManifest } from '@teapot-kms/core';
 import type { Config, InstanceConfig } from '../config/schema.ts';
 import { said, withoutRepeats } from './causes.ts';
-import { compareKeysets, compareReplicas } from './comparison.ts';
+import { compareKeysets } from './comparison.ts';
 import { concrete } from './concrete.ts';
 import { clockFinding, coreDumps, socketDirectory, stateDirectory } from './host.ts';
 import { examineHttp } from './http.ts';
 import { foreignOwner } from './keyset-owner.ts';
 import { examineKeyStore } from './key-store.ts';
 import { servingProcess, unreadableFiles, userOf } from './plugin-user.ts';
+import { compareReplicas, foreignReport } from './replicas.ts';
 import { askPlugin } from './running.ts';
 import type { RunningPlugin } from './running.ts';
 
@@ -23,6 +24,7 @@ export async function* diagnose(
   reports: readonly ReplicaReport[] = [],
 ): AsyncGenerator<Finding> {
   const records = new HostRecords(config.stateDirectory);
+  const now = new Date(systemClock.wall());
   const manifests: StoredManifest[] = [];
   let running: RunningPlugin | undefined;
   const hints = new Set<string>();
@@ -32,14 +34,14 @@ export async function* diagnose(
     const { findings: answers, description } = await askPlugin(instance, serving);
     const record = await records.read(instance.socket).catch(() => undefined);
     const used = record !== undefined || description?.keyset !== undefined;
-    const { findings, manifest } = await examineKeyStore(instance, used);
+    const { findings, manifest, proofs } = await examineKeyStore(instance, used, reports);
     const about = `${instance.name}, the plugin says`;
     const all = [
       ...findings,
       ...(description ? [] : unreadableFiles(instance, user)),
       ...(await ownerFinding(instance, user.uid)),
       ...(await compareKeysets(instance, manifest, description, records)),
-      ...compareReplicas(instance, manifest, reports),
+      ...compareReplicas(instance, manifest, reports, { proofs, now }),
       socketDirectory(instance, user),
       ...answers,
       ...said('problem', about, description?.warnings ?? []),
@@ -56,12 +58,7 @@ export async function* diagnose(
     if (manifest) manifests.push(manifest);
     running ??= description;
   }
-  for (const { host: given, contextId } of reports) {
-    if (manifests.some((one) => one.contextId === contextId)) continue;
-    const host = safeText(given, 253);
-    const text = `has keyset ${contextId}, which no instance here has`;
-    yield { level: 'problem', about: `replica on ${host}`, text, remedy: `run doctor on ${host}` };
-  }
+  yield* reports.filter(({ contextId }) => !manifests.some((one) => one.contextId === contextId)).map(foreignReport);
   yield* clockFinding(manifests);
   if (!running) yield* stateDirectory(config.stateDirectory, user);
   yield* await examineHttp(config.http, running?.pid, file);
