@@ -94,7 +94,7 @@ function loaded(primary: string, keys: number): Finding {
 
 /** @param generate - the command that makes a keyset, if that can destroy nothing */
 function problem(error: unknown, generate: string | undefined): Finding {
-  if (typeof error === 'string') return { level: 'problem', text: error, remedy: LEGACY };
+  if (typeof error === 'string') return { level: 'problem', text: error };
   const { message, code, remedy = REACH } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
   const text = `${message} (${code})`;
   const absent = code === 'ERR_KMS_STORE_UNAVAILABLE' && remedy.endsWith(RESTORE_KEYSET);
@@ -108,6 +108,3 @@ function problem(error: unknown, generate: string | undefined): Finding {
 
 /** Nothing is known but that it fails. */
 const REACH = 'make the key store reachable and readable again, as it was';
-
-/** A key of another plugin, which this one only opens with. */
-const LEGACY = 'restore this secret in Barbican: what the other plugin encrypted needs it';
