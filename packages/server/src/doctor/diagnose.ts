@@ -8,7 +8,7 @@ import { clockFinding, coreDumps, socketDirectory, stateDirectory } from './host
 import { examineHttp } from './http.ts';
 import { foreignOwner } from './keyset-owner.ts';
 import { examineKeyStore } from './key-store.ts';
-import { servingProcess, unreadableFiles, userOf } from './plugin-user.ts';
+import { credentialsOf, servingProcess, unreadableFiles, userOf } from './plugin-user.ts';
 import { compareReplicas, foreignReport } from './replicas.ts';
 import { askPlugin } from './running.ts';
 import type { RunningPlugin } from './running.ts';
@@ -29,6 +29,8 @@ export async function* diagnose(
   let running: RunningPlugin | undefined;
   const hints = new Set<string>();
   const serving = servingProcess(file);
+  const credentials = serving === undefined ? undefined : credentialsOf(serving);
+  if (credentials !== undefined) process.env['CREDENTIALS_DIRECTORY'] ??= credentials;
   const user = userOf(serving, config.stateDirectory);
   for (const instance of config.instances) {
     const { findings: answers, description } = await askPlugin(instance, serving);

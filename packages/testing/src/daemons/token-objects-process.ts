@@ -51,6 +51,9 @@ function answer(p11: PKCS11, session: Handle, request: TokenRequest): unknown {
       for (const object of objects) p11.C_DestroyObject(session, object);
       return objects.length;
     }
+    case 'init-pin':
+      p11.C_InitPIN(session, request.userPin);
+      return null;
     case 'import': {
       const { id, label, extractable = false } = request.key;
       p11.C_CreateObject(session, [
@@ -82,6 +85,6 @@ const slot = p11
   .find((candidate) => p11.C_GetTokenInfo(candidate).label.trimEnd() === request.label);
 if (!slot) throw new Error(`no token ${request.label}`);
 const session = p11.C_OpenSession(slot, pkcs11js.CKF_SERIAL_SESSION | pkcs11js.CKF_RW_SESSION);
-p11.C_Login(session, pkcs11js.CKU_USER, request.pin);
+p11.C_Login(session, request.command === 'init-pin' ? pkcs11js.CKU_SO : pkcs11js.CKU_USER, request.pin);
 console.log(JSON.stringify(answer(p11, session, request)));
 p11.C_Finalize();

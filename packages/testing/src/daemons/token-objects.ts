@@ -28,6 +28,8 @@ export interface AesKeyImport {
 export type TokenRequest = Pick<Token, 'module' | 'label' | 'pin'> &
   (
     | { readonly command: 'list' }
+    /** `pin` is that of the security officer. */
+    | { readonly command: 'init-pin'; readonly userPin: string }
     | { readonly command: 'delete'; readonly id: string }
     | { readonly command: 'import'; readonly key: Omit<AesKeyImport, 'value'>; readonly valueHex: string }
   );
@@ -44,6 +46,11 @@ export async function listObjects(token: Token): Promise<TokenObject[]> {
  */
 export async function deleteObjects(token: Token, id: string): Promise<number> {
   return JSON.parse(await askToken(token, { command: 'delete', id })) as number;
+}
+
+/** Sets the PIN of the user, as the security officer. @param pin - of the security officer */
+export async function initUserPin(token: Token, pin: string, userPin: string): Promise<void> {
+  await askToken({ ...token, pin }, { command: 'init-pin', userPin });
 }
 
 /** Makes an AES key that may encrypt, decrypt, wrap and unwrap. */
