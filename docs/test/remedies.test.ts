@@ -22,7 +22,7 @@ const MAKERS: Readonly<Record<string, readonly [index: number, files: RegExp]>> 
   refusal: [1, /guard\.ts/],
   rule: [1, /rotation/],
   checkAll: [2, /evidence/],
-  differs: [1, /comparison/],
+  differs: [1, /replicas/],
 };
 /** Modules that consist of remedies. */
 const ALL = /keyset\/restoring\.ts$|k8s-secret\/remedies\.ts$|util\/writable\.ts$/;

@@ -74,11 +74,11 @@ export type {
 } from './keyset/keyset-source.ts';
 export { watchDirectory } from './stores/file/watch-directory.ts';
 export type { KeyState, Manifest, ManifestEntry, StoredManifest } from './keyset/manifest.ts';
-export { checkHeldByAll, checkReadByAll, MAX_SKEW_MS } from './keyset/evidence.ts';
+export { checkHeldByAll, checkReadByAll, MAX_SKEW_MS, timeDoubtOf } from './keyset/evidence.ts';
 export type { Evidence } from './keyset/evidence.ts';
 export type { KeyProof } from './keyset/key-proof.ts';
-export { MAX_REPORT_BYTES, parseReport, replicaId } from './keyset/report.ts';
-export type { ReplicaReport } from './keyset/report.ts';
+export { MAX_REPORT_BYTES, parseReport, replicaId, verifyReport } from './keyset/report.ts';
+export type { ReplicaReport, ReportProof } from './keyset/report.ts';
 export { TokenProofs } from './service/local-kek/token-proofs.ts';
 export { LocalKekService } from './service/local-kek/local-kek-service.ts';
 export { localKekOptions } from './service/local-kek/settings.ts';

@@ -137,6 +137,7 @@ test('a dry run says what would happen and changes nothing', ({ site }) => {
   const before = readFileSync(site.path('keys/main/keyset.yaml'), 'utf8');
   const dry = teapot('keys', 'generate', ...uri, '--dry-run');
   assert.match(dry.stdout, 'dry run, nothing is changed');
+  assert.match(dry.stdout, /^\(new\) +pending +0 s ago$/m, 'the id of the real key will be another one');
   assert.is(
     teapot('keys', 'retire', ...uri, first, '--unverified', '--dry-run').code,
     1,
@@ -183,6 +184,7 @@ for (const [option, ...given] of [
   ['--output', 'yaml', 'keys', 'generate', '--uri', 'file:/x'],
   ['--output', 'yaml', 'status', '--socket', '/x'],
   ['--output', 'yaml', 'doctor', '--config', '/x'],
+  ['--nonce', 'abc', 'status', '--report', '--socket', '/x'],
   ['--kms-version', 'v3', 'config', 'encryption-configuration', '--config', '/x'],
   ['--kms-version', '2', 'config', 'encryption-configuration', '--config', '/x'],
   ['--resource', 'secrets,configmaps', 'config', 'encryption-configuration', '--config', '/x'],
@@ -196,6 +198,17 @@ for (const [option, ...given] of [
   });
 }
 
+test('of two options that name a key store or socket, neither wins in silence', () => {
+  for (const command of [
+    ['keys', 'generate', '--uri', 'file:/x', '--config', '/x'],
+    ['status', '--socket', '/x', '--instance', 'x'],
+  ]) {
+    const { code, stderr } = teapot(...command);
+    assert.is(code, 2);
+    assert.match(stderr, 'cannot be used with option');
+  }
+});
+
 test('with several instances the command asks which', ({ site }) => {
   site.writeConfig([site.instance('a'), site.instance('b')]);
   const { code, stderr } = teapot('config', 'encryption-configuration', '--config', site.configFile);
@@ -207,6 +220,9 @@ test('status of a plugin that does not run exits with 3 and says what kube-apise
   const { code, stdout } = teapot('status', '--socket', site.path('none.sock'));
   assert.is(code, 3);
   assert.match(stdout, 'writes fail 3 minutes after');
+  const report = teapot('status', '--report', '--socket', site.path('none.sock'));
+  assert.is(report.code, 3);
+  assert.match(report.stderr, /^no report from .*none\.sock: [^\n]*ENOENT[^\n]*\n$/);
 });
 
 test('status of a good plugin exits with 0 and shows keys and hash', async ({ site }) => {

@@ -1,4 +1,5 @@
 // Each test breaks something on the host, runs the real doctor, does what it prints, and opens what was encrypted before (docs/remedies.md).
+import { parseManifest } from '@teapot-kms/core/internal';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { randomBytes } from 'node:crypto';
 import {
@@ -220,6 +221,24 @@ common.test('a pending key that is damaged is restored before it is promoted', a
   assert.match(promote().stderr, 'Fix: look with "teapot-kms doctor"');
   run(commandsIn(remedyOf(site, 'restore the keys'))[0]!, nodeOf(site));
   await eventually(() => assert.is(promote().code, 0));
+  await healed();
+});
+
+test('a report that was edited is not believed: a new one from the replica is', async ({ site }) => {
+  const { directory, keyId, healed } = await served(site);
+  const file = site.path('report.json');
+  const report = () => teapot('status', '--report', '--config', site.configFile).stdout;
+  const old = JSON.parse(report()) as object;
+  site.generate('main');
+  const { generation, hash } = parseManifest(readFileSync(`${directory}/keyset.yaml`, 'utf8'), 'the manifest');
+  writeFileSync(file, JSON.stringify({ ...old, generation, hash }));
+  const [command] = commandsIn(remedyOf(site, 'make a new report', '--report', file));
+  await eventually(() => {
+    run(`${command} > ${file}`);
+    const { code, stdout } = doctor(site, '--report', file);
+    assert.is(code, 0, stdout);
+    assert.match(stdout, `and proves that it holds ${keyId}, `);
+  });
   await healed();
 });
 

@@ -71,6 +71,8 @@ typedef void (*function)(void);
 struct function_list { unsigned char major, minor; function functions[COUNT]; };
 
 enum { MAX_ORDERS = 64, MAX_MECHANISMS = 512 };
+/* Bytes before the flags in CK_TOKEN_INFO: label, manufacturer, model, serial number. */
+enum { TOKEN_INFO_FLAGS = 32 + 32 + 16 + 16 };
 
 /* The counter file. The low half of `fired` counts how often an order took effect; the high half is its generation. */
 struct shared {
@@ -93,6 +95,7 @@ struct orders {
   unsigned count;
   struct order list[MAX_ORDERS];
   bool gcm_iv_own, token_absent;
+  word token_flags;
   unsigned mechanism_count; /* 0: all */
   word mechanisms[MAX_MECHANISMS];
 };
@@ -162,6 +165,11 @@ static bool parse_trait(struct orders *orders, const char *verb, char **rest, co
     concern_all(orders);
   } else if (strcmp(verb, "token") == 0 && strcmp(what, "reset") == 0) {
     drop_sessions();
+  } else if (strcmp(verb, "token") == 0 && strcmp(what, "flags") == 0) {
+    char *flags = strtok_r(NULL, " ", rest);
+    if (!flags) give_up("missing flags", line);
+    orders->token_flags |= (word)number(flags, line);
+    orders->concerned[GetTokenInfo] = true;
   } else if (strcmp(verb, "gcm-iv") == 0 && strcmp(what, "own") == 0) {
     orders->gcm_iv_own = true;
     orders->concerned[EncryptInit] = true;
@@ -309,7 +317,11 @@ static bool answer(const struct orders *orders, unsigned f, const word *a, word 
     *result = forward(f, a);
     if (absent && *result == CKR_OK) ((struct slot_info *)a[1])->flags &= ~(word)CKF_TOKEN_PRESENT;
     return true;
-  case GetTokenInfo: case InitToken: case OpenSession: case CloseAllSessions:
+  case GetTokenInfo:
+    *result = absent ? CKR_TOKEN_NOT_PRESENT : forward(f, a);
+    if (*result == CKR_OK) *(word *)((char *)a[1] + TOKEN_INFO_FLAGS) |= orders->token_flags;
+    return true;
+  case InitToken: case OpenSession: case CloseAllSessions:
     *result = CKR_TOKEN_NOT_PRESENT;
     return absent;
   case GetMechanismList:

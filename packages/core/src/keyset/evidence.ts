@@ -58,10 +58,17 @@ function checkAll(
 
 /** What makes a report worthless for this manifest, whatever it says of keys. */
 function doubtOf(report: ReplicaReport, manifest: StoredManifest, now: Date): string | undefined {
-  const ageMs = now.getTime() - Date.parse(report.time);
-  if (ageMs > MAX_AGE_MS) return `has reported ${Math.round(ageMs / 60_000)} min ago; a report is valid for 10 min`;
-  if (ageMs < -MAX_SKEW_MS) return 'has a clock that is ahead: its report is of the future';
+  const doubt = timeDoubtOf(report, now);
+  if (doubt !== undefined) return doubt;
   if (report.contextId !== manifest.contextId) return `uses another keyset, ${report.contextId}`;
   if (report.hash === manifest.hash) return undefined;
   return `uses generation ${report.generation} of the keyset, and the store has generation ${manifest.generation}`;
+}
+
+/** Why a report says nothing of the present: it is old, or of the future. `undefined` if it does. */
+export function timeDoubtOf({ time }: ReplicaReport, now: Date): string | undefined {
+  const ageMs = now.getTime() - Date.parse(time);
+  if (ageMs > MAX_AGE_MS) return `has reported ${Math.round(ageMs / 60_000)} min ago; a report is valid for 10 min`;
+  if (ageMs < -MAX_SKEW_MS) return 'has a clock that is ahead: its report is of the future';
+  return undefined;
 }

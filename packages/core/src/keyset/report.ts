@@ -66,6 +66,28 @@ export function provesKey(report: ReplicaReport, keyId: string, proof: KeyProof)
   return entry !== undefined && proof.verifies(bodyText(report, ids), entry.mac);
 }
 
+/** What the MACs of a report show: the ids of keys, in the order of the report. */
+export interface ReportProof {
+  /** The replica holds these keys. One of them suffices to show that the report is as it was made. */
+  readonly proven: readonly string[];
+  /** The report was changed, or the replica has another key under the id. */
+  readonly refuted: readonly string[];
+  /** Nobody here has these keys. */
+  readonly unknown: readonly string[];
+}
+
+/** Verifies each MAC of a report. @param proofs - of the keys that are here, by key id */
+export function verifyReport(report: ReplicaReport, proofs: ReadonlyMap<string, KeyProof>): ReportProof {
+  const ids = report.keys.map(({ id }) => id);
+  const known = ids.filter((id) => proofs.has(id));
+  const proven = known.filter((id) => provesKey(report, id, proofs.get(id)!));
+  return {
+    proven,
+    refuted: known.filter((id) => !proven.includes(id)),
+    unknown: ids.filter((id) => !proofs.has(id)),
+  };
+}
+
 /**
  * Names a replica: the host's boot, and the socket that it serves.
  * @param mounts - the mount namespace: two pods of a host may serve the same path, each in its own file system

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KeyProof } from '../../src/keyset/key-proof.ts';
-import { makeReport, parseReport, provesKey, replicaId } from '../../src/keyset/report.ts';
+import { makeReport, parseReport, provesKey, replicaId, verifyReport } from '../../src/keyset/report.ts';
 import type { ReplicaReport } from '../../src/keyset/report.ts';
 import { SecretBytes } from '../../src/util/secret-bytes.ts';
 
@@ -33,6 +33,13 @@ test('a report proves each key that it lists, to whoever has the key', () => {
   assert.equal(read, report);
   assert.ok(provesKey(read, 'one', proofOf(one, 'one')));
   assert.ok(provesKey(read, 'two', proofOf(two, 'two')));
+});
+
+test('the keys of a report are sorted by what their MACs show', () => {
+  const proofs = new Map([['one', proofOf(one, 'one')]]);
+  assert.equal(verifyReport(report, proofs), { proven: ['one'], refuted: [], unknown: ['two'] });
+  const edited = { ...report, generation: 4 };
+  assert.equal(verifyReport(edited, proofs), { proven: [], refuted: ['one'], unknown: ['two'] });
 });
 
 test('it does not prove another key, nor one that it does not list', () => {

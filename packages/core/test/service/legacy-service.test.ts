@@ -2,6 +2,7 @@ import { FakeClock, legacyCiphertext, rejectsWithCode, settle } from '@teapot-km
 import { randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { KmsError } from '../../src/errors.ts';
 import { Keyset } from '../../src/keyset/keyset.ts';
 import type { KeysetServiceOptions } from '../../src/service/keyset-service.ts';
 import { KeysetService } from '../../src/service/keyset-service.ts';
@@ -31,7 +32,7 @@ function makeWithLegacy(options: Partial<KeysetServiceOptions> = {}) {
         const copies = Object.entries(legacyKeys).map(
           ([id, bytes]) => [id, new SecretBytes(Buffer.from(bytes))] as const,
         );
-        const opener = new LegacyKeys(new Map(copies), ['a warning']);
+        const opener = new LegacyKeys(new Map(copies), [new KmsError('ERR_KMS_KEY_GONE', 'a warning')]);
         openers.push(opener);
         return Promise.resolve(opener);
       },
@@ -115,7 +116,7 @@ test('an envelope of ours under a legacy key_id is not opened', async () => {
 
 test('what is wrong with a legacy key is a warning, and Status stays ok', async () => {
   const { service } = await withLegacy();
-  assert.equal(service.describe().warnings, ['a warning']);
+  assert.equal(service.describe().warnings, ['ERR_KMS_KEY_GONE: a warning']);
   assert.is((await service.status()).healthz, 'ok');
   await service.close();
 });

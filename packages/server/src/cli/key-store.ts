@@ -1,5 +1,6 @@
 import { directoryOfUri, KmsError, providerFor, SharedResources } from '@teapot-kms/core';
 import type { KeysetAdmin, KeysetSource, RemoteKek } from '@teapot-kms/core';
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -21,10 +22,16 @@ export interface KeyStoreOptions {
 /** Adds the two ways to name a keyset: its URI, or an instance of a configuration. */
 export function withKeyStoreOptions(command: Command): Command {
   return command
-    .option('--uri <uri>', 'URI of the key store, such as file:/var/lib/teapot-kms/keys, if it needs no settings')
-    .option(
-      '--cloud-config <file>',
-      'with --uri barbican:...: log in with this cloud.conf. Default: the OS_* variables',
+    .addOption(
+      new Option('--uri <uri>', 'URI of the key store, such as file:/var/lib/teapot-kms/keys, if it needs no settings')
+        // Neither may win in silence: a change would go to another keyset than the operator means.
+        .conflicts(['config', 'instance']),
+    )
+    .addOption(
+      new Option(
+        '--cloud-config <file>',
+        'with --uri barbican:...: log in with this cloud.conf. Default: the OS_* variables',
+      ).conflicts(['config', 'instance']),
     )
     .option('-c, --config <file>', 'use the key store of an instance of this configuration')
     .option('-i, --instance <name>', 'name of the instance; optional if there is only one');

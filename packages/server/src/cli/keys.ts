@@ -7,7 +7,7 @@ import { checkedByReports, withEvidenceOptions } from './evidence.ts';
 import type { EvidenceOptions } from './evidence.ts';
 import { ExitCode, UsageError } from './exit-codes.ts';
 import { checkParent, withAdmin, withKeyStoreOptions, withStore } from './key-store.ts';
-import { list, report, summary } from './keys-output.ts';
+import { list, report, summary, withoutNewIds } from './keys-output.ts';
 import type { KeysOptions } from './keys-output.ts';
 import { registerConfirm } from './keys-confirm.ts';
 import { registerConvert } from './keys-convert.ts';
@@ -49,7 +49,8 @@ Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -), a
       const made = await withStore(options, async ({ store, admin }) => {
         if (!(await admin.readManifest())) await checkNewKeyset(store.uri, options);
         const escrow = escrowOf(admin, options);
-        return generateKey(admin, { dryRun: options.dryRun ?? false, ...(escrow && { escrow }) });
+        const change = await generateKey(admin, { dryRun: options.dryRun ?? false, ...(escrow && { escrow }) });
+        return options.dryRun ? withoutNewIds(change) : change;
       });
       const what = made.before ? 'pending: promote it when every replica has loaded it' : 'the primary of a new keyset';
       report(options, made, `generated key ${made.keyId}, ${what}`, { generated: made.keyId });

@@ -1,13 +1,15 @@
 import { safeText } from '@teapot-kms/core';
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { randomBytes } from 'node:crypto';
 import type { KmsClient } from '../client/client.ts';
 import { keyIdHash } from '../kms/key-id-hash.ts';
 import type { InstanceDescription } from '../observability/metrics.ts';
-import { ExitCode } from './exit-codes.ts';
+import { ExitCode, UsageError } from './exit-codes.ts';
 import { instanceOf, socketPathOf } from './key-store.ts';
 import type { KeyStoreOptions } from './key-store.ts';
-import { age, outputOption, print, table } from './output.ts';
+import { roleOf } from './keys-output.ts';
+import { age, outputOption, print, printError, table } from './output.ts';
 import type { OutputFormat } from './output.ts';
 
 /** `KeyIDMaxSize` (k8s.io/apiserver kmsv2/envelope.go). */
@@ -26,7 +28,11 @@ export function registerStatus(program: Command): void {
   program
     .command('status')
     .description('Call Status of a running plugin, and show what kube-apiserver would make of the answer')
-    .option('-s, --socket <path>', 'socket of the plugin: a path, or unix://PATH as for kube-apiserver')
+    .addOption(
+      new Option('-s, --socket <path>', 'socket of the plugin: a path, or unix://PATH as for kube-apiserver').conflicts(
+        ['config', 'instance'],
+      ),
+    )
     .option('-c, --config <file>', 'use the socket of an instance of this configuration')
     .option('-i, --instance <name>', 'name of the instance; optional if there is only one')
     .option('--report', 'print what this plugin proves of its keys, for "keys promote" on any host')
@@ -36,13 +42,14 @@ export function registerStatus(program: Command): void {
 }
 
 async function status({ socket: given, output, report, nonce, ...options }: StatusOptions): Promise<void> {
+  if (nonce !== undefined && !report) throw new UsageError('--nonce belongs to --report');
+  if (nonce !== undefined && !/^[0-9a-f]{32}$/.test(nonce)) {
+    throw new UsageError(`--nonce: expected 32 hexadecimal digits (0-9, a-f), found ${safeText(nonce, 50)}`);
+  }
   const socket = given === undefined ? instanceOf(options).socket : socketPathOf(given);
   const { KmsClient } = await import('../client/client.ts');
   const client = new KmsClient(socket);
-  if (report) {
-    print(await client.report(nonce ?? randomBytes(16).toString('hex')).finally(() => client.close()));
-    return;
-  }
+  if (report) return printReport(client, socket, nonce ?? randomBytes(16).toString('hex'));
   const answer = await client.status().then(
     (status) => ({ ...status, keyIdHash: keyIdHash(status.keyId) }),
     (error: unknown) => ({ error: (error as Error).message }),
@@ -73,9 +80,20 @@ async function status({ socket: given, output, report, nonce, ...options }: Stat
   else print(`\nkube-apiserver would report:\n  ${complaints.join('\n  ')}`);
 }
 
-function describe({ instance, version, pid, uri, keys, lastGoodProbeAgeMs }: InstanceDescription): string {
+async function printReport(client: KmsClient, socket: string, nonce: string): Promise<void> {
+  try {
+    print(await client.report(nonce));
+  } catch (error) {
+    printError(`no report from ${socket}: ${safeText((error as Error).message, 1_000)}`);
+    process.exitCode = ExitCode.UNHEALTHY;
+  } finally {
+    client.close();
+  }
+}
+
+function describe({ instance, version, pid, uri, primary, keys, lastGoodProbeAgeMs }: InstanceDescription): string {
   const probe = lastGoodProbeAgeMs === undefined ? 'never' : `${age(lastGoodProbeAgeMs)} ago`;
-  const rows = keys.map(({ id, state, decrypts }) => [id, state, String(decrypts)]);
+  const rows = keys.map((key) => [key.id, roleOf(key, primary), String(key.decrypts)]);
   return `plugin   teapot-kms ${version}, instance ${instance}, pid ${pid}\nstore    ${uri}, last good answer ${probe}\n\n${table([['KEY', 'STATE', 'DECRYPTS'], ...rows])}`;
 }
 

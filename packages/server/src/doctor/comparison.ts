@@ -1,9 +1,7 @@
-import { jittered, KeysetGuard, RESTORE_NEWEST, safeText } from '@teapot-kms/core';
-import type { Finding, HostRecords, KmsError, ReplicaReport, StoredManifest } from '@teapot-kms/core';
-import { dirname } from 'node:path';
+import { jittered, KeysetGuard } from '@teapot-kms/core';
+import type { Finding, HostRecords, KmsError, StoredManifest } from '@teapot-kms/core';
 import type { InstanceConfig } from '../config/schema.ts';
 import type { InstanceDescription } from '../observability/metrics.ts';
-import { directoryOf } from './concrete.ts';
 
 /** Whether store, running plugin and what this host remembers have the same keyset. */
 export async function compareKeysets(
@@ -34,36 +32,3 @@ const findingOf = (level: Finding['level'], about: string, { message, code, reme
   text: `${message} (${code})`,
   ...(remedy !== undefined && { remedy }),
 });
-
-/** Whether other replicas have the keyset that is here. @param reports - of "teapot-kms status --report" */
-export function compareReplicas(
-  { name, keys }: InstanceConfig,
-  stored: StoredManifest | undefined,
-  reports: readonly ReplicaReport[],
-): Finding[] {
-  const ours = reports.filter(({ contextId }) => contextId === stored?.contextId);
-  return ours.map(({ host: given, generation, hash, keys: reported }): Finding => {
-    const host = safeText(given, MAX_HOST);
-    const about = `${name}, replica on ${host}`;
-    const differs = (text: string, remedy: string): Finding => ({ level: 'problem', about, text, remedy });
-    const held = new Set(reported.map(({ id }) => id));
-    const lacking = stored!.keys.filter(({ id, state }) => state !== 'retired' && !held.has(id)).map(({ id }) => id);
-    if (hash === stored!.hash) {
-      if (lacking.length === 0) return { level: 'ok', about, text: 'has the same keyset' };
-      return differs(`has not loaded ${lacking.join(', ')}`, `run doctor on ${host}: it says why, and what to do`);
-    }
-    const text = `uses generation ${generation} of the keyset, and the key store here has generation ${stored!.generation}`;
-    const directory = directoryOf(keys);
-    if (directory === undefined) {
-      return differs(text, `wait for the next probe of the plugin on ${host}, and make a new report there`);
-    }
-    if (generation === stored!.generation) return differs(text, RESTORE_NEWEST);
-    const newer = generation > stored!.generation;
-    const command = newer
-      ? `scp -rp ${host}:${directory} ${dirname(directory)}/`
-      : `scp -rp ${directory} ${host}:${dirname(directory)}/`;
-    return differs(text, `copy the newer keyset: ${command}, and make new reports`);
-  });
-}
-
-const MAX_HOST = 253;

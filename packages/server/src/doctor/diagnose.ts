@@ -1,15 +1,16 @@
-import { HostRecords, safeText } from '@teapot-kms/core';
+import { HostRecords, systemClock } from '@teapot-kms/core';
 import type { Finding, ReplicaReport, StoredManifest } from '@teapot-kms/core';
 import type { Config, InstanceConfig } from '../config/schema.ts';
 import { said, withoutRepeats } from './causes.ts';
 import { clockFindings } from './clock.ts';
-import { compareKeysets, compareReplicas } from './comparison.ts';
+import { compareKeysets } from './comparison.ts';
 import { concrete } from './concrete.ts';
 import { coreDumps, socketDirectory, stateDirectory } from './host.ts';
 import { examineHttp } from './http.ts';
 import { foreignOwner } from './keyset-owner.ts';
 import { examineKeyStore } from './key-store.ts';
-import { servingProcess, unreadableFiles, userOf } from './plugin-user.ts';
+import { credentialsOf, servingProcess, unreadableFiles, userOf } from './plugin-user.ts';
+import { compareReplicas, foreignReport } from './replicas.ts';
 import { askPlugin } from './running.ts';
 import type { RunningPlugin } from './running.ts';
 
@@ -24,23 +25,26 @@ export async function* diagnose(
   reports: readonly ReplicaReport[] = [],
 ): AsyncGenerator<Finding> {
   const records = new HostRecords(config.stateDirectory);
+  const now = new Date(systemClock.wall());
   const manifests: StoredManifest[] = [];
   let running: RunningPlugin | undefined;
   const hints = new Set<string>();
   const serving = servingProcess(file);
+  const credentials = serving === undefined ? undefined : credentialsOf(serving);
+  if (credentials !== undefined) process.env['CREDENTIALS_DIRECTORY'] ??= credentials;
   const user = userOf(serving, config.stateDirectory);
   for (const instance of config.instances) {
     const { findings: answers, description } = await askPlugin(instance, serving);
     const record = await records.read(instance.socket).catch(() => undefined);
     const used = record !== undefined || description?.keyset !== undefined;
-    const { findings, manifest } = await examineKeyStore(instance, used);
+    const { findings, manifest, proofs } = await examineKeyStore(instance, used, reports);
     const about = `${instance.name}, the plugin says`;
     const all = [
       ...findings,
       ...(description ? [] : unreadableFiles(instance, user)),
       ...(await ownerFinding(instance, user.uid)),
       ...(await compareKeysets(instance, manifest, description, records)),
-      ...compareReplicas(instance, manifest, reports),
+      ...compareReplicas(instance, manifest, reports, { proofs, now }),
       socketDirectory(instance, user),
       ...answers,
       ...said('problem', about, description?.warnings ?? []),
@@ -57,13 +61,7 @@ export async function* diagnose(
     if (manifest) manifests.push(manifest);
     running ??= description;
   }
-  for (const { host: given, contextId } of reports) {
-    if (manifests.some((one) => one.contextId === contextId)) continue;
-    const host = safeText(given, 253);
-    const text = `has keyset ${contextId}, which no instance here has`;
-    const remedy = `run doctor on ${host}. If all is well there, keep both keysets: "Two nodes with two keysets" in docs/operators-guide.md`;
-    yield { level: 'problem', about: `replica on ${host}`, text, remedy };
-  }
+  yield* reports.filter(({ contextId }) => !manifests.some((one) => one.contextId === contextId)).map(foreignReport);
   yield* clockFindings({ manifests, reports });
   if (!running) yield* stateDirectory(config.stateDirectory, user);
   yield* await examineHttp(config.http, running?.pid, file);

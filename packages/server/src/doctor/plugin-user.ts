@@ -28,6 +28,25 @@ function servedFile(pid: number): string | undefined {
   }
 }
 
+/** `serve` under systemd; anybody can start a process with any environment, so no other directory counts. */
+const CREDENTIALS = /(?:^|\0)CREDENTIALS_DIRECTORY=(\/run\/credentials\/[\w@.:\\-]+)(?:\0|$)/;
+
+/**
+ * Where systemd has put the credentials of the unit of a process: `doctor` runs outside of the unit, and looks for the PIN where the plugin
+ * finds it. Nothing else of the environment is taken.
+ * @param environ - of the process, as in /proc
+ * @returns `undefined` if it has none, or cannot be seen
+ */
+export function credentialsOf(pid: number, environ = `/proc/${pid}/environ`): string | undefined {
+  try {
+    const [, directory] = CREDENTIALS.exec(readFileSync(environ, 'latin1')) ?? [];
+    return directory === undefined || /(^|\/)\.{1,2}$/.test(directory) ? undefined : directory;
+  } catch {
+    // It has ended, or is another user's.
+    return undefined;
+  }
+}
+
 /** The user of a process; without one, the owner of the state directory, which the plugin has made; else this user. */
 export function userOf(pid: number | undefined, stateDirectory: string): PluginUser {
   try {

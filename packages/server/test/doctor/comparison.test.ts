@@ -1,11 +1,12 @@
 // What doctor advises where the plugin, the key store or a replica is behind: what is printed is done, and what was sealed before opens.
-import { generateKey, HostRecords, KeysetService } from '@teapot-kms/core';
+import { generateKey, HostRecords, KeysetService, verifyReport } from '@teapot-kms/core';
 import type { Finding, StoredManifest } from '@teapot-kms/core';
 import { FakeClock, FaultInjectingSource, newDirectory, settle } from '@teapot-kms/testing';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { InstanceConfig } from '../../src/config/schema.ts';
-import { compareKeysets, compareReplicas } from '../../src/doctor/comparison.ts';
+import { compareKeysets } from '../../src/doctor/comparison.ts';
+import { compareReplicas } from '../../src/doctor/replicas.ts';
 import type { InstanceDescription } from '../../src/observability/metrics.ts';
 
 const PROBE_MS = 30_000;
@@ -34,7 +35,8 @@ async function behind() {
     assert.equal(await service.decrypt({ ciphertext }, context), plaintext);
     await service.close();
   };
-  return { service, clock, manifest, opens };
+  const { proofs } = await source.load(context);
+  return { service, clock, manifest, proofs, opens };
 }
 
 test('a running plugin that has another generation than the store: one probe later it is the same', async () => {
@@ -55,14 +57,18 @@ test('a running plugin that has another generation than the store: one probe lat
 });
 
 test('a replica that is behind a store that all share: one probe later its report is the same', async () => {
-  const { service, clock, manifest, opens } = await behind();
+  const { service, clock, manifest, proofs, opens } = await behind();
   const subject = { replica: '0'.repeat(16), host: 'node-2', time: '2026-01-01T00:00:00.000Z', nonce: '0'.repeat(32) };
-  const compare = (): Finding[] => compareReplicas(instance, manifest, [service.report(subject)]);
+  const compare = (): Finding[] => {
+    const report = service.report(subject);
+    const shown = new Map([[report, verifyReport(report, proofs)]]);
+    return compareReplicas(instance, manifest, [report], { proofs: shown, now: new Date(subject.time) });
+  };
   assert.is(compare()[0]!.remedy, 'wait for the next probe of the plugin on node-2, and make a new report there');
   await clock.advance(1.25 * PROBE_MS);
   assert.equal(
     compare().map(({ level, text }) => [level, text]),
-    [['ok', 'has the same keyset']],
+    [['ok', `has the same keyset, and proves that it holds ${manifest.keys.map(({ id }) => id).join(', ')}`]],
   );
   await opens();
 });

@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { LIBRARIES, missing, newPin, writePin } from './token.ts';
 import type { Token } from './token.ts';
-import { setFirstPin } from './token-objects.ts';
+import { initUserPin } from './token-objects.ts';
 
 const MODULE = `${LIBRARIES}/libsoftokn3.so`;
 
@@ -37,7 +37,8 @@ export class NssDatabase implements Token {
    */
   static async create(directory: string): Promise<NssDatabase> {
     const token = new NssDatabase(directory);
-    await setFirstPin(token, token.libraryParameters);
+    // The security officer of a new database has no PIN.
+    await initUserPin(token, '', token.pin, token.libraryParameters);
     return token;
   }
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { missing, newPin, writePin } from './token.ts';
 import type { Token } from './token.ts';
-import { deleteObjects, importAesKey, listObjects } from './token-objects.ts';
+import { deleteObjects, importAesKey, initUserPin, listObjects } from './token-objects.ts';
 import type { AesKeyImport, TokenObject } from './token-objects.ts';
 
 const MODULE = '/usr/lib/softhsm/libsofthsm2.so';
@@ -25,6 +25,8 @@ export class SoftHsm implements Token {
   readonly directory: string;
   /** SoftHSM2's files: a directory for each token, a file for each object. */
   readonly tokenDirectory: string;
+  /** PIN of the security officer. */
+  readonly #soPin = newPin();
 
   private constructor(directory: string, label: string, pin: string) {
     this.directory = directory;
@@ -55,7 +57,7 @@ export class SoftHsm implements Token {
     ];
     const configuration = token.env['SOFTHSM2_CONF']!;
     if (!existsSync(configuration)) writeFileSync(configuration, `${settings.join('\n')}\n`, { mode: 0o600 });
-    const init = ['--init-token', '--free', '--label', label, '--pin', pin, '--so-pin', newPin()];
+    const init = ['--init-token', '--free', '--label', label, '--pin', pin, '--so-pin', token.#soPin];
     await promisify(execFile)('softhsm2-util', init, { env: { ...process.env, ...token.env } });
     return token;
   }
@@ -73,6 +75,11 @@ export class SoftHsm implements Token {
   /** Destroys all objects with this CKA_ID, from another process, without the knowledge of the process that uses them. */
   deleteObject(idHex: string): Promise<number> {
     return deleteObjects(this, idHex);
+  }
+
+  /** The security officer sets the PIN of the user. {@link SoftHsm.pin} stays as it was: it is right again once it is set again. */
+  setUserPin(pin: string): Promise<void> {
+    return initUserPin(this, this.#soPin, pin);
   }
 
   /** Puts an AES key that the test knows into the token. */

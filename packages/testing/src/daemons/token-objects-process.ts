@@ -51,8 +51,8 @@ function answer(p11: PKCS11, session: Handle, request: TokenRequest): unknown {
       for (const object of objects) p11.C_DestroyObject(session, object);
       return objects.length;
     }
-    case 'set-first-pin':
-      p11.C_InitPIN(session, request.pin);
+    case 'init-pin':
+      p11.C_InitPIN(session, request.userPin);
       return null;
     case 'import': {
       const { id, label, extractable = false } = request.key;
@@ -79,16 +79,14 @@ function answer(p11: PKCS11, session: Handle, request: TokenRequest): unknown {
 const request = JSON.parse(await text(process.stdin)) as TokenRequest;
 const p11 = new pkcs11js.PKCS11();
 p11.load(request.module);
-if (request.command === 'set-first-pin') {
-  // The binding cuts off the last character.
-  p11.C_Initialize({ libraryParameters: `${request.libraryParameters} ` });
-} else p11.C_Initialize();
+const parameters = request.command === 'init-pin' ? request.libraryParameters : undefined;
+// The binding cuts off the last character.
+p11.C_Initialize(parameters === undefined ? undefined : { libraryParameters: `${parameters} ` });
 const slot = p11
   .C_GetSlotList(true)
   .find((candidate) => p11.C_GetTokenInfo(candidate).label.trimEnd() === request.label);
 if (!slot) throw new Error(`no token ${request.label}`);
 const session = p11.C_OpenSession(slot, pkcs11js.CKF_SERIAL_SESSION | pkcs11js.CKF_RW_SESSION);
-if (request.command === 'set-first-pin') p11.C_Login(session, pkcs11js.CKU_SO, '');
-else p11.C_Login(session, pkcs11js.CKU_USER, request.pin);
+p11.C_Login(session, request.command === 'init-pin' ? pkcs11js.CKU_SO : pkcs11js.CKU_USER, request.pin);
 console.log(JSON.stringify(answer(p11, session, request)));
 p11.C_Finalize();

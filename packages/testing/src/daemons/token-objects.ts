@@ -28,8 +28,9 @@ export interface AesKeyImport {
 export type TokenRequest = Pick<Token, 'module' | 'label' | 'pin'> &
   (
     | { readonly command: 'list' }
+    /** `pin` is that of the security officer. */
+    | { readonly command: 'init-pin'; readonly userPin: string; readonly libraryParameters?: string }
     | { readonly command: 'delete'; readonly id: string }
-    | { readonly command: 'set-first-pin'; readonly libraryParameters: string }
     | { readonly command: 'import'; readonly key: Omit<AesKeyImport, 'value'>; readonly valueHex: string }
   );
 
@@ -47,15 +48,25 @@ export async function deleteObjects(token: Token, id: string): Promise<number> {
   return JSON.parse(await askToken(token, { command: 'delete', id })) as number;
 }
 
+/**
+ * Sets the PIN of the user, as the security officer.
+ * @param pin - of the security officer
+ * @param libraryParameters - for C_Initialize, where the module needs them
+ */
+export async function initUserPin(
+  token: Token,
+  pin: string,
+  userPin: string,
+  libraryParameters?: string,
+): Promise<void> {
+  const parameters = libraryParameters === undefined ? {} : { libraryParameters };
+  await askToken({ ...token, pin }, { command: 'init-pin', userPin, ...parameters });
+}
+
 /** Makes an AES key that may encrypt, decrypt, wrap and unwrap. */
 export async function importAesKey(token: Token, { value, ...key }: AesKeyImport): Promise<void> {
   rememberSecret(value);
   await askToken(token, { command: 'import', key, valueHex: Buffer.from(value).toString('hex') });
-}
-
-/** Sets the user's PIN of a token that has none, and whose security officer has none. */
-export async function setFirstPin(token: Token, libraryParameters: string): Promise<void> {
-  await askToken(token, { command: 'set-first-pin', libraryParameters });
 }
 
 type Command<T> = T extends unknown ? Omit<T, 'module' | 'label' | 'pin'> : never;

@@ -45,11 +45,12 @@ export class BarbicanClient {
   /**
    * Reads the bytes of a secret, of any length. The caller owns them.
    * @param owner - the key that the secret is, for errors
+   * @param lost - what to do if it is gone
    * @throws {@link KmsError} `ERR_KMS_KEY_GONE` if Barbican itself answers 404 or 403 to a token just issued (design D3), from the same
    * place that delivered the secret before, if any did (design D18); `ERR_KMS_KEYSET_INVALID` for a secret without a payload;
    * `ERR_KMS_STORE_UNAVAILABLE` otherwise
    */
-  async payload(id: string, signal: AbortSignal, owner?: string): Promise<SecretBytes> {
+  async payload(id: string, signal: AbortSignal, owner?: string, lost = RESTORE_KEYS): Promise<SecretBytes> {
     const path = `/secrets/${id}/payload`;
     const request: ServiceRequest = { method: 'GET', path, headers: { accept: OCTETS }, signal };
     let answer = await this.#session.keyManager(request);
@@ -60,7 +61,7 @@ export class BarbicanClient {
       this.#servedBy.set(id, answer.place);
       return new SecretBytes(answer.body);
     }
-    throw this.#notDelivered(id, answer, `${owner === undefined ? '' : `${owner}, `}secret ${id}`);
+    throw this.#notDelivered(id, answer, `${owner === undefined ? '' : `${owner}, `}secret ${id}`, lost);
   }
 
   /**
@@ -117,11 +118,13 @@ export class BarbicanClient {
     return found.sort((a, b) => b.created - a.created || (a.id < b.id ? 1 : -1));
   }
 
-  #notDelivered(id: string, answer: ServiceAnswer, what: string): KmsError {
+  #notDelivered(id: string, answer: ServiceAnswer, what: string, lost: string): KmsError {
     const { text } = errorBody(answer);
     // Barbican has no code of its own for this.
     if (answer.status === 404 && text.includes('no payload')) {
-      return new KmsError('ERR_KMS_KEYSET_INVALID', `${what}: expected exactly 32 bytes, found 0: it has no payload`);
+      return new KmsError('ERR_KMS_KEYSET_INVALID', `${what}: expected exactly 32 bytes, found 0: it has no payload`, {
+        remedy: lost,
+      });
     }
     if (!isRefusal(answer)) return unexpected(answer, `reading ${what}`);
     const said = `Barbican answered ${answer.status}: ${text}`;
@@ -136,7 +139,7 @@ export class BarbicanClient {
       return new KmsError('ERR_KMS_KEY_GONE', `${what} may not be read by us: ${said}`, { remedy });
     }
     return new KmsError('ERR_KMS_KEY_GONE', `${what} was deleted, has expired or never existed: ${said}`, {
-      remedy: RESTORE_KEYS,
+      remedy: lost,
     });
   }
 }

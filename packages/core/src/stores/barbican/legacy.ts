@@ -5,6 +5,9 @@ import { withheldValue } from '../../util/shown-value.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 import { UUID } from './settings.ts';
 
+/** No backup of a keyset has a key of the other plugin. */
+export const RESTORE_LEGACY = 'restore this secret in Barbican: what the other plugin encrypted needs it';
+
 /** IV, the two blocks of kube-apiserver's 32 bytes, and one of padding. barbican-kms-plugin never stored anything else. */
 const CIPHERTEXT_BYTES = 64;
 const IV_BYTES = 16;
@@ -18,11 +21,11 @@ const CIPHERS: Readonly<Record<number, string>> = { 16: 'aes-128-cbc', 24: 'aes-
  * secret's UUID. There is no MAC: a change in the first 32 bytes gives another plaintext and goes unnoticed, a later one breaks the padding.
  */
 export class LegacyKeys implements LegacyOpener {
-  readonly warnings: readonly string[];
+  readonly warnings: readonly KmsError[];
   readonly #keys: ReadonlyMap<string, SecretBytes>;
 
   /** @param keys - by key_id, each of 16, 24 or 32 bytes. They now belong to this object */
-  constructor(keys: ReadonlyMap<string, SecretBytes>, warnings: readonly string[] = []) {
+  constructor(keys: ReadonlyMap<string, SecretBytes>, warnings: readonly KmsError[] = []) {
     this.#keys = keys;
     this.warnings = warnings;
   }
@@ -59,13 +62,13 @@ export async function loadLegacyKeys(
 ): Promise<LegacyKeys | undefined> {
   if (ids.size === 0) return undefined;
   const keys = new Map<string, SecretBytes>();
-  const warnings: string[] = [];
+  const warnings: KmsError[] = [];
   for (const id of ids) {
     try {
       keys.set(id, await loadOne(id, fetch));
     } catch (error) {
       if (error instanceof KmsError && (error.code === 'ERR_KMS_KEY_GONE' || error.code === 'ERR_KMS_KEYSET_INVALID')) {
-        warnings.push(`${error.code}: ${error.message}`);
+        warnings.push(error);
         continue;
       }
       for (const key of keys.values()) key.wipe();
@@ -84,7 +87,8 @@ async function loadOne(id: string, fetch: (id: string) => Promise<SecretBytes>):
   const key = await fetch(id.toLowerCase());
   if (CIPHERS[key.length] !== undefined) return key;
   key.wipe();
-  throw new KmsError('ERR_KMS_KEYSET_INVALID', `legacy key ${id}: expected 16, 24 or 32 bytes, found ${key.length}`);
+  const message = `legacy key ${id}: expected 16, 24 or 32 bytes, found ${key.length}`;
+  throw new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: RESTORE_LEGACY });
 }
 
 function openOne(ciphertext: Buffer, key: Buffer): Buffer | undefined {

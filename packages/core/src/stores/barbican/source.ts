@@ -19,7 +19,7 @@ import { readKeyOf } from './key-secret.ts';
 import { legacyKeyOfCloudConf, parseIni } from './keystone/cloud-conf.ts';
 import { readText } from './keystone/configuration.ts';
 import type { KeystoneSession } from './keystone/session.ts';
-import { loadLegacyKeys } from './legacy.ts';
+import { loadLegacyKeys, RESTORE_LEGACY } from './legacy.ts';
 import type { LegacyKeys } from './legacy.ts';
 import { ManifestInBarbican } from './manifest-in-barbican.ts';
 import type { BarbicanSettings, ManifestPlace } from './settings.ts';
@@ -117,7 +117,7 @@ export class BarbicanSource implements KeysetSource {
       if (id !== undefined) ids.add(id);
     }
     return loadLegacyKeys(ids, (id) =>
-      this.#refusedTwice(`legacy ${id}`, () => this.#client.payload(id, signal, 'legacy key')),
+      this.#refusedTwice(`legacy ${id}`, () => this.#client.payload(id, signal, 'legacy key', RESTORE_LEGACY)),
     );
   }
 }

@@ -130,7 +130,7 @@ export class PinLedger {
       });
     try {
       await this.#directory.make();
-      const lock = { fs: this.#fs, waitMs: LOCK_WAIT_MS, busy };
+      const lock = { fs: this.#fs, clock: this.#clock, waitMs: LOCK_WAIT_MS, busy };
       await withFileLock(`${this.file}.lock`, lock, () => this.#attemptLocked(pin, flags, login));
     } catch (error) {
       const reason = `the PIN of token ${this.#token} is not tried, because the attempt cannot be recorded in ${this.#path}`;

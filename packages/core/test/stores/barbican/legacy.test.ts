@@ -88,7 +88,11 @@ test('a key of another length becomes a warning and is wiped', async () => {
   for (const length of [0, 15, 17, 31, 33, 44]) {
     const key = new SecretBytes(Buffer.alloc(length, 7));
     const keys = await loadLegacyKeys(new Set([ID]), () => Promise.resolve(key));
-    assert.match(keys?.warnings[0] ?? '', new RegExp(`^ERR_KMS_KEYSET_INVALID: .* found ${String(length)}$`));
+    const [warning] = keys?.warnings ?? [];
+    assert.ok(warning);
+    assert.is(warning.code, 'ERR_KMS_KEYSET_INVALID');
+    assert.match(warning.message, new RegExp(` found ${String(length)}$`));
+    assert.match(warning.remedy ?? '', 'restore this secret in Barbican');
     assert.equal(keys?.keyIds, []);
     assert.ok(key.expose().every((byte) => byte === 0));
   }
@@ -103,7 +107,11 @@ test('a destroyed opener holds no key', () => {
 for (const id of ['http://barbican/v1/secrets/72a66c8e-1f5c-4b1a-9a3c-0f7d1f2b9c11', '../containers', '..', ' ']) {
   test(`${JSON.stringify(id)} is no key-id, and nothing is read`, async () => {
     const keys = await loadLegacyKeys(new Set([id]), () => Promise.reject(new Error('it was read')));
-    assert.match(keys?.warnings[0] ?? '', /^ERR_KMS_KEYSET_INVALID: \[KeyManager\] key-id: expected the UUID/);
+    const [warning] = keys?.warnings ?? [];
+    assert.ok(warning);
+    assert.is(warning.code, 'ERR_KMS_KEYSET_INVALID');
+    assert.match(warning.message, /^\[KeyManager\] key-id: expected the UUID/);
+    assert.is(warning.remedy, 'set key-id in cloud.conf to the UUID alone');
   });
 }
 
@@ -115,7 +123,10 @@ test('a lost legacy key is a warning, and the others open', async () => {
       : Promise.reject(new KmsError('ERR_KMS_KEY_GONE', 'it was deleted')),
   );
   assert.equal(keys?.keyIds, [ID]);
-  assert.equal(keys?.warnings, ['ERR_KMS_KEY_GONE: it was deleted']);
+  assert.equal(
+    keys?.warnings.map(({ code, message }) => [code, message]),
+    [['ERR_KMS_KEY_GONE', 'it was deleted']],
+  );
   assert.ok(keys?.open(legacyCiphertext(key, randomBytes(32)), undefined));
 });
 

@@ -133,6 +133,11 @@ async function readIfThere(file: string): Promise<string | undefined> {
     if (error instanceof FileRefused) throw unavailable(error.message, { remedy: `make ${file} a file of that kind` });
     const { code = 'cannot be read' } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return undefined;
+    if (code === 'EISDIR') {
+      throw unavailable(`${file}: expected a regular file, found a directory`, {
+        remedy: `make ${file} a file of that kind`,
+      });
+    }
     throw unavailable(`${file}: ${code === 'EACCES' ? 'permission denied' : code}`, {
       remedy: `let the user of the plugin read ${file}`,
       cause: error,

@@ -109,7 +109,7 @@ export class KeystoneSession implements SharedResource {
       if (attempt === 3) {
         const refused = `${new URL(url).origin} refuses a token that Keystone has just given to ${cloud.credential}`;
         throw unavailable(`${refused}; its access rules may not allow this request`, {
-          remedy: `allow ${request.method} ${path} of key-manager in the access rules of the application credential, or see Barbican's log`,
+          remedy: `allow ${request.method} ${rulePath(url)} of key-manager in the access rules of the application credential, or see Barbican's log`,
         });
       }
       if (attempt === 2) await unlessAborted(sleep(this.#clock, BORN_DEAD_MS, request.signal), request.signal);
@@ -198,6 +198,9 @@ export class KeystoneSession implements SharedResource {
     });
   }
 }
+
+/** As an access rule has it: the whole path of the URL, and one rule for all secrets. */
+const rulePath = (url: string): string => new URL(url).pathname.replace(/(?<=\/secrets\/)[0-9a-f-]{36}(?=\/|$)/i, '*');
 
 export const inTheClear = (urls: readonly string[]): string =>
   `${urls.join(' and ')} without TLS: passwords, tokens and keys cross the network in the clear`;
