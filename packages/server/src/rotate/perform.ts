@@ -24,8 +24,12 @@ const PHASE_OF: Readonly<Partial<Record<Step, Phase>>> = {
 
 /** What a rotation does to the world. Each may be repeated, also after it was killed in the middle. */
 export interface RotationSteps {
-  /** What is there now. @param scan - the last one of this run */
-  look(scan: ScanReport | undefined): Promise<PlanInput>;
+  /**
+   * What is there now.
+   * @param scan - the last one of this run
+   * @param asksServers - whether a step that concerns the kube-apiservers may come: no other needs a cluster
+   */
+  look(scan: ScanReport | undefined, asksServers: boolean): Promise<PlanInput>;
   /** Brings the keyset to the other replicas. */
   distribute(): Promise<void>;
   generate(): Promise<void>;
@@ -62,12 +66,13 @@ export interface Outcome {
  */
 export async function perform(steps: RotationSteps, options: PerformOptions): Promise<Outcome> {
   const wait = waits(options);
+  const asksServers = PHASES.indexOf(options.through) >= PHASES.indexOf('rewrite');
   // A run that was killed may not have brought its change to the other replicas.
   const run: Run = { scan: undefined, servers: [], before: undefined, distributed: false, changed: false };
   for (;;) {
     if (!run.distributed) await steps.distribute();
     run.distributed = true;
-    const seen = withoutOldScan(await steps.look(run.scan), run);
+    const seen = withoutOldScan(await steps.look(run.scan, asksServers), run);
     const planned = plan(seen);
     const left = planned.step === 'rewrite' ? remainderOf(run.scan!, seen.manifest!) : undefined;
     const next = (left && stuck(left, run.before)) ?? planned;

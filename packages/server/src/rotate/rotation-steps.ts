@@ -43,7 +43,7 @@ export function rotationSteps(tools: RotationTools): RotationSteps {
     return { scans: [{ where: 'the scan', report, ordered: true }], resources: tools.resources };
   };
   return {
-    look: (scan) => look(tools, scan && evidenceOf(scan)),
+    look: (scan, asksServers) => look(tools, scan && evidenceOf(scan), asksServers),
     distribute: () => tools.distribute(),
     async generate() {
       const manifest = (await admin.readManifest())?.manifest;
@@ -75,7 +75,11 @@ export function rotationSteps(tools: RotationTools): RotationSteps {
 }
 
 /** Asks only for what the next step needs: to fetch reports and metrics takes seconds. */
-async function look(tools: RotationTools, scans: Omit<ScanEvidence, 'now'> | undefined): Promise<PlanInput> {
+async function look(
+  tools: RotationTools,
+  scans: Omit<ScanEvidence, 'now'> | undefined,
+  asksServers: boolean,
+): Promise<PlanInput> {
   const { admin, clock, renewAfterMs, settleMs } = tools;
   const now = (): Date => new Date(clock.wall());
   const manifest = (await admin.readManifest())?.manifest;
@@ -87,7 +91,7 @@ async function look(tools: RotationTools, scans: Omit<ScanEvidence, 'now'> | und
     manifest,
     proofs: pending ? await tools.proofs() : new Map<string, KeyProof>(),
     replicas: pending || due ? await tools.reports() : { reports: [], replicas: 1 },
-    servers: old && !pending ? await tools.servers() : [],
+    servers: asksServers && old && !pending ? await tools.servers() : [],
     scans,
     renewAfterMs,
     settleMs,

@@ -126,7 +126,10 @@ test('it waits for a person who copies the keyset, and no longer than it may', a
 
 test('one run is one rotation, however young a primary may be', async ({ cluster }) => {
   const { steps } = cluster;
-  const look: typeof steps.look = async (scan) => ({ ...(await steps.look(scan)), renewAfterMs: 0 });
+  const look: typeof steps.look = async (scan, asksServers) => ({
+    ...(await steps.look(scan, asksServers)),
+    renewAfterMs: 0,
+  });
   const { end, next } = await run(cluster, {}, { look });
   assert.is(end, 'done');
   assert.match(next.remedy, 'another run may begin the next rotation');

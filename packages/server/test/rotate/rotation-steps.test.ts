@@ -52,20 +52,22 @@ test.before.each(async (site) => {
 
 test('only what the next step needs is asked for', async ({ tools, asked, kubernetes, store }) => {
   const steps = rotationSteps(tools);
-  await steps.look(undefined);
+  await steps.look(undefined, true);
   assert.equal(asked.splice(0), [], 'a young primary');
   await kubernetes.clock.advance(DAY_MS);
-  await steps.look(undefined);
+  await steps.look(undefined, true);
   assert.equal(asked.splice(0), ['reports'], 'an aged primary');
   await steps.generate();
-  await steps.look(undefined);
+  await steps.look(undefined, true);
   assert.equal(asked.splice(0), ['proofs', 'reports'], 'a pending key');
   const { manifest } = (await store.readManifest())!;
   const { id } = manifest.keys[1]!;
   const keys = manifest.keys.map((key) => ({ ...key, state: 'promoted' as const }));
   store.replaceManifest(formatManifest({ ...manifest, primary: id, keys }));
-  await steps.look(undefined);
-  assert.equal(asked, ['servers'], 'a former primary');
+  await steps.look(undefined, true);
+  assert.equal(asked.splice(0), ['servers'], 'a former primary');
+  await steps.look(undefined, false);
+  assert.equal(asked, [], 'a rotation that ends before any server matters needs no cluster');
 });
 
 test('a key whose predecessor has a copy outside its token is left to the operator', async ({ tools, store }) => {
