@@ -24,11 +24,6 @@ const EXPLAINED = new Map([
   ],
 ]);
 
-if (process.env['TEAPOT_TEST_FULL'] !== '1') {
-  console.log('SKIPPED h2spec: a part of npm run test:full');
-  process.exit(0);
-}
-
 const test = suite('h2spec');
 
 test(`${CASES} cases pass, but for those that are explained`, async () => {

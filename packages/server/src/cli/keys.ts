@@ -2,7 +2,7 @@ import { destroyRetiredKey, generateKey, promoteKey, restoreKey, RETIRED_GRACE_M
 import type { GenerateOptions as CoreOptions, KeysetAdmin } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { gathered } from './backup-options.ts';
-import { durationOf } from './duration-option.ts';
+import { durationOption } from './duration-option.ts';
 import { checkedByReports, withEvidenceOptions } from './evidence.ts';
 import type { EvidenceOptions } from './evidence.ts';
 import { ExitCode, UsageError } from './exit-codes.ts';
@@ -81,7 +81,9 @@ Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -), a
   );
   change('destroy <key-id>', 'Destroy a key that has been retired for a week; this cannot be undone')
     .option('--yes', 'do not ask for the id of the key')
-    .option('--grace <duration>', 'how long the key must have been retired', durationOf('--grace'), RETIRED_GRACE_MS)
+    .addOption(
+      durationOption('--grace <duration>', 'how long the key must have been retired', RETIRED_GRACE_MS, '168h, a week'),
+    )
     .action(async (keyId: string, options: KeysOptions & { yes?: boolean; grace: number }) => {
       const graceMs = options.grace;
       const made = await withAdmin(options, async (admin) => {

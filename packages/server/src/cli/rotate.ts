@@ -8,7 +8,7 @@ import { plan } from '../rotate/plan.ts';
 import type { Plan, Step } from '../rotate/plan.ts';
 import { OLD_SEED_MS } from '../rotate/scan-evidence.ts';
 import { serverView } from '../rotate/server-view.ts';
-import { durationOf } from './duration-option.ts';
+import { durationOf, durationOption } from './duration-option.ts';
 import { KUBEADM_FILES, withEtcdOptions } from './etcd-options.ts';
 import { evidenceOf, proofsOf, withReportOptions } from './evidence.ts';
 import { ExitCode, UsageError } from './exit-codes.ts';
@@ -62,7 +62,7 @@ export function registerRotate(program: Command): void {
     .option('--dry-run', 'print the next step, from reports, metrics and scans that are given, and stop')
     .addOption(new Option('--only-through <phase>', 'stop after this phase').choices(PHASES).default('retire'))
     .option('--distribute <command>', 'shell command that copies the keyset to the other nodes, after each change')
-    .option('--wait <duration>', 'longest wait at one step. Default: 15m', durationOf('--wait'), WAIT_MS)
+    .addOption(durationOption('--wait <duration>', 'longest wait at one step', WAIT_MS, '15m'))
     .option('--kubeconfig <file>', 'of an administrator of the cluster. Default: what kubectl takes')
     .option('--context <name>', 'a context of the kubeconfig. Default: its current one')
     .option('--apiserver <url...>', 'every kube-apiserver itself, where the kubeconfig names a load balancer')
@@ -76,17 +76,21 @@ export function registerRotate(program: Command): void {
     .option('--scan-rate <number>', 'objects scanned per second at most, or "unlimited"', rateOf('--scan-rate'), 5_000)
     .option('--etcd-prefix <prefix>', "kube-apiserver's prefix in etcd", '/registry')
     .option('--server-metrics <file...>', 'with --dry-run: the metrics of every kube-apiserver')
-    .option(
-      '--settle <duration>',
-      'how long each kube-apiserver must have used only the new key. Default and least: 3m, as long as its old seed lives',
-      settleOf,
-      OLD_SEED_MS,
+    .addOption(
+      new Option(
+        '--settle <duration>',
+        'how long each kube-apiserver must have used only the new key; at least 3m, as long as its old seed lives',
+      )
+        .argParser(settleOf)
+        .default(OLD_SEED_MS, '3m'),
     )
-    .option(
-      '--older-than <duration>',
-      'age of the primary at which a new rotation begins. Default: 2160h (90 days)',
-      durationOf('--older-than'),
-      OLDER_THAN_MS,
+    .addOption(
+      durationOption(
+        '--older-than <duration>',
+        'age of the primary at which a new rotation begins',
+        OLDER_THAN_MS,
+        '2160h, 90 days',
+      ),
     )
     .addOption(outputOption())
     .addHelpText('after', HELP)

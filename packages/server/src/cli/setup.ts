@@ -3,7 +3,7 @@ import { Option } from 'commander';
 import type { Plan, PlanInput } from '../setup/plan-input.ts';
 import type { Site } from '../setup/site.ts';
 import { withOpenerOptions } from './backup-options.ts';
-import { durationOf } from './duration-option.ts';
+import { durationOption } from './duration-option.ts';
 import { ExitCode, UsageError } from './exit-codes.ts';
 import { print, printError } from './output.ts';
 import { siteOf } from './setup-site.ts';
@@ -20,7 +20,7 @@ export function registerSetup(program: Command): void {
       .option('--apply', 'make the changes, wait until kube-apiserver encrypts, and roll back what does not succeed')
       .option('--dry-run', 'the default: print the changes, and make none')
       .option('--undo', 'go back: the plugin stops writing, and goes when no object in etcd needs it')
-      .option('--timeout <duration>', 'time for each step before it is rolled back', durationOf('--timeout'), 300_000)
+      .addOption(durationOption('--timeout <duration>', 'time for each step before it is rolled back', 300_000, '5m'))
       .option('-c, --config <file>', "the plugin's configuration; made if it is missing", '/etc/teapot-kms/config.yaml')
       .option('-i, --instance <name>', 'name of the instance; optional if there is only one')
       .option('--uri <uri>', 'for a new configuration: the key store', 'file:/var/lib/teapot-kms/main')
