@@ -32,6 +32,13 @@ interface Outcome {
   readonly failed: number;
   readonly skips: readonly string[];
   readonly seconds: number;
+  /** Of all its processes. Two cores give two of them a second. */
+  readonly cpuSeconds: number;
+}
+
+/** Reads what bash's `times` prints: user and system time, of the shell and of its children. */
+function cpuSecondsOf(times: string): number {
+  return [...times.matchAll(/(\d+)m([\d.]+)s/g)].reduce((sum, [, min, sec]) => sum + 60 * Number(min) + Number(sec), 0);
 }
 
 const secondsSince = (started: number): number => Math.round((Date.now() - started) / 1000);
@@ -40,22 +47,24 @@ function run({ name, command, env }: Lanes['steps'][number]): Promise<Outcome> {
   console.log(`\n=== ${name}: ${command}`);
   const started = Date.now();
   return new Promise((resolve) => {
-    const child = spawn('bash', ['-c', `set -o pipefail; ${command}`], {
-      stdio: ['ignore', 'pipe', 'inherit'],
+    const child = spawn('bash', ['-c', `set -o pipefail; ${command}; code=$?; times >&3; exit $code`], {
+      stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
       env: { ...process.env, ...env, TEAPOT_TEST_LOG_DIR: logDirectory },
     });
     let output = '';
-    child.stdout.on('data', (chunk: Buffer) => {
+    child.stdout!.on('data', (chunk: Buffer) => {
       process.stdout.write(chunk);
       output += chunk.toString();
     });
+    let times = '';
+    child.stdio[3]!.on('data', (chunk: Buffer) => (times += chunk.toString()));
     child.on('close', (code) => {
       const counted = [...output.matchAll(/^(\d+) passed, (\d+) failed, \d+ skipped$/gm)].at(-1);
       const failed = Math.max(Number(counted?.[2] ?? 0), code === 0 ? 0 : 1);
       // The runner repeats each skip at its end, with its file in front; a shell script prints it bare.
       const skips = [...new Set([...output.matchAll(/^(?:\S+: )?(SKIPPED .*)$/gm)].map((found) => found[1]!))];
       const passed = counted ? Number(counted[1]) : code === 0 ? 1 : 0;
-      resolve({ name, passed, failed, skips, seconds: secondsSince(started) });
+      resolve({ name, passed, failed, skips, seconds: secondsSince(started), cpuSeconds: cpuSecondsOf(times) });
     });
   });
 }
@@ -68,10 +77,15 @@ function startBusyLoops(): Daemon[] {
   });
 }
 
+const stages = stepsOf({ full, logDirectory });
+const names = stages.flatMap(({ steps }) => steps.map(({ name }) => name));
+const unknown = only?.filter((name) => !names.includes(name)) ?? [];
+if (unknown.length > 0) throw new Error(`no step ${unknown.join(', ')}; there are ${names.join(', ')}`);
+
 const started = Date.now();
 const loops = busy ? startBusyLoops() : [];
 const outcomes: Outcome[] = [];
-for (const { lanes, steps } of stepsOf({ full, logDirectory })) {
+for (const { lanes, steps } of stages) {
   const queue = steps.filter(({ name }) => !only || only.includes(name));
   const lane = async (): Promise<void> => {
     for (let step = queue.shift(); step; step = queue.shift()) outcomes.push(await run(step));
@@ -81,9 +95,10 @@ for (const { lanes, steps } of stepsOf({ full, logDirectory })) {
 await Promise.all(loops.map((loop) => loop.kill()));
 
 console.log('\n=== summary');
-for (const { name, passed, failed, skips, seconds } of outcomes) {
+for (const { name, passed, failed, skips, seconds, cpuSeconds } of outcomes) {
   const mark = failed > 0 ? 'FAIL' : skips.length > 0 ? 'SKIP' : 'ok  ';
-  console.log(`${mark} ${name.padEnd(18)} ${String(passed).padStart(5)} passed ${String(seconds).padStart(5)} s`);
+  const [took, cpu] = [seconds, Math.round(cpuSeconds)].map((count) => String(count).padStart(5));
+  console.log(`${mark} ${name.padEnd(18)} ${String(passed).padStart(5)} passed ${took} s, CPU ${cpu} s`);
 }
 const skips = outcomes.flatMap((outcome) => outcome.skips);
 for (const skip of skips) console.log(skip);
@@ -93,7 +108,7 @@ if (refused) console.log('FAIL: with CI=true nothing may be skipped');
 const failed = sum((outcome) => outcome.failed) + (refused ? 1 : 0);
 const beside = busy ? ` beside ${loops.length} busy loops` : '';
 console.log(
-  `${secondsSince(started)} s in all${beside}; ${sum(({ seconds }) => seconds)} s of steps, some of them side by side`,
+  `${secondsSince(started)} s in all${beside}; ${sum(({ seconds }) => seconds)} s of steps, some of them side by side; ${Math.round(sum(({ cpuSeconds }) => cpuSeconds))} s of CPU`,
 );
 console.log(`${sum((outcome) => outcome.passed)} passed, ${failed} failed, ${skips.length} skipped`);
 process.exitCode = failed > 0 ? 1 : 0;
