@@ -12,7 +12,7 @@ export type { Distrust } from './util/trusted-path.ts';
 export { paced } from './util/paced.ts';
 export { duration } from './util/duration.ts';
 export type { Clock } from './util/clock.ts';
-export { FileRefused, readSmallFileSync } from './util/small-file.ts';
+export { FileRefused, readSmallFile, readSmallFileSync } from './util/small-file.ts';
 export { safeLines, safeText } from './util/safe-text.ts';
 export { shownUri } from './util/shown-uri.ts';
 export { shownValue, withheldValue } from './util/shown-value.ts';

@@ -20,6 +20,7 @@ import { HostSite } from '../setup/host-site.ts';
 import { pluginConfiguration, pluginPod } from '../setup/made-files.ts';
 import type { Plan, Wish } from '../setup/plan-input.ts';
 import { SetupError } from '../setup/setup-error.ts';
+import { makeDirectory } from '../make-directory.ts';
 import { version } from '../version.ts';
 import type { OpenerOptions } from './backup-options.ts';
 import { withEtcd } from './etcd-options.ts';
@@ -85,7 +86,7 @@ export function siteOf(options: SetupOptions, report: (step: Plan) => void) {
     startPlugin: () => startPlugin(options),
   });
   const locked = async <T>(work: () => Promise<T>): Promise<T> => {
-    await nodeFs.mkdir(backupDirectory, { recursive: true, mode: 0o700 });
+    makeDirectory(backupDirectory);
     const busy = (pid: string): KmsError =>
       new KmsError('ERR_KMS_KEYSET_CONFLICT', `another setup runs on this host (process ${pid})`, {
         remedy: 'wait for it',

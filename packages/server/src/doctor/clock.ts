@@ -1,4 +1,4 @@
-import { MAX_SKEW_MS, safeText, systemClock } from '@teapot-kms/core';
+import { MAX_SKEW_MS, safeText } from '@teapot-kms/core';
 import type { Finding, ReplicaReport, StoredManifest } from '@teapot-kms/core';
 import { readFileSync } from 'node:fs';
 
@@ -12,11 +12,12 @@ export interface ClockEvidence {
   readonly reports: readonly ReplicaReport[];
   /** Time since the Unix epoch in ms that the hardware clock has. Default: that of this host, if it has one. */
   readonly hardware?: number | undefined;
+  /** The clock of this host: ms since the Unix epoch. */
+  readonly now: number;
 }
 
 /** A clock that is far off makes certificates and tokens invalid, and orders keysets of version 1 wrongly. */
-export function clockFindings({ manifests, reports, hardware = hardwareClock() }: ClockEvidence): Finding[] {
-  const now = systemClock.wall();
+export function clockFindings({ manifests, reports, hardware = hardwareClock(), now }: ClockEvidence): Finding[] {
   const changes = manifests.flatMap(({ keys }) => keys.map(({ since }) => Date.parse(since)));
   const latest = Math.max(...changes);
   return [

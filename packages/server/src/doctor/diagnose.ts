@@ -62,7 +62,7 @@ export async function* diagnose(
     running ??= description;
   }
   yield* reports.filter(({ contextId }) => !manifests.some((one) => one.contextId === contextId)).map(foreignReport);
-  yield* clockFindings({ manifests, reports });
+  yield* clockFindings({ manifests, reports, now: now.getTime() });
   if (!running) yield* stateDirectory(config.stateDirectory, user);
   yield* await examineHttp(config.http, running?.pid, file);
   yield coreDumps(running);

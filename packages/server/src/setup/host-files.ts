@@ -1,7 +1,8 @@
-import { FileRefused, KmsError, readSmallFileSync } from '@teapot-kms/core';
+import { FileRefused, KmsError, readSmallFile } from '@teapot-kms/core';
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { makeDirectory } from '../make-directory.ts';
 import type { TextFiles } from './site.ts';
 
 /** Longest file that is read, in bytes. A manifest has 4 KiB, and etcd's largest ConfigMap 1 MiB. */
@@ -28,13 +29,13 @@ export class HostFiles implements TextFiles {
   }
 
   /** @throws {@link KmsError} `ERR_KMS_INVALID_REQUEST` for what is no file, or too long */
-  read(path: string): Promise<string | undefined> {
+  async read(path: string): Promise<string | undefined> {
     try {
-      return Promise.resolve(readSmallFileSync(path, MAX_BYTES).toString('utf8'));
+      return (await readSmallFile(path, MAX_BYTES)).toString('utf8');
     } catch (error) {
       if (error instanceof FileRefused) throw KmsError.from(error, 'ERR_KMS_INVALID_REQUEST');
       const { code } = error as NodeJS.ErrnoException;
-      if (code === 'ENOENT') return Promise.resolve(undefined);
+      if (code === 'ENOENT') return undefined;
       throw error;
     }
   }
@@ -42,11 +43,11 @@ export class HostFiles implements TextFiles {
   async write(path: string, text: string): Promise<void> {
     const { manifestDirectory, backupDirectory, publicFiles } = this.#options;
     const isPublic = publicFiles.includes(path);
-    await makeDirectory(dirname(path), isPublic ? 0o755 : 0o700);
+    makeDirectory(dirname(path), isPublic ? 0o755 : 0o700);
     // A link stays one.
     const real = await realpath(path).catch(() => path);
     const place = dirname(path) === manifestDirectory ? backupDirectory : dirname(real);
-    await makeDirectory(place, 0o700);
+    makeDirectory(place);
     const before = await stat(real).catch(() => undefined);
     const temporary = join(place, `.${basename(real)}.${randomBytes(6).toString('hex')}.tmp`);
     const file = await open(temporary, 'wx', 0o600);
@@ -71,12 +72,6 @@ export class HostFiles implements TextFiles {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     });
   }
-}
-
-async function makeDirectory(path: string, mode: number): Promise<void> {
-  const made = await mkdir(path, { recursive: true, mode });
-  // The umask of this process says nothing about who needs it.
-  if (made !== undefined) await chmod(path, mode);
 }
 
 async function sync(path: string): Promise<void> {

@@ -5,7 +5,7 @@ import type { Server, Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { distrustOfPlace, sleep, systemClock } from '@teapot-kms/core';
 import type { Clock } from '@teapot-kms/core';
-import { makeDirectory } from './make-directory.ts';
+import { makeDirectory } from '../make-directory.ts';
 
 /** `sizeof(sun_path)` without the final zero (unix(7)). */
 const MAX_SOCKET_PATH_BYTES = 107;

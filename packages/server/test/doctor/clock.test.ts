@@ -5,11 +5,11 @@ import * as assert from 'uvu/assert';
 import { clockFindings } from '../../src/doctor/clock.ts';
 
 const YEAR_MS = 365 * 24 * 3_600_000;
-const now = Date.now();
+const now = Date.parse('2026-11-29T12:00:00Z');
 const at = (offsetMs: number): string => new Date(now + offsetMs).toISOString();
 const changedAt = (offsetMs: number) => ({ keys: [{ since: at(offsetMs) }] }) as unknown as StoredManifest;
 const reportOf = (offsetMs: number) => ({ host: 'node-2', time: at(offsetMs) }) as ReplicaReport;
-const nothing = { manifests: [], reports: [], hardware: now };
+const nothing = { manifests: [], reports: [], hardware: now, now };
 const manifests = [changedAt(-YEAR_MS / 2)];
 
 /** The remedies, each with the level of its finding. */

@@ -79,7 +79,7 @@ spec:
         -   name: kube-apiserver
             command:
                 - kube-apiserver
-                - '--v=2' # for now
+                - '--v=2' # more than usual
                 - --allow-privileged=true
             image: "registry.example/kube-apiserver:v1.37.2"
 
@@ -88,7 +88,7 @@ spec:
   const changed = change(own);
   for (const line of [
     '# ours',
-    "- '--v=2' # for now",
+    "- '--v=2' # more than usual",
     'image: "registry.example/kube-apiserver:v1.37.2"',
     '{name: kube-apiserver, namespace: kube-system}',
   ])

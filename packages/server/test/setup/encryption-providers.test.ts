@@ -70,7 +70,7 @@ test('what is right already changes no byte', () => {
   for (const one of ['reads', 'writes'] as const) assert.is(add(add(aescbc, one), one), add(aescbc, one));
 });
 
-test('a position is told apart', () => {
+test('the position of a provider is found', () => {
   assert.is(positionOf(undefined, 'enc.yaml', kms.name), 'absent');
   assert.is(position(aescbc), 'absent');
   assert.is(position(add(aescbc, 'reads')), 'reads');

@@ -222,7 +222,7 @@ export function transportSuite(test: Test, name: string, factory: TransportFacto
     assert.equal(await call(Buffer.from('after')), Buffer.from('after'));
   });
 
-  test(`${name}: calls that wait for ever leave room for those that are answered at once`, async () => {
+  test(`${name}: calls that never end leave room for those that are answered at once`, async () => {
     const maxCalls = 20;
     let waiting = 0;
     const handler: Handler = (request, { signal }) => {

@@ -2,7 +2,7 @@ import { patient } from '@teapot-kms/testing/daemons';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BarbicanClient } from '../../../src/stores/barbican/client.ts';
 
-/** Reads a secret again and again, as instances do, until it is told to end. */
+/** Reads a secret again and again, as instances do, until its end is asked for. */
 export class Reads {
   readonly failures: Error[] = [];
   count = 0;

@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KmsClient } from '../../../src/client/client.ts';
@@ -17,6 +17,7 @@ import { v2Endpoints } from '../../../src/kms/v2.ts';
 import { H2Transport, processBudget } from '../../../src/transport/h2/transport.ts';
 import { SocketListener } from '../../../src/transport/socket.ts';
 import { frame, PREFACE } from './frames.ts';
+import { heldBytes } from './held-bytes.ts';
 import { Random } from './random.ts';
 import { recordSession } from './recordings.ts';
 
@@ -29,6 +30,7 @@ const SEED = Number(process.env['TEAPOT_FUZZ_SEED'] ?? 0x7ea9_07);
 const AT_A_TIME = 8;
 /** Of heap and buffers. What 10^4 connections have sent would be more. */
 const MAX_GROWTH_MB = 8;
+const MiB = 2 ** 20;
 /** ms. No answer takes so long that the machine alone is the cause. */
 const PATIENT_MS = 120_000;
 
@@ -221,16 +223,6 @@ function openSockets(): number {
   return links.filter((link) => link.startsWith('socket:')).length;
 }
 
-/** Buffers are freed some turns after their objects. */
-async function memoryMb(): Promise<number> {
-  for (let passes = 0; passes < 3; passes++) {
-    globalThis.gc?.();
-    await sleep(20);
-  }
-  const { heapUsed, external } = process.memoryUsage();
-  return (heapUsed + external) / 2 ** 20;
-}
-
 test(`${CONNECTIONS} mutated connections: nothing is kept, and neighbours are served (seed ${SEED})`, async () => {
   const unhandled: unknown[] = [];
   const note = (error: unknown): void => void unhandled.push(error);
@@ -254,7 +246,7 @@ test(`${CONNECTIONS} mutated connections: nothing is kept, and neighbours are se
     await until('every connection is gone', isQuiet, { everyMs: 20 });
   };
   await quiet();
-  const before = { sockets: openSockets(), memoryMb: await memoryMb() };
+  const before = { sockets: openSockets(), memoryMb: (await heldBytes()) / MiB };
 
   let isOver = false;
   const neighbours = [attacked, other].map(({ socket }) => neighbour(socket, () => isOver));
@@ -264,7 +256,7 @@ test(`${CONNECTIONS} mutated connections: nothing is kept, and neighbours are se
   const rounds = await Promise.all(neighbours);
 
   await quiet();
-  const growthMb = (await memoryMb()) - before.memoryMb;
+  const growthMb = (await heldBytes()) / MiB - before.memoryMb;
   figure(
     `h2: ${CONNECTIONS} mutated connections`,
     `${rounds.join(' and ')} rounds of neighbours, ${growthMb.toFixed(1)} MB more, violations ${JSON.stringify(Object.fromEntries(attacked.transport.violations))}`,
