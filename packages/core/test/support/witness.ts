@@ -141,8 +141,11 @@ export class Witness {
   }
 }
 
+/** The next generation names the one that it replaces: if that is another one, two copies were changed at the same time. */
 function isNewer(manifest: StoredManifest, known: StoredManifest | undefined): boolean {
-  return !known || (manifest.contextId === known.contextId && manifest.generation > known.generation);
+  if (!known) return true;
+  const steps = manifest.generation - known.generation;
+  return manifest.contextId === known.contextId && (steps > 1 || (steps === 1 && manifest.replaces === known.hash));
 }
 
 /** Keys that never seal again: they were primaries, or nobody can tell. */
