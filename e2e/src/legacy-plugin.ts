@@ -13,6 +13,8 @@ export async function startLegacyPlugin(path: string, keyId: string, key: Buffer
       const decipher = createDecipheriv(`aes-${key.length * 8}-cbc`, key, ciphertext.subarray(0, 16));
       return Buffer.concat([decipher.update(ciphertext.subarray(16)), decipher.final()]);
     },
+    holds: () => true,
+    ready: () => undefined,
     status: () => ({ healthz: 'ok', keyId }),
     describe: () => ({
       uri: 'legacy:',

@@ -80,6 +80,7 @@ export type { KeyProof } from './keyset/key-proof.ts';
 export { MAX_REPORT_BYTES, parseReport, replicaId, verifyReport } from './keyset/report.ts';
 export type { ReplicaReport, ReportProof } from './keyset/report.ts';
 export { TokenProofs } from './service/local-kek/token-proofs.ts';
+export { MigrationService } from './service/migration-service.ts';
 export { LocalKekService } from './service/local-kek/local-kek-service.ts';
 export { localKekOptions } from './service/local-kek/settings.ts';
 export type { LocalKekSettings } from './service/local-kek/settings.ts';

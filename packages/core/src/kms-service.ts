@@ -53,11 +53,18 @@ export interface KmsService {
    * @throws {@link KmsError} as encrypt, and the errors of `docs/spec/envelope-v1.md` §9
    */
   decrypt(request: DecryptRequest, context: CallContext): MaybePromise<Buffer>;
+  /** Whether the key of this id is known now, without a look into the store. */
+  holds(keyId: string): boolean;
   /**
    * The result of the last probe in the background. Never reads the store (design D1).
    * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` while no key is known, `ERR_KMS_KEY_GONE` if it is lost for certain
    */
   status(): MaybePromise<StatusResult>;
+  /**
+   * Waits for the first answer of the store.
+   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` while no key is loaded
+   */
+  ready(): MaybePromise<void>;
   /** What an operator should see of this service: plain JSON without secrets. */
   describe(): ServiceDescription;
   /**
@@ -79,6 +86,8 @@ export interface ServiceDescription {
   readonly primary: string | undefined;
   /** The keyset in use; `undefined` if none is loaded. */
   readonly keyset?: { readonly contextId: string; readonly generation: number; readonly hash: string } | undefined;
+  /** The stores that only decrypt, and the keysets that are loaded from them. */
+  readonly decryptOnly?: readonly Pick<ServiceDescription, 'uri' | 'keyset'>[];
   /** `verified`: its check value matches, or it has opened data. */
   readonly keys: readonly {
     readonly id: string;

@@ -1,27 +1,9 @@
-import {
-  KeysetGuard,
-  KeysetService,
-  KmsError,
-  LocalKekService,
-  localKekOptions,
-  providerFor,
-  replicaId,
-} from '@teapot-kms/core';
-import type {
-  Clock,
-  CryptoEngine,
-  EventListener,
-  HostRecords,
-  KeysetSource,
-  KmsService,
-  LocalKekSettings,
-  RemoteKek,
-  ReplicaReport,
-  SharedResources,
-} from '@teapot-kms/core';
+import { KmsError, replicaId } from '@teapot-kms/core';
+import type { Clock, EventListener, KmsService, ReplicaReport } from '@teapot-kms/core';
 import type { Socket } from 'node:net';
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
+import { storesOf } from './config/schema.ts';
 import type { InstanceConfig } from './config/schema.ts';
 import { foreignOwner } from './doctor/keyset-owner.ts';
 import { toHandler } from './kms/endpoint.ts';
@@ -35,6 +17,8 @@ import type { InstanceHealth } from './observability/http.ts';
 import { LineLimit } from './observability/line-limit.ts';
 import { describeError, logEvent } from './observability/logging.ts';
 import type { InstanceDescription, Metrics } from './observability/metrics.ts';
+import { openService } from './open-service.ts';
+import type { ServiceParts } from './open-service.ts';
 import { SocketListener } from './transport/socket.ts';
 import { transports } from './transport/index.ts';
 import type { Transport } from './transport/seam.ts';
@@ -54,15 +38,10 @@ const REPEAT_MS = 60_000;
 const MAX_UNKNOWN_KEYS_PER_SECOND = 5;
 const MAX_STORE_EVENTS_PER_SECOND = 20;
 
-export interface InstanceOptions {
+export interface InstanceOptions extends Omit<ServiceParts, 'onEvent'> {
   readonly config: InstanceConfig;
-  /** What the instances of a process share. */
   readonly log: Logger;
   readonly metrics: Metrics;
-  readonly shared: SharedResources;
-  readonly crypto: CryptoEngine;
-  /** What this host remembers of its keysets. */
-  readonly records: HostRecords;
   readonly audit?: AuditLog | undefined;
 }
 
@@ -147,11 +126,12 @@ export class Instance {
 
   /**
    * Loads the keys of an instance that is to replace another one, before it takes over the socket. May be called again.
-   * @returns the error if it has no key to encrypt with
+   * @returns the error if it has no key to encrypt with, or lacks the keys of a store that only decrypts
    */
   async prepare(): Promise<Error | undefined> {
     this.#startService();
     try {
+      await this.#service.ready();
       await this.#service.status();
       return undefined;
     } catch (error) {
@@ -223,8 +203,10 @@ export class Instance {
   }
 
   async #checkOwner(): Promise<void> {
-    const found = await foreignOwner(this.config.keys, 0);
-    if (found) this.#log.warn({ remedy: found.remedy }, found.text);
+    for (const keys of storesOf(this.config)) {
+      const found = await foreignOwner(keys, 0);
+      if (found) this.#log.warn({ remedy: found.remedy }, found.text);
+    }
   }
 
   async #listen(takeOver: boolean): Promise<Error | undefined> {
@@ -262,27 +244,4 @@ export class Instance {
     this.#log.warn({ socket: this.config.socket }, 'the socket was removed or replaced; opening it again');
     void this.#listen(false);
   }
-}
-
-/** The service of an instance: which of the two there are depends on whether its key store gives keys out. */
-function openService(
-  { keys: { uri, ...settings }, socket, probeInterval, statusGrace, goneGrace }: InstanceConfig,
-  {
-    shared,
-    crypto,
-    records,
-    onEvent,
-  }: Omit<InstanceOptions, 'config' | 'log' | 'metrics'> & { onEvent: EventListener },
-): KmsService {
-  const provider = providerFor(uri);
-  const store = provider.open(uri, settings, shared);
-  const guard = new KeysetGuard({ name: socket, uri: store.uri, records });
-  const common = { crypto, onEvent, guard, probeIntervalMs: probeInterval, statusGraceMs: statusGrace };
-  if (provider.kind === 'remote-kek') {
-    // Part of every such provider's settings, so the configuration's schema has seen to them.
-    const localKeks = localKekOptions(settings as LocalKekSettings);
-    return new LocalKekService({ ...common, ...localKeks, remote: store as RemoteKek });
-  }
-  const service = new KeysetService({ ...common, source: store as KeysetSource, goneGraceMs: goneGrace });
-  return provider.decorate?.(service) ?? service;
 }

@@ -65,6 +65,15 @@ export function associatedData(header: Buffer, contextId: Buffer): Buffer {
   return data;
 }
 
+/** The key id in a ciphertext; `undefined` if it is no envelope. */
+export function keyIdOf(ciphertext: Buffer): string | undefined {
+  try {
+    return decodeEnvelope(ciphertext).keyId;
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * Decodes a ciphertext. Checks each length before it is used (spec §7.2, steps 1–6).
  * @throws {@link KmsError} `ERR_KMS_LIMIT_EXCEEDED`, `ERR_KMS_ENVELOPE_MALFORMED`, `ERR_KMS_ENVELOPE_VERSION`

@@ -101,7 +101,7 @@ export class Keyset {
 
   /** Whether the primary is loaded. */
   get seals(): boolean {
-    return this.#keys.has(this.manifest.primary);
+    return this.has(this.manifest.primary);
   }
 
   /** What proves that this process holds a key, by the ids that the manifest lists. */
@@ -147,6 +147,11 @@ export class Keyset {
   /** Whether a key of the keyset before is the one that this manifest lists. Version 1 lists no check value. */
   #isKeyOf({ check }: ManifestEntry, { proof }: LoadedKey, { manifest }: Keyset): boolean {
     return check === undefined ? manifest.contextId === this.manifest.contextId : proof.matches(check);
+  }
+
+  /** Whether the key is loaded. */
+  has(keyId: string): boolean {
+    return this.#keys.has(keyId);
   }
 
   /** @throws {@link KmsError} `ERR_KMS_UNKNOWN_KEY`, and as {@link Keyset.get} */

@@ -110,6 +110,7 @@ export abstract class BaseService implements KmsService {
     this.#changes = paced(clock, WATCH_PACE, () => void this.#refresher.refresh());
   }
 
+  abstract holds(keyId: string): boolean;
   /** Reads the store and takes over what it holds. */
   protected abstract readStore(signal: AbortSignal): Promise<Damage | undefined>;
   /** The key id that Status announces, if there is one. */
@@ -159,6 +160,11 @@ export abstract class BaseService implements KmsService {
     const keyId = this.closed ? undefined : this.announcedKeyId();
     if (keyId === undefined) throw this.refusal();
     return { healthz: this.health.healthz(), keyId };
+  }
+
+  ready(): MaybePromise<void> {
+    if (this.starting) return this.starting.then(() => this.ready());
+    if (this.closed || !this.opens) throw this.refusal();
   }
 
   describe(): ServiceDescription {
@@ -283,7 +289,7 @@ export abstract class BaseService implements KmsService {
     const news = this.health.lastError?.message !== error.message;
     if (keysStay) this.health.damaged(error);
     else this.health.failed(error);
-    if (news) this.onEvent({ type: 'store-failed', error, keyLoaded: this.announcedKeyId() !== undefined });
+    if (news) this.onEvent({ type: 'store-failed', error, keyLoaded: this.opens });
     return answered;
   }
 

@@ -18,6 +18,8 @@ export interface KeysetGuardOptions {
   /** The key URI, for errors. */
   readonly uri: string;
   readonly records: HostRecords;
+  /** Context ids of the keysets that other stores of the instance decrypt with. Default: none. */
+  readonly decryptOnly?: () => Promise<readonly string[]>;
 }
 
 /**
@@ -52,11 +54,17 @@ export class KeysetGuard {
     const known = seals ? (held ?? record) : (record ?? held);
     if (!known) return { use: 'all' };
     const relation = relationOf(offered, known);
-    const found = isTaken(relation) ? this.#sealedBefore(offered, held, record) : relation;
+    const succeeds = isTaken(relation) || (relation === 'foreign' && (await this.#decryptsStill(known.contextId)));
+    const found = succeeds ? this.#sealedBefore(offered, held, record) : relation;
     if (found === undefined) return { use: 'all' };
     const kept = held !== undefined && (seals || !isTaken(relationOf(offered, held)));
     const problem = this.#problem(offered, known, { found, held: known === held, kept, seals });
     return { use: kept || found === 'foreign' ? 'nothing' : 'opening', problem };
+  }
+
+  /** Another keyset may follow one whose data can still be read. */
+  async #decryptsStill(contextId: string): Promise<boolean> {
+    return (await this.#options.decryptOnly?.())?.includes(contextId) ?? false;
   }
 
   /** Whether a newer manifest lets a key seal that was already replaced (design D2): then it was made from an older copy. */
@@ -109,17 +117,23 @@ export class KeysetGuard {
     const { uri } = this.#options;
     const offer = `${uri} has generation ${offered.generation} of keyset ${offered.contextId}`;
     const mine = held ? 'the keys in memory are of' : 'this host has used';
+    const back = found === 'former' && offered.contextId !== known.contextId;
     const text = {
       foreign: `${uri} has another keyset, ${offered.contextId}; ${mine} keyset ${known.contextId}`,
       older: `${offer}, which is older: ${mine} generation ${known.generation}`,
       conflict: `${offer}, and ${mine} another one of this number: two copies were changed at the same time`,
-      former: `${offer}, whose primary ${offered.primary} was already replaced here: it comes from an older copy`,
+      former: `${offer}, whose primary ${offered.primary} was already replaced here${back ? '' : ': it comes from an older copy'}`,
     }[found as 'foreign' | 'older' | 'conflict' | 'former'];
     const ofKept = seals ? 'The keys in memory stay in use.' : 'The keys in memory decrypt, and nothing is encrypted.';
     const ofOffered = found === 'foreign' ? 'No key is used.' : 'Its keys decrypt, and nothing is encrypted.';
     const consequence = kept ? ofKept : ofOffered;
-    return new KmsError('ERR_KMS_KEYSET_STALE', `${text}. ${consequence}`, { remedy: RESTORE_NEWEST });
+    const remedy = back ? NEW_PRIMARY : RESTORE_NEWEST;
+    return new KmsError('ERR_KMS_KEYSET_STALE', `${text}. ${consequence}`, { remedy });
   }
 }
+
+/** For a keyset that comes back after another one was in use. */
+const NEW_PRIMARY =
+  'make a new key in it (teapot-kms keys generate --config FILE --instance NAME), and promote that key (teapot-kms keys promote)';
 
 const isTaken = (relation: Relation): boolean => relation === 'same' || relation === 'newer';

@@ -44,6 +44,10 @@ export class KeysetService extends BaseService implements KeysetHolder {
     return this.#usable();
   }
 
+  override holds(keyId: string): boolean {
+    return this.#keyset?.has(keyId) ?? false;
+  }
+
   protected override seal(plaintext: Uint8Array, context: EncryptContext): MaybePromise<EncryptResult> {
     if (!this.#seals) throw this.refusal();
     return this.crypto.seal(this.#usable().sealingKey(context.announcedKeyId), plaintext, context);

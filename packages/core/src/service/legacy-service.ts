@@ -1,4 +1,4 @@
-import { decodeEnvelope } from '../envelope/codec.ts';
+import { keyIdOf } from '../envelope/codec.ts';
 import { KmsError } from '../errors.ts';
 import type { KeysetHolder } from '../keyset/keyset-source.ts';
 import type { LegacyOpener } from '../keyset/legacy-opener.ts';
@@ -39,8 +39,16 @@ export class LegacyService implements KmsService {
     return legacy && isLegacy(legacy, request) ? this.#open(legacy, request) : this.#inner.decrypt(request, context);
   }
 
+  holds(keyId: string): boolean {
+    return this.#inner.holds(keyId) || (this.#inner.keyset?.legacy?.keyIds.includes(keyId) ?? false);
+  }
+
   status(): MaybePromise<StatusResult> {
     return this.#inner.status();
+  }
+
+  ready(): MaybePromise<void> {
+    return this.#inner.ready();
   }
 
   describe(): ServiceDescription {
@@ -82,14 +90,5 @@ export class LegacyService implements KmsService {
 
 /** A KMS v2 request names a legacy key. A KMS v1 request names no key: there, everything that is not an envelope counts as legacy. */
 function isLegacy(legacy: LegacyOpener, { ciphertext, keyId }: DecryptRequest): boolean {
-  return keyId === undefined ? !isEnvelope(ciphertext) : legacy.keyIds.includes(keyId);
-}
-
-function isEnvelope(ciphertext: Buffer): boolean {
-  try {
-    decodeEnvelope(ciphertext);
-    return true;
-  } catch {
-    return false;
-  }
+  return keyId === undefined ? keyIdOf(ciphertext) === undefined : legacy.keyIds.includes(keyId);
 }

@@ -94,6 +94,35 @@ test('at a start, a newer keyset whose primary was already replaced only opens',
   assert.equal(await guardIn(directory).judge(manifest(5, 'd', 'f'), undefined), { use: 'all' });
 });
 
+const migrated = (directory: string, contextIds: readonly string[]) =>
+  new KeysetGuard({
+    name: '/run/kms.sock',
+    uri: 'file:/keys',
+    records: new HostRecords(directory),
+    decryptOnly: () => Promise.resolve(contextIds),
+  });
+
+test('another keyset is used where a store that only decrypts has the one before', async () => {
+  const directory = newDirectory();
+  await guardIn(directory).remember(second);
+  assert.is((await migrated(directory, []).judge(foreign, undefined)).use, 'nothing');
+  assert.is((await migrated(directory, [foreign.contextId]).judge(foreign, undefined)).use, 'nothing');
+  assert.equal(await migrated(directory, [second.contextId]).judge(foreign, undefined), { use: 'all' });
+});
+
+test('a keyset that comes back after another one opens, and seals only under a new key', async () => {
+  const directory = newDirectory();
+  await guardIn(directory).remember(replaced);
+  const next = { ...foreign, primary: 'key-9' };
+  await migrated(directory, [second.contextId]).remember(next);
+  const back = migrated(directory, [next.contextId]);
+  const verdict = await back.judge(replaced, undefined);
+  assert.is(verdict.use, 'opening');
+  assert.match(verdict.problem!.message, /primary key-1 was already replaced here. Its keys decrypt/);
+  assert.match(verdict.problem!.remedy!, /^make a new key in it .*keys generate.* and promote that key/);
+  assert.equal(await back.judge({ ...replaced, generation: 3, primary: 'key-2' }, undefined), { use: 'all' });
+});
+
 test('what somebody has confirmed is used, whatever is held', async () => {
   const directory = newDirectory();
   const guard = guardIn(directory);

@@ -1,4 +1,5 @@
 import { KmsError, safeText } from '@teapot-kms/core';
+import type { KeysetSource, RemoteKek } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import type { EnvelopeSummary } from '../inspect/envelope-summary.ts';
 import { openObject } from '../inspect/object-cipher.ts';
@@ -10,7 +11,7 @@ import { parsePrinted, readInput, valueOfInput } from '../inspect/value-text.ts'
 import { KUBEADM_FILES, withEtcd, withEtcdOptions } from './etcd-options.ts';
 import type { EtcdOptions } from './etcd-options.ts';
 import { ExitCode, UsageError } from './exit-codes.ts';
-import { openKeyStore, withKeyStoreOptions } from './key-store.ts';
+import { openKeyStores, withKeyStoreOptions } from './key-store.ts';
 import type { KeyStoreOptions } from './key-store.ts';
 import { outputOption, print } from './output.ts';
 import type { OutputFormat } from './output.ts';
@@ -114,14 +115,34 @@ function readFromEtcd(key: string, options: InspectOptions): Promise<Buffer> {
   });
 }
 
-/** Lets the keyset open the value. @param key - the object's key in etcd */
+/** Lets the keysets open the value: the first one that does, else what the first one says. @param key - the object's key in etcd */
 async function ask(
   value: KmsValue,
   envelope: EnvelopeSummary,
   options: InspectOptions,
   key: string | undefined,
 ): Promise<Pick<Inspected, 'keyset' | 'plaintext'>> {
-  const store = openKeyStore(options);
+  const answers: Pick<Inspected, 'keyset' | 'plaintext'>[] = [];
+  const stores = openKeyStores(options);
+  try {
+    for (const store of stores) {
+      const answer = await askOne(store, value, envelope, options, key);
+      if (answer.keyset?.opens) return answer;
+      answers.push(answer);
+    }
+    return answers[0]!;
+  } finally {
+    await Promise.all(stores.map(async (store) => store.close?.()));
+  }
+}
+
+async function askOne(
+  store: KeysetSource | RemoteKek,
+  value: KmsValue,
+  envelope: EnvelopeSummary,
+  options: InspectOptions,
+  key: string | undefined,
+): Promise<Pick<Inspected, 'keyset' | 'plaintext'>> {
   const { uri } = store;
   let source: Buffer | undefined;
   try {
@@ -138,7 +159,6 @@ async function ask(
     return { keyset: { uri, opens: false, code, reason, ...(remedy !== undefined && { remedy }) } };
   } finally {
     source?.fill(0);
-    await store.close?.();
   }
 }
 

@@ -5,8 +5,8 @@ import type { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
-import { DEFAULT_STATE_DIRECTORY } from '../config/schema.ts';
-import type { Config, InstanceConfig } from '../config/schema.ts';
+import { DEFAULT_STATE_DIRECTORY, storesOf } from '../config/schema.ts';
+import type { Config, InstanceConfig, KeysConfig } from '../config/schema.ts';
 import { foreignOwner } from '../doctor/keyset-owner.ts';
 import { servingProcess, userOf } from '../doctor/plugin-user.ts';
 import { UsageError } from './exit-codes.ts';
@@ -55,9 +55,20 @@ export function openKeyStore(options: KeyStoreOptions): KeysetSource | RemoteKek
     if (!settings.success) throw new UsageError(`--cloud-config does not apply to ${provider.scheme}: keys`);
     return provider.open(options.uri, settings.data, shared);
   }
-  const { uri, ...settings } = instanceOf(options).keys;
-  return providerFor(uri).open(uri, settings, shared);
+  return openConfigured(instanceOf(options).keys, shared);
 }
+
+/**
+ * Opens every store that the plugin decrypts with: the one of {@link openKeyStore} first, then those of `decryptOnly`. The caller closes them.
+ */
+export function openKeyStores(options: KeyStoreOptions): readonly (KeysetSource | RemoteKek)[] {
+  if (options.uri !== undefined) return [openKeyStore(options)];
+  const shared = new SharedResources();
+  return storesOf(instanceOf(options)).map((keys) => openConfigured(keys, shared));
+}
+
+const openConfigured = ({ uri, ...settings }: KeysConfig, shared: SharedResources): KeysetSource | RemoteKek =>
+  providerFor(uri).open(uri, settings, shared);
 
 /**
  * Runs `work` on a store whose keys are managed, then closes the store.

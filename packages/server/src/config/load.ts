@@ -35,9 +35,11 @@ export function parseConfig(text: string, file: string): Config {
 
 /** The settings of a key store may hold a secret by mistake, such as a PIN where a path belongs. So may a file that is no configuration. */
 function showFound(value: unknown, path: readonly PropertyKey[]): string {
-  const [top, , setting, keyStoreSetting = 'uri'] = path;
-  if (typeof value === 'string' && setting === 'keys' && keyStoreSetting === 'uri') return shownUri(value);
-  const mayBeSecret = top === undefined || (top === 'instances' && (setting ?? 'keys') === 'keys');
+  const [top, , setting = 'keys', ...rest] = path;
+  const [keyStoreSetting = 'uri'] = setting === 'decryptOnly' ? rest.slice(1) : rest;
+  const inKeyStore = setting === 'keys' || setting === 'decryptOnly';
+  if (typeof value === 'string' && inKeyStore && keyStoreSetting === 'uri') return shownUri(value);
+  const mayBeSecret = top === undefined || (top === 'instances' && inKeyStore);
   return mayBeSecret || typeof value === 'object' ? withheldValue(value) : shownValue(value);
 }
 

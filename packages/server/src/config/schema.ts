@@ -35,6 +35,9 @@ const keysSchema = z.looseObject({ uri: uriSchema }, KEYS).transform((keys, cont
   return z.NEVER;
 });
 
+/** Key stores that an instance may have had before. Each is probed like the present one. */
+const MAX_DECRYPT_ONLY = 8;
+
 const MODE = 'expected an octal mode in quotes, such as "0600"';
 const GROUP = 'expected a group of this host, by name or number';
 const NAME = 'expected 1-63 of a-z, 0-9 and "-"';
@@ -97,6 +100,11 @@ const instanceSchema = settings({
     .optional()
     .describe('group of the socket, by name or number; the directory must be accessible to the group'),
   keys: keysSchema.describe('the key store'),
+  decryptOnly: z
+    .array(keysSchema, 'expected a list of key stores, such as [{ uri: "file:/var/lib/teapot-kms/keys" }]')
+    .max(MAX_DECRYPT_ONLY, `expected at most ${MAX_DECRYPT_ONLY} key stores`)
+    .default([])
+    .describe('key stores that held the keys before: they decrypt what was encrypted then, and never encrypt'),
   kmsV2Version: z
     .enum(['v2', 'v2beta1'])
     .default('v2')
@@ -186,10 +194,22 @@ export const configSchema = settings({
       context.addIssue({ code: 'custom', path: ['instances', index, field], message });
     });
   }
+  instances.forEach((instance, index) => {
+    const uris = storesOf(instance).map(({ uri }) => uri);
+    const again = uris.findIndex((uri, at) => uris.indexOf(uri) < at);
+    if (again < 0) return;
+    const message = 'expected each key store of an instance once, in keys or in decryptOnly';
+    context.addIssue({ code: 'custom', path: ['instances', index, 'decryptOnly', again - 1, 'uri'], message });
+  });
 });
 
 export type Config = z.output<typeof configSchema>;
 export type InstanceConfig = Config['instances'][number];
+
+/** The key stores of an instance: the one that encrypts comes first. */
+export function storesOf({ keys, decryptOnly }: Pick<InstanceConfig, 'keys' | 'decryptOnly'>): readonly KeysConfig[] {
+  return [keys, ...decryptOnly];
+}
 
 /** The schema as JSON Schema (draft 2020-12), for editors and CI. */
 export function configJsonSchema(): object {

@@ -3,18 +3,26 @@ import type { Finding, HostRecords, KmsError, StoredManifest } from '@teapot-kms
 import type { InstanceConfig } from '../config/schema.ts';
 import type { InstanceDescription } from '../observability/metrics.ts';
 
-/** Whether store, running plugin and what this host remembers have the same keyset. */
+/**
+ * Whether store, running plugin and what this host remembers have the same keyset.
+ * @param formers - what the stores that only decrypt have
+ */
 export async function compareKeysets(
   { name, socket, keys: { uri }, probeInterval }: InstanceConfig,
   stored: StoredManifest | undefined,
   running: InstanceDescription | undefined,
-  records: HostRecords,
+  { records, formers }: { readonly records: HostRecords; readonly formers: readonly StoredManifest[] },
 ): Promise<Finding[]> {
   if (!stored) return [];
   const about = `${name}, keyset`;
   // As the plugin judges it: keys that only open do not count.
   const held = running?.primary === undefined ? undefined : running.keyset;
-  const guard = new KeysetGuard({ name: socket, uri, records });
+  const guard = new KeysetGuard({
+    name: socket,
+    uri,
+    records,
+    decryptOnly: () => Promise.resolve(formers.map(({ contextId }) => contextId)),
+  });
   const { problem } = await guard.judge(stored, held);
   if (problem) return [findingOf('problem', about, problem)];
   // A running plugin says it itself.

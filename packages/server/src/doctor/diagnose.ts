@@ -1,13 +1,14 @@
 import { HostRecords, systemClock } from '@teapot-kms/core';
 import type { Finding, ReplicaReport, StoredManifest } from '@teapot-kms/core';
-import type { Config, InstanceConfig } from '../config/schema.ts';
+import type { Config } from '../config/schema.ts';
 import { said, withoutRepeats } from './causes.ts';
 import { clockFindings } from './clock.ts';
 import { compareKeysets } from './comparison.ts';
 import { concrete } from './concrete.ts';
 import { coreDumps, socketDirectory, stateDirectory } from './host.ts';
 import { examineHttp } from './http.ts';
-import { foreignOwner } from './keyset-owner.ts';
+import { examineFormerStores } from './former-stores.ts';
+import { ownerFinding } from './keyset-owner.ts';
 import { examineKeyStore } from './key-store.ts';
 import { credentialsOf, servingProcess, unreadableFiles, userOf } from './plugin-user.ts';
 import { compareReplicas, foreignReport } from './replicas.ts';
@@ -38,12 +39,14 @@ export async function* diagnose(
     const record = await records.read(instance.socket).catch(() => undefined);
     const used = record !== undefined || description?.keyset !== undefined;
     const { findings, manifest, proofs } = await examineKeyStore(instance, used, reports);
+    const formers = await examineFormerStores(instance, user, description !== undefined);
     const about = `${instance.name}, the plugin says`;
     const all = [
       ...findings,
       ...(description ? [] : unreadableFiles(instance, user)),
       ...(await ownerFinding(instance, user.uid)),
-      ...(await compareKeysets(instance, manifest, description, records)),
+      ...formers.findings,
+      ...(await compareKeysets(instance, manifest, description, { records, formers: formers.manifests })),
       ...compareReplicas(instance, manifest, reports, { proofs, now }),
       socketDirectory(instance, user),
       ...answers,
@@ -66,9 +69,4 @@ export async function* diagnose(
   if (!running) yield* stateDirectory(config.stateDirectory, user);
   yield* await examineHttp(config.http, running?.pid, file);
   yield coreDumps(running);
-}
-
-async function ownerFinding({ name, keys }: InstanceConfig, user: number): Promise<Finding[]> {
-  const found = await foreignOwner(keys, user);
-  return found ? [{ level: 'hint', about: `${name}, keys`, ...found }] : [];
 }

@@ -1,6 +1,7 @@
+import type { Finding } from '@teapot-kms/core';
 import { readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import type { KeysConfig } from '../config/schema.ts';
+import type { InstanceConfig, KeysConfig } from '../config/schema.ts';
 import { directoryOf } from './concrete.ts';
 
 /**
@@ -31,4 +32,10 @@ function named(uid: number): string {
   } catch {
     return String(uid);
   }
+}
+
+/** {@link foreignOwner} as `doctor` says it. */
+export async function ownerFinding({ name, keys }: InstanceConfig, user: number): Promise<Finding[]> {
+  const found = await foreignOwner(keys, user);
+  return found ? [{ level: 'hint', about: `${name}, keys`, ...found }] : [];
 }

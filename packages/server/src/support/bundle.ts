@@ -7,7 +7,7 @@ import type { RequestOptions } from 'node:http';
 import { arch, release, totalmem } from 'node:os';
 import { gzipSync } from 'node:zlib';
 import { KmsClient } from '../client/client.ts';
-import type { Config } from '../config/schema.ts';
+import type { Config, KeysConfig } from '../config/schema.ts';
 import { diagnose } from '../doctor/diagnose.ts';
 import { version } from '../version.ts';
 
@@ -78,7 +78,12 @@ function versions(): string {
 
 /** The configuration as it is understood. A key URI may contain a PIN; other settings name files, and hold no secret. */
 function withoutSecrets(config: Config): object {
-  const instances = config.instances.map((one) => ({ ...one, keys: { ...one.keys, uri: shownUri(one.keys.uri) } }));
+  const shown = (keys: KeysConfig): KeysConfig => ({ ...keys, uri: shownUri(keys.uri) });
+  const instances = config.instances.map((one) => ({
+    ...one,
+    keys: shown(one.keys),
+    decryptOnly: one.decryptOnly.map(shown),
+  }));
   return { ...config, instances };
 }
 

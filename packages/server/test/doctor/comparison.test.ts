@@ -42,12 +42,10 @@ async function behind() {
 test('a running plugin that has another generation than the store: one probe later it is the same', async () => {
   const { service, clock, manifest, opens } = await behind();
   const compare = (): Promise<Finding[]> =>
-    compareKeysets(
-      instance,
-      manifest,
-      service.describe() as unknown as InstanceDescription,
-      new HostRecords(newDirectory()),
-    );
+    compareKeysets(instance, manifest, service.describe() as unknown as InstanceDescription, {
+      records: new HostRecords(newDirectory()),
+      formers: [],
+    });
   const [{ text, remedy = '' }] = (await compare()) as [Finding];
   assert.match(text, /uses generation 1, .*; the key store has generation 2/);
   const [, seconds] = /^wait for the next probe \((\d+) s at most\), and run doctor again$/.exec(remedy)!;

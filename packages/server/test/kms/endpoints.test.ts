@@ -28,6 +28,10 @@ class MirrorService implements KmsService {
   status() {
     return this.answer;
   }
+  holds() {
+    return true;
+  }
+  ready() {}
   describe(): never {
     throw new Error('not of interest');
   }

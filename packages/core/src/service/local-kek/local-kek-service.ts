@@ -18,6 +18,8 @@ export interface LocalKekServiceOptions extends ServiceOptions, Partial<LocalKek
   readonly remote: RemoteKek;
   /** Time in ms that one operation of the token may take. Default 10 s. */
   readonly operationTimeoutMs?: number;
+  /** Whether this is only a store that held the keys before: then no local KEK is made. Default: false. */
+  readonly decryptOnly?: boolean;
 }
 
 const ACCEPTED: Verdict = { use: 'all' };
@@ -39,6 +41,7 @@ export class LocalKekService extends BaseService {
   #description: RemoteKekDescription | undefined;
   /** False for a keyset that only opens: an older generation, or another key in the primary's place. */
   #seals = true;
+  readonly #decryptOnly: boolean;
   #probes = 0;
   #directWraps = 0;
 
@@ -48,12 +51,17 @@ export class LocalKekService extends BaseService {
     const { clock, onEvent } = this;
     const limits = { ...defaultLimits, ...options };
     this.#remote = remote;
+    this.#decryptOnly = options.decryptOnly ?? false;
     this.#proofs = new TokenProofs(remote);
     this.#limits = limits;
     this.#cache = new KekCache({ ...limits, clock });
     const parts = { ...limits, clock, onEvent, timeoutMs, cache: this.#cache };
     this.#sealing = new SealingKeks(parts);
     this.#unwrapper = new Unwrapper(parts);
+  }
+
+  override holds(keyId: string): boolean {
+    return this.#descriptionWith(keyId) !== undefined;
   }
 
   protected override seal(plaintext: Uint8Array, context: EncryptContext): MaybePromise<EncryptResult> {
@@ -122,7 +130,11 @@ export class LocalKekService extends BaseService {
     const offered = await timed(this.clock, 'describe', describe, this.onEvent);
     // A store that goes on without what was refused has described what is in use.
     const { use, problem } = refused(verdict) ? ACCEPTED : verdict;
-    const wrong = await this.#proofs.verify(offered, this.#sealing.isDue(offered.primary), signal);
+    const wrong = await this.#proofs.verify(
+      offered,
+      !this.#decryptOnly && this.#sealing.isDue(offered.primary),
+      signal,
+    );
     if (this.closed) return undefined;
     const description = { ...offered, keys: offered.keys.filter(({ id }) => !wrong.has(id)) };
     const { primary, manifest, damaged } = description;
@@ -132,7 +144,7 @@ export class LocalKekService extends BaseService {
     this.#seals = use === 'all' && (!lost || this.#sealing.keyId === primary);
     if (problem) return { error: problem, answered: false, primary: true };
     if (manifest) await this.guard?.remember(manifest);
-    if (!lost && !this.#limits.direct) await this.#renewSealingKek(description, signal);
+    if (!lost && !this.#limits.direct && !this.#decryptOnly) await this.#renewSealingKek(description, signal);
     const [error] = wrong.values();
     return error ? { error: lost ?? error, answered: true, primary: lost !== undefined } : damaged;
   }
