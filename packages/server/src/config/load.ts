@@ -35,11 +35,11 @@ export function parseConfig(text: string, file: string): Config {
 
 /** The settings of a key store may hold a secret by mistake, such as a PIN where a path belongs. So may a file that is no configuration. */
 function showFound(value: unknown, path: readonly PropertyKey[]): string {
-  const [top, , setting = 'keys', ...rest] = path;
+  const [top = 'instances', , setting = 'keys', ...rest] = path;
+  const mayBeSecret = top === 'instances' && (setting === 'keys' || setting === 'decryptOnly');
   const [keyStoreSetting = 'uri'] = setting === 'decryptOnly' ? rest.slice(1) : rest;
-  const inKeyStore = setting === 'keys' || setting === 'decryptOnly';
-  if (typeof value === 'string' && inKeyStore && keyStoreSetting === 'uri') return shownUri(value);
-  const mayBeSecret = top === undefined || (top === 'instances' && inKeyStore);
+  const isUri = path.length > 2 && mayBeSecret && keyStoreSetting === 'uri';
+  if (typeof value === 'string' && isUri) return shownUri(value);
   return mayBeSecret || typeof value === 'object' ? withheldValue(value) : shownValue(value);
 }
 

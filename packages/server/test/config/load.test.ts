@@ -43,7 +43,7 @@ test('what is left out has defaults', () => {
   assert.equal(keys, { uri: 'file:/var/lib/teapot-kms/keys', allowGroupRead: false });
 });
 
-const INSTANCE = 'name, socket, socketMode, socketGroup, keys, kmsV2Version, transport, maxCallsInFlight';
+const INSTANCE = 'name, socket, socketMode, socketGroup, keys, decryptOnly, kmsV2Version, transport, maxCallsInFlight';
 
 /** What is wrong, a change of the minimal configuration, and how the lines of the error begin. */
 const wrong: Wrong[] = [
@@ -193,6 +193,29 @@ const wrong: Wrong[] = [
     ),
   ],
   [
+    'a store that only decrypts and is no list',
+    ...one(
+      'decryptOnly: { uri: "file:/k" }',
+      'expected a list of key stores, such as [{ uri: "file:/var/lib/teapot-kms/keys" }]',
+    ),
+  ],
+  [
+    'a store that only decrypts without its settings',
+    ...one('decryptOnly: ["file:/k"]', 'expected a map such as { uri: "file:/var/lib/teapot-kms/keys" }', '[0]'),
+  ],
+  [
+    'a store that only decrypts with an unknown setting',
+    ...one('decryptOnly: [{ uri: "file:/k", pin: 1 }]', 'unknown setting', '[0].pin'),
+  ],
+  [
+    'a store that encrypts and only decrypts',
+    ...one(
+      'decryptOnly: [{ uri: "file:/var/lib/teapot-kms/keys" }]',
+      'expected each key store of an instance once, in keys or in decryptOnly',
+      '[0].uri',
+    ),
+  ],
+  [
     'the login that earlier versions had in the configuration',
     ...keys(
       '{ uri: "barbican:/k", auth: { authUrl: "http://k", passwordFile: /p } }',
@@ -232,7 +255,11 @@ for (const [what, text] of [
     `{ uri: "k8s-secret:a/b", serves: ${SECRET} }`,
     `{ uri: "k8s-secret:a/b", serves: unchecked, kubeconfig: ${SECRET} }`,
     `{ uri: "file:/k", allowGroupRead: ${SECRET} }`,
-  ].map((value) => [`keys: ${value}`, minimal.replace('{ uri: "file:/var/lib/teapot-kms/keys" }', value)] as const),
+  ].flatMap((value) => [
+    [`keys: ${value}`, minimal.replace('{ uri: "file:/var/lib/teapot-kms/keys" }', value)] as const,
+    [`decryptOnly: [${value}]`, `${minimal}    decryptOnly: [${value}]\n`] as const,
+  ]),
+  ['a secret instead of stores that only decrypt', `${minimal}    decryptOnly: ${SECRET}\n`],
 ] as const) {
   test(`${what}: the error does not show it`, () => {
     assert.not.match(problemsOf(text).join('\n'), SECRET);
@@ -255,8 +282,8 @@ type Wrong = [what: string, ...Row];
 type Row = [change: (text: string) => string, ...expected: string[]];
 
 /** A setting of the instance. */
-function one(line: string, expected: string): Row {
-  return [(text) => `${text}    ${line}\n`, `6: instances[0].${line.split(':')[0]!}: ${expected}`];
+function one(line: string, expected: string, below = ''): Row {
+  return [(text) => `${text}    ${line}\n`, `6: instances[0].${line.split(':')[0]!}${below}: ${expected}`];
 }
 
 /** A setting of the configuration. */
