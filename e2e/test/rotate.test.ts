@@ -1,16 +1,17 @@
 // `teapot-kms rotate` on a real kube-apiserver and etcd: killed in the rewrite, run again, and run once more.
 import { figure, fullRun, timed, until } from '@teapot-kms/testing';
 import { launcher } from '@teapot-kms/testing/daemons';
-import { spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { DEFAULT_KUBERNETES, findBinaries, MissingBinary } from '../src/binaries.ts';
 import { Cluster } from '../src/cluster.ts';
 import { fileKeyStore } from '../src/key-stores/file.ts';
-import { collectionOf, objectsIn } from '../src/manifests.ts';
 import { CONFIG_MAPS, configMap, etcdPrefix, inParallel, secret, SECRETS } from '../src/objects.ts';
+import { rotatorKubeconfig } from '../src/rotator.ts';
+import { runTeapot } from '../src/run-teapot.ts';
+import type { CommandResult, RunningCommand } from '../src/run-teapot.ts';
 import { parseStored } from '../src/stored-object.ts';
 
 interface Site {
@@ -20,29 +21,10 @@ interface Site {
   written: Map<string, unknown>;
   oldKey: string;
 }
-interface Result {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-interface Running {
-  readonly kill: () => void;
-  readonly result: Promise<Result>;
-  readonly stderr: () => string;
-}
-
 const OBJECTS = 60;
-/** An old seed's three minutes are not waited for: nothing writes while this test rotates. */
-const env = { ...process.env, TEAPOT_TEST_SETTLE: '1' };
-
-function rotate({ options }: Site, ...more: readonly string[]): Running {
-  const child = spawn(launcher(), ['rotate', ...options, ...more], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (chunk) => (stdout += String(chunk)));
-  child.stderr.on('data', (chunk) => (stderr += String(chunk)));
-  const result = new Promise<Result>((resolve) => child.once('close', (code) => resolve({ code, stdout, stderr })));
-  return { kill: () => child.kill('SIGKILL'), result, stderr: () => stderr };
-}
+const rotate = ({ options }: Site, ...more: readonly string[]): RunningCommand =>
+  // An old seed's three minutes are not waited for: nothing writes while this test rotates.
+  runTeapot(['rotate', ...options, ...more], { TEAPOT_TEST_SETTLE: '1' });
 
 async function prepared(): Promise<Site> {
   const cluster = await Cluster.create({
@@ -52,36 +34,17 @@ async function prepared(): Promise<Site> {
     encrypted: [{ resources: ['secrets', 'configmaps'], providers: ['v2'] }],
   });
   await cluster.start();
-  const { client, apiserver, plugin, etcd, directory } = cluster;
+  const { client, plugin, etcd, directory } = cluster;
   const written = new Map<string, unknown>();
   const names = Array.from({ length: OBJECTS }, (_, n) => `s-${n}`);
   await inParallel(names, 8, async (name) => written.set(name, (await client.create(SECRETS, secret(name))).data));
   await client.create(CONFIG_MAPS, configMap('also-encrypted'));
-  const kubeconfig = join(directory, 'rotate.kubeconfig');
-  const authority = apiserver.authority.toString('base64');
-  const config = {
-    clusters: [{ name: 'c', cluster: { server: apiserver.url, 'certificate-authority-data': authority } }],
-    users: [{ name: 'u', user: { token: await leastRights(cluster) } }],
-    contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
-    'current-context': 'x',
-  };
-  writeFileSync(kubeconfig, JSON.stringify(config), { mode: 0o600 });
+  const kubeconfig = await rotatorKubeconfig(cluster, ['secrets', 'configmaps']);
   const status = `${launcher()} status --report --config ${plugin.configFile} --nonce {nonce}`;
   const options = ['--config', plugin.configFile, '--replicas', '1', '--fetch', status, '--kubeconfig', kubeconfig];
   options.push('--etcd-servers', etcd.url, '--encryption-config', join(directory, 'encryption.yaml'));
   options.push('--settle', '1s', '--older-than', '0s', '--scan-rate', 'unlimited');
   return { cluster, options, written, oldKey: await cluster.store.primary() };
-}
-
-/** Applies k8s/rotate/rbac.yaml, with the other encrypted resource. Returns a token of its account. */
-async function leastRights({ client }: Cluster): Promise<string> {
-  const text = readFileSync(new URL('../../k8s/rotate/rbac.yaml', import.meta.url), 'utf8');
-  for (const object of objectsIn(text.replace('[secrets]', '[secrets, configmaps]'))) {
-    await client.create(collectionOf(object), object);
-  }
-  const account = '/api/v1/namespaces/kube-system/serviceaccounts/teapot-kms-rotate/token';
-  const answer = await client.create(account, { metadata: { name: 'teapot-kms-rotate' }, spec: {} });
-  return (answer['status'] as { token: string }).token;
 }
 
 const keyIdOf = (value: Buffer): string => {
@@ -120,7 +83,7 @@ function register(): void {
     const before = await underNew();
     assert.ok(before < OBJECTS, `${before} were written before it was killed`);
 
-    let outcome: Result | undefined;
+    let outcome: CommandResult | undefined;
     const seconds = await timed(async () => (outcome = await rotate(site, '--rewrite-rate', 'unlimited').result));
     figure(`seconds of a rotation of ${OBJECTS} Secrets, from its rewrite on`, seconds.toFixed(1));
     const { code, stdout, stderr } = outcome!;

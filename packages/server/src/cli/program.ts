@@ -7,6 +7,7 @@ import { registerDoctor } from './doctor.ts';
 import { EXIT_CODES_HELP } from './exit-codes.ts';
 import { registerInspect } from './inspect.ts';
 import { registerKeys } from './keys.ts';
+import { registerMigrate } from './migrate.ts';
 import { registerRotate } from './rotate.ts';
 import { registerScan } from './scan.ts';
 import { registerServe } from './serve.ts';
@@ -52,6 +53,7 @@ ${EXIT_CODES_HELP}`,
   registerInspect(program);
   registerScan(program);
   registerRotate(program);
+  registerMigrate(program);
   registerSetup(program);
   registerBarbicanKmsPlugin(program);
   registerCompletion(program);

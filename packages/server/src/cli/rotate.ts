@@ -5,20 +5,19 @@ import { readInputFile } from '../input-file.ts';
 import { perform, PHASES } from '../rotate/perform.ts';
 import type { Outcome, Phase } from '../rotate/perform.ts';
 import { plan } from '../rotate/plan.ts';
-import type { Plan, Step } from '../rotate/plan.ts';
-import { OLD_SEED_MS } from '../rotate/scan-evidence.ts';
 import { serverView } from '../rotate/server-view.ts';
-import { durationOf, durationOption } from './duration-option.ts';
+import { withClusterOptions } from './cluster-tools.ts';
+import { durationOption } from './duration-option.ts';
 import { KUBEADM_FILES, withEtcdOptions } from './etcd-options.ts';
 import { evidenceOf, proofsOf, withReportOptions } from './evidence.ts';
 import { ExitCode, UsageError } from './exit-codes.ts';
 import { withKeyStoreOptions, withStore } from './key-store.ts';
 import { scansOf, withScanOptions } from './keys-retire.ts';
 import type { ScanFiles } from './keys-retire.ts';
-import { rateOf } from './number-option.ts';
-import { outputOption, print, printError } from './output.ts';
+import { outputOption, print } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import type { RotateTools } from './rotate-tools.ts';
+import { isWaiting, POLL_MS, sayer, settleOption, textOf, waitOption } from './steps-output.ts';
 
 type RotateOptions = RotateTools &
   ScanFiles & {
@@ -31,16 +30,8 @@ type RotateOptions = RotateTools &
 
 /** Kubernetes recommends a rotation every 90 days. */
 const OLDER_THAN_MS = 90 * 24 * 3_600_000;
-const WAIT_MS = 15 * 60_000;
-/** ms between two looks at what a step waits for. */
-const POLL_MS = 5_000;
-/** ms between two lines of the same step that waits. */
-const SAY_MS = 30_000;
 /** Longest metrics of a kube-apiserver that are read, in bytes. Those of a large cluster take 20 MB. */
 const MAX_METRICS_BYTES = 128 * 1024 * 1024;
-/** Steps at which there is nothing to do but to wait, or at which something is wrong. */
-const WAITS: readonly Step[] = ['preflight', 'wait-for-replicas', 'wait-for-servers', 'blocked'];
-
 const HELP = `
 Steps: preflight, generate, wait-for-replicas, promote, wait-for-servers, scan, rewrite, scan, retire. Run it again after it was
 interrupted: the keyset and the cluster say what is left to do. --dry-run prints the next step and changes nothing.
@@ -58,32 +49,14 @@ export function registerRotate(program: Command): void {
   const command = program
     .command('rotate')
     .description('Rotate the key: a new key, promoted on evidence, all data rewritten, the old key retired');
-  withEtcdOptions(withScanOptions(withReportOptions(withKeyStoreOptions(command))))
+  withEtcdOptions(withClusterOptions(withScanOptions(withReportOptions(withKeyStoreOptions(command)))))
     .option('--dry-run', 'print the next step, from reports, metrics and scans that are given, and stop')
     .addOption(new Option('--only-through <phase>', 'stop after this phase').choices(PHASES).default('retire'))
     .option('--distribute <command>', 'shell command that copies the keyset to the other nodes, after each change')
-    .addOption(durationOption('--wait <duration>', 'longest wait at one step', WAIT_MS, '15m'))
-    .option('--kubeconfig <file>', 'of an administrator of the cluster. Default: what kubectl takes')
-    .option('--context <name>', 'a context of the kubeconfig. Default: its current one')
-    .option('--apiserver <url...>', 'every kube-apiserver itself, where the kubeconfig names a load balancer')
+    .addOption(waitOption())
     .option('--provider <name>', "the KMS provider's name in the EncryptionConfiguration. Default: teapot-INSTANCE")
-    .option(
-      '--rewrite-rate <number>',
-      'objects written per second at most, or "unlimited"',
-      rateOf('--rewrite-rate'),
-      200,
-    )
-    .option('--scan-rate <number>', 'objects scanned per second at most, or "unlimited"', rateOf('--scan-rate'), 5_000)
-    .option('--etcd-prefix <prefix>', "kube-apiserver's prefix in etcd", '/registry')
     .option('--server-metrics <file...>', 'with --dry-run: the metrics of every kube-apiserver')
-    .addOption(
-      new Option(
-        '--settle <duration>',
-        'how long each kube-apiserver must have used only the new key; at least 3m, as long as its old seed lives',
-      )
-        .argParser(settleOf)
-        .default(OLD_SEED_MS, '3m'),
-    )
+    .addOption(settleOption('how long each kube-apiserver must have used only the new key'))
     .addOption(
       durationOption(
         '--older-than <duration>',
@@ -121,17 +94,6 @@ const ENDS: Readonly<Record<Outcome['end'], string>> = {
   blocked: 'Only you can go on. Then run the command again.',
 };
 
-/** Prints each step once, and every half a minute what it still waits for. */
-function sayer(): (next: Plan) => void {
-  let last = { step: '', reason: '', at: 0 };
-  return ({ step, reason, remedy }) => {
-    const at = systemClock.now();
-    if (last.step === step && (last.reason === reason || at < last.at + SAY_MS)) return;
-    printError(`${step}: ${reason}${WAITS.includes(step) ? `\n  ${remedy}` : ''}`);
-    last = { step, reason, at };
-  };
-}
-
 async function printNext(options: RotateOptions): Promise<void> {
   const replicas = (await evidenceOf(options))!;
   const [scans, servers] = [scansOf(options), serversOf(options)];
@@ -144,25 +106,13 @@ async function printNext(options: RotateOptions): Promise<void> {
     return plan({ manifest, proofs, replicas, servers, scans, renewAfterMs, settleMs, now });
   });
   print(options.output === 'json' ? JSON.stringify(next) : textOf(next));
-  if (WAITS.includes(next.step)) process.exitCode = ExitCode.UNHEALTHY;
+  if (isWaiting(next.step)) process.exitCode = ExitCode.UNHEALTHY;
 }
-
-const textOf = ({ step, reason, remedy }: Plan): string =>
-  `step  ${step}\nwhy   ${indented(reason)}\nnext  ${indented(remedy)}`;
-
-const indented = (lines: string): string => lines.replaceAll('\n', '\n      ');
 
 function serversOf({ serverMetrics = [], provider }: RotateOptions) {
   if (serverMetrics.length > 0 && provider === undefined)
     throw new UsageError('--server-metrics needs --provider NAME');
   return serverMetrics.map((file) =>
-    serverView(readInputFile(file, MAX_METRICS_BYTES).toString('utf8'), provider!, file),
+    serverView(readInputFile(file, MAX_METRICS_BYTES).toString('utf8'), provider, file),
   );
-}
-
-/** @throws {@link UsageError} for less than an old seed lives, except in tests of this project */
-function settleOf(text: string): number {
-  const ms = durationOf('--settle')(text);
-  if (ms >= OLD_SEED_MS || process.env['TEAPOT_TEST_SETTLE'] === '1') return ms;
-  throw new UsageError('--settle: expected at least 3m: a kube-apiserver may write with its old seed for that long');
 }

@@ -1,7 +1,5 @@
 import { safeText, systemClock } from '@teapot-kms/core';
 import type { Command } from 'commander';
-import { randomBytes } from 'node:crypto';
-import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import type { ScanOptions } from '../inspect/scan.ts';
 import type { ScanReport } from '../inspect/scan-report.ts';
 import type { TallyRow } from '../inspect/tally.ts';
@@ -9,6 +7,7 @@ import { KUBEADM_FILES, withEtcd, withEtcdOptions } from './etcd-options.ts';
 import type { EtcdOptions } from './etcd-options.ts';
 import { ExitCode } from './exit-codes.ts';
 import { rateOf, wholeNumber } from './number-option.ts';
+import { writeWhole } from './output-file.ts';
 import { outputOption, print, table } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { progressLine } from './scan-progress.ts';
@@ -55,7 +54,7 @@ async function scan(options: ScanCommandOptions): Promise<void> {
   const about = { root, prefix: root + options.only, clock: systemClock, onProgress: progress.show };
   const report = await run(options, about).finally(progress.end);
   const json = JSON.stringify(report);
-  if (options.report !== undefined) writeReport(options.report, json);
+  if (options.report !== undefined) writeWhole(options.report, `${json}\n`);
   print(options.output === 'json' ? json : describe(report));
   if (report.rows.some(({ problem }) => problem !== undefined)) process.exitCode = ExitCode.UNHEALTHY;
 }
@@ -70,18 +69,6 @@ async function run(options: ScanCommandOptions, about: ScanOptions): Promise<Sca
     return scanSnapshot(snapshot, about);
   } finally {
     snapshot.close();
-  }
-}
-
-/** The file is whole, or not there: half of it would be no evidence. */
-function writeReport(file: string, json: string): void {
-  const temporary = `${file}.${randomBytes(6).toString('hex')}.tmp`;
-  try {
-    writeFileSync(temporary, `${json}\n`, { mode: 0o600, flag: 'wx' });
-    renameSync(temporary, file);
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
   }
 }
 

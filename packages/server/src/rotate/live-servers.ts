@@ -13,6 +13,8 @@ const TIMEOUT_MS = 60_000;
 /** What is shown of a name that the cluster gives. */
 const SHOWN_ID = 22;
 
+const UNSEEN = { keyIdHash: undefined, forMs: 0, since: 0 };
+
 const NO_LEASE =
   'no kube-apiserver has renewed an identity Lease for five minutes: turn on its feature gate APIServerIdentity, and compare the clocks';
 
@@ -36,7 +38,7 @@ export type MetricsReader = Pick<ApiServer, 'open'>;
 export async function liveServers(
   api: Api,
   readers: ReadonlyMap<string, MetricsReader>,
-  provider: string,
+  provider: string | undefined,
 ): Promise<LiveServers> {
   const leases = await identityLeases(api);
   const problems: string[] = leases.length > 0 ? [] : [NO_LEASE];
@@ -55,7 +57,7 @@ export async function liveServers(
     const server = `${name.slice(0, SHOWN_ID)}${host === undefined ? '' : ` on ${host}`}`;
     // `apiserver_id_hash` is the same hash of the Lease's name (k8s.io/apiserver envelope/metrics `getHash`).
     const view = seen.get(keyIdHash(name));
-    return { keyIdHash: view?.keyIdHash, forMs: view?.forMs ?? 0, since: view?.since ?? 0, server };
+    return { ...(view ?? UNSEEN), server };
   });
   return { views, problems };
 }

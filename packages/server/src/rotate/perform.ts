@@ -1,10 +1,10 @@
-import { sleep } from '@teapot-kms/core';
-import type { Clock } from '@teapot-kms/core';
 import type { ScanReport } from '../inspect/scan-report.ts';
 import { plan } from './plan.ts';
 import type { Plan, PlanInput, Step } from './plan.ts';
-import { remainderOf, stuck } from './remainder.ts';
+import { oldRows, remainderOf, stuck } from './remainder.ts';
 import type { Remainder } from './remainder.ts';
+import { seenBefore, waits } from './waiting.ts';
+import type { WaitOptions } from './waiting.ts';
 
 /** What an operator may stop after. */
 export const PHASES = ['generate', 'promote', 'rewrite', 'retire'] as const;
@@ -40,14 +40,9 @@ export interface RotationSteps {
   retire(keyId: string, scan: ScanReport): Promise<void>;
 }
 
-export interface PerformOptions {
+export interface PerformOptions extends WaitOptions {
   /** The last phase that is done. */
   readonly through: Phase;
-  /** Longest wait in ms at one step. */
-  readonly waitMs: number;
-  /** ms between two looks. */
-  readonly pollMs: number;
-  readonly clock: Clock;
   /** Receives each step that begins, and what it waits for. */
   readonly say: (next: Plan) => void;
 }
@@ -74,7 +69,7 @@ export async function perform(steps: RotationSteps, options: PerformOptions): Pr
     run.distributed = true;
     const seen = withoutOldScan(await steps.look(run.scan, asksServers), run);
     const planned = plan(seen);
-    const left = planned.step === 'rewrite' ? remainderOf(run.scan!, seen.manifest!) : undefined;
+    const left = planned.step === 'rewrite' ? remainderOf(oldRows(run.scan!, seen.manifest!)) : undefined;
     const next = (left && stuck(left, run.before)) ?? planned;
     const phase = PHASE_OF[next.step];
     if (phase === undefined) return { end: next.step === 'done' ? 'done' : 'blocked', next };
@@ -105,15 +100,9 @@ interface Run {
   changed: boolean;
 }
 
-/**
- * Takes a scan away that says nothing any more: while it ran, which may be an hour, a kube-apiserver has come, was started again, or has used another
- * key, with which it may have written behind the scan.
- */
+/** Takes a scan away that says nothing any more. */
 function withoutOldScan(seen: PlanInput, run: Run): PlanInput {
-  const marks = (servers: PlanInput['servers']): readonly string[] =>
-    servers.map(({ server, since }) => `${server} ${since}`);
-  const known = new Set(marks(run.servers));
-  if (!run.scan || marks(seen.servers).every((mark) => known.has(mark))) return seen;
+  if (!run.scan || seenBefore(seen.servers, run.servers)) return seen;
   run.scan = undefined;
   return { ...seen, scans: undefined };
 }
@@ -140,16 +129,3 @@ const rotatedTo = (keyId: string): Plan => ({
   reason: `key ${keyId} is the primary, and no older key is in use`,
   remedy: 'nothing; another run may begin the next rotation',
 });
-
-/** Returns whether there is time to wait once more at a step, after it has waited. */
-function waits({ clock, waitMs, pollMs }: PerformOptions) {
-  let waited: { readonly step: Step; readonly since: number } | undefined;
-  const wait = async (step: Step): Promise<boolean> => {
-    if (waited?.step !== step) waited = { step, since: clock.now() };
-    const leftMs = waited.since + waitMs - clock.now();
-    if (leftMs <= 0) return false;
-    await sleep(clock, Math.min(pollMs, leftMs));
-    return true;
-  };
-  return Object.assign(wait, { reset: () => (waited = undefined) });
-}

@@ -27,6 +27,8 @@ export interface ServerView {
   readonly forMs: number;
   /** Since when, in s by its own clock. It changes if the server has used another key, or was started again, in between. */
   readonly since: number;
+  /** Of the EncryptionConfiguration that it has loaded: `sha256:` and hexadecimal digits. Kubernetes before 1.34 does not say it. */
+  readonly configHash?: string;
 }
 
 export interface PlanInput {
@@ -155,8 +157,10 @@ const LOOK_AT_EACH =
   'name the URL of each kube-apiserver with --apiserver, not only that of a load balancer; if one is gone for good, delete its Lease in kube-system';
 
 /** Every kube-apiserver must have announced only the primary for as long as it may use an older seed. */
-function waitsForServers(input: PlanInput, { primary }: Manifest): Plan | undefined {
-  const { servers, settleMs = OLD_SEED_MS } = input;
+export function waitsForServers(
+  { servers, settleMs = OLD_SEED_MS }: Pick<PlanInput, 'servers' | 'settleMs'>,
+  { primary }: Pick<Manifest, 'primary'>,
+): (Plan & { readonly step: 'wait-for-servers' }) | undefined {
   const wanted = keyIdHash(primary);
   const late = servers.flatMap(({ server, keyIdHash: hash, forMs }) => {
     if (hash === undefined) return [`kube-apiserver ${server} runs, and nothing shows which key it uses`];

@@ -1,8 +1,9 @@
 import type { Manifest } from '@teapot-kms/core';
 import type { ScanReport } from '../inspect/scan-report.ts';
+import type { TallyRow } from '../inspect/tally.ts';
 import type { Plan } from './plan.ts';
 
-/** What a scan has found under keys that are about to be retired. */
+/** What a scan has found elsewhere than where it is to be. */
 export interface Remainder {
   readonly objects: number;
   /** As the scan names them, each once. */
@@ -13,12 +14,17 @@ export interface Remainder {
   readonly v1: boolean;
 }
 
-export function remainderOf({ rows }: ScanReport, { keys, primary }: Manifest): Remainder {
+/** What is under keys that are about to be retired. */
+export function oldRows({ rows }: ScanReport, { keys, primary }: Manifest): readonly TallyRow[] {
   const old = new Set(keys.filter(({ id, state }) => state === 'promoted' && id !== primary).map(({ id }) => id));
-  const left = rows.filter(({ keyId }) => keyId !== undefined && old.has(keyId));
-  const lines = left.map(
-    ({ keyId, objects, resource, example }) => `key ${keyId!}: ${objects} ${resource}, ${example}`,
-  );
+  return rows.filter(({ keyId }) => keyId !== undefined && old.has(keyId));
+}
+
+export function remainderOf(left: readonly TallyRow[]): Remainder {
+  const lines = left.map(({ keyId, provider, name, objects, resource, example }) => {
+    const place = keyId === undefined ? [provider, name].filter(Boolean).join(' ') : `key ${keyId}`;
+    return `${place}: ${objects} ${resource}, ${example}`;
+  });
   return {
     objects: left.reduce((sum, { objects }) => sum + objects, 0),
     resources: [...new Set(left.map(({ resource }) => resource))],
@@ -37,8 +43,11 @@ const SECOND_PROVIDER =
  * Says that a rewrite changes nothing.
  * @param before - objects that the scan before the last rewrite found; `undefined` if there was none
  */
-export function stuck({ objects, found, v1 }: Remainder, before: number | undefined): Plan | undefined {
+export function stuck(
+  { objects, found, v1 }: Remainder,
+  before: number | undefined,
+): (Plan & { readonly step: 'blocked' }) | undefined {
   if (before === undefined || objects < before) return undefined;
-  const reason = `a rewrite has moved none of these objects to the new key:\n${found}`;
+  const reason = `a rewrite has moved none of these objects:\n${found}`;
   return { step: 'blocked', reason, remedy: v1 ? SECOND_PROVIDER : ALLOW };
 }

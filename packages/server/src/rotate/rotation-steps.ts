@@ -21,11 +21,11 @@ export interface RotationTools {
   reports(): Promise<Omit<Evidence, 'now'>>;
   servers(): Promise<readonly ServerView[]>;
   distribute(): Promise<void>;
-  scan(): Promise<ScanReport>;
+  readonly scan: () => Promise<ScanReport>;
   /** What the EncryptionConfiguration names: a scan must cover it. */
   readonly resources: readonly string[] | undefined;
   /** For one resource. `end` ends its progress. */
-  rewriting(): RewriteOptions & { readonly end: () => void };
+  readonly rewriting: () => RewriteOptions & { readonly end: () => void };
   readonly renewAfterMs: number;
   readonly settleMs: number;
   /** Receives what was done, and what went wrong on the way. */
@@ -99,18 +99,19 @@ async function look(
   };
 }
 
-async function rewriteAll(tools: RotationTools, resource: string): Promise<void> {
-  const { api, tell } = tools;
+/** Writes every object of a resource again. It says what came of it. */
+export async function rewriteAll(
+  { api, tell, rewriting }: Pick<RotationTools, 'api' | 'tell' | 'rewriting'>,
+  resource: string,
+): Promise<void> {
   const served = await servedResources(api, resource);
   if (served.length === 0) {
     tell(`${resource}: the API does not serve it, so that nothing can rewrite these objects; delete them from etcd`);
   }
   for (const one of served) {
-    const { end, ...options } = tools.rewriting();
+    const { end, ...options } = rewriting();
     const { written, unchanged, gone, failures } = await rewriteResource(api, one, options).finally(end);
-    tell(
-      `${resource}: ${written} written, ${unchanged} were under the new key, ${gone} are gone, ${failures.length} failed`,
-    );
+    tell(`${resource}: ${written} written, ${unchanged} needed no write, ${gone} are gone, ${failures.length} failed`);
     for (const failure of failures.slice(0, SHOWN_FAILURES)) tell(failure);
   }
 }

@@ -1,7 +1,7 @@
 import { isMap, isSeq } from 'yaml';
 import type { YAMLMap } from 'yaml';
-import { editYaml, invalid, isNamed, removeFrom, textIn } from './edit-yaml.ts';
-import type { YamlMaps } from './edit-yaml.ts';
+import { editYaml, invalid, isNamed, removeFrom, textIn } from '../kubernetes/edit-yaml.ts';
+import type { YamlMaps } from '../kubernetes/edit-yaml.ts';
 import {
   CONFIG_FLAG,
   CONFIG_VOLUME,

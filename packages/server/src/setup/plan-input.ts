@@ -1,5 +1,5 @@
 import type { EncryptionAccess } from './encryption-access.ts';
-import type { KmsProvider } from './encryption-providers.ts';
+import type { KmsProvider } from '../kubernetes/encryption-providers.ts';
 
 /**
  * The steps, in their order. To encrypt: configuration, keyset, plugin, read, kubeadm, wait-for-servers, write. To undo: stop-writing,

@@ -1,7 +1,7 @@
 import { flagsOf } from './api-server-pod.ts';
 import { CONFIG_FLAG } from './encryption-access.ts';
-import { positionOf, withProvider } from './encryption-providers.ts';
-import type { Position } from './encryption-providers.ts';
+import { positionOf, withProvider } from '../kubernetes/encryption-providers.ts';
+import type { Position } from '../kubernetes/encryption-providers.ts';
 import type { FileChange, Plan, PlanInput } from './plan-input.ts';
 
 /** The EncryptionConfiguration that kube-apiserver's manifest names. */

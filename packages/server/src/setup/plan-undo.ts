@@ -1,6 +1,6 @@
 import { withoutEncryption } from './api-server-pod.ts';
 import * as kubeadm from './cluster-configuration.ts';
-import { isOnlyIdentity, withoutProvider } from './encryption-providers.ts';
+import { isOnlyIdentity, withoutProvider } from '../kubernetes/encryption-providers.ts';
 import type { Plan, PlanInput, Wish } from './plan-input.ts';
 import { blocked, changeOf, configurationWith, kubeadmStep, positionNow, waiting } from './plan-parts.ts';
 

@@ -1,5 +1,5 @@
 import { sleep } from '@teapot-kms/core';
-import { positionOf } from './encryption-providers.ts';
+import { positionOf } from '../kubernetes/encryption-providers.ts';
 import { apply, readJournal, removeJournal, revert, writeJournal } from './journal.ts';
 import type { Journal } from './journal.ts';
 import { plan } from './plan.ts';

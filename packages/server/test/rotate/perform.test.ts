@@ -139,7 +139,7 @@ test('one run is one rotation, however young a primary may be', async ({ cluster
 test('a rewrite that moves nothing ends the run, and nothing is retired', async ({ cluster }) => {
   const { end, next } = await run(cluster, {}, { rewrite: () => Promise.resolve() });
   assert.is(end, 'blocked');
-  assert.match(next.reason, /a rewrite has moved none of these objects to the new key:\nkey \S+: 3 secrets/);
+  assert.match(next.reason, /a rewrite has moved none of these objects:\nkey \S+: 3 secrets/);
   assert.equal(cluster.done, ['generate', 'promote']);
 });
 

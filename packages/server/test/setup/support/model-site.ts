@@ -2,8 +2,8 @@
 import type { Clock } from '@teapot-kms/core';
 import { readFileSync } from 'node:fs';
 import { flagsOf } from '../../../src/setup/api-server-pod.ts';
-import { positionOf } from '../../../src/setup/encryption-providers.ts';
-import type { Position } from '../../../src/setup/encryption-providers.ts';
+import { positionOf } from '../../../src/kubernetes/encryption-providers.ts';
+import type { Position } from '../../../src/kubernetes/encryption-providers.ts';
 import type { Plan, PlanInput, ServerState, Wish } from '../../../src/setup/plan-input.ts';
 import type { Site, TextFiles } from '../../../src/setup/site.ts';
 

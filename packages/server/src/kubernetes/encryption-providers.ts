@@ -1,7 +1,7 @@
 import { isMap, isSeq, stringify } from 'yaml';
 import type { YAMLMap, YAMLSeq } from 'yaml';
 import { kmsProvider } from '../config/kms-provider.ts';
-import { editYaml, invalid, readMaps, textIn } from './edit-yaml.ts';
+import { editYaml, invalid, readMaps, removeFrom, textIn } from './edit-yaml.ts';
 import type { YamlMaps } from './edit-yaml.ts';
 
 /** The plugin as a provider of an EncryptionConfiguration. */
@@ -27,7 +27,7 @@ export function positionOf(text: string | undefined, where: string, name: string
 /** Whether nothing is encrypted any more. @throws as {@link positionOf} */
 export function isOnlyIdentity(text: string, where: string): boolean {
   const providers = providersIn(readMaps(text, where)).flatMap(({ items }) => items);
-  return providers.every((item) => isMap(item) && item.has('identity'));
+  return providers.every(isIdentity);
 }
 
 /**
@@ -65,14 +65,59 @@ export function withProvider(
   });
 }
 
+/** The entry that has the plugin: what it encrypts, and its providers in their order. `undefined`: it has none. */
+export function entryOf(
+  text: string,
+  where: string,
+  name: string,
+): { readonly resources: readonly string[]; readonly providers: readonly string[] } | undefined {
+  const yaml = readMaps(text, where);
+  const entry = entriesOf(yaml).find((one) => indexOfKms(providersOf(yaml, one), name) >= 0);
+  if (!entry) return undefined;
+  const resources = namesIn(entry).filter((one) => typeof one === 'string');
+  return { resources, providers: providersOf(yaml, entry).items.map(labelOf) };
+}
+
+/**
+ * Puts `identity` among the providers of the plugin's entry, so that data is written in plain text, or can be read.
+ * @throws as {@link positionOf}
+ */
+export function withIdentity(text: string, where: string, name: string, position: 'reads' | 'writes'): string {
+  return editProviders(text, where, name, (providers, yaml) => {
+    const at = providers.items.findIndex(isIdentity);
+    if (at === 0 || (at > 0 && position === 'reads')) return false;
+    const [found = yaml.document.createNode({ identity: {} })] = at < 0 ? [] : providers.items.splice(at, 1);
+    providers.items.splice(position === 'writes' ? 0 : providers.items.length, 0, found);
+    return true;
+  });
+}
+
+/** Removes every provider but the plugin and `identity`. @throws as {@link positionOf} */
+export function withoutOthers(text: string, where: string, name: string): string {
+  return editProviders(text, where, name, (providers) =>
+    removeFrom(providers, (item) => labelOf(item) !== name && !isIdentity(item)),
+  );
+}
+
 /** Removes the plugin from the providers. @throws as {@link positionOf} */
 export function withoutProvider(text: string, where: string, name: string): string {
+  return editProviders(text, where, name, (providers, yaml) => {
+    providers.items.splice(indexOfKms(providers, name), 1);
+    if (providers.items.length === 0) providers.items.push(yaml.document.createNode({ identity: {} }));
+    return true;
+  });
+}
+
+/** Changes the providers that the plugin is one of. */
+function editProviders(
+  text: string,
+  where: string,
+  name: string,
+  edit: (providers: YAMLSeq, yaml: YamlMaps) => boolean,
+): string {
   return editYaml(text, where, (yaml) => {
     const found = providersIn(yaml).find((providers) => indexOfKms(providers, name) >= 0);
-    if (!found) return false;
-    found.items.splice(indexOfKms(found, name), 1);
-    if (found.items.length === 0) found.items.push(yaml.document.createNode({ identity: {} }));
-    return true;
+    return found !== undefined && edit(found, yaml);
   });
 }
 
@@ -124,6 +169,18 @@ function providersOf(yaml: YamlMaps, entry: YAMLMap): YAMLSeq {
 }
 
 const providersIn = (yaml: YamlMaps): YAMLSeq[] => entriesOf(yaml).map((entry) => providersOf(yaml, entry));
+
+const isIdentity = (item: unknown): boolean => isMap(item) && item.has('identity');
+
+/** The name of a KMS provider, or the kind of another one: `aescbc`. */
+function labelOf(item: unknown): string {
+  if (!isMap(item)) return '';
+  const kms = item.get('kms');
+  return (
+    (isMap(kms) ? textIn(kms, 'name') : undefined) ??
+    String((item.items[0]?.key as { value?: unknown } | undefined)?.value)
+  );
+}
 
 function indexOfKms({ items }: YAMLSeq, name: string): number {
   return items.findIndex((item) => {
