@@ -324,6 +324,17 @@ test('every problem is reported, not only the first', () => {
   assert.is(problemsOf(text).length, 3);
 });
 
+test('the patterns of the JSON Schema are those of Helm too, whose expressions repeat at most 1000 times and look nowhere', () => {
+  const patterns = [...JSON.stringify(configJsonSchema()).matchAll(/"pattern":("(?:[^"\\\\]|\\\\.)*")/g)].map(
+    ([, text]) => JSON.parse(text!) as string,
+  );
+  assert.ok(patterns.length > 3);
+  for (const pattern of patterns) {
+    assert.not.match(pattern, /\(\?[=!<]|\\[1-9]/);
+    for (const [, most] of pattern.matchAll(/\{(?:\d*,)?(\d+)\}/g)) assert.ok(Number(most) <= 1_000, pattern);
+  }
+});
+
 test('arbitrary text is a configuration or a ConfigError', () => {
   const snippets = [
     'version: 1',

@@ -2,7 +2,12 @@ import { KmsError } from '@teapot-kms/core';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parse } from 'yaml';
-import { isOnlyIdentity, positionOf, withoutProvider, withProvider } from '../../src/kubernetes/encryption-providers.ts';
+import {
+  isOnlyIdentity,
+  positionOf,
+  withoutProvider,
+  withProvider,
+} from '../../src/kubernetes/encryption-providers.ts';
 
 const kms = { name: 'teapot-main', socket: '/run/teapot-kms/main/kms.sock' };
 const add = (text: string | undefined, position: 'reads' | 'writes', resources = ['secrets']): string =>

@@ -106,7 +106,7 @@ test('a rewrite says what it did, and what it could not do', async ({ tools, kub
   kubernetes.fault = ({ path }) => (path.endsWith('/s-1') ? status(422, 'invalid since an upgrade') : undefined);
   await rotationSteps(tools).rewrite(['secrets', 'widgets.gone.example.com']);
   assert.equal(told, [
-    'secrets: 2 written, 0 were under the new key, 0 are gone, 1 failed',
+    'secrets: 2 written, 0 needed no write, 0 are gone, 1 failed',
     '/api/v1/namespaces/ns-1/secrets/s-1: HTTP status 422 invalid since an upgrade',
     'widgets.gone.example.com: the API does not serve it, so that nothing can rewrite these objects; delete them from etcd',
   ]);

@@ -4,6 +4,8 @@ import { duration } from '../../util/duration.ts';
 import { localKekSettings } from '../../service/local-kek/settings.ts';
 import { mechanismNames } from './token-host/mechanism-name.ts';
 
+const PARAMETERS = 'expected 1 to 4096 printable ASCII characters';
+
 const directory = z.string().refine(isAbsolute, 'expected an absolute path');
 
 export const pkcs11Settings = z.strictObject({
@@ -22,7 +24,9 @@ export const pkcs11Settings = z.strictObject({
   sessions: z.int().min(1).max(64).default(8).describe('calls that the token may do at a time'),
   libraryParameters: z
     .string()
-    .regex(/^[\x20-\x7e]{1,4096}$/, 'expected 1 to 4096 printable ASCII characters')
+    .min(1, PARAMETERS)
+    .max(4096, PARAMETERS)
+    .regex(/^[\x20-\x7e]*$/, PARAMETERS)
     .optional()
     .describe('what the module gets as LibraryParameters in C_Initialize; NSS needs them'),
   callTimeout: duration(100)
