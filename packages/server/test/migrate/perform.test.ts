@@ -4,7 +4,6 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { performMigration } from '../../src/migrate/perform.ts';
 import type { MigrationOptions, MigrationOutcome, MigrationSteps, Seen } from '../../src/migrate/perform.ts';
-import type { Remainder } from '../../src/rotate/remainder.ts';
 import type { ScanReport } from '../../src/inspect/scan-report.ts';
 
 class Killed extends Error {}
