@@ -97,9 +97,10 @@ export class HostSite implements Site {
   }
 
   async minor(): Promise<number | undefined> {
-    const version = (await (await this.#own()).object('GET', '/version')) as { minor?: string } | undefined;
-    const minor = Number.parseInt(version?.minor ?? '', 10);
-    return Number.isInteger(minor) ? minor : undefined;
+    // A build of one's own may leave "minor" empty.
+    const version = (await (await this.#own()).object('GET', '/version')) as { gitVersion?: string } | undefined;
+    const [, minor] = /^v1\.(\d+)\./.exec(version?.gitVersion ?? '') ?? [];
+    return minor === undefined ? undefined : Number(minor);
   }
 
   async clusterConfiguration(): Promise<string | undefined> {
