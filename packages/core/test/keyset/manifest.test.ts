@@ -15,6 +15,9 @@ import {
 import { fuzz, fuzzRuns } from '../support/fuzz.ts';
 import { contentOf, manifestOf, manifestText } from '../support/manifests.ts';
 
+/** One takes a millisecond. */
+const MAX_RUNS = 200_000;
+
 const good = manifestText(manifestOf('promoted', 'pending'));
 
 /** The message for a manifest in which `from` stands as `to`. */
@@ -217,7 +220,7 @@ test('a mutated manifest is another valid one or a KmsError that says where', as
       if (!error.message.startsWith('/keys:')) throw error;
     }
   };
-  const { heapGrowthMb } = await fuzz('manifest', fuzzRuns(2_000), tryOne);
+  const { heapGrowthMb } = await fuzz('manifest', Math.min(fuzzRuns(2_000), MAX_RUNS), tryOne);
   assert.ok(heapGrowthMb < 20);
 });
 
