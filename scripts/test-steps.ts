@@ -121,6 +121,8 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
           command: `${full ? 'c8 ' : ''}${RUN_TESTS} ${full ? `--timeout 3000 --except ${NEVER_LOST} ` : ''}${SHIPPED} packages/bench/test`,
           env: full ? { ...fullEnv, TEAPOT_FUZZ_RUNS: '1000000' } : {},
         },
+        // Begins early, since it waits for most of its time.
+        ...(full ? [oneByOne('rotate-kills', 'e2e/test/rotate-kills.test.ts')] : []),
         oneByOne('key-stores', ...(full ? [] : ['--except endurance']), KEY_STORES),
         oneByOne('integration', ...onKeyStores.map((text) => `--except ${text}`), INTEGRATION),
         oneByOne('integration-keys', ...onKeyStores.map((text) => `--match ${text}`), INTEGRATION),
@@ -137,7 +139,7 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
           : []),
         oneByOne('openstack', ...openstack.map((name) => `packages/core/integration/barbican/${name}.test.ts`)),
         oneByOne('scan', 'e2e/test/scan.test.ts'),
-        oneByOne('rotate', 'e2e/test/rotate.test.ts'),
+        oneByOne('rotate', 'e2e/test/rotate.test.ts', 'e2e/test/migrate.test.ts'),
         oneByOne('docs', 'docs/test'),
         { name: 'floor', command: `bash scripts/floor-node.sh ${full ? SHIPPED : FLOOR}` },
       ],

@@ -15,6 +15,8 @@ export interface KubeApiserverOptions {
   readonly logFile: string;
   /** Where its objects lie in etcd, for several that share one. */
   readonly etcdPrefix?: string;
+  /** Of its own (needs root): the name of its identity Lease comes from it, for several on this host. */
+  readonly hostname?: string;
 }
 
 /** The smallest kube-apiserver that can be used (all flags are needed), with its own certificate and one admin token. */
@@ -50,6 +52,9 @@ export class KubeApiserver {
     return `https://127.0.0.1:${this.#port}`;
   }
 
+  /** Of an administrator. */
+  readonly token = TOKEN;
+
   /** PEM: its own certificate, and the authority that it made for it at its first start. */
   get authority(): Buffer {
     return readFileSync(join(this.#options.directory, 'certs/apiserver.crt'));
@@ -74,7 +79,7 @@ export class KubeApiserver {
 
   /** Does not wait until it is ready. */
   spawn(): void {
-    const { directory, logFile, etcdUrl, etcdPrefix = '/registry' } = this.#options;
+    const { directory, logFile, etcdUrl, etcdPrefix = '/registry', hostname } = this.#options;
     const file = (name: string): string => join(directory, name);
     const args = [
       `--etcd-servers=${etcdUrl}`,
@@ -97,7 +102,9 @@ export class KubeApiserver {
       args.push('--encryption-provider-config-automatic-reload=true');
     }
     if (this.#featureGates.length > 0) args.push(`--feature-gates=${this.#featureGates.join(',')}`);
-    this.#daemon = new Daemon({ name: 'kube-apiserver', command: this.#binary, args, logFile });
+    const named = ['--uts', 'sh', '-c', `hostname ${hostname ?? ''} && exec "$0" "$@"`, this.#binary, ...args];
+    const command = hostname === undefined ? { command: this.#binary, args } : { command: 'unshare', args: named };
+    this.#daemon = new Daemon({ name: 'kube-apiserver', ...command, logFile });
   }
 
   async start(): Promise<void> {

@@ -89,10 +89,7 @@ function register(): void {
     const { code, stdout, stderr } = outcome!;
     assert.is(code, 0, stderr);
     assert.match(stdout, 'Nothing is left to do.');
-    assert.match(
-      stderr,
-      `secrets: ${OBJECTS - before} written, ${before} needed no write, 0 are gone, 0 failed`,
-    );
+    assert.match(stderr, `secrets: ${OBJECTS - before} written, ${before} needed no write, 0 are gone, 0 failed`);
     for (const collection of [SECRETS, CONFIG_MAPS]) {
       for (const { key, value } of await etcd.list(etcdPrefix(collection))) assert.is(keyIdOf(value), primary, key);
     }
