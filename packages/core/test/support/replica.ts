@@ -86,8 +86,8 @@ export class Replica {
   }
 
   /** As `teapot-kms keys confirm` does it. */
-  confirm(manifest: StoredManifest): Promise<void> {
-    return this.#records.write(this.#name, manifest);
+  async confirm(manifest: StoredManifest): Promise<void> {
+    await this.#records.write(this.#name, manifest);
   }
 
   remembered() {
