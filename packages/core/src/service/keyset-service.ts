@@ -102,7 +102,10 @@ export class KeysetService extends BaseService implements KeysetHolder {
       return await this.#take(await timed(this.clock, 'load', load, this.onEvent), verdict);
     } catch (error) {
       const keyset = this.#unexpired();
-      if (!keyset || !isDamage(error)) throw error;
+      if (!keyset) throw error;
+      const problem = await this.#reconsider(keyset.manifest);
+      if (problem) return { error: problem, answered: false, primary: true };
+      if (!isDamage(error)) throw error;
       // What cannot be read may list the key that somebody asks for.
       return { error, answered: false, primary: !offered || !keyset.primaryIsIn(offered) };
     }
@@ -148,6 +151,17 @@ export class KeysetService extends BaseService implements KeysetHolder {
     const lost = problems.get(manifest.primary);
     const [error = lost] = problems.values();
     return error && { error: lost ?? error, answered: true, primary: lost !== undefined };
+  }
+
+  /** The store has nothing for this service. But what this host remembers may be known again. @returns why the keys in memory do not seal */
+  async #reconsider(held: StoredManifest): Promise<KmsError | undefined> {
+    const { use, problem } = (await this.guard?.judge(held, held, this.#seals)) ?? { use: 'all' };
+    if (this.#keyset?.manifest !== held) return undefined;
+    const from = this.announcedKeyId();
+    this.#seals = use === 'all';
+    this.switched(from, this.announcedKeyId());
+    if (this.#seals) await this.guard?.remember(held);
+    return problem;
   }
 
   #use(keyset: Keyset, seals: boolean): void {

@@ -52,6 +52,15 @@ const steps = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: step('lose', { at, noticed }) },
+  {
+    weight: 2,
+    arbitrary: step('records fail', {
+      at,
+      reads: fc.constantFrom(undefined, 'EIO', 'EMFILE'),
+      writes: fc.constantFrom(undefined, 'ENOSPC', 'EROFS'),
+    }),
+  },
+  { weight: 1, arbitrary: step('records back', { at }) },
   { weight: 2, arbitrary: step('restart', { at }) },
   { weight: 3, arbitrary: step('encrypt', { at }) },
   { weight: 2, arbitrary: step('decrypt', { at, which }) },
@@ -87,6 +96,10 @@ async function run(fleet: Fleet, step: Step): Promise<void> {
       return fleet.replace(step.at, damaged(fleet.files(step.at), step), step.noticed);
     case 'lose':
       return fleet.replace(step.at, new Map(), step.noticed);
+    case 'records fail':
+      return fleet.failRecords(step.at, step);
+    case 'records back':
+      return fleet.witnesses[step.at]!.replica.repairRecords();
     case 'restart':
       return fleet.restart(step.at);
     case 'encrypt':

@@ -7,6 +7,7 @@ import { blobName, MANIFEST_NAME } from '../../src/keyset/manifest.ts';
 import type { KeyState, StoredManifest } from '../../src/keyset/manifest.ts';
 import { patient } from './context.ts';
 import type { Files, KeysetDirectory } from './keyset-directories.ts';
+import type { FsFaults } from './memory-fs.ts';
 import { Replica } from './replica.ts';
 import { PLAINTEXT, TrueKey, Witness } from './witness.ts';
 
@@ -134,6 +135,15 @@ export class Fleet {
     this.witnesses[place]!.look();
     this.#directory(place).replace(files);
     if (noticed) await this.witnesses[place]!.replica.noticeChange();
+  }
+
+  /** The state directory of a host refuses to be read, or written, until this changes or somebody repairs it. */
+  async failRecords(at: number, { reads, writes }: FsFaults): Promise<void> {
+    const witness = this.witnesses[at]!;
+    Object.assign(witness.replica.recordFaults, { reads, writes });
+    witness.recordsFailed();
+    if (reads === undefined) await witness.replica.probe();
+    if (reads !== undefined || writes !== undefined) this.note('failures of records');
   }
 
   async restart(at: number): Promise<void> {

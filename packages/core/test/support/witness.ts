@@ -45,6 +45,13 @@ export class Witness {
   /** The newest keyset that this host has used, or the one that its operator has confirmed since. */
   #newest: StoredManifest | undefined;
   #formers = new Set<string>();
+  /** What the host will still know after a restart. */
+  #recorded: { readonly newest: StoredManifest | undefined; readonly formers: ReadonlySet<string> } = {
+    newest: undefined,
+    formers: new Set(),
+  };
+  /** The host could not read its records when it had no keys in memory, and has not since. */
+  #blind = false;
   checks = 0;
 
   constructor(replica: Replica, keys: ReadonlyMap<string, TrueKey>) {
@@ -56,10 +63,21 @@ export class Witness {
     return this.#newest;
   }
 
-  /** The keys in memory are gone, and nobody can expect them back. */
+  /** The keys in memory are gone, and nobody can expect them back. Nor what the host could not record, or cannot read. */
   restarted(): void {
     this.#opened = [];
     this.#used = undefined;
+    this.#newest = this.#recorded.newest;
+    this.#formers = new Set(this.#recorded.formers);
+    this.recordsFailed();
+  }
+
+  /** Without its records, a plugin knows only what it has in memory. */
+  recordsFailed(): void {
+    if (this.replica.recordFaults.reads === undefined || this.#used) return;
+    this.#blind = true;
+    this.#newest = undefined;
+    this.#formers = new Set();
   }
 
   /** The operator has said that this keyset is the right one, whatever was before. */
@@ -67,6 +85,8 @@ export class Witness {
     this.#newest = manifest;
     this.#used = undefined;
     this.#formers = new Set(formersOf(manifest));
+    this.#blind = false;
+    this.#record();
   }
 
   /** To be called before the directory changes once more: keys that the keyset in use retires may leave the memory. */
@@ -80,6 +100,7 @@ export class Witness {
     this.look();
     const manifest = this.replica.service.keyset?.manifest;
     if (manifest) this.#notOlder(manifest);
+    this.#record();
     const sealed = await this.replica.encrypt(PLAINTEXT);
     if (sealed) await this.#assertMaySeal(sealed.keyId, sealed.ciphertext);
     await this.#assertStillOpens();
@@ -88,14 +109,34 @@ export class Witness {
   /** A keyset that this host knows to be older opens at most, and never takes the place of a newer one in memory. */
   #notOlder(manifest: StoredManifest): void {
     const before = this.#used;
-    // Back to what this host has used last, from one that only opened.
-    if (before && manifest.hash !== this.#newest?.hash) {
+    const follows = isNewer(manifest, this.#newest) && !this.#formers.has(manifest.primary);
+    // Back to what this host has used last, or on to what follows it, from one that only opened.
+    if (before && manifest.hash !== this.#newest?.hash && !follows) {
       assert.is(manifest.contextId, before.contextId, 'another keyset was taken');
       assert.ok(manifest.generation >= before.generation, 'an older generation was taken over a newer one');
       if (manifest.generation === before.generation) assert.is(manifest.hash, before.hash, 'a conflict was taken');
     }
     this.#used = manifest;
-    if (isNewer(manifest, this.#newest) && !this.#formers.has(manifest.primary)) this.#use(manifest);
+    if (follows) this.#use(manifest);
+  }
+
+  /** What the host knows from now on, as far as its file system lets it. */
+  #record(): void {
+    const { reads, writes } = this.replica.recordFaults;
+    if (reads !== undefined) return;
+    if (this.#blind) this.#seeAgain();
+    if (writes === undefined) this.#recorded = { newest: this.#newest, formers: new Set(this.#formers) };
+  }
+
+  /** The host has its records back. What it took without them counts only if it follows what they say. */
+  #seeAgain(): void {
+    this.#blind = false;
+    const [taken, { newest, formers }] = [this.#newest, this.#recorded];
+    for (const id of formers) this.#formers.add(id);
+    if (!newest || !taken || taken.hash === newest.hash) return void (this.#newest = taken ?? newest);
+    if (isNewer(taken, newest) && !formers.has(taken.primary)) return;
+    this.#newest = newest;
+    this.#formers = new Set(formers);
   }
 
   async #assertMaySeal(keyId: string, ciphertext: Buffer): Promise<void> {
