@@ -96,6 +96,11 @@ export class Operator {
       witness.confirmed(manifest);
     }
     await this.#fleet.probe();
+    // Version 1: what the plugin began with were other bytes.
+    if (replica.service.describe().warnings.some((warning) => warning.includes('restart the plugin'))) {
+      await this.#fleet.restart(at);
+      this.#fleet.note('restarts for other bytes');
+    }
     await witness.inspect();
     assert.is(replica.service.keyset?.manifest.hash, manifest.hash, 'the restored keyset is not in use');
     for (const { id, state } of manifest.keys) {
