@@ -58,6 +58,8 @@ export class Fleet {
     await this.promote(0, 0, false);
     const files = this.#directory(0).files();
     for (const index of this.witnesses.keys()) await this.replace(index, files, true);
+    // What each host has recorded by now.
+    await this.inspect();
   }
 
   /** A first key as the first plugins made it. */
