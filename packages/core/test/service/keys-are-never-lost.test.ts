@@ -99,7 +99,7 @@ async function run(fleet: Fleet, step: Step): Promise<void> {
     case 'records fail':
       return fleet.failRecords(step.at, step);
     case 'records back':
-      return fleet.witnesses[step.at]!.replica.repairRecords();
+      return fleet.repairRecords(step.at);
     case 'restart':
       return fleet.restart(step.at);
     case 'encrypt':

@@ -165,6 +165,14 @@ export class Fleet {
     if (reads !== undefined || writes !== undefined) this.note('failures of records');
   }
 
+  /** The state directory is as it should be again, and the plugin has noticed. */
+  async repairRecords(at: number): Promise<void> {
+    const { recordFaults } = this.witnesses[at]!.replica;
+    if (recordFaults.reads === undefined && recordFaults.writes === undefined) return;
+    await this.failRecords(at, { reads: undefined, writes: undefined });
+    await this.witnesses[at]!.inspect();
+  }
+
   async restart(at: number): Promise<void> {
     const witness = this.witnesses[at]!;
     await witness.replica.stop();

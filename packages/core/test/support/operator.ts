@@ -26,7 +26,7 @@ export class Operator {
    */
   async followAdvice(at: number): Promise<void> {
     const { replica } = this.#fleet.witnesses[at]!;
-    await replica.repairRecords();
+    await this.#fleet.repairRecords(at);
     await this.#fleet.probe();
     if (replica.service.describe().warnings.length === 0) return;
     const wanted = (await replica.remembered())?.contextId;
@@ -45,8 +45,7 @@ export class Operator {
     readonly gone: number;
     readonly lost: readonly Sealed[];
   }> {
-    for (const { replica } of this.#fleet.witnesses) await replica.repairRecords();
-    await this.#fleet.inspect();
+    for (const at of this.#fleet.witnesses.keys()) await this.#fleet.repairRecords(at);
     const found = this.#found();
     const samples = [...this.#fleet.keys].map(([keyId, { sample }]) => ({ keyId, ciphertext: sample }));
     const all = [...samples, ...this.#fleet.sealed];
@@ -88,7 +87,7 @@ export class Operator {
   async #restoreAt(at: number, { manifest, files }: Found): Promise<void> {
     const witness = this.#fleet.witnesses[at]!;
     const { replica } = witness;
-    await replica.repairRecords();
+    await this.#fleet.repairRecords(at);
     await this.#fleet.replace(at, new Map([...this.#fleet.files(at), ...files]), true);
     if (replica.service.describe().warnings.some((warning) => warning.includes('keys confirm'))) {
       await replica.confirm(manifest);

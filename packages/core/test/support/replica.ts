@@ -93,13 +93,6 @@ export class Replica {
     await this.#records.write(this.#name, manifest);
   }
 
-  /** The state directory is as it should be, and the plugin has noticed. */
-  async repairRecords(): Promise<void> {
-    if (this.recordFaults.reads === undefined && this.recordFaults.writes === undefined) return;
-    Object.assign(this.recordFaults, { reads: undefined, writes: undefined });
-    await this.probe();
-  }
-
   remembered() {
     return this.#records.read(this.#name);
   }

@@ -115,6 +115,7 @@ export class Witness {
   async inspect(): Promise<void> {
     this.look();
     const manifest = this.replica.service.keyset?.manifest;
+    if (this.#blind && this.replica.recordFaults.reads === undefined) this.#seeAgain();
     if (manifest) this.#notOlder(manifest);
     this.#record();
     const sealed = await this.replica.encrypt(PLAINTEXT);
@@ -140,9 +141,8 @@ export class Witness {
   /** What the host knows from now on, as far as its file system lets it. */
   #record(): void {
     const { reads, writes } = this.replica.recordFaults;
-    if (reads !== undefined) return;
-    if (this.#blind) this.#seeAgain();
-    if (writes === undefined) this.#recorded = { newest: this.#newest, formers: new Set(this.#formers) };
+    if (reads === undefined && writes === undefined)
+      this.#recorded = { newest: this.#newest, formers: new Set(this.#formers) };
   }
 
   /** The host has its records back. What it took without them counts only if it follows what they say. */
