@@ -24,6 +24,8 @@ export interface LoadContext {
 interface LoadedKey {
   readonly key: EnvelopeKey;
   readonly proof: KeyProof;
+  /** The keyset that it was loaded for. */
+  readonly contextId: string;
   /** Whether the manifest's check value shows that it is the right key. Version 1 has none. */
   readonly verified: boolean;
 }
@@ -138,7 +140,7 @@ export class Keyset {
   primaryIsIn(manifest: StoredManifest): boolean {
     const entry = manifest.keys.find(({ id, state }) => id === this.manifest.primary && state !== 'retired');
     const held = this.#keys.get(this.manifest.primary);
-    return entry !== undefined && held !== undefined && isKeyOf(manifest, entry, held, this.manifest);
+    return entry !== undefined && held !== undefined && isKeyOf(manifest, entry, held);
   }
 
   /**
@@ -147,14 +149,14 @@ export class Keyset {
    */
   keepFrom(before: Keyset): void {
     const entries = new Map(this.manifest.keys.map((entry) => [entry.id, entry]));
-    const sameKeyset = before.manifest.contextId === this.manifest.contextId;
     for (const [id, held] of before.#keys) {
       const entry = entries.get(id);
       const loaded = this.#keys.get(id);
-      if (loaded && sameKeyset && entry?.check === undefined && !loaded.proof.matches(held.proof.check)) {
+      const unchecked = entry?.check === undefined && held.contextId === this.manifest.contextId;
+      if (loaded && unchecked && !loaded.proof.matches(held.proof.check)) {
         this.#problems.set(id, exchanged(id));
         destroy(loaded);
-      } else if (entry && !(this.#problems.has(id) && isKeyOf(this.manifest, entry, held, before.manifest))) continue;
+      } else if (entry && !(this.#problems.has(id) && isKeyOf(this.manifest, entry, held))) continue;
       before.#keys.delete(id);
       this.#keys.set(id, held);
     }
@@ -218,12 +220,13 @@ function loadedKey(key: SecretBytes, { id: keyId, check }: ManifestEntry, manife
     const message = `key ${keyId}: its bytes do not match the check value in the manifest`;
     throw new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: RESTORE_KEYS });
   }
-  return { key: new EnvelopeKey({ key, keyId, contextId }), proof, verified: check !== undefined };
+  const envelopeKey = new EnvelopeKey({ key, keyId, contextId });
+  return { key: envelopeKey, proof, contextId: manifest.contextId, verified: check !== undefined };
 }
 
-/** Whether a key of the keyset `from` is the one that this manifest lists. Version 1 lists no check value. */
-function isKeyOf({ contextId }: StoredManifest, { check }: ManifestEntry, { proof }: LoadedKey, from: StoredManifest) {
-  return check === undefined ? contextId === from.contextId : proof.matches(check);
+/** Whether a key is the one that this manifest lists. Version 1 lists no check value. */
+function isKeyOf(manifest: StoredManifest, { check }: ManifestEntry, { contextId, proof }: LoadedKey): boolean {
+  return check === undefined ? contextId === manifest.contextId : proof.matches(check);
 }
 
 /** Version 1 has no check value that could tell which bytes are right. Those in memory may have sealed data. */

@@ -169,6 +169,20 @@ for (const wrong of ['key-0', 'key-1']) {
   });
 }
 
+test('version 1: a key that was only in memory stays when its keyset comes back without it, or with other bytes', async () => {
+  const first = await Keyset.load(patient, version1, fetchFrom(right));
+  const envelope = decodeEnvelope(first.find('key-1').seal(Buffer.from('x')));
+  const other = { ...checked(right), contextId: 'f'.repeat(32), keys: [{ ...version1.keys[0]!, id: 'key-9' }] };
+  const between = await Keyset.load(patient, { ...other, primary: 'key-9' }, anyKey);
+  between.keepFrom(first);
+  const back = await Keyset.load(patient, version1, fetchFrom({ 'key-0': randomBytes(32), 'key-1': randomBytes(31) }));
+  back.keepFrom(between);
+  between.destroy();
+  assert.equal([...back.problems.keys()].sort(), ['key-0', 'key-1']);
+  assert.is(back.find('key-1').open(envelope).toString(), 'x');
+  assert.is(back.seals, true);
+});
+
 test('version 1: a key of the same id in another keyset is another key, and is used', async () => {
   const before = await Keyset.load(patient, version1, fetchFrom(right));
   const after = await Keyset.load(patient, { ...version1, contextId: 'f'.repeat(32) }, fetchFrom(right));
