@@ -83,6 +83,7 @@ export type ReportSubject = Pick<ReplicaReport, 'replica' | 'host' | 'time' | 'n
 
 export interface ServiceDescription {
   readonly uri: string;
+  /** The key that seals; `undefined` while none does. */
   readonly primary: string | undefined;
   /** The keyset in use; `undefined` if none is loaded. */
   readonly keyset?: { readonly contextId: string; readonly generation: number; readonly hash: string } | undefined;

@@ -136,6 +136,8 @@ test('after a restart over an older keyset.yaml, nothing is encrypted until some
   await site.serve();
   await eventually(() => opens(site, sealed));
   await warned(site, /older: .* generation 3/);
+  const { stdout } = teapot('status', '--config', site.configFile);
+  assert.match(stdout, new RegExp(`^${keyId} +decrypt-only`, 'm'), 'status names no primary');
   assert.match(doctor(site).stdout, 'keys confirm');
   assert.is(teapot('keys', 'confirm', '--config', site.configFile).code, 0);
   await eventually(async () => assert.is((await seal(site)).keyId, keyId));
@@ -186,6 +188,16 @@ test('a keyset of version 1 is converted when every replica reads version 2, and
   const convert = (...evidence: string[]) => teapot('keys', 'convert', '--uri', site.keys('main'), ...evidence);
   assert.is(convert().code, 2, 'evidence is asked for');
   const report = `${launcher()} status --report --socket ${site.socket('main')}`;
+  const blob = `${site.path('keys/main')}/${keyId}.key`;
+  const good = readFileSync(blob);
+  writeFileSync(blob, randomBytes(32));
+  await warned(site, /not those of the key in memory/);
+  await opens(site, sealed);
+  const refused = convert('--replicas', '1', '--fetch', report);
+  assert.is(refused.code, 1, refused.stderr);
+  assert.match(refused.stderr, `does not hold key ${keyId} of the key store`);
+  writeFileSync(blob, good);
+  await fine(site);
   const converted = convert('--replicas', '1', '--fetch', report);
   assert.is(converted.code, 0, converted.stderr);
   assert.match(readFileSync(manifest, 'utf8'), /^formatVersion: 2\n[^]*^    check: /m);

@@ -123,6 +123,8 @@ test('what the user of the plugin cannot read, although root runs doctor; and a 
   const plugin = spawn(launcher(), ['serve', '--config', site.configFile], { uid, gid: uid, stdio: 'ignore' });
   try {
     await eventually(() => opens());
+    // What the plugin has recorded as root stays, until this user can read it.
+    await eventually(() => step(`chown -R ${uid} ${site.path('state')}`));
     const other = { uid: 23_456, gid: 23_456, encoding: 'utf8' } as const;
     const { stdout } = spawnSync(launcher(), ['doctor', '--config', site.configFile], other);
     assert.match(stdout, 'run doctor as root, or as the user of the plugin');

@@ -154,20 +154,22 @@ async function change(
 /**
  * Converts a keyset of version 1 to version 2. A plugin that reads only version 1 refuses the result.
  * @param proofs - of the keys that are loaded, by key id; of a retired key nothing is known
- * @param check - as for {@link promoteKey}
+ * @param check - as for {@link promoteKey}. It also gets the proofs: what the store has becomes the truth
  * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE` if there is nothing to convert, `ERR_KMS_KEYSET_INVALID` if a key in use is not loaded
  */
 export async function convertKeyset(
   admin: KeysetAdmin,
   proofs: ReadonlyMap<string, KeyProof>,
-  options: ChangeOptions & { readonly check?: (manifest: StoredManifest) => void } = {},
+  options: ChangeOptions & {
+    readonly check?: (manifest: StoredManifest, proofs: ReadonlyMap<string, KeyProof>) => void;
+  } = {},
 ): Promise<Change> {
   const current = await admin.readManifest();
   if (current?.manifest.formatVersion !== 1) {
     throw new KmsError('ERR_KMS_KEYSET_RULE', 'there is no keyset of version 1 here: nothing to convert');
   }
   const { hash, ...before } = current.manifest;
-  options.check?.(current.manifest);
+  options.check?.(current.manifest, proofs);
   const contextId = Buffer.from(before.contextId, 'hex');
   const keys = await Promise.all(
     before.keys.map(async (key) =>

@@ -30,13 +30,24 @@ export function checkHeldByAll(manifest: StoredManifest, keyId: string, proof: K
 
 /**
  * Checks that every replica uses this manifest and reads a format version, so that the keyset can be converted.
+ * @param proofs - of the keys as the store has them: they get check values, so every replica must hold the same ones. Default: none
  * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE`
  */
-export function checkReadByAll(manifest: StoredManifest, version: number, evidence: Evidence): void {
+export function checkReadByAll(
+  manifest: StoredManifest,
+  version: number,
+  evidence: Evidence,
+  proofs: ReadonlyMap<string, KeyProof> = new Map(),
+): void {
   const reads = (report: ReplicaReport) =>
     doubtOf(report, manifest, evidence.now) ??
     (report.reads.includes(version) ? undefined : `does not read format version ${version}`);
   checkAll(evidence, reads, 'upgrade the plugin of this replica, and make a new report');
+  const holds = (report: ReplicaReport) => {
+    const other = [...proofs].find(([id, proof]) => !provesKey(report, id, proof));
+    return other && `does not hold key ${other[0]} of the key store, or another key under this id`;
+  };
+  checkAll(evidence, holds, 'run doctor on this replica: it says why, and what to do');
 }
 
 function checkAll(

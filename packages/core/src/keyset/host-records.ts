@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import * as nodeFs from 'node:fs/promises';
 import * as z from 'zod';
 import { DurableDirectory } from '../util/durable-directory.ts';
@@ -19,6 +19,11 @@ const recordSchema = z.strictObject({
   hash: z.string().regex(/^[0-9a-f]{64}$/),
   primary: keyIdSchema,
   formers: z.array(keyIdSchema).max(MAX_FORMERS),
+  /** Random, and another one after each confirmation: so a running plugin sees it, also where nothing else has changed. */
+  confirmation: z
+    .string()
+    .regex(/^[0-9a-f]{32}$/)
+    .optional(),
 });
 
 /** What a host remembers of one instance. */
@@ -44,15 +49,21 @@ export class HostRecords {
    * @throws the file system's error, or that of a record that is damaged
    */
   async read(instance: string): Promise<HostRecord | undefined> {
-    const text = await this.#files.read(fileName(instance), MAX_RECORD_BYTES);
+    const text = await this.#files.read(fileName(instance), MAX_RECORD_BYTES).catch((error: unknown) => {
+      // Below a file there is nothing.
+      if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') return undefined;
+      throw error;
+    });
     return text === undefined ? undefined : recordSchema.parse(JSON.parse(text));
   }
 
   /**
    * Remembers a manifest, and which keys never seal again.
    * @param before - what was remembered before. Without it, only the manifest counts: its operator has confirmed it
+   * @returns what was written
+   * @throws the file system's error
    */
-  async write(instance: string, manifest: StoredManifest, before?: HostRecord): Promise<void> {
+  async write(instance: string, manifest: StoredManifest, before?: HostRecord): Promise<HostRecord> {
     const { contextId, generation, hash, primary } = manifest;
     const known = new Set([
       ...(before ? [...before.formers, before.primary] : []),
@@ -61,8 +72,10 @@ export class HostRecords {
     known.delete(primary);
     const formers = [...known].slice(-MAX_FORMERS);
     await this.#files.make();
-    const record: HostRecord = { instance, contextId, generation, hash, primary, formers };
+    const confirmation = before ? before.confirmation : randomBytes(16).toString('hex');
+    const record: HostRecord = { instance, contextId, generation, hash, primary, formers, confirmation };
     await this.#files.write(fileName(instance), Buffer.from(`${JSON.stringify(record)}\n`), 0o600);
+    return record;
   }
 }
 

@@ -6,7 +6,7 @@ import { wrongBlobSize } from './blob.ts';
 import { KeyProof } from './key-proof.ts';
 import type { LegacyOpener } from './legacy-opener.ts';
 import type { ManifestEntry, StoredManifest } from './manifest.ts';
-import { RESTORE_KEYS } from './restoring.ts';
+import { RESTORE_EXCHANGED, RESTORE_KEYS } from './restoring.ts';
 
 /** Keys that are fetched from the store at the same time. */
 const FETCHES_AT_A_TIME = 4;
@@ -24,6 +24,8 @@ export interface LoadContext {
 interface LoadedKey {
   readonly key: EnvelopeKey;
   readonly proof: KeyProof;
+  /** The keyset that it was loaded for. */
+  readonly contextId: string;
   /** Whether the manifest's check value shows that it is the right key. Version 1 has none. */
   readonly verified: boolean;
 }
@@ -36,17 +38,16 @@ export class Keyset {
   readonly manifest: StoredManifest;
   /** Opens what another plugin wrote. Never seals. {@link LegacyService} uses it. */
   readonly legacy: LegacyOpener | undefined;
-  /** Listed keys that could not be loaded, and why. */
-  readonly problems: ReadonlyMap<string, KmsError>;
+  readonly #problems: Map<string, KmsError>;
   readonly #keys: Map<string, LoadedKey>;
 
   private constructor(
     manifest: StoredManifest,
     keys: Map<string, LoadedKey>,
-    { problems, legacy }: { problems: ReadonlyMap<string, KmsError>; legacy: LegacyOpener | undefined },
+    { problems, legacy }: { problems: Map<string, KmsError>; legacy: LegacyOpener | undefined },
   ) {
     this.manifest = manifest;
-    this.problems = problems;
+    this.#problems = problems;
     this.legacy = legacy;
     this.#keys = keys;
   }
@@ -104,10 +105,15 @@ export class Keyset {
     return this.has(this.manifest.primary);
   }
 
-  /** What proves that this process holds a key, by the ids that the manifest lists. */
+  /** Listed keys that the store does not have whole, and why. Such a key may still be in memory ({@link Keyset.keepFrom}). */
+  get problems(): ReadonlyMap<string, KmsError> {
+    return this.#problems;
+  }
+
+  /** What proves that this process holds a key, by the ids that the manifest lists. A key that is only in memory is lost at the next restart. */
   get proofs(): ReadonlyMap<string, KeyProof> {
-    const unlisted = new Set(this.#unlisted());
-    return new Map([...this.#keys].flatMap(([id, { proof }]) => (unlisted.has(id) ? [] : [[id, proof]])));
+    const onlyInMemory = new Set([...this.#unlisted(), ...this.#problems.keys()]);
+    return new Map([...this.#keys].flatMap(([id, { proof }]) => (onlyInMemory.has(id) ? [] : [[id, proof]])));
   }
 
   /** Whether a check value shows that this is the key that the manifest lists. */
@@ -122,12 +128,19 @@ export class Keyset {
       (id) =>
         `key ${id} is only in memory: generation ${generation} of the keyset does not list it. If data may still need it, restore the keyset that lists it before the plugin restarts`,
     );
-    return [...this.problems.values(), ...kept, ...(this.legacy?.warnings ?? [])];
+    return [...this.#problems.values(), ...kept, ...(this.legacy?.warnings ?? [])];
   }
 
   #unlisted(): string[] {
     const listed = new Set(this.manifest.keys.map(({ id }) => id));
     return [...this.#keys.keys()].filter((id) => !listed.has(id));
+  }
+
+  /** Whether a manifest lists the key that seals: then, as far as a manifest can tell, its store has it. */
+  primaryIsIn(manifest: StoredManifest): boolean {
+    const entry = manifest.keys.find(({ id, state }) => id === this.manifest.primary && state !== 'retired');
+    const held = this.#keys.get(this.manifest.primary);
+    return entry !== undefined && held !== undefined && isKeyOf(manifest, entry, held);
   }
 
   /**
@@ -138,15 +151,15 @@ export class Keyset {
     const entries = new Map(this.manifest.keys.map((entry) => [entry.id, entry]));
     for (const [id, held] of before.#keys) {
       const entry = entries.get(id);
-      if (entry && !(this.problems.has(id) && this.#isKeyOf(entry, held, before))) continue;
+      const loaded = this.#keys.get(id);
+      const unchecked = entry?.check === undefined && held.contextId === this.manifest.contextId;
+      if (loaded && unchecked && !loaded.proof.matches(held.proof.check)) {
+        this.#problems.set(id, exchanged(id));
+        destroy(loaded);
+      } else if (entry && !(this.#problems.has(id) && isKeyOf(this.manifest, entry, held))) continue;
       before.#keys.delete(id);
       this.#keys.set(id, held);
     }
-  }
-
-  /** Whether a key of the keyset before is the one that this manifest lists. Version 1 lists no check value. */
-  #isKeyOf({ check }: ManifestEntry, { proof }: LoadedKey, { manifest }: Keyset): boolean {
-    return check === undefined ? manifest.contextId === this.manifest.contextId : proof.matches(check);
   }
 
   /** Whether the key is loaded. */
@@ -168,7 +181,7 @@ export class Keyset {
   get(keyId: string): EnvelopeKey | undefined {
     const loaded = this.#keys.get(keyId);
     if (loaded) return loaded.key;
-    const problem = this.problems.get(keyId);
+    const problem = this.#problems.get(keyId);
     if (problem) throw problem;
     if (this.manifest.keys.some((entry) => entry.id === keyId)) {
       throw new KmsError('ERR_KMS_KEY_RETIRED', `key ${keyId} was retired`);
@@ -207,7 +220,19 @@ function loadedKey(key: SecretBytes, { id: keyId, check }: ManifestEntry, manife
     const message = `key ${keyId}: its bytes do not match the check value in the manifest`;
     throw new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: RESTORE_KEYS });
   }
-  return { key: new EnvelopeKey({ key, keyId, contextId }), proof, verified: check !== undefined };
+  const envelopeKey = new EnvelopeKey({ key, keyId, contextId });
+  return { key: envelopeKey, proof, contextId: manifest.contextId, verified: check !== undefined };
+}
+
+/** Whether a key is the one that this manifest lists. Version 1 lists no check value. */
+function isKeyOf(manifest: StoredManifest, { check }: ManifestEntry, { contextId, proof }: LoadedKey): boolean {
+  return check === undefined ? contextId === manifest.contextId : proof.matches(check);
+}
+
+/** Version 1 has no check value that could tell which bytes are right. Those in memory may have sealed data. */
+function exchanged(keyId: string): KmsError {
+  const message = `key ${keyId}: its bytes are not those of the key in memory, which stays in use. Version 1 has no check value that tells which are right`;
+  return new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: RESTORE_EXCHANGED });
 }
 
 /** Whether the error takes away this one key and says nothing of the others. Of a primary that is gone, the service must hear (design D3). */

@@ -13,6 +13,9 @@ export const MOUNT_OR_RESTORE = `mount the volume of the keyset if it is not mou
 /** The manifest is whole, and one of its keys is not. */
 export const RESTORE_KEYS = `restore the keys ${IMPORT}`;
 
+/** A key of version 1 is not the one in memory. */
+export const RESTORE_EXCHANGED = `${RESTORE_KEYS}. Only if the key here is the right one, and "teapot-kms status" shows no decrypts for it: restart the plugin`;
+
 /** A key that a token keeps: nothing of it is outside. */
 export const RESTORE_IN_TOKEN = 'restore the key in the token from its backup; do not make a new one under this id';
 

@@ -122,7 +122,7 @@ export abstract class BaseService implements KmsService {
   /** The keyset in use and what proves its keys, if one is loaded. */
   protected abstract held():
     { readonly manifest: StoredManifest | undefined; readonly proofs: ReadonlyMap<string, KeyProof> } | undefined;
-  protected abstract describeKeys(): Pick<ServiceDescription, 'primary' | 'cacheEntries' | 'counters'> & {
+  protected abstract describeKeys(): Pick<ServiceDescription, 'cacheEntries' | 'counters'> & {
     readonly warnings: readonly (KmsError | string)[];
     readonly keys: readonly { readonly id: string; readonly state: string; readonly verified: boolean }[];
   };
@@ -174,6 +174,7 @@ export abstract class BaseService implements KmsService {
     const problems = new Set([...(error ? [error] : []), ...warnings]);
     return {
       uri: this.#store.uri,
+      primary: this.announcedKeyId(),
       ...more,
       ...(manifest && {
         keyset: { contextId: manifest.contextId, generation: manifest.generation, hash: manifest.hash },

@@ -81,7 +81,7 @@ export class KeysetService extends BaseService implements KeysetHolder {
     const { manifest, warnings = [] } = this.#keyset ?? {};
     const keys = (manifest?.keys ?? []).map((key) => ({ ...key, verified: this.#keyset?.isVerified(key.id) ?? false }));
     const counters = { loads: this.#loads, load_failures: this.probeFailures };
-    return { primary: manifest?.primary, keys, warnings, counters };
+    return { keys, warnings, counters };
   }
 
   protected override destroyKeys(): void {
@@ -90,18 +90,24 @@ export class KeysetService extends BaseService implements KeysetHolder {
   }
 
   protected override async readStore(signal: AbortSignal): Promise<Damage | undefined> {
+    let offered: StoredManifest | undefined;
     try {
       let verdict: Verdict = { use: 'all' };
       const accept = async (manifest: StoredManifest): Promise<void> => {
+        offered = manifest;
         if (this.guard) verdict = await this.guard.judge(manifest, this.#keyset?.manifest, this.#seals);
         if (verdict.use === 'nothing') throw verdict.problem;
       };
       const load = () => unlessAborted(this.#source.load({ signal, accept }), signal, (late) => late.destroy());
       return await this.#take(await timed(this.clock, 'load', load, this.onEvent), verdict);
     } catch (error) {
+      const keyset = this.#unexpired();
+      if (!keyset) throw error;
+      const problem = await this.#reconsider(keyset.manifest);
+      if (problem) return { error: problem, answered: false, primary: true };
+      if (!isDamage(error)) throw error;
       // What cannot be read may list the key that somebody asks for.
-      if (this.#unexpired() && isDamage(error)) return { error, answered: false, primary: false };
-      throw error;
+      return { error, answered: false, primary: !offered || !keyset.primaryIsIn(offered) };
     }
   }
 
@@ -145,6 +151,17 @@ export class KeysetService extends BaseService implements KeysetHolder {
     const lost = problems.get(manifest.primary);
     const [error = lost] = problems.values();
     return error && { error: lost ?? error, answered: true, primary: lost !== undefined };
+  }
+
+  /** The store has nothing for this service. But what this host remembers may be known again. @returns why the keys in memory do not seal */
+  async #reconsider(held: StoredManifest): Promise<KmsError | undefined> {
+    const { use, problem } = (await this.guard?.judge(held, held, this.#seals)) ?? { use: 'all' };
+    if (this.#keyset?.manifest !== held) return undefined;
+    const from = this.announcedKeyId();
+    this.#seals = use === 'all';
+    this.switched(from, this.announcedKeyId());
+    if (this.#seals) await this.guard?.remember(held);
+    return problem;
   }
 
   #use(keyset: Keyset, seals: boolean): void {

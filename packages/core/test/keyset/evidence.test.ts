@@ -80,4 +80,17 @@ test('a keyset may be converted when every replica reads the new format', async 
   read(reportOf('2'));
 });
 
+test('a keyset is not converted where a replica holds another key than the store, or none', async () => {
+  const convert = (second: ReplicaReport) => {
+    const proofs = new Map([[pending!.id, proofOf(key)]]);
+    checkReadByAll(manifest, 2, { reports: [reportOf('1'), second], replicas: 2, now }, proofs);
+  };
+  for (const second of [reportOf('2', {}, randomBytes(32)), { ...reportOf('2'), keys: [] }]) {
+    const error = await rejectsWithCode(() => convert(second), 'ERR_KMS_KEYSET_RULE');
+    assert.match(error.message, /^replica 2+ on node-2 does not hold key key-1 of the key store, or another key/);
+    assert.is(error.remedy, 'run doctor on this replica: it says why, and what to do');
+  }
+  convert(reportOf('2'));
+});
+
 test.run();

@@ -52,6 +52,32 @@ test('keys that were the primary are remembered, also those that the manifest no
   assert.equal((await records.read(SOCKET))!.formers, ['key-1', 'key-3'], 'what an operator confirms is the truth');
 });
 
+test('a confirmation changes the record also where it confirms what is recorded; a later generation keeps it', async () => {
+  const records = new HostRecords(newDirectory());
+  const first = await records.write(SOCKET, manifestOf('promoted'));
+  const later = await records.write(SOCKET, { ...manifestOf('promoted'), generation: 2 }, first);
+  assert.is(later.confirmation, first.confirmation);
+  assert.equal(await records.read(SOCKET), later, 'what is returned is what was written');
+  assert.is.not((await records.write(SOCKET, manifestOf('promoted'))).confirmation, first.confirmation);
+});
+
+test('a record without the mark of a confirmation is read, and stays so', async () => {
+  const directory = newDirectory();
+  const records = new HostRecords(directory);
+  await records.write(SOCKET, manifestOf('promoted'));
+  const path = join(directory, readdirSync(directory)[0]!);
+  writeFileSync(path, readFileSync(path, 'utf8').replace(/,"confirmation":"[0-9a-f]{32}"/, ''));
+  const before = (await records.read(SOCKET))!;
+  assert.is(before.confirmation, undefined);
+  assert.is((await records.write(SOCKET, manifestOf('promoted'), before)).confirmation, undefined);
+});
+
+test('below a file there is no record', async () => {
+  const file = join(newDirectory(), 'file');
+  writeFileSync(file, '');
+  assert.is(await new HostRecords(join(file, 'state')).read(SOCKET), undefined);
+});
+
 test('a damaged record is an error, never another record', async () => {
   const directory = newDirectory();
   const records = new HostRecords(directory);

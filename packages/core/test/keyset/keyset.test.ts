@@ -98,6 +98,7 @@ test('a key that could not be loaded is kept from the keyset before, and outlive
   assert.is(after.seals, true);
   assert.is(after.primary.open(envelope).toString(), 'x');
   assert.equal([...after.problems.keys()], ['key-0'], 'the store still has the wrong bytes');
+  assert.equal([...after.proofs.keys()], ['key-1'], 'what the store has lost is lost here at the next restart');
 });
 
 test('a key with another check value is another key, and is not kept', async () => {
@@ -139,6 +140,69 @@ test('a key of version 1 that is damaged while its keyset is converted is kept: 
   const after = await Keyset.load(patient, checked(right), fetchFrom({ ...right, 'key-0': randomBytes(32) }));
   after.keepFrom(before);
   assert.is(after.seals, true);
+});
+
+const version1 = manifestOf('promoted', 'pending');
+
+for (const wrong of ['key-0', 'key-1']) {
+  test(`version 1: other bytes in the place of ${wrong} leave the key in memory, and are named until it is restored`, async () => {
+    let held = await Keyset.load(patient, version1, fetchFrom(right));
+    const envelope = decodeEnvelope(held.find(wrong).seal(Buffer.from('x')));
+    const load = async (keys: Readonly<Record<string, Buffer>>) => {
+      const next = await Keyset.load(patient, version1, fetchFrom(keys));
+      next.keepFrom(held);
+      held.destroy();
+      held = next;
+    };
+    for (let time = 0; time < 2; time++) {
+      await load({ ...right, [wrong]: randomBytes(32) });
+      assert.is(held.find(wrong).open(envelope).toString(), 'x');
+      const problem = held.problems.get(wrong)!;
+      assert.match(problem.message, new RegExp(`^key ${wrong}: its bytes are not those of the key in memory`));
+      assert.match(problem.remedy!, /^restore the keys from another node/);
+      assert.equal([...held.problems.keys()], [wrong]);
+      assert.not.ok(held.proofs.has(wrong), 'it proves nothing');
+    }
+    await load(right);
+    assert.is(held.problems.size, 0);
+    assert.is(held.find(wrong).open(envelope).toString(), 'x');
+  });
+}
+
+test('version 1: a key that was only in memory stays when its keyset comes back without it, or with other bytes', async () => {
+  const first = await Keyset.load(patient, version1, fetchFrom(right));
+  const envelope = decodeEnvelope(first.find('key-1').seal(Buffer.from('x')));
+  const other = { ...checked(right), contextId: 'f'.repeat(32), keys: [{ ...version1.keys[0]!, id: 'key-9' }] };
+  const between = await Keyset.load(patient, { ...other, primary: 'key-9' }, anyKey);
+  between.keepFrom(first);
+  const back = await Keyset.load(patient, version1, fetchFrom({ 'key-0': randomBytes(32), 'key-1': randomBytes(31) }));
+  back.keepFrom(between);
+  between.destroy();
+  assert.equal([...back.problems.keys()].sort(), ['key-0', 'key-1']);
+  assert.is(back.find('key-1').open(envelope).toString(), 'x');
+  assert.is(back.seals, true);
+});
+
+test('version 1: a key of the same id in another keyset is another key, and is used', async () => {
+  const before = await Keyset.load(patient, version1, fetchFrom(right));
+  const after = await Keyset.load(patient, { ...version1, contextId: 'f'.repeat(32) }, fetchFrom(right));
+  after.keepFrom(before);
+  before.destroy();
+  assert.is(after.problems.size, 0);
+  after.primary.seal(Buffer.from('x'));
+});
+
+test('a manifest has the primary if it lists it as this key and in use', async () => {
+  const keyset = await Keyset.load(patient, checked(right), fetchFrom(right));
+  const { keys, ...rest } = checked(right);
+  const change = (more: object) => ({ ...rest, keys: keys.map((key) => ({ ...key, ...more })) });
+  assert.ok(keyset.primaryIsIn(change({ state: 'pending' })));
+  assert.ok(keyset.primaryIsIn(version1), 'version 1 says no more');
+  assert.not.ok(keyset.primaryIsIn(change({ check: '0'.repeat(32) })));
+  assert.not.ok(keyset.primaryIsIn(change({ state: 'retired' })));
+  assert.not.ok(keyset.primaryIsIn({ ...rest, keys: keys.slice(1) }));
+  assert.not.ok(keyset.primaryIsIn({ ...version1, contextId: 'f'.repeat(32) }));
+  keyset.destroy();
 });
 
 test('every blob is wiped once it is loaded', async () => {

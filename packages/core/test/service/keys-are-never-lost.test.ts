@@ -52,6 +52,15 @@ const steps = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: step('lose', { at, noticed }) },
+  {
+    weight: 2,
+    arbitrary: step('records fail', {
+      at,
+      reads: fc.constantFrom(undefined, 'EIO', 'EMFILE'),
+      writes: fc.constantFrom(undefined, 'ENOSPC', 'EROFS'),
+    }),
+  },
+  { weight: 1, arbitrary: step('records back', { at }) },
   { weight: 2, arbitrary: step('restart', { at }) },
   { weight: 3, arbitrary: step('encrypt', { at }) },
   { weight: 2, arbitrary: step('decrypt', { at, which }) },
@@ -87,6 +96,10 @@ async function run(fleet: Fleet, step: Step): Promise<void> {
       return fleet.replace(step.at, damaged(fleet.files(step.at), step), step.noticed);
     case 'lose':
       return fleet.replace(step.at, new Map(), step.noticed);
+    case 'records fail':
+      return fleet.failRecords(step.at, step);
+    case 'records back':
+      return fleet.repairRecords(step.at);
     case 'restart':
       return fleet.restart(step.at);
     case 'encrypt':
@@ -129,11 +142,11 @@ function damaged(files: Files, { which, how }: { which: number; how: string }): 
   return left;
 }
 
-async function neverLost(name: string, runs: number, newDirectory: () => KeysetDirectory): Promise<void> {
+async function neverLost(name: string, runs: number, newFleet: () => Fleet): Promise<void> {
   const seen = { sequences: 0, steps: 0, kept: 0, checks: 0, gone: 0 };
   const happened = new Map<string, number>();
   const property = fc.asyncProperty(fc.array(steps, { maxLength: 20, size: 'max' }), async (sequence) => {
-    const fleet = new Fleet(newDirectory);
+    const fleet = newFleet();
     try {
       await fleet.start();
       for (const step of sequence) {
@@ -160,9 +173,14 @@ async function neverLost(name: string, runs: number, newDirectory: () => KeysetD
   );
 }
 
-test('whatever operators do to three replicas, keys in memory stay, a former primary never seals, and nothing is lost', () =>
-  neverLost('in memory', Math.min(fuzzRuns(150), 100_000), () => new MemoryDirectory()));
+const inMemory = (): KeysetDirectory => new MemoryDirectory();
 
-test('the same with real directories', () => neverLost('on disk', 10, () => new DiskDirectory()));
+test('whatever operators do to three replicas, keys in memory stay, a former primary never seals, and nothing is lost', () =>
+  neverLost('in memory', Math.min(fuzzRuns(150), 100_000), () => new Fleet(inMemory)));
+
+test('keysets of version 1: the same for what is in memory', () =>
+  neverLost('version 1', Math.min(fuzzRuns(50), 100_000), () => new Fleet(inMemory, 1)));
+
+test('the same with real directories', () => neverLost('on disk', 10, () => new Fleet(() => new DiskDirectory())));
 
 test.run();

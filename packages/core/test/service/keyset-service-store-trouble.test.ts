@@ -190,18 +190,23 @@ test('a key that comes back works again', async () => {
   await service.close();
 });
 
-test('a damaged keyset leaves the keys in use and Status ok, with a warning', async () => {
+test('a damaged manifest leaves the keys in use with a warning, and Status reports it after its grace: new data depends on memory alone', async () => {
   const { service, store, clock, primary, events } = await startService();
   const good = store.manifestText!;
   store.replaceManifest('keys: nonsense\n');
-  await clock.advance(30 * MINUTE);
+  await clock.advance(2 * MINUTE);
   assert.equal(await service.status(), { healthz: 'ok', keyId: primary });
+  await clock.advance(28 * MINUTE);
+  const { healthz, keyId } = await service.status();
+  assert.match(healthz, /^fake:keyset:1: .*last good answer 1800 s ago/);
+  assert.is(keyId, primary);
   await service.encrypt(seed, patient);
   assert.match(service.describe().warnings.join(), /ERR_KMS_KEYSET_INVALID: fake:keyset:1: /);
   assert.equal(events.types(), ['key-switched', 'store-ok', 'store-failed']);
   store.replaceManifest(good);
   await settle();
   assert.equal(service.describe().warnings, []);
+  assert.is((await service.status()).healthz, 'ok');
   assert.equal(events.types().slice(-1), ['store-ok']);
   await service.close();
 });

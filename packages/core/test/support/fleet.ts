@@ -2,11 +2,13 @@ import { FakeClock } from '@teapot-kms/testing';
 import * as assert from 'uvu/assert';
 import { KmsError } from '../../src/errors.ts';
 import { destroyRetiredKey, generateKey, promoteKey, restoreKey, retireKey } from '../../src/keyset/administration.ts';
+import type { Change } from '../../src/keyset/administration.ts';
 import { checkHeldByAll } from '../../src/keyset/evidence.ts';
 import { blobName, MANIFEST_NAME } from '../../src/keyset/manifest.ts';
 import type { KeyState, StoredManifest } from '../../src/keyset/manifest.ts';
 import { patient } from './context.ts';
 import type { Files, KeysetDirectory } from './keyset-directories.ts';
+import type { FsFaults } from './memory-fs.ts';
 import { Replica } from './replica.ts';
 import { PLAINTEXT, TrueKey, Witness } from './witness.ts';
 
@@ -28,7 +30,11 @@ export class Fleet {
   readonly keys = new Map<string, TrueKey>();
   readonly #backups: Files[] = Array.from({ length: BACKUPS }, () => new Map());
 
-  constructor(newDirectory: () => KeysetDirectory) {
+  readonly #version: 1 | 2;
+
+  /** @param version - of the keyset's format at the beginning */
+  constructor(newDirectory: () => KeysetDirectory, version: 1 | 2 = 2) {
+    this.#version = version;
     this.witnesses = Array.from({ length: REPLICAS }, (_, index) => {
       const replica = new Replica(`node-${index + 1}`, newDirectory(), this.clock);
       return new Witness(replica, this.keys);
@@ -45,12 +51,24 @@ export class Fleet {
 
   /** All replicas run with the same keyset, which has been rotated once. */
   async start(): Promise<void> {
+    if (this.#version === 1) await this.#makeVersion1();
     for (const { replica } of this.witnesses) await replica.start();
-    await this.generate(0);
+    if (this.#version === 2) await this.generate(0);
     await this.generate(0);
     await this.promote(0, 0, false);
     const files = this.#directory(0).files();
     for (const index of this.witnesses.keys()) await this.replace(index, files, true);
+    // What each host has recorded by now.
+    await this.inspect();
+  }
+
+  /** A first key as the first plugins made it. */
+  async #makeVersion1(): Promise<void> {
+    const { admin } = this.#directory(0);
+    this.#keep(0, await generateKey(admin, this));
+    const { manifest, revision } = (await admin.readManifest())!;
+    const keys = manifest.keys.map(({ id, created, state, since }) => ({ id, created, state, since }));
+    await admin.writeManifest({ ...manifest, formatVersion: 1, keys }, revision);
   }
 
   async stop(): Promise<void> {
@@ -71,8 +89,10 @@ export class Fleet {
 
   async generate(at: number): Promise<void> {
     const made = await this.#change(at, () => generateKey(this.#directory(at).admin, this));
-    if (!made) return;
-    const { keyId, after } = made;
+    if (made) this.#keep(at, made);
+  }
+
+  #keep(at: number, { keyId, after }: Change): void {
     this.keys.set(keyId, new TrueKey(keyId, after.contextId, this.#directory(at).files().get(blobName(keyId))!));
   }
 
@@ -136,6 +156,23 @@ export class Fleet {
     if (noticed) await this.witnesses[place]!.replica.noticeChange();
   }
 
+  /** The state directory of a host refuses to be read, or written, until this changes or somebody repairs it. */
+  async failRecords(at: number, { reads, writes }: FsFaults): Promise<void> {
+    const witness = this.witnesses[at]!;
+    Object.assign(witness.replica.recordFaults, { reads, writes });
+    witness.recordsFailed();
+    if (reads === undefined) await witness.replica.probe();
+    if (reads !== undefined || writes !== undefined) this.note('failures of records');
+  }
+
+  /** The state directory is as it should be again, and the plugin has noticed. */
+  async repairRecords(at: number): Promise<void> {
+    const { recordFaults } = this.witnesses[at]!.replica;
+    if (recordFaults.reads === undefined && recordFaults.writes === undefined) return;
+    await this.failRecords(at, { reads: undefined, writes: undefined });
+    await this.witnesses[at]!.inspect();
+  }
+
   async restart(at: number): Promise<void> {
     const witness = this.witnesses[at]!;
     await witness.replica.stop();
@@ -144,8 +181,11 @@ export class Fleet {
   }
 
   async encrypt(at: number): Promise<void> {
-    const sealed = await this.witnesses[at]!.replica.encrypt(PLAINTEXT);
-    if (sealed) this.sealed.push({ ciphertext: Buffer.from(sealed.ciphertext), keyId: sealed.keyId });
+    const witness = this.witnesses[at]!;
+    const sealed = await witness.replica.encrypt(PLAINTEXT);
+    witness.look();
+    if (sealed && !witness.isStrange(sealed.keyId))
+      this.sealed.push({ ciphertext: Buffer.from(sealed.ciphertext), keyId: sealed.keyId });
   }
 
   async decrypt(at: number, which: number): Promise<void> {

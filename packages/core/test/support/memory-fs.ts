@@ -1,7 +1,13 @@
 import type * as nodeFs from 'node:fs/promises';
 
+/** The codes with which a file system refuses to open a file, to read or to write it. */
+export interface FsFaults {
+  reads?: string | undefined;
+  writes?: string | undefined;
+}
+
 /** As much of a file system in memory as a `DurableDirectory` needs. Every directory exists. */
-export function memoryFs(): typeof nodeFs {
+export function memoryFs(faults: FsFaults = {}): typeof nodeFs {
   const files = new Map<string, Buffer>();
   const missing = (path: string) => Object.assign(new Error(`${path} is missing`), { code: 'ENOENT' });
   const done = () => Promise.resolve();
@@ -13,7 +19,9 @@ export function memoryFs(): typeof nodeFs {
   const fs = {
     // A file has a suffix; what else is asked for is a directory.
     stat: (path: string) => (/\.\w+$/.test(path) && !files.has(path) ? Promise.reject(missing(path)) : statOf(path)),
-    open: (path: string) => {
+    open: (path: string, flags: string | number) => {
+      const code = flags === 'wx' ? faults.writes : faults.reads;
+      if (code !== undefined) return Promise.reject(Object.assign(new Error(`${code}, open '${path}'`), { code }));
       let at = 0;
       const writeFile = (bytes: Buffer) => Promise.resolve(void files.set(path, Buffer.from(bytes)));
       const read = (into: Buffer, offset: number) => {

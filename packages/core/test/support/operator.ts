@@ -26,6 +26,7 @@ export class Operator {
    */
   async followAdvice(at: number): Promise<void> {
     const { replica } = this.#fleet.witnesses[at]!;
+    await this.#fleet.repairRecords(at);
     await this.#fleet.probe();
     if (replica.service.describe().warnings.length === 0) return;
     const wanted = (await replica.remembered())?.contextId;
@@ -44,6 +45,7 @@ export class Operator {
     readonly gone: number;
     readonly lost: readonly Sealed[];
   }> {
+    for (const at of this.#fleet.witnesses.keys()) await this.#fleet.repairRecords(at);
     const found = this.#found();
     const samples = [...this.#fleet.keys].map(([keyId, { sample }]) => ({ keyId, ciphertext: sample }));
     const all = [...samples, ...this.#fleet.sealed];
@@ -85,6 +87,7 @@ export class Operator {
   async #restoreAt(at: number, { manifest, files }: Found): Promise<void> {
     const witness = this.#fleet.witnesses[at]!;
     const { replica } = witness;
+    await this.#fleet.repairRecords(at);
     await this.#fleet.replace(at, new Map([...this.#fleet.files(at), ...files]), true);
     if (replica.service.describe().warnings.some((warning) => warning.includes('keys confirm'))) {
       await replica.confirm(manifest);
@@ -92,6 +95,11 @@ export class Operator {
       witness.confirmed(manifest);
     }
     await this.#fleet.probe();
+    // Version 1: what the plugin began with were other bytes.
+    if (replica.service.describe().warnings.some((warning) => warning.includes('restart the plugin'))) {
+      await this.#fleet.restart(at);
+      this.#fleet.note('restarts for other bytes');
+    }
     await witness.inspect();
     assert.is(replica.service.keyset?.manifest.hash, manifest.hash, 'the restored keyset is not in use');
     for (const { id, state } of manifest.keys) {

@@ -10,10 +10,11 @@ import { KeysetService } from '../../src/service/keyset-service.ts';
 import { patient } from './context.ts';
 import type { KeysetDirectory } from './keyset-directories.ts';
 import { memoryFs } from './memory-fs.ts';
+import type { FsFaults } from './memory-fs.ts';
 
-/** Longer than the longest wait between two probes. */
 /** Least ms between two loads for reported changes. */
 const WATCH_PACE_MS = 500;
+/** Longer than the longest wait between two probes. */
 const PROBE_MS = 40_000;
 
 /** A plugin on one host: its own keyset directory, and its own memory of what it has used. */
@@ -21,7 +22,9 @@ export class Replica {
   readonly directory: KeysetDirectory;
   readonly #name: string;
   readonly #clock: FakeClock;
-  readonly #records = new HostRecords('/var/lib/teapot-kms', memoryFs());
+  /** What the file system of its state directory refuses at present. */
+  readonly recordFaults: FsFaults = {};
+  readonly #records = new HostRecords('/var/lib/teapot-kms', memoryFs(this.recordFaults));
   #service!: KeysetService;
   #changed: () => void = () => undefined;
   #loads = 0;
@@ -86,8 +89,8 @@ export class Replica {
   }
 
   /** As `teapot-kms keys confirm` does it. */
-  confirm(manifest: StoredManifest): Promise<void> {
-    return this.#records.write(this.#name, manifest);
+  async confirm(manifest: StoredManifest): Promise<void> {
+    await this.#records.write(this.#name, manifest);
   }
 
   remembered() {

@@ -157,7 +157,7 @@ export class Metrics {
       ),
       gauge(
         'teapot_kms_key_info',
-        'The current key.',
+        'The key that encrypts; absent while none does.',
         instances.flatMap(({ instance, primary, uri }) =>
           primary === undefined ? [] : [[{ instance, ...keyLabels(primary), key_uri: uri }, 1] as const],
         ),

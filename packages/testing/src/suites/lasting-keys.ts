@@ -93,6 +93,21 @@ class Site {
     assert.equal((await this.service.status()).keyId, keyId);
   }
 
+  /** The key goes on from memory. Status is ok for its grace time, and says why not afterwards (design D3). */
+  async assertOnlyInMemory(keyId: string, reason: RegExp): Promise<void> {
+    await this.assertWhole(keyId);
+    assert.equal((await this.service.status()).healthz, 'ok');
+    await this.advance(GRACE_MS + 1);
+    await this.assertWhole(keyId);
+    assert.match((await this.service.status()).healthz, reason);
+  }
+
+  /** The ids of the keys that a report of this replica proves. */
+  provenKeys(): string[] {
+    const subject = { replica: '0'.repeat(16), host: 'site', time: '2026-01-02T03:04:05Z', nonce: '0'.repeat(32) };
+    return this.service.report(subject).keys.map(({ id }) => id);
+  }
+
   assertWarning(pattern: RegExp): void {
     const { warnings } = this.service.describe();
     assert.ok(
@@ -103,12 +118,9 @@ class Site {
 }
 
 export function registerLastingKeys(behaviour: Behaviour): void {
-  const site = (
-    what: string,
-    run: (site: Site, fixture: Required<Changes>, admin: KeysetAdmin, more: More) => Promise<void>,
-  ) =>
+  const site = (what: string, run: (site: Site, fixture: Reach, admin: KeysetAdmin, more: More) => Promise<void>) =>
     behaviour(what, async (fixture, admin) => {
-      const { replaceManifest, putBlob, removeBlob } = fixture;
+      const { replaceManifest, putBlob, removeBlob, readBlob } = fixture;
       if (!replaceManifest || !putBlob || !removeBlob) {
         skipped('replaceManifest, putBlob, removeBlob');
         return;
@@ -125,7 +137,8 @@ export function registerLastingKeys(behaviour: Behaviour): void {
       };
       try {
         await first.seal();
-        await run(first, { replaceManifest, putBlob, removeBlob }, admin, {
+        const reach = { replaceManifest, putBlob, removeBlob, ...(readBlob && { readBlob }) };
+        await run(first, reach, admin, {
           keyId,
           state,
           restart,
@@ -141,9 +154,21 @@ export function registerLastingKeys(behaviour: Behaviour): void {
     async (site, { replaceManifest }, _admin, { keyId }) => {
       await replaceManifest(formatManifest(foreignManifest()));
       await site.probe();
-      await site.assertWhole(keyId);
-      assert.equal((await site.service.status()).healthz, 'ok');
       site.assertWarning(/ERR_KMS_KEYSET_STALE: .* has another keyset, f{32}.*keys in memory stay/);
+      await site.assertOnlyInMemory(keyId, /has another keyset, f{32}/);
+    },
+  );
+
+  site(
+    'a damaged manifest leaves the keys in memory, and Status reports it after its grace',
+    async (site, fixture, admin, { keyId }) => {
+      const good = await textOf(admin);
+      await fixture.replaceManifest('keys: []\n');
+      await site.probe();
+      await site.assertOnlyInMemory(keyId, /expected/);
+      await fixture.replaceManifest(good);
+      await site.probe();
+      assert.equal((await site.service.status()).healthz, 'ok');
     },
   );
 
@@ -169,9 +194,23 @@ export function registerLastingKeys(behaviour: Behaviour): void {
     await replaceManifest(older);
     await site.probe();
     assert.notEqual(next, keyId);
-    await site.assertWhole(next);
     site.assertWarning(/ERR_KMS_KEYSET_STALE: .*generation 1 .*older: .* generation 3/);
+    await site.assertOnlyInMemory(next, /older: .* generation 3/);
   });
+
+  site(
+    'an older manifest that lists the primary leaves Status ok: its store has the key',
+    async (site, fixture, admin, { keyId }) => {
+      const older = await textOf(admin);
+      await generateKey(admin);
+      await site.probe();
+      await fixture.replaceManifest(older);
+      await site.advance(GRACE_MS + 1);
+      await site.assertWhole(keyId);
+      assert.equal((await site.service.status()).healthz, 'ok');
+      site.assertWarning(/ERR_KMS_KEYSET_STALE: .*generation 1 .*older: .* generation 2/);
+    },
+  );
 
   site(
     'a change on another copy is a conflict, and the keys in memory stay',
@@ -181,7 +220,9 @@ export function registerLastingKeys(behaviour: Behaviour): void {
       await site.probe();
       await fixture.replaceManifest(formatManifest({ ...manifest, generation: 2, replaces: manifest.hash }));
       await site.probe();
+      await site.advance(GRACE_MS + 1);
       await site.assertWhole(keyId);
+      assert.equal((await site.service.status()).healthz, 'ok', 'both copies have the primary');
       site.assertWarning(/ERR_KMS_KEYSET_STALE: .*two copies were changed/);
     },
   );
@@ -193,14 +234,43 @@ export function registerLastingKeys(behaviour: Behaviour): void {
       rememberSecret(other);
       await fixture.putBlob(keyId, other);
       await site.probe();
-      await site.assertWhole(keyId);
-      assert.equal((await site.service.status()).healthz, 'ok');
       site.assertWarning(new RegExp(`ERR_KMS_KEYSET_INVALID: key ${keyId}: its bytes do not match`));
-      await site.advance(GRACE_MS + 1);
-      await site.assertWhole(keyId);
-      assert.match((await site.service.status()).healthz, /do not match the check value/);
+      await site.assertOnlyInMemory(keyId, /do not match the check value/);
     },
   );
+
+  site(
+    'in version 1, other bytes in the place of a key leave the one in memory too, until it is restored',
+    async (site, fixture, admin, { keyId, state }) => {
+      if (!fixture.readBlob) {
+        skipped('readBlob');
+        return;
+      }
+      await toVersion1(admin);
+      await new HostRecords(state).write(SOCKET, await manifestOf(admin));
+      await site.probe();
+      const good = await fixture.readBlob(keyId);
+      const other = randomBytes(32);
+      for (const secret of [good, other]) rememberSecret(secret);
+      await fixture.putBlob(keyId, other);
+      await site.probe();
+      site.assertWarning(new RegExp(`ERR_KMS_KEYSET_INVALID: key ${keyId}: its bytes are not those .* in memory`));
+      await site.assertOnlyInMemory(keyId, /not those of the key in memory/);
+      await fixture.putBlob(keyId, good);
+      await site.probe();
+      await site.assertWhole(keyId);
+      assert.equal((await site.service.status()).healthz, 'ok');
+    },
+  );
+
+  site('a key that the store no longer has proves nothing in a report', async (site, fixture, admin, { keyId }) => {
+    const { keyId: pending } = await generateKey(admin);
+    await site.probe();
+    assert.deepEqual(site.provenKeys().sort(), [keyId, pending].sort());
+    await fixture.putBlob(pending, randomBytes(32));
+    await site.probe();
+    assert.deepEqual(site.provenKeys(), [keyId]);
+  });
 
   site('a pending key that is damaged is named, and nothing else changes', async (site, fixture, admin, { keyId }) => {
     const { keyId: pending } = await generateKey(admin);
@@ -216,10 +286,7 @@ export function registerLastingKeys(behaviour: Behaviour): void {
     if (removedIs === 'ERR_KMS_KEY_GONE') return; // A certain loss has rules of its own (design D3).
     await fixture.removeBlob(keyId);
     await site.probe();
-    await site.assertWhole(keyId);
-    await site.advance(GRACE_MS + 1);
-    await site.assertWhole(keyId);
-    assert.notEqual((await site.service.status()).healthz, 'ok');
+    await site.assertOnlyInMemory(keyId, new RegExp(keyId));
   });
 
   site(
@@ -240,6 +307,7 @@ export function registerLastingKeys(behaviour: Behaviour): void {
       assert.match(refused.message, /older: .* generation 3/);
       assert.match(refused.remedy ?? '', /keys confirm/);
       later.assertWarning(/ERR_KMS_KEYSET_STALE/);
+      assert.equal(later.service.describe().primary, undefined, 'no key seals');
       await later.probe();
       await rejectsWithCode(() => later.service.status(), 'ERR_KMS_STORE_UNAVAILABLE');
       assert.equal((await later.refuses(sealed.ciphertext)).code, 'ERR_KMS_STORE_UNAVAILABLE');
@@ -252,9 +320,7 @@ export function registerLastingKeys(behaviour: Behaviour): void {
 
   behaviour('a keyset of version 1 is converted, and what it sealed opens', async (fixture, admin) => {
     await generateKey(admin);
-    const { manifest: made, revision } = (await admin.readManifest())!;
-    const keys = made.keys.map(({ id, created, state, since, secret }) => ({ id, created, state, since, secret }));
-    await admin.writeManifest({ ...made, formatVersion: 1, keys }, revision);
+    const made = await toVersion1(admin);
     const before = await fixture.source.load(context);
     const sealed = before.primary.seal(plaintext);
     await convertKeyset(admin, before.proofs);
@@ -287,6 +353,15 @@ interface More {
 }
 
 type Changes = Pick<KeysetSourceFixture, 'replaceManifest' | 'putBlob' | 'removeBlob'>;
+type Reach = Required<Changes> & Pick<KeysetSourceFixture, 'readBlob'>;
+
+/** Writes the keyset as version 1. @returns what it was before */
+async function toVersion1(admin: KeysetAdmin): Promise<Manifest> {
+  const { manifest, revision } = (await admin.readManifest())!;
+  const keys = manifest.keys.map(({ id, created, state, since, secret }) => ({ id, created, state, since, secret }));
+  await admin.writeManifest({ ...manifest, formatVersion: 1, keys }, revision);
+  return manifest;
+}
 
 async function manifestOf(admin: KeysetAdmin) {
   const stored = await admin.readManifest();

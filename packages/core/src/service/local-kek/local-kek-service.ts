@@ -96,7 +96,6 @@ export class LocalKekService extends BaseService {
   protected override describeKeys() {
     const { proofs } = this.#proofs;
     return {
-      primary: this.#description?.primary,
       keys: (this.#description?.keys ?? []).map((key) => ({ ...key, verified: proofs.has(key.id) })),
       warnings: [],
       cacheEntries: this.#cache.size,
