@@ -78,10 +78,12 @@ function configure({ order, file }: MigrationInput): MigrationPlan {
   return { step: 'configure', reason, remedy: `put it in the place of ${file} on every control-plane node` };
 }
 
+const NO_KEYSET = 'mount its volume, or restore it; for a key store that never had one: teapot-kms keys generate';
+
 /** Every plugin must have the keyset that encrypts: a kube-apiserver may write through any. */
 function waitsForReplicas({ manifest, replicas }: NonNullable<MigrationInput['keyset']>): MigrationPlan | undefined {
   if (!manifest) {
-    return { step: 'wait-for-replicas', reason: 'there is no keyset', remedy: 'make one: teapot-kms keys generate' };
+    return { step: 'wait-for-replicas', reason: 'there is no keyset', remedy: NO_KEYSET };
   }
   try {
     checkReadByAll(manifest, manifest.formatVersion, replicas);
