@@ -99,9 +99,22 @@ export class KeysetService extends BaseService implements KeysetHolder {
       const load = () => unlessAborted(this.#source.load({ signal, accept }), signal, (late) => late.destroy());
       return await this.#take(await timed(this.clock, 'load', load, this.onEvent), verdict);
     } catch (error) {
+      await this.#confirm(signal);
       // What cannot be read may list the key that somebody asks for.
       if (this.#unexpired() && isDamage(error)) return { error, answered: false, primary: false };
       throw error;
+    }
+  }
+
+  /** A manifest that was rolled back, damaged or removed says nothing about the keys in memory: the store does. */
+  async #confirm(signal: AbortSignal): Promise<void> {
+    const manifest = this.#unexpired()?.manifest;
+    if (!manifest || !this.#source.confirm) return;
+    try {
+      await unlessAborted(this.#source.confirm(manifest, signal), signal);
+      this.#confirmedAt = this.clock.now();
+    } catch {
+      // They are not confirmed. Why the store failed is known from the load.
     }
   }
 

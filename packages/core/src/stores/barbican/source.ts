@@ -5,6 +5,7 @@ import { KmsError, unavailable } from '../../errors.ts';
 import { Keyset } from '../../keyset/keyset.ts';
 import type { KeysetSource, LoadContext } from '../../keyset/keyset-source.ts';
 import { MANIFEST_NAME } from '../../keyset/manifest.ts';
+import type { ManifestEntry, StoredManifest } from '../../keyset/manifest.ts';
 import { RESTORE_KEYSET } from '../../keyset/restoring.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
@@ -80,6 +81,15 @@ export class BarbicanSource implements KeysetSource {
       },
       () => this.#loadLegacyKeys(signal),
     );
+  }
+
+  async confirm(manifest: StoredManifest, signal: AbortSignal): Promise<void> {
+    const fetch = (keyId: string, { secret }: ManifestEntry) => readKeyOf(this.#client, keyId, secret, signal);
+    const keyset = await Keyset.load({ signal }, manifest, fetch);
+    keyset.destroy();
+    // As in a load: another key that is lost takes nothing away.
+    const lost = keyset.problems.get(manifest.primary);
+    if (lost) throw lost;
   }
 
   watch(onChange: () => void): () => void {
