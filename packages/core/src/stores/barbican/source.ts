@@ -18,7 +18,7 @@ import { BarbicanClient } from './client.ts';
 import { examineBarbican } from './examine.ts';
 import { readKeyOf } from './key-secret.ts';
 import { legacyKeyOfCloudConf, parseIni } from './keystone/cloud-conf.ts';
-import { readText } from './keystone/configuration.ts';
+import { MAX_CLOUD_CONF_BYTES, readText } from './keystone/configuration.ts';
 import type { KeystoneSession } from './keystone/session.ts';
 import { loadLegacyKeys, RESTORE_LEGACY } from './legacy.ts';
 import type { LegacyKeys } from './legacy.ts';
@@ -123,7 +123,7 @@ export class BarbicanSource implements KeysetSource {
     const { cloudConfig, legacyKeys } = this.#settings;
     const ids = new Set(legacyKeys);
     if (cloudConfig !== undefined) {
-      const id = legacyKeyOfCloudConf(parseIni(await readText(cloudConfig), cloudConfig));
+      const id = legacyKeyOfCloudConf(parseIni(await readText(cloudConfig, MAX_CLOUD_CONF_BYTES), cloudConfig));
       if (id !== undefined) ids.add(id);
     }
     return loadLegacyKeys(ids, (id) =>

@@ -31,8 +31,8 @@ export interface HttpAnswer {
   readonly secrets?: readonly (string | undefined)[];
 }
 
-/** Longest answer that is read, in bytes. A catalog of many regions has some tens of KB. */
-const MAX_ANSWER_BYTES = 1024 * 1024;
+/** Longest answer that is read, in bytes. A catalog of many regions has some tens of KB, and a list of 100 secrets 80 KB. */
+const MAX_ANSWER_BYTES = 512 * 1024;
 const MAX_ATTEMPTS = 3;
 const BACK_OFF = { firstMs: 150, longestMs: 300 };
 
