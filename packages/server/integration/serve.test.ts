@@ -1,4 +1,5 @@
 import { chmodSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -152,16 +153,37 @@ test('health and metrics over HTTP', async ({ site }) => {
   };
   await eventually(() => get('/livez'));
   assert.equal(await get('/livez'), { status: 200, body: 'ok\n' });
-  assert.equal(await get('/readyz/good'), { status: 200, body: 'ok\n' });
-  const readyz = await get('/readyz?verbose');
-  assert.is(readyz.status, 503);
-  assert.match(readyz.body, '[+]good ok');
-  assert.match(readyz.body, '[-]bad failed: No key is loaded');
+  await eventually(async () => assert.equal(await get('/readyz/good'), { status: 200, body: 'ok\n' }));
+  await eventually(async () => {
+    const readyz = await get('/readyz?verbose');
+    assert.is(readyz.status, 503);
+    assert.match(readyz.body, '[+]good ok');
+    assert.match(readyz.body, '[-]bad failed: No key is loaded');
+  });
   await withClient(site.socket('good'), (client) => client.status());
   const { body } = await get('/metrics');
   assert.match(body, 'teapot_kms_requests_total{instance="good",api="v2",method="Status",code="OK"} 1');
   assert.match(body, 'teapot_kms_warnings{instance="bad"} 1');
   assert.is((await get('/nothing')).status, 404);
+});
+
+test('connections that are refused are counted, and said in the log: at most once a second', async ({ site }) => {
+  site.generate('main');
+  const port = await freePort();
+  site.writeConfig([site.instance('main')], `http: { port: ${port} }\n`);
+  const plugin = await site.serve();
+  const sockets = Array.from({ length: 140 }, () =>
+    connect(site.socket('main'))
+      .on('error', () => undefined)
+      .resume(),
+  );
+  await eventually(async () => {
+    const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    assert.match(metrics, 'teapot_kms_connections_refused_total{instance="main"} 12');
+  });
+  await plugin.logged('a connection was refused: the socket has 128 already');
+  await plugin.logged('more connections were refused in this second');
+  for (const socket of sockets) socket.destroy();
 });
 
 test('a failed call is logged with its uid and true reason, and its caller learns neither', async ({ site }) => {

@@ -19,7 +19,7 @@ import { describeError, logEvent } from './observability/logging.ts';
 import type { InstanceDescription, Metrics } from './observability/metrics.ts';
 import { openService } from './open-service.ts';
 import type { ServiceParts } from './open-service.ts';
-import { SocketListener } from './transport/socket.ts';
+import { MAX_CONNECTIONS, SocketListener } from './transport/socket.ts';
 import { transports } from './transport/index.ts';
 import type { Transport } from './transport/seam.ts';
 import { version } from './version.ts';
@@ -37,6 +37,8 @@ const REPEAT_MS = 60_000;
 /** Lines of each second about unknown keys, which callers choose, and about the key store. */
 const MAX_UNKNOWN_KEYS_PER_SECOND = 5;
 const MAX_STORE_EVENTS_PER_SECOND = 20;
+/** And about refused connections, which any client can cause. */
+const MAX_REFUSED_PER_SECOND = 1;
 
 export interface InstanceOptions extends Omit<ServiceParts, 'onEvent'> {
   readonly config: InstanceConfig;
@@ -59,6 +61,8 @@ export class Instance {
   #started = false;
   #stopped = false;
   #inFlight = 0;
+  #refusedConnections = 0;
+  readonly #refusals: LineLimit;
   #keySince = 0;
   readonly #audit: AuditLog | undefined;
   #cancelAudit: (() => void) | undefined;
@@ -73,6 +77,7 @@ export class Instance {
     const limit = (perSecond: number, text: string) => new LineLimit({ log: this.#log, clock, perSecond, text });
     const unknownKeys = limit(MAX_UNKNOWN_KEYS_PER_SECOND, 'Decrypts named more unknown keys in this second');
     const storeEvents = limit(MAX_STORE_EVENTS_PER_SECOND, 'the key store had more events in this second');
+    this.#refusals = limit(MAX_REFUSED_PER_SECOND, 'more connections were refused in this second');
     const onEvent: EventListener = (event) => {
       if (event.type === 'store-operation') {
         metrics.storeOperation(event.operation, event.ok, event.durationMs);
@@ -177,6 +182,10 @@ export class Instance {
       listening: this.#listener !== undefined,
       inFlight: this.#inFlight,
       keySince: this.#keySince,
+      connections: {
+        refused: this.#refusedConnections,
+        ended: Object.fromEntries(this.#transport.violations ?? []),
+      },
       ...described,
       warnings: [...(this.heldBack === undefined ? [] : [this.heldBack]), ...described.warnings],
     };
@@ -212,10 +221,20 @@ export class Instance {
   async #listen(takeOver: boolean): Promise<Error | undefined> {
     const { socket: path, socketMode: mode, socketGroup: gid } = this.config;
     const onConnection = (socket: Socket): void => this.#transport.accept(socket);
+    const onRefused = (): void => this.#refusedConnection();
     try {
       const clock = this.#clock;
       const onLost = (): void => this.#lostSocket();
-      const listener = await SocketListener.listen({ path, mode, gid, takeOver, onConnection, clock, onLost });
+      const listener = await SocketListener.listen({
+        path,
+        mode,
+        gid,
+        takeOver,
+        onConnection,
+        onRefused,
+        clock,
+        onLost,
+      });
       if (this.#stopped) await listener.close();
       else this.#listener = listener;
       this.#notListening = undefined;
@@ -227,6 +246,13 @@ export class Instance {
       if (!this.#stopped) this.#cancelRetry = this.#clock.after(RETRY_MS, () => void this.#listen(takeOver), true);
       return error as Error;
     }
+  }
+
+  #refusedConnection(): void {
+    this.#refusedConnections++;
+    if (!this.#refusals.mayWrite()) return;
+    const text = `a connection was refused: the socket has ${MAX_CONNECTIONS} already (ss -xp shows whose), and kube-apiserver needs one`;
+    this.#log.warn({ socket: this.config.socket }, text);
   }
 
   #cannotListen(error: Error): void {

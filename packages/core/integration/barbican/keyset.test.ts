@@ -50,7 +50,7 @@ test('a user whose manifests do not count gets an error, and writes none', async
   await source.close!();
 });
 
-test('a manifest whose writer died before it had stored the bytes is as if it were not there', async () => {
+test('a manifest whose writer died before it had stored the bytes is as if it were not there, for changes after two minutes', async () => {
   const name = newName();
   const source = cloud.open(`barbican:${name}`);
   const { keyId } = await generateKey(source.admin!);
@@ -63,6 +63,13 @@ test('a manifest whose writer died before it had stored the bytes is as if it we
   const keyset = await source.load(patient());
   assert.is(keyset.primary.keyId, keyId);
   keyset.destroy();
+  await rejectsWithCode(() => generateKey(source.admin!), 'ERR_KMS_KEYSET_CONFLICT');
+  const database = new DatabaseSync(cloud.openStack.barbicanDatabase);
+  const earlier = database.prepare(
+    "UPDATE secrets SET created_at = datetime(created_at, '-121 seconds') WHERE name = ? AND deleted = 0 AND id NOT IN (SELECT secret_id FROM encrypted_data)",
+  );
+  assert.is(earlier.run(`teapot-kms-keyset-${name}`).changes, 1);
+  database.close();
   await generateKey(source.admin!);
   await source.close!();
 });

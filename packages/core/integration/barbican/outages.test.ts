@@ -2,10 +2,13 @@
 import { HttpProxy, patient, skipWithoutOpenStack, TestCloud } from '@teapot-kms/testing/daemons';
 import { rejectsWithCode, rememberSecret, until } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { generateKey } from '../../src/keyset/administration.ts';
+import { HostRecords } from '../../src/keyset/host-records.ts';
+import { KeysetGuard } from '../../src/service/keyset-guard.ts';
 import { RunningService } from './support/running.ts';
 
 skipWithoutOpenStack();
@@ -67,6 +70,28 @@ test('Barbican down for longer than maxUnconfirmed: the keys are not used any mo
   cloud.heal();
   await running.untilOk();
   await running.works();
+  await running.close();
+});
+
+test('a manifest that was rolled back, and Barbican has the keys still: they stay in use past maxUnconfirmed', async () => {
+  const records = new HostRecords(cloud.newPath('state'));
+  const options = { guard: new KeysetGuard({ name: 'i', uri: 'barbican:', records }) };
+  const running = await RunningService.start(cloud, cloud.applicationCredential(), {}, options);
+  const older = readFileSync(running.manifest);
+  const keyId = await running.rotate();
+  const sealed = await running.seal();
+  writeFileSync(running.manifest, older);
+  await running.untilWarned(/^ERR_KMS_KEYSET_STALE/);
+  for (let days = 0; days < 6; days += 2) {
+    const before = cloud.barbican.count('GET', /payload/);
+    cloud.clock.skip(48 * 3_600_000);
+    await until('Barbican is asked for the keys', () => cloud.barbican.count('GET', /payload/) >= before + 4);
+  }
+  await running.opens(sealed);
+  assert.is((await running.seal()).keyId, keyId);
+  cloud.barbican.fault = () => 'reset';
+  cloud.clock.skip(72 * 3_600_000);
+  await running.untilStatus(/^ERR_KMS_STORE_UNAVAILABLE$/);
   await running.close();
 });
 

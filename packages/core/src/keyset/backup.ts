@@ -21,6 +21,8 @@ export interface ImportedKeyset {
   readonly after: Manifest;
   /** Keys that the store did not have whole. */
   readonly restored: readonly string[];
+  /** Keys that the manifest before lists and this one does not. The store keeps them, and no load takes them any more. */
+  readonly unlisted: readonly string[];
 }
 
 /**
@@ -61,7 +63,8 @@ export async function exportKeyset(admin: KeysetAdmin): Promise<ExportedKeyset> 
 }
 
 /**
- * Brings back what a store has lost, and nothing else: a key that it has whole is not touched, and a newer manifest stays. The manifest comes
+ * Brings back what a store has lost, and nothing else: a key that it has whole is not touched, also one that only the older manifest in the
+ * store lists, and a newer manifest stays. The manifest comes
  * back byte for byte, so that hosts that remember it know it again, unless the store must change an entry: then as its successor.
  * @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` if the backup contradicts itself or lacks a key of a new keyset; `ERR_KMS_KEYSET_RULE` if
  * there is another keyset here; `ERR_KMS_KEYSET_CONFLICT` if the two cannot be ordered
@@ -103,7 +106,9 @@ export async function importKeyset(
   const after = formatManifest(changed) === text ? changed : successor(manifest, (before) => ({ ...before, keys }));
   const isNews = restored.length > 0 || text !== current?.text;
   if (isNews && !dryRun) await admin.writeManifest(after, current?.revision);
-  return { before: current?.manifest, after: isNews ? after : manifest, restored };
+  const listed = new Set(keys.map(({ id }) => id));
+  const unlisted = (current?.manifest.keys ?? []).map(({ id }) => id).filter((id) => !listed.has(id));
+  return { before: current?.manifest, after: isNews ? after : manifest, restored, unlisted };
 }
 
 /** Wipes the keys of a backup. */

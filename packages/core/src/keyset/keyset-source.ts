@@ -33,6 +33,11 @@ export interface KeysetSource {
   readonly loadTimeoutMs?: number;
   /** Time in ms after which keys that the store has not confirmed are wiped. Default: never. */
   readonly maxUnconfirmedMs?: number;
+  /**
+   * Asks the store for each key of a manifest that is in use, while it offers another manifest or none. Only with `maxUnconfirmedMs`.
+   * @throws {@link KmsError} as {@link KeysetSource.load}, and if it does not deliver the primary
+   */
+  confirm?(manifest: StoredManifest, signal: AbortSignal): Promise<void>;
   /** Checks what a load does not show, for `doctor`. Returns problems and does not throw them. */
   examine?(context: LoadContext): Promise<readonly Finding[]>;
   /** Manages the keys, for `teapot-kms keys`. Absent if the plugin cannot manage them. */

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { CONTEXT_ID_BYTES } from '../envelope/limits.ts';
 import { KmsError } from '../errors.ts';
+import { MAX_KEYS_TO_GROW } from './manifest.ts';
 import type { KeyTraits, Manifest, ManifestEntry } from './manifest.ts';
 
 /** 16 random bytes in hexadecimal: the identity of a new keyset. */
@@ -13,8 +14,18 @@ export function newManifest(now: Date, contextId: string, id: string, traits: Ke
   return { formatVersion: 2, contextId, generation: 1, primary: id, keys };
 }
 
-/** Adds a pending key. All replicas can open with it before it seals. */
+/**
+ * Adds a pending key. All replicas can open with it before it seals.
+ * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE` for a keyset that has {@link MAX_KEYS_TO_GROW} keys: each load reads all of them
+ */
 export function withPendingKey(manifest: Manifest, now: Date, id: string, traits: KeyTraits): Manifest {
+  if (manifest.keys.length >= MAX_KEYS_TO_GROW) {
+    const remedy = 'retire keys that nothing needs any more, and destroy them a week later';
+    throw rule(
+      `a keyset of ${manifest.keys.length} keys gets no further one: the limit is ${MAX_KEYS_TO_GROW}`,
+      remedy,
+    );
+  }
   const time = now.toISOString();
   return { ...manifest, keys: [...manifest.keys, { id, created: time, state: 'pending', since: time, ...traits }] };
 }

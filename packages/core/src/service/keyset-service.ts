@@ -101,6 +101,7 @@ export class KeysetService extends BaseService implements KeysetHolder {
       const load = () => unlessAborted(this.#source.load({ signal, accept }), signal, (late) => late.destroy());
       return await this.#take(await timed(this.clock, 'load', load, this.onEvent), verdict);
     } catch (error) {
+      await this.#confirm(signal);
       const keyset = this.#unexpired();
       if (!keyset) throw error;
       const problem = await this.#reconsider(keyset.manifest);
@@ -108,6 +109,18 @@ export class KeysetService extends BaseService implements KeysetHolder {
       if (!isDamage(error)) throw error;
       // What cannot be read may list the key that somebody asks for.
       return { error, answered: false, primary: !offered || !keyset.primaryIsIn(offered) };
+    }
+  }
+
+  /** A manifest that was rolled back, damaged or removed says nothing about the keys in memory: the store does. */
+  async #confirm(signal: AbortSignal): Promise<void> {
+    const manifest = this.#unexpired()?.manifest;
+    if (!manifest || !this.#source.confirm) return;
+    try {
+      await unlessAborted(this.#source.confirm(manifest, signal), signal);
+      this.#confirmedAt = this.clock.now();
+    } catch {
+      // They are not confirmed. Why the store failed is known from the load.
     }
   }
 

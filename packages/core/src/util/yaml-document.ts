@@ -20,9 +20,15 @@ const MAX_MESSAGE = 500;
  * Parses `text` as one YAML 1.2 document and checks it against `schema`. Reports up to twenty problems, each with its line and safe to show. The
  * time is linear in the length of the text, see {@link readYaml}. Aliases are refused, because a few of them can expand to gigabytes.
  * @param show - what a problem says was found at a path. It decides what may be a secret
+ * @param maxTokens - as for {@link readYaml}
  */
-export function parseYaml<T>(text: string, schema: z.ZodType<T>, show: ShowValue = shownValue): YamlResult<T> {
-  const { document, lines, problems } = readYaml(text, { stringKeys: true, version: '1.2' });
+export function parseYaml<T>(
+  text: string,
+  schema: z.ZodType<T>,
+  show: ShowValue = shownValue,
+  maxTokens?: number,
+): YamlResult<T> {
+  const { document, lines, problems } = readYaml(text, { stringKeys: true, version: '1.2' }, maxTokens);
   if (problems) return { problems: problems.map(safeProblem) };
   let value: unknown;
   try {

@@ -54,11 +54,11 @@ test('a key is made before the manifest names it', async () => {
   assert.equal(log, ['createKey', 'writeManifest', 'createKey', 'writeManifest']);
 });
 
-test('a keyset has 1,000 keys at most: one more is refused before a key is made, until one is retired and destroyed a week later', async () => {
+test('a keyset gets 250 keys at most: one more is refused before a key is made, until one is retired and destroyed a week later', async () => {
   const store = new FakeKeysetStore();
   const first = await generateKey(store, { clock });
   const entry = first.after.keys[0]!;
-  const others = Array.from({ length: 999 }, (_, index) => ({ ...entry, id: `k-${index}`, state: 'pending' as const }));
+  const others = Array.from({ length: 249 }, (_, index) => ({ ...entry, id: `k-${index}`, state: 'pending' as const }));
   store.replaceManifest(formatManifest({ ...first.after, keys: [entry, ...others] }));
   let made = 0;
   const admin: KeysetAdmin = {
@@ -72,13 +72,25 @@ test('a keyset has 1,000 keys at most: one more is refused before a key is made,
     assert.match(remedy ?? '', 'retire keys that nothing needs any more, and destroy them a week later');
   }
   assert.is(made, 0);
-  assert.is((await store.readManifest())!.manifest.keys.length, 1_000);
+  assert.is((await store.readManifest())!.manifest.keys.length, 250);
   const before = await sealedBy(store);
   await retireKey(admin, 'k-7', { clock });
   await clock.advance(7 * 24 * 3_600_000);
   await destroyRetiredKey(admin, 'k-7', { clock });
   await generateKey(admin, { clock });
   await before.opens();
+});
+
+test('a keyset of 1,000 keys, as older plugins may have written it, is read and changed, and its keys open', async () => {
+  const store = new FakeKeysetStore();
+  const { after } = await generateKey(store, { clock });
+  const entry = after.keys[0]!;
+  const others = Array.from({ length: 999 }, (_, index) => ({ ...entry, id: `k-${index}`, state: 'retired' as const }));
+  store.replaceManifest(formatManifest({ ...after, keys: [entry, ...others] }));
+  const sealed = await sealedBy(store);
+  await destroyRetiredKey(store, 'k-7', { clock, graceMs: 0 });
+  assert.is((await store.readManifest())!.manifest.keys.length, 999);
+  await sealed.opens();
 });
 
 test('a key is destroyed after the manifest has dropped it', async () => {

@@ -4,6 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KmsError } from '../../src/errors.ts';
 import { Keyset } from '../../src/keyset/keyset.ts';
+import type { StoredManifest } from '../../src/keyset/manifest.ts';
 import { SecretBytes } from '../../src/util/secret-bytes.ts';
 import { patient } from '../support/context.ts';
 import { newKeyBytes } from '../support/keys.ts';
@@ -11,6 +12,7 @@ import { startService } from '../support/keyset-service.ts';
 import { manifestOf } from '../support/manifests.ts';
 
 const HOUR = 3_600_000;
+const gone = new KmsError('ERR_KMS_KEY_GONE', 'it is gone');
 
 test('keys that their store does not confirm for too long are wiped, and come back with it', async () => {
   const { service, source, clock } = await startService();
@@ -29,14 +31,39 @@ test('keys that their store does not confirm for too long are wiped, and come ba
   await service.close();
 });
 
-test('a damaged manifest confirms no key', async () => {
-  const { service, source, store, clock } = await startService();
-  Object.assign(source, { maxUnconfirmedMs: HOUR });
-  store.replaceManifest('keys: []\n');
-  await clock.advance(2 * HOUR);
-  await rejectsWithCode(() => service.encrypt(randomBytes(32), patient), 'ERR_KMS_STORE_UNAVAILABLE');
-  await service.close();
-});
+for (const [what, offer] of [
+  ['damaged', 'keys: []\n'],
+  ['missing', undefined],
+] as const) {
+  test(`a ${what} manifest confirms no key`, async () => {
+    const { service, source, store, clock } = await startService();
+    Object.assign(source, { maxUnconfirmedMs: HOUR });
+    store.replaceManifest(offer);
+    await clock.advance(2 * HOUR);
+    await rejectsWithCode(() => service.encrypt(randomBytes(32), patient), 'ERR_KMS_STORE_UNAVAILABLE');
+    await service.close();
+  });
+
+  test(`a ${what} manifest takes no key away that its store still has: ask it, until it does not deliver them`, async () => {
+    const { service, source, store, clock } = await startService();
+    const asked: (string | undefined)[] = [];
+    let fails = false;
+    const confirm = ({ primary }: StoredManifest): Promise<void> => {
+      asked.push(primary);
+      return fails ? Promise.reject(gone) : Promise.resolve();
+    };
+    const { primary } = service.describe();
+    Object.assign(source, { maxUnconfirmedMs: HOUR, confirm });
+    store.replaceManifest(offer);
+    await clock.advance(3 * HOUR);
+    await service.encrypt(randomBytes(32), patient);
+    assert.ok(asked.length > 0 && asked.every((one) => one === primary));
+    fails = true;
+    await clock.advance(2 * HOUR);
+    await rejectsWithCode(() => service.encrypt(randomBytes(32), patient), 'ERR_KMS_STORE_UNAVAILABLE');
+    await service.close();
+  });
+}
 
 test('without a limit keys go on without end', async () => {
   const { service, source, clock } = await startService();
@@ -46,7 +73,6 @@ test('without a limit keys go on without end', async () => {
   await service.close();
 });
 
-const gone = new KmsError('ERR_KMS_KEY_GONE', 'it is gone');
 const without = (id: string) =>
   Keyset.load(patient, manifestOf('promoted', 'pending', 'promoted'), (keyId) =>
     keyId === id ? Promise.reject(gone) : Promise.resolve(new SecretBytes(newKeyBytes())),

@@ -50,6 +50,14 @@ test('lines stay lines, each of them safe, and all of them together not longer t
   });
 });
 
+test('of a text of any length, no more than 16 times the result is looked at, and the rest shows as an ellipsis', () => {
+  assert.is(safeText(`${' '.repeat(15)}a`, 1), 'a');
+  assert.is(safeText(`${' '.repeat(16)}a`, 1), '…');
+  assert.is(safeText(`ab${' '.repeat(158)}c`, 10), 'ab…');
+  assert.is(safeText(`${' '.repeat(159)}😀`, 10), '…', 'half a character is not looked at');
+  assert.is(safeLines(`ab\n${' '.repeat(200)}c`, 10), 'ab…');
+});
+
 test('a character of two code units is not cut in two', () => {
   assert.is(safeText('ab😀cd', 4), 'ab…');
   assert.is(safeText('ab😀cd', 5), 'ab😀…');

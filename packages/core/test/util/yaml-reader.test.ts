@@ -45,25 +45,37 @@ for (const [what, textOf] of Object.entries(SLOW)) {
 test('the largest text that is accepted, and one that is refused for its length, show their time', () => {
   // An instance of a configuration, on one line.
   const item = '- { name: n, socket: /run/s, keys: { uri: "file:/var/lib/keys" } }';
-  for (const count of [2_500, 60_000]) {
+  for (const count of [400, 60_000]) {
     const text = `list:\n${lines(count, () => item)}`;
     const before = process.cpuUsage();
     const { problems } = readYaml(text, {});
     const ms = process.cpuUsage(before).user / 1000;
-    assert.is(problems === undefined, count === 2_500);
+    assert.is(problems === undefined, count === 400);
     figure(`readYaml: ${text.length} characters ${problems ? 'refused' : 'read'} in ${ms.toFixed(0)} ms of CPU time`);
   }
 });
 
-test('a text of too many tokens is refused with the line where they are too many, before it is parsed', () => {
-  const text = lines(50_000, (i) => `key${i}: 1`);
-  const { problems, exceeded } = readYaml(text, {});
+test('a text of too many tokens is refused with the line where they are too many, and nothing behind it is looked at', () => {
+  const text = (keys: number) => lines(keys, (i) => `key${i}: 1`);
+  const { problems, exceeded } = readYaml(text(5_000), {});
   assert.ok(exceeded);
-  assert.match(problems[0]!.message, 'expected at most 100000 signs');
-  assert.ok(problems[0]!.line > 10_000);
-  const parsing = countedOperations(() => void readYaml(text.slice(0, text.length / 10), {}));
-  const refusing = countedOperations(() => void readYaml(text, {}));
-  assert.ok(refusing < 4 * parsing, `${refusing} operations`);
+  assert.match(problems[0]!.message, 'expected at most 15000 signs');
+  assert.is(problems[0]!.line, 2_143);
+  const refusing = (keys: number) => countedOperations(() => void readYaml(text(keys), {}));
+  refusing(5_000);
+  const [few, many] = [refusing(5_000), refusing(50_000)];
+  // The texts are made meanwhile: an operation for each line.
+  assert.ok(many < few + 100_000, `${few} operations, then ${many}`);
+});
+
+test('a reader may allow another number of tokens', () => {
+  assert.is(readYaml('a: [1, 2]', {}, 20).problems, undefined);
+  assert.match(readYaml('a: [1, 2]', {}, 3).problems![0]!.message, 'at most 3 signs');
+});
+
+test('a second document is an error, with its line', () => {
+  const { problems } = readYaml('a: 1\n---\nb: 2\n', {});
+  assert.equal(problems, [{ line: 2, path: '', message: 'Source contains multiple documents' }]);
 });
 
 for (const [what, text] of [

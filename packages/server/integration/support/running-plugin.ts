@@ -5,7 +5,7 @@ import { launcher } from '@teapot-kms/testing/daemons';
 import { KmsClient } from '../../src/client/client.ts';
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -94,12 +94,28 @@ export class TestSite {
     );
   }
 
-  /** Starts `serve`; with `until` it waits for that log line. */
-  async serve(args: readonly string[] = [], until = 'listening'): Promise<RunningPlugin> {
+  /**
+   * Starts `serve`. With `until` it waits for that log line. By default it waits until the plugin listens, and each instance with a
+   * keyset in {@link TestSite.keys} has loaded or refused it: calls wait only two seconds for them, which may be too little on a busy machine.
+   */
+  async serve(args: readonly string[] = [], until?: string): Promise<RunningPlugin> {
     const plugin = new RunningPlugin(['serve', '--config', this.configFile, ...args]);
     this.#processes.push(plugin);
-    await plugin.logged(until);
+    await plugin.logged(until ?? 'listening');
+    if (until === undefined) await eventually(() => this.#assertLoaded(plugin));
     return plugin;
+  }
+
+  #assertLoaded({ log }: RunningPlugin): void {
+    const lines = log.split('\n');
+    const named = [...readFileSync(this.configFile, 'utf8').matchAll(/^ +- name: (\S+)$/gm)].map(([, name]) => name!);
+    const missing = named
+      .filter((name) => existsSync(this.path('keys', name, 'keyset.yaml')))
+      .filter(
+        (name) =>
+          !lines.some((line) => /key loaded|key store failed|No key is loaded/.test(line) && line.includes(name)),
+      );
+    if (missing.length > 0) throw new Error(`no keyset loaded or refused: ${missing.join(', ')}\n${log}`);
   }
 
   /** Ends all plugins as an init system does. */

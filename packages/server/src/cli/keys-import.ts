@@ -8,7 +8,7 @@ import { UsageError } from './exit-codes.ts';
 import { checkParent, withStore } from './key-store.ts';
 import { list, summary } from './keys-output.ts';
 import type { KeysOptions } from './keys-output.ts';
-import { print } from './output.ts';
+import { print, printError } from './output.ts';
 
 export function registerImport(change: (name: string, description: string) => Command): void {
   withOpenerOptions(
@@ -19,6 +19,7 @@ export function registerImport(change: (name: string, description: string) => Co
       'after',
       `
 It brings back what is missing or damaged, and touches nothing that is whole. A newer manifest stays. A backup of another keyset is refused.
+A key that only the older manifest in the store lists stays there, and is named.
 A host that remembers a newer generation than the backup's only decrypts until "teapot-kms keys confirm".`,
     )
     .action(importKeys);
@@ -28,9 +29,14 @@ type ImportOptions = KeysOptions & OpenerOptions & { readonly createParents?: bo
 
 async function importKeys(file: string, options: ImportOptions): Promise<void> {
   const dryRun = options.dryRun ?? false;
-  const { restored, after, verified } = await restoreBackup(file, options);
+  const { restored, after, verified, unlisted } = await restoreBackup(file, options);
+  for (const id of unlisted) {
+    printError(
+      `warning: key ${id} stays in the key store, and the manifest of the backup does not list it. The plugin does not load it after a restart. If data may still need it, compare "teapot-kms keys list" on all nodes, and restore the keyset that lists it before the plugin restarts`,
+    );
+  }
   if (options.output === 'json') {
-    print(JSON.stringify({ restored, verified, dryRun, ...summary(after) }));
+    print(JSON.stringify({ restored, unlisted, verified, dryRun, ...summary(after) }));
     return;
   }
   const what = restored.length === 0 ? 'no key was missing' : `restored ${restored.join(', ')}`;

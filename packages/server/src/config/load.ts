@@ -17,8 +17,9 @@ export class ConfigError extends Error {
   readonly code = 'ERR_CONFIG_INVALID';
 }
 
-/** Length limit of a configuration in bytes. 500 instances take about 100 KB. */
+/** Limits of a configuration. 500 instances take about 100 KB and 20,500 tokens. */
 const MAX_CONFIG_BYTES = 1024 * 1024;
+const MAX_CONFIG_TOKENS = 25_000;
 
 /**
  * Parses a configuration. One that has a problem is refused as a whole.
@@ -28,7 +29,7 @@ const MAX_CONFIG_BYTES = 1024 * 1024;
 export function parseConfig(text: string, file: string): Config {
   if (text.length > MAX_CONFIG_BYTES)
     throw new ConfigError(`${file}: expected at most ${MAX_CONFIG_BYTES} bytes, found ${text.length}`);
-  const { value, problems } = parseYaml(text, configSchema, showFound);
+  const { value, problems } = parseYaml(text, configSchema, showFound, MAX_CONFIG_TOKENS);
   if (problems) throw new ConfigError(formatProblems(file, problems));
   return value;
 }

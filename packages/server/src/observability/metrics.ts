@@ -18,6 +18,12 @@ export interface InstanceDescription extends ServiceDescription {
   readonly inFlight: number;
   /** Seconds since 1970, or 0 before the first key. */
   readonly keySince: number;
+  readonly connections: {
+    /** Refused, because there were too many. */
+    readonly refused: number;
+    /** Ended for what their client did, by the name of an HTTP/2 error code. */
+    readonly ended: Readonly<Record<string, number>>;
+  };
 }
 
 type StoreOperation = Extract<ServiceEvent, { type: 'store-operation' }>['operation'];
@@ -136,6 +142,18 @@ export class Metrics {
         ({ lastGoodProbeAgeMs }) => (lastGoodProbeAgeMs ?? Infinity) / 1000,
       ),
       perInstance('socket_up', 'Whether the instance listens on its socket.', (one) => Number(one.listening)),
+      counter(
+        'teapot_kms_connections_refused_total',
+        'Connections that were refused because the socket had too many.',
+        instances.map(({ instance, connections }) => [{ instance }, connections.refused]),
+      ),
+      counter(
+        'teapot_kms_connections_ended_total',
+        'Connections that were ended because their client broke the protocol or a bound, by HTTP/2 error code.',
+        instances.flatMap(({ instance, connections }) =>
+          Object.entries(connections.ended).map(([reason, count]) => [{ instance, reason }, count] as const),
+        ),
+      ),
       perInstance('calls_in_flight', 'Calls that have begun and not ended.', (one) => one.inFlight),
       perInstance(
         'warnings',

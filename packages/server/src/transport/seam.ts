@@ -77,6 +77,8 @@ export type Routes = ReadonlyMap<string, Handler>;
 export interface Transport {
   /** Serves this connection until it closes. */
   accept(socket: Socket): void;
+  /** Connections that were ended because their client broke the protocol or a bound, by the name of an HTTP/2 error code. Absent: not counted. */
+  readonly violations?: ReadonlyMap<string, number>;
   /** Sends GOAWAY to every client, lets calls under way finish, and closes what is left after `graceMs`. */
   drain(graceMs: number): Promise<void>;
 }

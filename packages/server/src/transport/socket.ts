@@ -14,7 +14,7 @@ const MAX_SOCKET_PATH_BYTES = 107;
 const BACKLOG_MS = 20;
 
 /** kube-apiserver has one connection for each provider of its configuration. A client that leaks connections must not use up all descriptors. */
-const MAX_CONNECTIONS = 128;
+export const MAX_CONNECTIONS = 128;
 
 /** ms between two looks whether the socket is still there. */
 const LOOK_MS = 1_000;
@@ -40,6 +40,8 @@ export interface SocketOptions {
   /** Replaces a live server instead of refusing to start. */
   readonly takeOver: boolean;
   readonly onConnection: (socket: Socket) => void;
+  /** Called for each connection that is refused, because there are {@link MAX_CONNECTIONS} already. */
+  readonly onRefused?: () => void;
   readonly clock?: Clock;
   /** Called once if something else is at the path, or nothing: no client reaches this listener any more. It has been closed. */
   readonly onLost?: () => void;
@@ -67,7 +69,7 @@ export class SocketListener {
 
   /** @throws {@link SocketError} */
   static async listen(options: SocketOptions): Promise<SocketListener> {
-    const { path, mode, gid, takeOver, onConnection, clock = systemClock } = options;
+    const { path, mode, gid, takeOver, onConnection, onRefused, clock = systemClock } = options;
     const problem = socketPathProblem(path);
     if (problem !== undefined) throw new SocketError('ERR_SOCKET_PATH', `${path}: ${problem}`);
     if (!takeOver && (await isLive(path))) {
@@ -80,6 +82,7 @@ export class SocketListener {
     if (blocker) throw new SocketError('ERR_SOCKET_PATH', `${path}: ${blocker.text}. Fix: ${blocker.remedy}`);
     const server = createServer({ allowHalfOpen: false }, onConnection);
     server.maxConnections = MAX_CONNECTIONS;
+    if (onRefused) server.on('drop', onRefused);
     const temporary = temporaryNameFor(path);
     try {
       const made = makeDirectory(dirname(path));

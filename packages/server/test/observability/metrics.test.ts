@@ -41,6 +41,7 @@ const description: InstanceDescription = {
   listening: true,
   inFlight: 0,
   keySince: 0,
+  connections: { refused: 0, ended: {} },
 };
 const metricsOf = (changes: Partial<InstanceDescription> = {}) => new Metrics(() => [{ ...description, ...changes }]);
 
@@ -84,6 +85,14 @@ test('series that one alerts on are there at 0 before anything has happened', ()
     'teapot_kms_warnings{instance="a"} 0',
   ])
     assert.ok(metrics.text().includes(`\n${line}\n`), line);
+});
+
+test('connections that were refused, or ended for what their client did, are counted', () => {
+  const metrics = metricsOf({ connections: { refused: 7, ended: { PROTOCOL_ERROR: 2 } } });
+  assert.equal(lines(metrics, 'connections_'), [
+    'teapot_kms_connections_refused_total{instance="a"} 7',
+    'teapot_kms_connections_ended_total{instance="a",reason="PROTOCOL_ERROR"} 2',
+  ]);
 });
 
 test('a key store that has never answered is infinitely old', () => {

@@ -107,8 +107,9 @@ test('a live socket is not stolen', async ({ path }) => {
   await first.close();
 });
 
-test('connections beyond 128 are closed, and the others are kept', async ({ path }) => {
-  const listener = await listen(path, { onConnection: () => undefined });
+test('connections beyond 128 are closed and told of, and the others are kept', async ({ path }) => {
+  let refused = 0;
+  const listener = await listen(path, { onConnection: () => undefined, onRefused: () => refused++ });
   const open = await Promise.all(
     Array.from({ length: 140 }, async () => {
       const socket = connect(path).on('error', () => undefined);
@@ -120,6 +121,7 @@ test('connections beyond 128 are closed, and the others are kept', async ({ path
   await until('those beyond it are closed', () => kept() <= 128, { everyMs: 10 });
   await sleep(100);
   assert.is(kept(), 128);
+  assert.is(refused, 12);
   for (const socket of open) socket.destroy();
   await listener.close();
 });

@@ -89,6 +89,38 @@ export function registerBackups(behaviour: Behaviour, makeFixture: () => Promise
     assert.deepEqual(await admin.readManifest(), now);
   });
 
+  behaviour(
+    'a newer backup takes no key away that its manifest does not list, and names it',
+    async ({ source }, admin) => {
+      await generateKey(admin);
+      const { backup: common } = await exportKeyset(admin);
+      const elsewhere = await makeFixture();
+      try {
+        const other = elsewhere.source.admin!;
+        await importKeyset(other, common);
+        for (let change = 0; change < 6; change++) await generateKey(other);
+        const { keyId: promoted } = await generateKey(admin);
+        await promoteKey(admin, promoted);
+        const sealed = await seal(source);
+        const { keyId: retired } = await generateKey(admin);
+        await retireKey(admin, retired);
+        const { manifest } = (await admin.readManifest())!;
+        const { backup: newer } = await exportKeyset(other);
+        const { unlisted } = await importKeyset(admin, newer);
+        assert.deepEqual(unlisted, [promoted, retired]);
+        for (const id of unlisted) {
+          const entry = manifest.keys.find((one) => one.id === id)!;
+          (await admin.readKey!(id, entry)).wipe();
+        }
+        assert.equal(decodeEnvelope(sealed).keyId, promoted);
+        wipeKeys(newer);
+      } finally {
+        wipeKeys(common);
+        await elsewhere.close?.();
+      }
+    },
+  );
+
   behaviour('a backup of another keyset changes nothing', async ({ source }, admin) => {
     await usedKeyset(source, admin);
     const { backup } = await exportKeyset(admin);

@@ -14,7 +14,7 @@ import { FakeClock } from '../fakes/fake-clock.ts';
 /** Time in ms between two probes: longer than the rules move the clock, so that none comes by itself. */
 export const PROBE_INTERVAL_MS = 3_600_000;
 /** Longest wait for a hint of the store, in ms. */
-const HINT_WITHIN_MS = 10_000;
+const HINT_WITHIN_MS = 60_000;
 const CALLS = 10;
 
 /** What stands between a service and its store: counts probes and watches, and takes the store away. */

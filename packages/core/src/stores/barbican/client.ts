@@ -10,6 +10,8 @@ import { UUID } from './settings.ts';
 /** A secret as Barbican lists it, without its payload. */
 export interface SecretInfo {
   readonly id: string;
+  /** Whether it has a payload. Between {@link BarbicanClient.begin} and {@link BarbicanClient.store} it has none. */
+  readonly complete: boolean;
   /** User id. */
   readonly creator: string;
   /** ms since 1970. */
@@ -69,8 +71,24 @@ export class BarbicanClient {
    * @returns its UUID
    */
   async create(name: string, bytes: Buffer, signal: AbortSignal): Promise<string> {
-    const aes = { algorithm: 'aes', bit_length: bytes.length * 8, mode: 'gcm', secret_type: 'symmetric' };
-    const attributes = { name, ...(bytes.length === 32 ? aes : { secret_type: 'opaque' }) };
+    const id = await this.begin(name, bytes.length, signal);
+    try {
+      await this.store(id, bytes, signal);
+      return id;
+    } catch (error) {
+      await this.delete(id).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /**
+   * Makes a secret without a payload.
+   * @param length - bytes that the payload will have
+   * @returns its UUID
+   */
+  async begin(name: string, length: number, signal: AbortSignal): Promise<string> {
+    const aes = { algorithm: 'aes', bit_length: length * 8, mode: 'gcm', secret_type: 'symmetric' };
+    const attributes = { name, ...(length === 32 ? aes : { secret_type: 'opaque' }) };
     const answer = await this.#session.keyManager({
       method: 'POST',
       path: '/secrets',
@@ -81,15 +99,15 @@ export class BarbicanClient {
     if (answer.status !== 201) throw unexpected(answer, 'making a secret');
     const id = idOf((parseJson(answer.body) as { secret_ref?: unknown } | undefined)?.secret_ref);
     if (id === undefined) throw unavailable('making a secret: the answer of Barbican names no secret');
-    try {
-      const put = { method: 'PUT', path: `/secrets/${id}`, headers: { 'content-type': OCTETS }, body: bytes } as const;
-      const stored = await this.#session.keyManager({ ...put, signal });
-      if (stored.status !== 204) throw unexpected(stored, 'storing a secret');
-      return id;
-    } catch (error) {
-      await this.delete(id).catch(() => undefined);
-      throw error;
-    }
+    return id;
+  }
+
+  /** Gives a secret its payload, which never changes. If it throws, the secret may have it all the same. */
+  async store(id: string, bytes: Buffer, signal: AbortSignal): Promise<void> {
+    const headers = { 'content-type': OCTETS };
+    const request = { method: 'PUT', path: `/secrets/${id}`, headers, body: bytes, signal } as const;
+    const answer = await this.#session.keyManager(request);
+    if (answer.status !== 204) throw unexpected(answer, 'storing a secret');
   }
 
   /**
@@ -101,7 +119,7 @@ export class BarbicanClient {
     if (answer.status !== 204 && answer.status !== 404) throw unexpected(answer, `deleting secret ${id}`);
   }
 
-  /** Lists all secrets of exactly this name that have a payload, the newest first. */
+  /** Lists all secrets of exactly this name, the newest first. */
   async list(name: string, signal: AbortSignal): Promise<SecretInfo[]> {
     const found: SecretInfo[] = [];
     for (let page = 0; page < MAX_PAGES; page++) {
@@ -164,8 +182,8 @@ function infoOf(secret: unknown, wanted: string): SecretInfo | undefined {
   const time = parseTime(created);
   const complete = status === 'ACTIVE' && Boolean(content_types);
   // Barbican's own comparison knows wildcards and, on some databases, no case.
-  if (name !== wanted || id === undefined || !complete || Number.isNaN(time)) return undefined;
-  return typeof creator_id === 'string' ? { id, creator: creator_id, created: time } : undefined;
+  if (name !== wanted || id === undefined || Number.isNaN(time)) return undefined;
+  return typeof creator_id === 'string' ? { id, complete, creator: creator_id, created: time } : undefined;
 }
 
 /** Returns the UUID of a ref to a secret, `.../secrets/UUID`, and not to anything else. Nothing is ever sent to the host in it: Barbican's configuration chooses that. */

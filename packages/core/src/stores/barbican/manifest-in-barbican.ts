@@ -11,6 +11,8 @@ import type { KeystoneSession } from './keystone/session.ts';
 const MAX_PAYLOAD_BYTES = 20_000;
 /** Older revisions that are kept, for people who want to see what changed. */
 const KEPT_REVISIONS = 5;
+/** ms after which a revision without a payload is that of a writer that died. A change ends after one minute. */
+const ABANDONED_MS = 2 * 60_000;
 
 /**
  * The manifest is in Barbican itself, for sites that want no file on their nodes. Secrets cannot be changed, so each revision is a secret
@@ -35,7 +37,7 @@ export class ManifestInBarbican implements ManifestStore {
   }
 
   async readManifest(signal = this.#client.deadline()): Promise<ManifestRevision | undefined> {
-    const [newest] = await this.#revisions(signal);
+    const [newest] = (await this.#revisions(signal)).filter(({ complete }) => complete);
     if (!newest) return undefined;
     try {
       const text = (await this.#client.payload(newest.id, signal)).expose().toString('utf8');
@@ -47,7 +49,7 @@ export class ManifestInBarbican implements ManifestStore {
     }
   }
 
-  /** Of two writers at the same time, one or none succeeds. */
+  /** Of two writers at the same time, one or none succeeds (ADR 0010). */
   async writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
     const signal = this.#client.deadline();
     const text = Buffer.from(writableManifest(manifest));
@@ -61,16 +63,18 @@ export class ManifestInBarbican implements ManifestStore {
       const remedy = 'add the user to creators, or log in as a listed user';
       throw new KmsError('ERR_KMS_KEYSET_RULE', message, { remedy });
     }
-    if ((await this.#revisions(signal))[0]?.id !== revision) throw keysetConflict();
-    const ours = await this.#client.create(this.#name, text, signal);
-    const [newest, before, ...older] = await this.#revisions(signal).catch(outcomeUnknown);
-    if (newest?.id !== ours || before?.id !== revision) {
-      await this.#client.delete(ours).catch(outcomeUnknown);
-      if (newest?.id !== revision) throw keysetConflict();
-      throw unavailable("Barbican dates the new manifest before the last one: its hosts' clocks disagree", {
-        remedy: "synchronize the clocks of Barbican's hosts, and try again",
-      });
+    // Each writer makes its revision before it looks for others, so of two writers at least one sees the other. No reader takes a revision
+    // without a payload, so none that somebody has read is taken back.
+    const ours = await this.#client.begin(this.#name, text.length, signal);
+    try {
+      checkNext(await this.#revisions(signal), ours, revision);
+    } catch (error) {
+      // What cannot be deleted has no payload, and is ignored.
+      await this.#client.delete(ours).catch(() => undefined);
+      throw error;
     }
+    await this.#client.store(ours, text, signal).catch(outcomeUnknown);
+    const [, , ...older] = await this.#revisions(signal).catch(() => []);
     // The change is made. Old revisions that cannot be deleted do no harm.
     for (const { id } of older.slice(KEPT_REVISIONS - 1)) await this.#client.delete(id, signal).catch(() => undefined);
   }
@@ -81,10 +85,32 @@ export class ManifestInBarbican implements ManifestStore {
   }
 }
 
-/** For a failure after the manifest was stored: it may count. */
+/**
+ * Checks that a new revision would follow the one that its writer has read.
+ * @param revisions - the newest first, also those without a payload
+ * @throws {@link KmsError} `ERR_KMS_KEYSET_CONFLICT`; `ERR_KMS_STORE_UNAVAILABLE` where the clocks of Barbican's hosts disagree
+ */
+function checkNext(revisions: readonly SecretInfo[], ours: string, revision: string | undefined): void {
+  const own = revisions.find(({ id }) => id === ours);
+  const others = revisions.filter(({ id }) => id !== ours);
+  const newest = others.find(({ complete }) => complete);
+  if (!own || newest?.id !== revision) throw keysetConflict();
+  const pending = others.find(({ complete, created }) => !complete && own.created - created < ABANDONED_MS);
+  if (pending) {
+    const message = `another process is changing the keyset, or was killed while it did (secret ${pending.id})`;
+    const remedy = 'wait two minutes, run "teapot-kms keys list", and try again if the change is still wanted';
+    throw new KmsError('ERR_KMS_KEYSET_CONFLICT', message, { remedy });
+  }
+  if (newest === undefined || own.created > newest.created) return;
+  throw unavailable("Barbican dates the new manifest before the last one: its hosts' clocks disagree", {
+    remedy: "synchronize the clocks of Barbican's hosts, and try again",
+  });
+}
+
+/** For a manifest that was sent, and whose storing failed: it may count. */
 function outcomeUnknown(cause: unknown): never {
   const { message } = KmsError.from(cause, 'ERR_KMS_STORE_UNAVAILABLE');
-  throw unavailable(`the new manifest was stored, but whether the change is made is unknown: ${message}`, {
+  throw unavailable(`the new manifest was sent, but whether the change is made is unknown: ${message}`, {
     cause,
     remedy: 'look with "teapot-kms keys list" before you try again',
   });

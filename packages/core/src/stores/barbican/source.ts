@@ -5,6 +5,7 @@ import { KmsError, unavailable } from '../../errors.ts';
 import { Keyset } from '../../keyset/keyset.ts';
 import type { KeysetSource, LoadContext } from '../../keyset/keyset-source.ts';
 import { MANIFEST_NAME } from '../../keyset/manifest.ts';
+import type { ManifestEntry, StoredManifest } from '../../keyset/manifest.ts';
 import { RESTORE_KEYSET } from '../../keyset/restoring.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
@@ -17,7 +18,7 @@ import { BarbicanClient } from './client.ts';
 import { examineBarbican } from './examine.ts';
 import { readKeyOf } from './key-secret.ts';
 import { legacyKeyOfCloudConf, parseIni } from './keystone/cloud-conf.ts';
-import { readText } from './keystone/configuration.ts';
+import { MAX_CLOUD_CONF_BYTES, readText } from './keystone/configuration.ts';
 import type { KeystoneSession } from './keystone/session.ts';
 import { loadLegacyKeys, RESTORE_LEGACY } from './legacy.ts';
 import type { LegacyKeys } from './legacy.ts';
@@ -82,6 +83,15 @@ export class BarbicanSource implements KeysetSource {
     );
   }
 
+  async confirm(manifest: StoredManifest, signal: AbortSignal): Promise<void> {
+    const fetch = (keyId: string, { secret }: ManifestEntry) => readKeyOf(this.#client, keyId, secret, signal);
+    const keyset = await Keyset.load({ signal }, manifest, fetch);
+    keyset.destroy();
+    // As in a load: another key that is lost takes nothing away.
+    const lost = keyset.problems.get(manifest.primary);
+    if (lost) throw lost;
+  }
+
   watch(onChange: () => void): () => void {
     return 'directory' in this.#place ? watchDirectory(this.#place.directory, onChange, this.#clock) : () => undefined;
   }
@@ -113,7 +123,7 @@ export class BarbicanSource implements KeysetSource {
     const { cloudConfig, legacyKeys } = this.#settings;
     const ids = new Set(legacyKeys);
     if (cloudConfig !== undefined) {
-      const id = legacyKeyOfCloudConf(parseIni(await readText(cloudConfig), cloudConfig));
+      const id = legacyKeyOfCloudConf(parseIni(await readText(cloudConfig, MAX_CLOUD_CONF_BYTES), cloudConfig));
       if (id !== undefined) ids.add(id);
     }
     return loadLegacyKeys(ids, (id) =>

@@ -20,8 +20,8 @@ const MAX_STARTING = 8;
 const ANSWER_TIMEOUT_MS = 10_000;
 /** ms for a whole request that has no signal of its own. */
 const REQUEST_TIMEOUT_MS = 30_000;
-/** A Secret has at most 1 MiB of data. */
-const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
+/** A Secret has at most 1 MiB of data. Annotations and managed fields come with it. */
+const MAX_ANSWER_BYTES = 1.5 * 1024 * 1024;
 
 export interface ApiRequest {
   readonly method: 'GET' | 'POST' | 'PATCH';

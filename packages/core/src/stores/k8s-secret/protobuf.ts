@@ -21,7 +21,7 @@ export interface SecretObject {
 }
 
 /** Fields of an object, over all messages in it. A Secret of 1,000 keys has about 5,000. */
-const MAX_FIELDS = 50_000;
+const MAX_FIELDS = 20_000;
 
 /**
  * Reads a Secret. Field numbers: k8s.io/api core/v1 and apimachinery meta/v1 generated.proto.
@@ -96,4 +96,6 @@ function fieldReader(): FieldReader {
 }
 
 const NOTHING: Buffer = Buffer.alloc(0);
-const textOf = (bytes = NOTHING): string => bytes.toString('utf8');
+/** Longest text that is read, in bytes: names have at most 253, and of a message an error shows 300 characters. */
+const MAX_TEXT_BYTES = 20_000;
+const textOf = (bytes = NOTHING): string => bytes.toString('utf8', 0, MAX_TEXT_BYTES);

@@ -129,13 +129,13 @@ export class SecretAdmin implements KeysetAdmin {
     }
   }
 
-  /** JSON as bytes, because a string with keys in it cannot be wiped. Removes keys that only the manifest `before` names. */
-  #body(head: object, manifest: Manifest, before: Manifest | undefined): Buffer {
+  /** JSON as bytes, because a string with keys in it cannot be wiped. Removes the keys that `manifest` destroys. */
+  #body(head: object, manifest: Manifest, before: StoredManifest | undefined): Buffer {
     const ids = new Set(manifest.keys.map(({ id }) => id));
     const others: Record<string, string | null> = {
       [MANIFEST_NAME]: Buffer.from(writableManifest(manifest)).toString('base64'),
     };
-    for (const { id } of before?.keys ?? []) if (!ids.has(id)) others[blobName(id)] = null;
+    for (const id of destroyedIds(manifest, before)) others[blobName(id)] = null;
     const keys = [...this.#made]
       .filter(([id]) => ids.has(id))
       .flatMap(([id, key]) => [Buffer.from(`"${blobName(id)}":"`), base64(key.expose()), Buffer.from('",')]);
@@ -150,6 +150,16 @@ export class SecretAdmin implements KeysetAdmin {
     const reason = parseStatus(body)?.message ?? `it answers with HTTP status ${status}`;
     throw unavailable(`${uriOf(this.#secret)} at ${credentials.server.href}: ${reason}`);
   }
+}
+
+/**
+ * The keys that a change has destroyed: they were retired, and its manifest follows directly. One from elsewhere, such as a backup's, may not
+ * know of a key that data needs.
+ */
+function destroyedIds(manifest: Manifest, before: StoredManifest | undefined): string[] {
+  if (!before || (manifest.formatVersion === 2 && manifest.replaces !== before.hash)) return [];
+  const listed = new Set(manifest.keys.map(({ id }) => id));
+  return before.keys.filter(({ id, state }) => state === 'retired' && !listed.has(id)).map(({ id }) => id);
 }
 
 const revisionOf = ({ metadata: { uid, resourceVersion } }: Found): string => `${uid}/${resourceVersion}`;

@@ -13,7 +13,7 @@ const LEAST_SECONDS = 300;
 const GOOD_MS = 30_000;
 const BACK_OFF = { firstMs: 500, longestMs: 30_000 };
 /** Longest event: annotations have at most 256 KiB, and managed fields are about as long. */
-const MAX_LINE_BYTES = 1024 * 1024;
+const MAX_LINE_BYTES = 512 * 1024;
 /** ms between two pieces of a watch that have events. Flow control holds the API server back meanwhile. */
 const PACE_MS = 100;
 

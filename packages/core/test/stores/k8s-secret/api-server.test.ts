@@ -374,7 +374,7 @@ test('of a flood of events, only the last one of each piece is looked at, ten ti
   stop();
 });
 
-test('a line of a watch that does not end, ends the watch: at most 1 MiB of it is kept', async (site) => {
+test('a line of a watch that does not end, ends the watch: at most 512 KiB of it are kept', async (site) => {
   let sent = 0;
   site.server.answer = (stream) => {
     stream.respond({ ':status': 200 });

@@ -92,6 +92,23 @@ test('a change names the Secret as it was read, and a key that is destroyed leav
   assert.is(site.changes.length, 5, 'one request for each change');
 });
 
+test('a manifest that does not follow the one in the Secret takes no key away, in whatever state', async (site) => {
+  const first = await generateKey(site.admin);
+  const second = await generateKey(site.admin);
+  await promoteKey(site.admin, second.keyId);
+  const third = await generateKey(site.admin);
+  await retireKey(site.admin, third.keyId);
+  const { manifest, revision } = (await site.admin.readManifest())!;
+  const keys = manifest.keys.filter(({ id }) => id === first.keyId);
+  const foreign = { ...manifest, generation: 9, replaces: '00'.repeat(32), primary: first.keyId, keys };
+  await site.admin.writeManifest(foreign, revision);
+  assert.equal(Object.keys(site.changes.at(-1)!.body.data), ['keyset.yaml']);
+  assert.equal(
+    [...site.data!.keys()].toSorted(),
+    [...[first, second, third].map(({ keyId }) => `${keyId}.key`), 'keyset.yaml'].toSorted(),
+  );
+});
+
 for (const [status, code] of [
   [409, 'ERR_KMS_KEYSET_CONFLICT'],
   [404, 'ERR_KMS_KEYSET_CONFLICT'],

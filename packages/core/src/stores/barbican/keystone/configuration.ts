@@ -38,7 +38,9 @@ export const cloudSettings = z.strictObject({
   caFile: path.optional().describe('certificates of the authorities to trust, PEM'),
 });
 
-/** Bytes of a configuration, or of certificates that it names: all authorities of a system take 220 kB. */
+/** Bytes of a cloud.conf: 2,000 lines. */
+export const MAX_CLOUD_CONF_BYTES = 64 * 1024;
+/** Bytes of a clouds.yaml, or of certificates: all authorities of a system take 220 kB. */
 const MAX_FILE_BYTES = 1024 * 1024;
 
 export type CloudSettings = z.output<typeof cloudSettings>;
@@ -85,7 +87,7 @@ export class CloudConfiguration {
   async #places(): Promise<Fields[]> {
     const { cloudConfig, cloud } = this.#settings;
     if (cloudConfig !== undefined) {
-      const sections = parseIni(await readText(cloudConfig), cloudConfig);
+      const sections = parseIni(await readText(cloudConfig, MAX_CLOUD_CONF_BYTES), cloudConfig);
       const clouds = cloudsOfCloudConf(sections);
       const own = fieldsOfCloudConf(sections);
       return clouds ? [own, await this.#cloudsYaml(clouds.file, clouds.cloud)] : [own];
@@ -111,20 +113,20 @@ export class CloudConfiguration {
 
 /** A field with a secret, in an INI file or in YAML, or a private key. */
 const SECRET =
-  /^-----BEGIN [A-Z ]*PRIVATE KEY|^\s*["']?(password|auth_token|token|application[_-]credential[_-]secret)["']?\s*[:=]\s*\S/m;
+  /^-----BEGIN [A-Z ]*PRIVATE KEY|^[ \t]*["']?(password|auth_token|token|application[_-]credential[_-]secret)["']?\s*[:=]\s*\S/m;
 
 /** @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`, also if somebody else could change the file, or everyone read a secret in it */
-export async function readText(file: string): Promise<string> {
-  const found = await readIfThere(file);
+export async function readText(file: string, maxBytes = MAX_FILE_BYTES): Promise<string> {
+  const found = await readIfThere(file, maxBytes);
   if (found === undefined) throw missing(file);
   return found;
 }
 
-async function readIfThere(file: string): Promise<string | undefined> {
+async function readIfThere(file: string, maxBytes = MAX_FILE_BYTES): Promise<string | undefined> {
   const distrust = await distrustOfAsync(file);
   if (distrust) throw unavailable(distrust.text, { remedy: distrust.remedy });
   try {
-    const text = (await readSmallFile(file, MAX_FILE_BYTES)).toString('utf8');
+    const text = (await readSmallFile(file, maxBytes)).toString('utf8');
     const exposure = SECRET.test(text) ? await exposureOf(file) : undefined;
     if (exposure) throw unavailable(exposure.text, { remedy: exposure.remedy });
     return text;

@@ -1,4 +1,5 @@
 import type { Agent, IncomingMessage } from 'node:http';
+import type { LookupFunction } from 'node:net';
 import { KmsError, unavailable } from '../../../errors.ts';
 import { abortError, unlessAborted } from '../../../util/abort.ts';
 import { backOffMs } from '../../../util/back-off.ts';
@@ -31,8 +32,8 @@ export interface HttpAnswer {
   readonly secrets?: readonly (string | undefined)[];
 }
 
-/** Longest answer that is read, in bytes. A catalog of many regions has some tens of KB. */
-const MAX_ANSWER_BYTES = 1024 * 1024;
+/** Longest answer that is read, in bytes. A catalog of many regions has some tens of KB, and a list of 100 secrets 80 KB. */
+const MAX_ANSWER_BYTES = 512 * 1024;
 const MAX_ATTEMPTS = 3;
 const BACK_OFF = { firstMs: 150, longestMs: 300 };
 
@@ -47,9 +48,14 @@ export class HttpClient {
   readonly #clock: Clock;
   readonly #agents = new Map<string, Agent>();
   readonly #proxyEnv: NodeJS.ProcessEnv;
+  readonly #lookup: LookupFunction | undefined;
 
-  /** @param env - may name a proxy: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, or the same in lower case */
-  constructor(clock: Clock = systemClock, env: NodeJS.ProcessEnv = process.env) {
+  /**
+   * @param env - may name a proxy: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, or the same in lower case
+   * @param lookup - looks up names. Default: the system
+   */
+  constructor(clock: Clock = systemClock, env: NodeJS.ProcessEnv = process.env, lookup?: LookupFunction) {
+    this.#lookup = lookup;
     this.#clock = clock;
     this.#proxyEnv = proxyOf(env);
   }
@@ -99,7 +105,7 @@ export class HttpClient {
     this.#agents.set(protocol, agent);
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       // An error after the head of the answer arrives here too. The body then fails as well.
-      request(url, { method, headers: { ...headers }, agent, signal, ...tls }, resolve)
+      request(url, { method, headers: { ...headers }, agent, signal, lookup: this.#lookup, ...tls }, resolve)
         .on('error', reject)
         .end(body);
     });

@@ -16,9 +16,11 @@ import type { Cluster, ExecConfig, User } from './schema.ts';
 /** ms for one run of a plugin. */
 const TIMEOUT_MS = 30_000;
 /** Bytes that a plugin may print. */
-const MAX_OUTPUT_BYTES = 1024 * 1024;
+const MAX_OUTPUT_BYTES = 512 * 1024;
 /** Characters at the end of its complaints that an error repeats. */
 const SHOWN_CHARS = 200;
+/** Characters at their end that it is taken from. */
+const LOOKED_AT_CHARS = 64 * 1024;
 
 const GROUP = 'client.authentication.k8s.io';
 const VERSIONS = [`${GROUP}/v1`, `${GROUP}/v1beta1`];
@@ -248,6 +250,8 @@ function withoutSecrets(printed: string, { env }: PluginCall): string {
   // A value may be a part of another one.
   const values = env.map(([, value]) => value).sort((a, b) => b.length - a.length);
   for (const value of values) if (value.length > 3) text = text.replaceAll(value, '[hidden]');
-  const line = safeText(text.replace(/[^\s"'<>]{24,}/g, '[hidden]'), Infinity);
+  // A word that begins before the end may be a token, of which less than 24 characters are left.
+  const end = text.length > LOOKED_AT_CHARS ? text.slice(-LOOKED_AT_CHARS).replace(/^[^\s"'<>]+/, '') : text;
+  const line = safeText(end.replace(/[^\s"'<>]{24,}/g, '[hidden]'), LOOKED_AT_CHARS);
   return safeText(line.slice(-SHOWN_CHARS)) || 'nothing';
 }

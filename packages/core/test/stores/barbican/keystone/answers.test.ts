@@ -67,4 +67,12 @@ test('times are UTC, with or without a zone', () => {
   assert.ok(Number.isNaN(parseTime(undefined)));
 });
 
+test('an error of more than 64 KiB is not parsed, and of a long text no more than the beginning is looked at', () => {
+  const long = { code: 404, title: 'x', description: 'no', more: 'y'.repeat(64 * 1024) };
+  assert.is(errorBody({ status: 404, headers: {}, body: Buffer.from(JSON.stringify(long)) }).own, false);
+  const token = 'T'.repeat(64);
+  const body = Buffer.from(`${' '.repeat(3_170)}${token} after`);
+  assert.is(errorBody({ status: 502, headers: {}, body }).text, '…', 'the beginning of a token is not shown');
+});
+
 test.run();

@@ -3,7 +3,7 @@ import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { readText } from '../../../../src/stores/barbican/keystone/configuration.ts';
+import { CloudConfiguration, cloudSettings, readText } from '../../../../src/stores/barbican/keystone/configuration.ts';
 
 function written(text: string, mode: number): string {
   const file = join(newDirectory(), 'cloud.conf');
@@ -39,6 +39,20 @@ test('a file that others can change is refused', async () => {
   const file = written('[Global]\n', 0o664);
   const { remedy } = await rejectsWithCode(() => readText(file), 'ERR_KMS_STORE_UNAVAILABLE');
   assert.is(remedy, `chmod go-w ${file}`);
+});
+
+test('a cloud.conf is longer than 64 KiB: refused, and certificates of 1 MiB are read', async () => {
+  const file = written('# x\n'.repeat(20_000), 0o644);
+  const settings = cloudSettings.parse({ cloudConfig: file });
+  const reading = () => new CloudConfiguration(settings, {}).read();
+  const { message } = await rejectsWithCode(reading, 'ERR_KMS_STORE_UNAVAILABLE');
+  assert.match(message, 'too long: expected at most 65536 bytes');
+  assert.is((await readText(file)).length, 80_000);
+});
+
+test('a megabyte of empty lines takes no quadratic time: a search for secrets that begins at each of them would not end', async () => {
+  const text = '\n'.repeat(1_000_000);
+  assert.is(await readText(written(text, 0o644)), text);
 });
 
 test.run();
