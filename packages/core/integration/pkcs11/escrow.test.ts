@@ -1,5 +1,5 @@
 // A key that was made outside the token and put into it has a copy in escrow, which brings it back into another token.
-import { SoftHsm, Tpm } from '@teapot-kms/testing/daemons';
+import { Shim, SoftHsm, Tpm } from '@teapot-kms/testing/daemons';
 import { rejectsWithCode } from '@teapot-kms/testing';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import { exportKeyset, importKeyset } from '../../src/keyset/backup.ts';
 import type { KeysetBackup } from '../../src/keyset/keyset-source.ts';
 import { LocalKekService } from '../../src/service/local-kek/local-kek-service.ts';
 import { SecretBytes } from '../../src/util/secret-bytes.ts';
+import { CKR } from './support/rig.ts';
 import type { KekOptions } from './support/tokens.ts';
 import { newDirectory, newKek, openKek, patient, use } from './support/tokens.ts';
 
@@ -38,7 +39,7 @@ async function service<T>(options: KekOptions, run: (service: LocalKekService) =
   }
 }
 
-const missing = SoftHsm.missing();
+const missing = SoftHsm.missing() ?? Shim.missing();
 if (missing !== undefined) console.log(`SKIPPED keys in escrow on SoftHSM2: ${missing}`);
 else {
   const token = await SoftHsm.create(newDirectory());
@@ -85,6 +86,23 @@ else {
     assert.match(remedy!, /vendor.*--escrow-to/);
     await kek.close();
   });
+
+  for (const how of ['imported', 'made'] as const) {
+    test(`a new key, ${how}, that cannot wrap is destroyed again, and the error says so`, async () => {
+      const shim = Shim.over(token);
+      use(shim);
+      const kek = openKek({ token: shim, directory: newDirectory(), label: `useless-${how}` });
+      shim.orders(`fail C_EncryptInit ${CKR.keyFunctionNotPermitted}`);
+      const failing = () => generateKey(kek.admin, how === 'imported' ? { escrow: safe().escrow } : {});
+      const { message } = await rejectsWithCode(failing, 'ERR_KMS_KEY_GONE');
+      assert.match(message, /\. The new key \S+ was destroyed again$/);
+      shim.clear();
+      assert.equal(await kek.listKeys(patient()), []);
+      assert.is(await kek.admin.readManifest(), undefined);
+      await kek.close();
+      use(token);
+    });
+  }
 
   test('a copy that cannot be written leaves no key in the token', async () => {
     const kek = openKek({ token, directory: newDirectory(), label: 'unwritten' });

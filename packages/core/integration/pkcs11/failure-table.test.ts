@@ -52,7 +52,8 @@ if (token) register(token.shim, await sealedKey(token.shim, 8));
 
 function register(shim: Shim, key: SealedKey): void {
   for (const [name, order, says] of lasting) {
-    const settings = order.startsWith('hang') ? { callTimeout: '500ms' } : {};
+    // No shorter: a token host that is starved would count as hung.
+    const settings = order.startsWith('hang') ? { callTimeout: '3s' } : {};
     test(`at run time: ${name}`, () =>
       Rig.started({ shim, key, settings }, async (rig) => {
         shim.orders(order);
@@ -71,10 +72,11 @@ function register(shim: Shim, key: SealedKey): void {
       ['', order, false],
       [', in direct mode and in Encrypt', order.replace('C_Decrypt', 'C_Encrypt'), true],
     ] as const;
+    const settings = order.startsWith('hang') ? { callTimeout: '3s' } : {};
     for (const [where, order, direct] of both) {
       test(`nobody notices ${name}${where}`, () =>
         // The probe must not be who meets it.
-        Rig.started({ shim, key, service: { probeIntervalMs: HOUR, direct } }, async (rig) => {
+        Rig.started({ shim, key, settings, service: { probeIntervalMs: HOUR, direct } }, async (rig) => {
           shim.orders(order);
           await rig.expect(ALL_WELL);
           if (order.endsWith(' 1')) assert.equal(shim.fired(order), 1);
@@ -108,8 +110,10 @@ function register(shim: Shim, key: SealedKey): void {
           'a Decrypt whose module hangs, with the settings as they are; kube-apiserver waits 3,000',
           `${tookMs.toFixed(0)} ms`,
         );
-        assert.equal(rig.counter('token_host_starts'), 2);
-        assert.equal(rig.counter('token_host_retries'), 1);
+        // On a starved machine the next one counts as hung too.
+        const starts = rig.counter('token_host_starts');
+        assert.ok(starts === 2 || starts === 3, `${String(starts)} starts`);
+        assert.equal(rig.counter('token_host_retries'), starts - 1);
       },
     ));
 

@@ -30,9 +30,13 @@ class Instance {
   tookMs: number[] = [];
   failures = 0;
 
-  constructor({ token, key }: Place, shared: SharedResources, { sessions = 2, probeIntervalMs = 200 } = {}) {
+  constructor(
+    { token, key }: Place,
+    shared: SharedResources,
+    { sessions = 2, probeIntervalMs = 200, callTimeout = '5s' } = {},
+  ) {
     this.#key = key;
-    const settings = { sessions, callTimeout: '1s', stateDirectory: join(this.#directory, 'state') };
+    const settings = { sessions, callTimeout, stateDirectory: join(this.#directory, 'state') };
     const remote = openKek({ token, directory: key.directory, label: key.label, shared, settings });
     this.service = new LocalKekService({ remote, cacheEntries: 1, probeIntervalMs });
     this.service.start();
@@ -98,7 +102,8 @@ function registerHosts(shim: Shim, ill: Place, well: Place): void {
     const shared = new SharedResources((event) => {
       if (event.type === 'token-host-started' && event.module === shim.module) pid = event.pid!;
     });
-    const [first, second] = [new Instance(ill, shared), new Instance(well, shared)];
+    const callTimeout = '3s';
+    const [first, second] = [new Instance(ill, shared, { callTimeout }), new Instance(well, shared)];
     await Promise.all([first.works(), second.works()]);
     await second.load(first.load(pause(1_500)));
     const quiet = second.tookMs;
@@ -187,11 +192,8 @@ function registerTenants(softHsm: SoftHsm, shim: Shim, ill: Place): void {
     const shared = new SharedResources((event) => {
       if (event.type === 'token-host-ended') waits.push(event.restartInMs);
     });
-    const sessions = 8;
-    const [hanging, well] = [
-      new Instance({ token: shim, key }, shared, { sessions }),
-      new Instance(ill, shared, { sessions }),
-    ];
+    const own = { sessions: 8, callTimeout: '3s' };
+    const [hanging, well] = [new Instance({ token: shim, key }, shared, own), new Instance(ill, shared, own)];
     await Promise.all([hanging.works(), well.works()]);
     // Which the other's key has no need of.
     shim.orders('hang C_UnwrapKey');

@@ -2,19 +2,28 @@
 // keyset, or another key under a known id.
 import { SoftHsm } from '@teapot-kms/testing/daemons';
 import { FakeClock, rejectsWithCode, until } from '@teapot-kms/testing';
-import { readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { convertKeyset, generateKey, promoteKey } from '../../src/keyset/administration.ts';
+import { convertKeyset, generateKey, promoteKey, retireKey, successor } from '../../src/keyset/administration.ts';
 import { HostRecords } from '../../src/keyset/host-records.ts';
 import { KeysetGuard } from '../../src/service/keyset-guard.ts';
 import { LocalKekService } from '../../src/service/local-kek/local-kek-service.ts';
+import type { LocalKekServiceOptions } from '../../src/service/local-kek/local-kek-service.ts';
+import type { Pkcs11Kek } from '../../src/stores/pkcs11/pkcs11-kek.ts';
 import { newDirectory, newKek, openKek, patient, use } from './support/tokens.ts';
 import type { KekOptions } from './support/tokens.ts';
 
 const HOUR = 3_600_000;
+const MINUTE = 60_000;
+const SOCKET = '/run/site.sock';
 const plaintext = Buffer.from('kept');
+
+interface Sealed {
+  readonly ciphertext: Buffer;
+  readonly keyId: string;
+}
 
 const missing = SoftHsm.missing();
 if (missing !== undefined) console.log(`SKIPPED keys of a token are never lost: ${missing}`);
@@ -34,12 +43,50 @@ else {
     readonly clock = new FakeClock();
     readonly manifest = join(this.options.directory, 'keyset/keyset.yaml');
 
-    start(): LocalKekService {
+    /** Two keys, of which the second is the primary, and what the first one has sealed. */
+    async promoted(): Promise<{ kek: Pkcs11Kek; first: string; second: string; sealed: Sealed }> {
+      const kek = await newKek(this.options);
+      const first = (await kek.describe(patient())).primary;
+      const sealed = await this.sealed();
+      const { keyId: second } = await generateKey(kek.admin);
+      await promoteKey(kek.admin, second);
+      return { kek, first, second, sealed };
+    }
+
+    /** What the primary seals now, under a local KEK that no later service has in memory. */
+    async sealed(): Promise<Sealed> {
+      const service = this.start();
+      await service.status();
+      const sealed = await service.encrypt(plaintext, patient());
+      await service.close();
+      return sealed;
+    }
+
+    /** As `teapot-kms keys confirm` does. */
+    async confirm(kek: Pkcs11Kek): Promise<void> {
+      await this.records.write(SOCKET, (await kek.admin.readManifest())!.manifest);
+      this.touch();
+    }
+
+    /** Makes a running service read its store. */
+    touch(): void {
+      utimesSync(this.manifest, new Date(), new Date());
+    }
+
+    readonly records = new HostRecords(join(this.options.directory, 'host'));
+
+    start(options: Partial<LocalKekServiceOptions> = {}): LocalKekService {
       const remote = openKek(this.options);
-      const records = new HostRecords(join(this.options.directory, 'host'));
-      const guard = new KeysetGuard({ name: '/run/site.sock', uri: remote.uri, records });
+      const { records } = this;
+      const guard = new KeysetGuard({ name: SOCKET, uri: remote.uri, records });
       // The clock moves only while nothing is read: changes of the directory make the service read.
-      const service = new LocalKekService({ remote, guard, clock: this.clock, probeIntervalMs: 100 * HOUR });
+      const service = new LocalKekService({
+        remote,
+        guard,
+        clock: this.clock,
+        probeIntervalMs: 100 * HOUR,
+        ...options,
+      });
       service.start();
       return service;
     }
@@ -49,6 +96,12 @@ else {
     until(`a warning ${pattern.source}`, () => service.describe().warnings.some((text) => pattern.test(text)), {
       everyMs: 5,
     });
+
+  const provenBy = (service: LocalKekService): string[] =>
+    service
+      .report({ replica: '00'.repeat(8), host: 'here', time: '2030-01-01T00:00:00Z', nonce: '00'.repeat(16) })
+      .keys.map(({ id }) => id)
+      .sort();
 
   test('an older manifest is not taken: the promoted key goes on, and what it wrapped opens', async () => {
     const site = new Site();
@@ -79,7 +132,7 @@ else {
     assert.is((await service.status()).keyId, keyId);
     const sealed = await service.encrypt(plaintext, patient());
     await kek.destroy(keyId);
-    await kek.generate(keyId, Buffer.alloc(16));
+    await kek.generate(keyId);
     await kek.close();
     // The local KEK is due for a renewal: before that, the token is tested again.
     await site.clock.advance(2 * HOUR);
@@ -117,6 +170,196 @@ else {
     assert.equal(shown.keys.find(({ id }) => id === keyId)?.verified, true);
     await service.close();
   });
+
+  test('a held key that a newer manifest does not list opens until the plugin ends, and the plugin names it', async () => {
+    const site = new Site();
+    const { kek, first, second, sealed } = await site.promoted();
+    const service = site.start();
+    assert.is((await service.status()).keyId, second);
+    const { manifest, revision } = (await kek.admin.readManifest())!;
+    await kek.admin.writeManifest(
+      successor(manifest, (before) => ({ ...before, keys: before.keys.filter(({ id }) => id !== first) })),
+      revision,
+    );
+    await warned(
+      service,
+      new RegExp(`key ${first} is still used although generation 4 of the keyset does not list it`),
+    );
+    assert.equal(await service.decrypt(sealed, patient()), plaintext);
+    assert.is((await service.encrypt(plaintext, patient())).keyId, second);
+    assert.equal(provenBy(service), [second], 'a report proves only what the manifest lists');
+    await service.close();
+    const later = site.start();
+    await later.status();
+    await rejectsWithCode(() => later.decrypt(sealed, patient()), 'ERR_KMS_UNKNOWN_KEY');
+    await later.close();
+    await kek.close();
+  });
+
+  test('a key that a newer manifest lists as retired is taken out of use', async () => {
+    const site = new Site();
+    const { kek, first, sealed } = await site.promoted();
+    const service = site.start();
+    await service.status();
+    await retireKey(kek.admin, first);
+    await until('it is taken', () => service.describe().keyset?.generation === 4, { everyMs: 5 });
+    await rejectsWithCode(() => service.decrypt(sealed, patient()), 'ERR_KMS_UNKNOWN_KEY');
+    assert.equal(service.describe().warnings, []);
+    await service.close();
+    await kek.close();
+  });
+
+  test('another keyset is not taken until somebody confirms it, and then the data of the former still opens', async () => {
+    const site = new Site();
+    const kek = await newKek(site.options);
+    const sealed = await site.sealed();
+    const service = site.start();
+    const { keyId: former } = await service.status();
+    rmSync(site.manifest);
+    const { keyId } = await generateKey(kek.admin);
+    await warned(service, /ERR_KMS_KEYSET_STALE: .*has another keyset/);
+    assert.is((await service.encrypt(plaintext, patient())).keyId, former);
+    await site.confirm(kek);
+    await until('it is taken', async () => (await service.status()).keyId === keyId, { everyMs: 5 });
+    await warned(service, new RegExp(`key ${former} is still used although generation 1 `));
+    assert.equal(await service.decrypt(sealed, patient()), plaintext);
+    const fresh = await service.encrypt(plaintext, patient());
+    assert.is(fresh.keyId, keyId);
+    assert.equal(await service.decrypt(fresh, patient()), plaintext);
+    await service.close();
+    await kek.close();
+  });
+
+  test('with nothing held another keyset opens nothing, until somebody confirms it', async () => {
+    const site = new Site();
+    const kek = await newKek(site.options);
+    await site.sealed();
+    rmSync(site.manifest);
+    const { keyId } = await generateKey(kek.admin);
+    const service = site.start();
+    await rejectsWithCode(() => service.status(), 'ERR_KMS_STORE_UNAVAILABLE');
+    await warned(service, /has another keyset/);
+    await site.confirm(kek);
+    await until('it is taken', () => service.holds(keyId), { everyMs: 5 });
+    assert.is((await service.encrypt(plaintext, patient())).keyId, keyId);
+    await service.close();
+    await kek.close();
+  });
+
+  test('two manifests of one generation are a conflict: the held one goes on', async () => {
+    const site = new Site();
+    const kek = await newKek(site.options);
+    const first = readFileSync(site.manifest);
+    await generateKey(kek.admin);
+    const service = site.start();
+    const { keyId } = await service.status();
+    const directory = newDirectory();
+    const elsewhere = openKek({ ...site.options, directory });
+    const copy = join(directory, 'keyset/keyset.yaml');
+    mkdirSync(join(directory, 'keyset'), { mode: 0o700 });
+    writeFileSync(copy, first);
+    await generateKey(elsewhere.admin);
+    cpSync(copy, site.manifest);
+    await warned(service, /ERR_KMS_KEYSET_STALE: .*generation 2 .*two copies were changed at the same time/);
+    assert.is((await service.encrypt(plaintext, patient())).keyId, keyId);
+    await service.close();
+    await Promise.all([kek.close(), elsewhere.close()]);
+  });
+
+  test('an older keyset that somebody confirms seals again', async () => {
+    const site = new Site();
+    const kek = await newKek(site.options);
+    const older = readFileSync(site.manifest);
+    const first = (await kek.describe(patient())).primary;
+    const { keyId } = await generateKey(kek.admin);
+    await promoteKey(kek.admin, keyId);
+    const sealed = await site.sealed();
+    assert.is(sealed.keyId, keyId);
+    writeFileSync(site.manifest, older);
+    const service = site.start();
+    await warned(service, /older: .* generation 3/);
+    await rejectsWithCode(() => service.encrypt(plaintext, patient()), 'ERR_KMS_STORE_UNAVAILABLE');
+    await site.confirm(kek);
+    await until('it seals', () => service.describe().warnings.length === 0, { everyMs: 5 });
+    assert.is((await service.encrypt(plaintext, patient())).keyId, first);
+    await service.close();
+    await kek.close();
+  });
+
+  test('another key in the place of the primary is healthz, after the grace', async () => {
+    const site = new Site();
+    const kek = await newKek(site.options);
+    const { primary } = await kek.describe(patient());
+    // Its local KEK is due for a renewal before the grace is over.
+    const service = site.start({ softAgeMs: MINUTE, statusGraceMs: 5 * MINUTE });
+    await service.status();
+    await kek.destroy(primary);
+    await kek.generate(primary);
+    await site.clock.advance(2 * MINUTE);
+    site.touch();
+    await warned(service, /the token has another key under the id/);
+    assert.is((await service.status()).healthz, 'ok');
+    await site.clock.advance(4 * MINUTE);
+    assert.match((await service.status()).healthz, /the token has another key under the id/);
+    await service.close();
+    await kek.close();
+  });
+
+  test('another key in the place of one that is not the primary is a warning, and opens nothing', async () => {
+    const site = new Site();
+    const { kek, first, second, sealed } = await site.promoted();
+    await kek.destroy(first);
+    await kek.generate(first);
+    const service = site.start({ statusGraceMs: MINUTE });
+    assert.is((await service.status()).keyId, second);
+    await warned(
+      service,
+      new RegExp(`the token has another key under the id ${first} .*fix: restore the key in the token`),
+    );
+    await rejectsWithCode(() => service.decrypt(sealed, patient()), 'ERR_KMS_UNKNOWN_KEY');
+    assert.equal(provenBy(service), [second]);
+    await site.clock.advance(2 * MINUTE);
+    assert.is((await service.encrypt(plaintext, patient())).keyId, second);
+    await service.close();
+    await kek.close();
+  });
+
+  test('a key that the token does not have, and that is not the primary, is a warning also at a start', async () => {
+    const site = new Site();
+    const { kek, first, second, sealed } = await site.promoted();
+    await kek.destroy(first);
+    const service = site.start();
+    assert.is((await service.status()).keyId, second);
+    await warned(
+      service,
+      new RegExp(`ERR_KMS_KEY_GONE: key ${first} is not in the token.*fix: restore the key in the token`),
+    );
+    await rejectsWithCode(() => service.decrypt(sealed, patient()), 'ERR_KMS_KEY_GONE');
+    assert.is((await service.encrypt(plaintext, patient())).keyId, second);
+    await service.close();
+    await kek.close();
+  });
+
+  for (const [what, replace] of [
+    ['goes', false],
+    ['is exchanged', true],
+  ] as const) {
+    test(`no report proves a pending key once it ${what}`, async () => {
+      const site = new Site();
+      const kek = await newKek(site.options);
+      const { keyId } = await generateKey(kek.admin);
+      const service = site.start();
+      const { keyId: primary } = await service.status();
+      assert.equal(provenBy(service), [primary, keyId].sort());
+      await kek.destroy(keyId);
+      if (replace) await kek.generate(keyId);
+      site.touch();
+      await warned(service, replace ? /another key under the id/ : /ERR_KMS_KEY_GONE/);
+      assert.equal(provenBy(service), [primary]);
+      await service.close();
+      await kek.close();
+    });
+  }
 
   test.run();
 }

@@ -51,9 +51,10 @@ else {
   });
 
   test('a call that waits behind slow ones is not taken for one that hangs', async () => {
-    const settings = { sessions: 1, callTimeout: '500ms' };
+    // Six calls together take longer than one may.
+    const settings = { sessions: 1, callTimeout: '3s' };
     const { kek, primary, wrapped } = await ready('slow', settings);
-    token.orders('latency C_Decrypt 350');
+    token.orders('latency C_Decrypt 600');
     await Promise.all(Array.from({ length: 6 }, () => kek.unwrap(primary, wrapped, patient())));
     assert.is(kek.counters()['token_host_starts'], 1);
     token.orders('hang C_Decrypt 1');
@@ -74,10 +75,10 @@ else {
   });
 
   test('so are those where a call may take less time', async () => {
-    const settings = { sessions: 1, callTimeout: '500ms' };
+    const settings = { sessions: 1, callTimeout: '3s' };
     const { kek, primary, wrapped } = await ready('hasty', settings);
     wrapped.writeUInt8(wrapped.at(-1)! ^ 1, wrapped.length - 1);
-    token.orders('latency C_Decrypt 120');
+    token.orders('latency C_Decrypt 720');
     await rejectsWithCode(() => kek.unwrap(primary, wrapped, patient()), 'ERR_KMS_UNWRAP_FAILED');
     assert.is(kek.counters()['token_host_starts'], 1);
     token.clear();
@@ -85,12 +86,12 @@ else {
   });
 
   test('slow calls that come after many quick ones, and so together, are not taken for one that hangs', async () => {
-    const settings = { sessions: 1, callTimeout: '500ms' };
+    const settings = { sessions: 1, callTimeout: '3s' };
     const { kek, primary, wrapped } = await ready('uneven', settings);
     const unwraps = (count: number) =>
       Promise.all(Array.from({ length: count }, () => kek.unwrap(primary, wrapped, patient())));
     await unwraps(200);
-    token.orders('latency C_Decrypt 120');
+    token.orders('latency C_Decrypt 720');
     await unwraps(16);
     assert.is(kek.counters()['token_host_starts'], 1);
     token.clear();

@@ -72,9 +72,9 @@ if (parts) {
     }));
 
   test('what waits for a slow token does not count as hung', () => {
-    const settings = { sessions: 1, callTimeout: '700ms' };
+    const settings = { sessions: 1, callTimeout: '3s' };
     return Rig.started({ shim, key, settings, service: { probeIntervalMs: HOUR } }, async (rig) => {
-      shim.orders('latency C_Decrypt 400');
+      shim.orders('latency C_Decrypt 700');
       await Promise.all(Array.from({ length: 5 }, () => rig.opens(rig.cold())));
       assert.equal(rig.counter('token_host_starts'), 1);
     });

@@ -129,7 +129,7 @@ export class Rig {
     const [cached, ...cold] = key.envelopes;
     this.#cached = cached!;
     this.#cold = cold;
-    const own = { sessions: 2, callTimeout: '1s', stateDirectory: join(newDirectory(), 'state') };
+    const own = { sessions: 2, callTimeout: '5s', stateDirectory: join(newDirectory(), 'state') };
     this.options = {
       token: shim,
       directory: key.directory,

@@ -61,7 +61,7 @@ export class LocalKekService extends BaseService {
   }
 
   override holds(keyId: string): boolean {
-    return this.#descriptionWith(keyId) !== undefined;
+    return this.#contextOf(keyId) !== undefined;
   }
 
   protected override seal(plaintext: Uint8Array, context: EncryptContext): MaybePromise<EncryptResult> {
@@ -76,7 +76,9 @@ export class LocalKekService extends BaseService {
       throw new KmsError('ERR_KMS_AUTHENTICATION_FAILED', 'the envelope carries no wrapped local KEK');
     }
     const name = this.#unwrapper.nameOf(envelope);
-    const kek = this.#description && this.#unwrapper.cached(name, envelope, this.#description.contextId);
+    // A local KEK outlives the use of its key, up to its hard age.
+    const contextId = this.#contextOf(envelope.keyId) ?? this.#description?.contextId;
+    const kek = contextId && this.#unwrapper.cached(name, envelope, contextId);
     return kek ? this.openWith(kek, envelope, context) : this.#unwrapAndOpen(name, envelope, context);
   }
 
@@ -90,14 +92,18 @@ export class LocalKekService extends BaseService {
   }
 
   protected override held() {
-    return this.#description && { manifest: this.#description.manifest, proofs: this.#proofs.proofs };
+    if (!this.#description) return undefined;
+    const { manifest, keys } = this.#description;
+    // The manifest must list what a report proves.
+    const proofs = [...this.#proofs.proofs].filter(([id]) => keys.some((key) => key.id === id));
+    return { manifest, proofs: new Map(proofs) };
   }
 
   protected override describeKeys() {
     const { proofs } = this.#proofs;
     return {
       keys: (this.#description?.keys ?? []).map((key) => ({ ...key, verified: proofs.has(key.id) })),
-      warnings: [],
+      warnings: this.#unlistedWarnings(),
       cacheEntries: this.#cache.size,
       counters: {
         probes: this.#probes,
@@ -126,16 +132,19 @@ export class LocalKekService extends BaseService {
       if (verdict.use === 'nothing') throw verdict.problem;
     };
     const describe = () => unlessAborted(this.#remote.describe({ signal, accept }), signal);
-    const offered = await timed(this.clock, 'describe', describe, this.onEvent);
-    // A store that goes on without what was refused has described what is in use.
-    const { use, problem } = refused(verdict) ? ACCEPTED : verdict;
-    const wrong = await this.#proofs.verify(
-      offered,
-      !this.#decryptOnly && this.#sealing.isDue(offered.primary),
+    const { offered, wrong } = await this.#verified(
+      () => timed(this.clock, 'describe', describe, this.onEvent),
       signal,
     );
-    if (this.closed) return undefined;
-    const description = { ...offered, keys: offered.keys.filter(({ id }) => !wrong.has(id)) };
+    // A store that goes on without what was refused has described what is in use.
+    const { use, problem } = refused(verdict) ? ACCEPTED : verdict;
+    if (this.closed) {
+      this.#proofs.destroy();
+      return undefined;
+    }
+    const keys = offered.keys.filter(({ id }) => !wrong.has(id));
+    const unlisted = offered.unlisted?.filter((key) => this.#proofs.keeps(key)) ?? [];
+    const description = { ...offered, keys, unlisted };
     const { primary, manifest, damaged } = description;
     const lost = wrong.get(primary);
     this.#description = description;
@@ -146,6 +155,28 @@ export class LocalKekService extends BaseService {
     if (!lost && !this.#limits.direct && !this.#decryptOnly) await this.#renewSealingKek(description, signal);
     const [error] = wrong.values();
     return error ? { error: lost ?? error, answered: true, primary: lost !== undefined } : damaged;
+  }
+
+  /** Describes the token, and tests its keys. What cannot be asked now proves nothing to a promotion. */
+  async #verified(describe: () => Promise<RemoteKekDescription>, signal: AbortSignal) {
+    try {
+      const offered = await describe();
+      const sealing = !this.#decryptOnly && this.#sealing.isDue(offered.primary);
+      return { offered, wrong: await this.#proofs.verify(offered, sealing, signal) };
+    } catch (error) {
+      this.#proofs.forgetPending();
+      const gone = error instanceof KmsError && error.code === 'ERR_KMS_KEY_GONE';
+      if (gone && this.#description) this.#proofs.forget([this.#description.primary]);
+      throw error;
+    }
+  }
+
+  #unlistedWarnings(): readonly string[] {
+    const { manifest, unlisted = [] } = this.#description ?? {};
+    return unlisted.map(
+      ({ entry: { id } }) =>
+        `key ${id} is still used although generation ${manifest?.generation} of the keyset does not list it. If data may still need it, restore the keyset that lists it before the plugin restarts`,
+    );
   }
 
   async #sealAfterRefresh(plaintext: Uint8Array, context: EncryptContext): Promise<EncryptResult> {
@@ -176,27 +207,31 @@ export class LocalKekService extends BaseService {
   }
 
   #unwrapAndOpen(name: string, envelope: Envelope, context: CallContext): Promise<Buffer> {
-    const unwrap = ({ contextId }: RemoteKekDescription) =>
+    const unwrap = (contextId: Buffer) =>
       unlessAborted(this.#unwrapper.unwrap(name, envelope, contextId), context.signal);
     // A known key is not awaited: in a storm, the first unwraps start before the last Decrypts are read.
-    const known = this.#descriptionWith(envelope.keyId);
-    const kek = known ? unwrap(known) : this.#describeWith(envelope.keyId, context).then(unwrap);
+    const known = this.#contextOf(envelope.keyId);
+    const kek = known ? unwrap(known) : this.#contextAfterRefresh(envelope.keyId, context).then(unwrap);
     return kek.then((kek) => {
       if (this.closed) throw this.refusal();
       return this.openWith(kek, envelope, context);
     });
   }
 
-  #describeWith(keyId: string, context: CallContext): Promise<RemoteKekDescription> {
+  #contextAfterRefresh(keyId: string, context: CallContext): Promise<Buffer> {
     const find = () => {
       if (!this.#description) throw this.refusal();
-      return this.#descriptionWith(keyId);
+      return this.#contextOf(keyId);
     };
     return this.findAfterRefresh(keyId, find, context);
   }
 
-  #descriptionWith(keyId: string): RemoteKekDescription | undefined {
-    return this.#description?.keys.some((key) => key.id === keyId) ? this.#description : undefined;
+  /** The context id of the keyset that a key in use belongs to. */
+  #contextOf(keyId: string): Buffer | undefined {
+    if (!this.#description) return undefined;
+    const { keys, unlisted = [], contextId } = this.#description;
+    if (keys.some(({ id }) => id === keyId)) return contextId;
+    return unlisted.find(({ entry }) => entry.id === keyId)?.contextId;
   }
 
   /** The announced key changes only when a local KEK under the new one is ready to seal (design D1). */

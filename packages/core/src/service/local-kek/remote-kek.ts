@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { KeysetAdmin, LoadContext, StoreProvider } from '../../keyset/keyset-source.ts';
-import type { StoredManifest } from '../../keyset/manifest.ts';
+import type { ManifestEntry, StoredManifest } from '../../keyset/manifest.ts';
 import type { Finding } from '../../finding.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 import type { Damage } from '../base.ts';
@@ -8,6 +8,13 @@ import type { Damage } from '../base.ts';
 export interface RemoteContext extends Pick<LoadContext, 'accept'> {
   /** Aborted when no caller waits any more. The store should then free what the operation holds. */
   readonly signal: AbortSignal;
+}
+
+/** A key that an earlier manifest listed, and the present one does not (`docs/spec/keyset-v2.md` §6). */
+export interface UnlistedKey {
+  readonly entry: ManifestEntry;
+  /** Of the keyset that listed it. 16 bytes. */
+  readonly contextId: Buffer;
 }
 
 /** The versions of the key. They are the same on every replica. */
@@ -18,6 +25,10 @@ export interface RemoteKekDescription {
   readonly primary: string;
   /** Every version that unwraps, the primary included, with its state. */
   readonly keys: readonly { readonly id: string; readonly state: 'pending' | 'promoted' }[];
+  /** The ids of versions that the store does not have now. Default: none. */
+  readonly missing?: readonly string[];
+  /** Versions of earlier manifests that this one does not list. They unwrap until the plugin ends. Default: none. */
+  readonly unlisted?: readonly UnlistedKey[];
   /** The manifest that this is from, for stores that have one. */
   readonly manifest?: StoredManifest | undefined;
   /** Damage in the store. The versions that were known before stay in use. */

@@ -1,13 +1,14 @@
 import * as nodeFs from 'node:fs/promises';
+import { KmsError } from '../../errors.ts';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
 import type { KeyTraits } from '../../keyset/manifest.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 import { ManifestDirectory } from '../file/manifest-directory.ts';
 
 interface KeyMaker {
-  /** @returns what the manifest must say of the key */
-  generate(keyId: string, contextId: Buffer, key: SecretBytes | undefined): Promise<KeyTraits>;
+  generate(keyId: string, key: SecretBytes | undefined): Promise<void>;
   holdsKey(keyId: string): Promise<boolean>;
+  /** @returns what the manifest must say of the key */
   traitsOf(keyId: string, contextId: Buffer): Promise<KeyTraits>;
   destroy(keyId: string): Promise<void>;
 }
@@ -24,7 +25,23 @@ export class Pkcs11Admin extends ManifestDirectory implements KeysetAdmin {
   async createKey(keyId: string, contextId: Buffer, key?: SecretBytes): Promise<KeyTraits> {
     // First: where no manifest can be written, no key may be left in the token.
     await this.makeDirectory();
-    return this.#kek.generate(keyId, contextId, key);
+    await this.#kek.generate(keyId, key);
+    try {
+      // A key that cannot wrap must not get into a keyset.
+      return await this.#kek.traitsOf(keyId, contextId);
+    } catch (error) {
+      throw await this.#unmade(keyId, error);
+    }
+  }
+
+  /** Destroys a key that was just made: nothing is sealed under it. @returns the error, which says what became of the key */
+  async #unmade(keyId: string, error: unknown): Promise<KmsError> {
+    const { code, message, remedy } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
+    const fate = await this.#kek.destroy(keyId).then(
+      () => 'was destroyed again',
+      (failure: unknown) => `stays in the token, and no manifest lists it: ${(failure as Error).message}`,
+    );
+    return new KmsError(code, `${message.replace(/\.$/, '')}. The new key ${keyId} ${fate}`, { cause: error, remedy });
   }
 
   holdsKey(keyId: string): Promise<boolean> {

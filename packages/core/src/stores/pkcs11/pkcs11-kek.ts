@@ -3,6 +3,7 @@ import { KmsError } from '../../errors.ts';
 import type { Finding } from '../../finding.ts';
 import { newKey } from '../../keyset/blob.ts';
 import type { KeyTraits } from '../../keyset/manifest.ts';
+import { RESTORE_IN_TOKEN } from '../../keyset/restoring.ts';
 import type { RemoteContext, RemoteKek, RemoteKekDescription } from '../../service/local-kek/remote-kek.ts';
 import { unlessAborted } from '../../util/abort.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
@@ -59,21 +60,24 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   async describe(context: RemoteContext): Promise<RemoteKekDescription> {
-    const { manifest, damaged } = await this.#listed.read(context.accept);
+    const { manifest, damaged, unlisted } = await this.#listed.read(context.accept);
     const { primary } = manifest;
     const keys = manifest.keys.flatMap(({ id, state }) => (state === 'retired' ? [] : [{ id, state }]));
-    const ids = keys.map(({ id }) => id);
+    const ids = [...keys, ...unlisted.map(({ entry }) => entry)].map(({ id }) => id);
     const missing = await this.#missing(ids, context);
     if (missing.includes(primary)) throw this.#gone(primary);
     // The probe tests the primary each time.
     this.#keys.delete(primary);
     const { mechanism } = await this.keyInfo(primary, context);
-    const [lost] = missing;
-    const warning = lost === undefined ? await this.#budget(primary, mechanism)?.warning() : this.#gone(lost);
+    const lost = keys.find(({ id }) => missing.includes(id));
+    const warning = lost ? this.#gone(lost.id) : await this.#budget(primary, mechanism)?.warning();
     return {
       contextId: Buffer.from(manifest.contextId, 'hex'),
       primary,
       keys,
+      missing,
+      // Whoever destroyed one of these has retired it before.
+      unlisted: unlisted.filter(({ entry }) => !missing.includes(entry.id)),
       manifest,
       damaged: damaged ?? (warning && { error: warning, answered: true, primary: false }),
     };
@@ -81,7 +85,7 @@ export class Pkcs11Kek implements RemoteKek {
 
   async wrap(keyId: string, key: SecretBytes, context: RemoteContext): Promise<Buffer> {
     this.#checkOpen();
-    await this.#listed.check(keyId);
+    await this.#listed.check(keyId, 'wrap');
     return this.#wrap(keyId, key, context);
   }
 
@@ -100,7 +104,7 @@ export class Pkcs11Kek implements RemoteKek {
 
   /** Each unwrap is an operation of the token, as direct mode promises. Callers share unwraps, not this class. */
   async unwrap(keyId: string, wrapped: Buffer, context: RemoteContext): Promise<SecretBytes> {
-    await this.#listed.check(keyId);
+    await this.#listed.check(keyId, 'unwrap');
     const form = wrapped.length <= MAX_WRAPPED_BYTES ? parseWrappedForm(wrapped) : undefined;
     if (!form) throw new KmsError('ERR_KMS_UNWRAP_FAILED', `${wrapped.length} bytes are no wrapped local KEK`);
     const sealed = await this.#unwrapOrRefuse({ op: 'unwrap', ...this.#select(keyId), ...form }, context);
@@ -127,19 +131,17 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   /**
-   * Makes a key in the token under `keyId`, which is in no manifest yet, and wraps its check key.
+   * Makes a key in the token under `keyId`, which is in no manifest yet.
    * @param given - 32 bytes to put into the token instead
    * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`, also for a token that takes no key in the clear
    */
-  async generate(keyId: string, contextId: Buffer, given?: SecretBytes): Promise<KeyTraits> {
+  async generate(keyId: string, given?: SecretBytes): Promise<void> {
     const context = { signal: AbortSignal.timeout(GENERATE_TIMEOUT_MS) };
     const what = { ...this.#select(keyId), mechanisms: this.#mechanisms };
     const ask = given
       ? ({ op: 'import', ...what, key: this.#host.channel.seal(given) } as const)
       : ({ op: 'generate', ...what } as const);
     await this.token().call(ask, context, GENERATE_TIMEOUT_MS);
-    // A key that cannot wrap must not get into a keyset.
-    return this.traitsOf(keyId, contextId);
   }
 
   /** Wraps a check key under a key of the token. @returns what the manifest must say of the key */
@@ -291,6 +293,7 @@ export class Pkcs11Kek implements RemoteKek {
   }
 
   #gone(keyId: string): KmsError {
-    return new KmsError('ERR_KMS_KEY_GONE', `key ${keyId} is not in the token any more (${this.#uri.shown})`);
+    const message = `key ${keyId} is not in the token any more (${this.#uri.shown})`;
+    return new KmsError('ERR_KMS_KEY_GONE', message, { remedy: RESTORE_IN_TOKEN });
   }
 }

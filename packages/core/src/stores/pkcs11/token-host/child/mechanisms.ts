@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { KEY_BYTES } from '../../../../envelope/limits.ts';
+import { takeNonce } from '../../../../envelope/nonces.ts';
 import { SecretBytes } from '../../../../util/secret-bytes.ts';
 import type { MechanismName } from '../mechanism-name.ts';
 import { wrapWithPublicKey } from '../rsa-oaep.ts';
@@ -30,8 +31,10 @@ const aesGcm: Mechanism = {
   keyClass: 'secret',
   usages: ['CKA_ENCRYPT', 'CKA_DECRYPT'],
   wrap(session, key, localKek, keyId) {
+    const iv = Buffer.alloc(IV_BYTES);
+    takeNonce(iv, 0, IV_BYTES);
     try {
-      return gcmEncrypt(session, key, localKek, keyId, randomBytes(IV_BYTES));
+      return gcmEncrypt(session, key, localKek, keyId, iv);
     } catch (error) {
       if (codeOf(error) !== pkcs11.CKR_MECHANISM_PARAM_INVALID) throw error;
       // A token that makes its own IV (FIPS 140-3 IG C.H) takes an empty one and writes to it.
