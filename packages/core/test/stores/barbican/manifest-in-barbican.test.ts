@@ -15,9 +15,15 @@ const late = new KmsError('ERR_KMS_DEADLINE_EXCEEDED', 'the deadline passed');
 function cloud(fault: (request: ServiceRequest, before: readonly ServiceRequest[]) => void = () => undefined) {
   const secrets: { secret_ref: string; name: string; created: string }[] = [];
   const requests: ServiceRequest[] = [];
+  const payloads = new Map<string, Buffer>();
   const answer = ({ method, path, body }: ServiceRequest): { status: number; body: Buffer } => {
     const said = (status: number, content: object = {}) => ({ status, body: Buffer.from(JSON.stringify(content)) });
-    if (method === 'PUT') return said(204);
+    const [, id = ''] = /^\/secrets\/([^/?]+)/.exec(path) ?? [];
+    if (method === 'PUT') {
+      payloads.set(id, Buffer.from(body!));
+      return said(204);
+    }
+    if (path.endsWith('/payload')) return { status: 200, body: Buffer.from(payloads.get(id)!) };
     if (method === 'GET') return said(200, { secrets: secrets.toReversed().map((one) => ({ ...one, ...COMPLETE })) });
     if (method === 'POST') {
       const { name } = JSON.parse(body!.toString()) as { name: string };
@@ -45,7 +51,7 @@ function cloud(fault: (request: ServiceRequest, before: readonly ServiceRequest[
   const clock = new FakeClock();
   const client = new BarbicanClient(session, clock);
   const adminOf = (creators?: readonly string[]) => new ManifestInBarbican(client, session, 'x', creators);
-  return { clock, secrets, session, client, adminOf, admin: adminOf() };
+  return { clock, secrets, payloads, session, client, adminOf, admin: adminOf() };
 }
 
 const COMPLETE = { creator_id: 'u', status: 'ACTIVE', content_types: { default: 'application/octet-stream' } };
@@ -78,6 +84,20 @@ test('a manifest that comes too late is taken back, and where that fails, the ou
     assert.match(remedy!, 'teapot-kms keys list');
     assert.is(site.secrets.length, fails ? 2 : 1);
   }
+});
+
+test('a manifest that is damaged is saved and removed, and the one before it counts', async () => {
+  const { admin, secrets, payloads, client } = cloud();
+  await admin.writeManifest(manifestOf('promoted'), undefined);
+  const text = (await admin.readManifest())!.text;
+  const id = await client.create('teapot-kms-keyset-x', Buffer.from('keys: none\n'), new AbortController().signal);
+  const { remedy = '' } = await rejectsWithCode(() => admin.readManifest(), 'ERR_KMS_KEYSET_INVALID');
+  const [, commands] = /counts then \((.*)\)\. If that is not the newest one, restore the keyset /.exec(remedy)!;
+  assert.is(commands, `openstack secret get ${id} --file damaged-manifest; openstack secret delete ${id}`);
+  assert.is(payloads.get(id)!.toString(), 'keys: none\n');
+  await client.delete(id);
+  assert.is((await admin.readManifest())!.text, text);
+  assert.is(secrets.length, 1);
 });
 
 test('a manifest that is too long for Barbican can be stored once retired keys are destroyed', async () => {
