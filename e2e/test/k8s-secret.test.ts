@@ -6,6 +6,7 @@ import {
   decodeEnvelope,
   destroyRetiredKey,
   generateKey,
+  HostRecords,
   KeysetService,
   promoteKey,
   providerFor,
@@ -13,8 +14,11 @@ import {
   SharedResources,
 } from '@teapot-kms/core';
 import type { KeysetAdmin, KeysetServiceOptions, KeysetSource, KmsError } from '@teapot-kms/core';
+import { launcher } from '@teapot-kms/testing/daemons';
+import { spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -154,6 +158,69 @@ const messageOf = async (service: KeysetService): Promise<string> => {
     return `${(error as KmsError).code}: ${(error as Error).message}`;
   }
 };
+
+interface Key {
+  readonly id: string;
+  /** The manifest before another key became the primary. */
+  readonly older: string;
+}
+
+/** Runs doctor where the plugin is, and its commands as an administrator of the cluster that has the Secret. */
+class OperatorOfSecret {
+  readonly #site: Site;
+  readonly #uri: string;
+  readonly socket: string;
+
+  constructor(site: Site) {
+    const { cluster, name } = site;
+    this.#site = site;
+    this.#uri = `k8s-secret:${NAMESPACE}/${name}`;
+    this.socket = this.path('run/kms.sock');
+    const keys = { uri: this.#uri, kubeconfig: join(cluster.directory, `${name}.kubeconfig`), serves: ELSEWHERE };
+    const config = {
+      version: 1,
+      http: false,
+      stateDirectory: this.path('state'),
+      instances: [{ name: 'main', socket: this.socket, keys }],
+    };
+    mkdirSync(this.path('state'), { recursive: true, mode: 0o700 });
+    // JSON is YAML.
+    writeFileSync(this.path('config.yaml'), JSON.stringify(config), { mode: 0o600 });
+    writeFileSync(this.path('passphrase'), 'correct horse battery staple\n', { mode: 0o600 });
+  }
+
+  path(file: string): string {
+    return join(this.#site.cluster.directory, `operator-${this.#site.name}`, file);
+  }
+
+  backUp(): void {
+    this.follow(`KUBECONFIG=ADMIN teapot-kms keys export --uri ${this.#uri} --out BACKUP`);
+  }
+
+  remediesForKeys(): string[] {
+    const args = ['doctor', '--config', this.path('config.yaml'), '--output', 'json'];
+    const { stdout } = spawnSync(launcher(), args, { encoding: 'utf8' });
+    const remedies = (JSON.parse(stdout) as { remedy?: string }[]).flatMap(({ remedy }) => remedy ?? []);
+    return remedies.filter((remedy) => /restore|confirm/.test(remedy));
+  }
+
+  /** Runs the commands of a remedy in their order. */
+  follow(remedy: string): void {
+    const PATH = `${dirname(launcher())}:${process.env['PATH']}`;
+    const commands = [...remedy.matchAll(/KUBECONFIG=ADMIN (?:'[^']*'|[^).'])*/g)].map(([command]) => command);
+    assert.ok(commands.length > 0, remedy);
+    for (const command of commands) {
+      const line = command
+        .replace('ADMIN', this.#site.cluster.adminKubeconfig)
+        .replace('BACKUP', `${this.path('backup.age')} --passphrase-file ${this.path('passphrase')}`);
+      const { status, stderr } = spawnSync('/bin/sh', ['-c', line], {
+        env: { ...process.env, PATH },
+        encoding: 'utf8',
+      });
+      assert.is(status, 0, `${line}: ${stderr}`);
+    }
+  }
+}
 
 function registerMore(): void {
   test('a key switch reaches a running service by its watch', () =>
@@ -338,6 +405,40 @@ function registerMore(): void {
           const keyId = await switchKey(admin);
           await until('the watch is back', async () => (await service.status()).keyId === keyId);
         });
+      }));
+  }
+
+  for (const { what, change } of [
+    { what: 'that is gone', change: ({ cluster, path }: Site) => cluster.apiserver.client.delete(path) },
+    { what: 'with a damaged manifest', change: (site: Site) => site.replaceManifest!('keys: none\n') },
+    {
+      what: 'without its manifest',
+      change: ({ cluster, path }: Site) => cluster.apiserver.client.patch(path, { data: { 'keyset.yaml': null } }),
+    },
+    { what: 'with a key that is gone', change: (site: Site, { id }: Key) => site.removeBlob!(id) },
+    { what: 'with a damaged key', change: (site: Site, { id }: Key) => site.putBlob!(id, randomBytes(32)) },
+    { what: 'with an older keyset', change: (site: Site, { older }: Key) => site.replaceManifest!(older) },
+  ]) {
+    test(`a Secret ${what}: doctor's commands bring its keys back from the backup`, () =>
+      withSite(async (site, admin) => {
+        const { keyId: id } = await generateKey(admin);
+        const { text: older } = (await admin.readManifest())!;
+        const keyset = await site.reopen().load(context());
+        const sealed = keyset.primary.seal(Buffer.from('x'));
+        keyset.destroy();
+        await switchKey(admin);
+        const operator = new OperatorOfSecret(site);
+        operator.backUp();
+        await new HostRecords(operator.path('state')).write(operator.socket, (await admin.readManifest())!.manifest);
+        await change(site, { id, older });
+        const [remedy = '', ...others] = operator.remediesForKeys();
+        assert.equal(others, []);
+        operator.follow(remedy);
+        assert.equal(operator.remediesForKeys(), []);
+        const restored = await site.reopen().load(context());
+        const envelope = decodeEnvelope(sealed);
+        assert.is(restored.find(envelope.keyId).open(envelope).toString(), 'x');
+        restored.destroy();
       }));
   }
 

@@ -1,10 +1,11 @@
-import { existsSync, statSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { connect as connectHttp2 } from 'node:http2';
 import { connect } from 'node:net';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KmsClient } from '../src/client/client.ts';
-import { eventually, TestSite, withClient } from './support/running-plugin.ts';
+import { eventually, teapot, TestSite, withClient } from './support/running-plugin.ts';
 
 const test = suite<{ site: TestSite }>('configuration');
 test.before.each((context) => {
@@ -57,6 +58,59 @@ test('an instance that is only renamed hands its socket over', async ({ site }) 
   site.writeConfig([site.instance('a').replace('name: a', 'name: z')]);
   await plugin.logged('configuration taken');
   await withClient(site.socket('a'), async (client) => assert.is((await client.describe())['instance'], 'z'));
+});
+
+for (const { what, uri } of [
+  { what: 'renamed', uri: 'keys/a' },
+  { what: 'renamed, and gets another keyset that is not there', uri: 'keys/none' },
+]) {
+  test(`an instance that is ${what} while its store is away keeps its keys until the new one is ready`, async ({
+    site,
+  }) => {
+    site.generate('a');
+    site.writeConfig([site.instance('a')]);
+    const plugin = await site.serve([], 'key loaded');
+    const sealed = await withClient(site.socket('a'), (client) => client.encrypt(randomBytes(32), 'before'));
+    const opens = async (name: string): Promise<void> =>
+      withClient(site.socket('a'), async (client) => {
+        await client.decrypt(sealed.ciphertext, sealed.keyId, 'after');
+        assert.is((await client.describe())['instance'], name);
+      });
+    renameSync(site.path('keys/a'), site.path('keys/a.away'));
+    site.writeConfig([site.instance('a').replace('name: a', 'name: z').replace(site.path('keys/a'), site.path(uri))]);
+    await plugin.logged('the change is not used yet; the keys in use stay');
+    await plugin.logged('configuration taken');
+    await opens('a');
+    const { code, stdout } = teapot('status', '--socket', site.socket('a'));
+    assert.is(code, 3, stdout);
+    assert.match(stdout, 'the changed configuration of this instance is not in use');
+    renameSync(site.path('keys/a.away'), site.path(uri));
+    // Any change of the file is taken at once; without one, the plugin tries again after 30 s.
+    writeFileSync(site.configFile, `${readFileSync(site.configFile, 'utf8')}# again\n`);
+    await eventually(() => opens('z'));
+  });
+}
+
+test('two instances that exchange their sockets both keep their keys while one store is away', async ({ site }) => {
+  const sealed = new Map<string, { ciphertext: Buffer; keyId: string }>();
+  for (const name of ['a', 'b']) site.generate(name);
+  site.writeConfig([site.instance('a'), site.instance('b')]);
+  const plugin = await site.serve();
+  for (const name of ['a', 'b']) {
+    const made = await eventually(() =>
+      withClient(site.socket(name), (client) => client.encrypt(randomBytes(32), 'before')),
+    );
+    sealed.set(name, made);
+  }
+  const opens = (name: string, at: string): Promise<Buffer> => {
+    const { ciphertext, keyId } = sealed.get(name)!;
+    return withClient(site.socket(at), (client) => client.decrypt(ciphertext, keyId, 'after'));
+  };
+  const moved = (name: string, to: string) => site.instance(name).replace(site.socket(name), site.socket(to));
+  renameSync(site.path('keys/b'), site.path('keys/b.away'));
+  site.writeConfig([moved('a', 'b'), moved('b', 'a')]);
+  await plugin.logged('configuration taken');
+  for (const name of ['a', 'b']) await opens(name, name);
 });
 
 test('a changed configuration that is wrong is refused whole, and the old one goes on', async ({ site }) => {

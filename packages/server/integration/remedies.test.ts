@@ -7,6 +7,7 @@ import {
   chownSync,
   cpSync,
   mkdirSync,
+  mkdtempSync,
   readFileSync,
   renameSync,
   rmdirSync,
@@ -14,6 +15,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { launcher } from '@teapot-kms/testing/daemons';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { commandsIn, doctor, remedyOf, run } from './support/doctor.ts';
@@ -90,6 +93,66 @@ for (const { what, damage } of [
     damage(`${directory}/${keyId}.key`);
     run(IMPORT.exec(remedyOf(site, 'restore the keys'))![0], backup);
     await healed();
+  });
+}
+
+test('a key that is damaged here, and another one on the other node: neither copy is written over', async ({
+  site,
+}) => {
+  const { directory, keyId, healed } = await served(site);
+  const next = site.generate('main');
+  onOtherNode(site);
+  const whole = readFileSync(`${directory}/${next}.key`);
+  const [here, there] = [randomBytes(32), randomBytes(32)];
+  writeFileSync(`${directory}/${keyId}.key`, here);
+  writeFileSync(`${site.path('node', directory)}/${next}.key`, there);
+  const remedy = remedyOf(site, 'restore the keys');
+  run(commandsIn(remedy)[0]!, nodeOf(site));
+  assert.equal(readFileSync(`${directory}/${next}.key`), whole);
+  assert.equal(readFileSync(`${directory}/${keyId}.key.damaged`), here);
+  await healed();
+  // The other node, with what this one has.
+  assert.is(teapot('keys', 'import', directory, '--uri', `file:${site.path('node', directory)}`).code, 0);
+  assert.equal(readFileSync(`${site.path('node', directory)}/${next}.key`), whole);
+});
+
+test('a manifest that is gone while its keys are there: it comes from another node, and no new keyset is advised', async ({
+  site,
+}) => {
+  const { directory, restart, healed } = await served(site);
+  const remedies: string[] = [];
+  await restart(() => {
+    // A host that has never used the keyset.
+    rmSync(site.path('state'), { recursive: true });
+    rmSync(`${directory}/keyset.yaml`);
+    remedies.push(...doctor(site).remedies);
+  }, 'listening');
+  assert.not.match(remedies.join('\n'), 'keys generate');
+  run(commandsIn(remedyOf(site, 'restore the manifest of these keys'))[0]!, nodeOf(site));
+  await healed();
+});
+
+for (const { what, name } of [
+  { what: 'a space and a dollar sign', name: 'tea pot $HOME-' },
+  { what: 'what a shell would run', name: 'tea;exit 1;$(false)`false`&-' },
+]) {
+  test(`paths with ${what}: each command can be copied as it is printed`, async () => {
+    const site = new TestSite(mkdtempSync(join(tmpdir(), name)));
+    try {
+      const { directory, keyId, healed } = await served(site);
+      chmodSync(`${directory}/${keyId}.key`, 0o644);
+      run(remedyOf(site, 'chmod 0600').split(', or')[0]!);
+      await healed();
+      renameSync(directory, `${directory}.lost`);
+      run(commandsIn(remedyOf(site, 'mount the volume of the keyset'))[0]!, nodeOf(site));
+      await healed();
+      chmodSync(site.path('run/main'), 0o777);
+      run(remedyOf(site, 'chmod go-w'));
+      run(remedyOf(site, 'chmod 0700'));
+      await healed();
+    } finally {
+      await site.remove();
+    }
   });
 }
 
@@ -206,7 +269,13 @@ common.test('a replica that has an older keyset, by its report', async ({ site, 
   assert.is(doctor(site, '--report', file).code, 0);
   site.generate('main');
   const remedy = remedyOf(site, 'copy the newer keyset', '--report', file);
-  assert.match(remedy, new RegExp(`scp -rp ${site.path('keys/main')} [^ ]+:${site.path('keys')}/`));
+  const [, copy, there] = /^copy the newer keyset: (scp .*), then on \S+: (teapot-kms .*), and make new reports$/.exec(
+    remedy,
+  )!;
+  const beside = `${site.path('keys/main')}.generation-2`;
+  assert.is(copy, `scp -rp ${site.path('keys/main')} ${hostname()}:${beside}`);
+  run(copy!, { [`${hostname()}:`]: '' });
+  run(there!);
   await eventually(() => assert.is(doctor(site, '--report', bring(site, reportOf(site))).code, 0));
   await healed();
 });

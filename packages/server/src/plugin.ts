@@ -104,50 +104,67 @@ export class Plugin {
       const running = this.#instances.get(one.name);
       if (running && !changed.includes(one)) running.heldBack = undefined;
     }
-    const removed = [...this.#instances].filter(([name]) => !instances.some((one) => one.name === name));
-    await Promise.all(changed.map((one) => this.#replaceInstance(one, shutdownGrace)));
-    // Last, so that an instance that was only renamed hands over its socket.
-    for (const [name] of removed) this.#instances.delete(name);
-    await Promise.all(
-      removed.map(async ([name, instance]) => {
-        await instance.stop(shutdownGrace);
-        this.metrics.forget(name);
-      }),
-    );
+    const gone = [...this.#instances.values()].filter(({ config: { name } }) => {
+      const next = instances.find((one) => one.name === name);
+      return !next || changed.includes(next);
+    });
+    await Promise.all(handOvers(gone, changed).map((one) => this.#handOver(one, shutdownGrace)));
+    const removed = gone.filter(({ config: { name } }) => !instances.some((one) => one.name === name)).length;
     const unchanged = instances.length - changed.length;
-    this.#log.info({ changed: changed.length, removed: removed.length, unchanged }, 'configuration taken');
+    this.#log.info({ changed: changed.length, removed, unchanged }, 'configuration taken');
   }
 
   /**
-   * Without a gap: the new instance takes over the socket before the old one stops, and loads its keys before that. If it cannot, an old one that
-   * can stays: keys in use are never traded for none, nor for another keyset that nobody has confirmed.
+   * Without a gap: new instances take over the sockets before the old ones stop, and load their keys before that. If one cannot, old ones that
+   * can stay, under their old names: keys in use are never traded for none, nor for another keyset that nobody has confirmed.
    */
-  async #replaceInstance(config: InstanceConfig, graceMs: number): Promise<void> {
-    const old = this.#instances.get(config.name);
-    const ours = [...this.#instances.values()].some((instance) => instance.config.socket === config.socket);
+  async #handOver({ olds, configs }: HandOver, graceMs: number): Promise<void> {
+    const nexts = configs.map((config) => this.#made(config));
+    const errors = await Promise.all(nexts.map((next) => whyNot(next, olds)));
+    const error = errors.find((one) => one !== undefined);
+    if (error) {
+      await Promise.all(nexts.map(async ({ next }) => next?.stop(0)));
+      this.#holdBack(olds, error);
+      return;
+    }
+    for (const next of nexts) await this.#startNext(next, olds);
+    await Promise.all(olds.map((old) => this.#stopOld(old, graceMs)));
+  }
+
+  #made(config: InstanceConfig): Next {
     try {
-      const next = this.#newInstance(config);
-      const error = old || ours ? await next.prepare() : undefined;
-      if (error && old && !(await old.prepare())) {
-        await next.stop(0);
-        this.#holdBack(old, error);
-        return;
-      }
+      return { config, next: this.#newInstance(config) };
+    } catch (error) {
+      return { config, error: this.#cannotStart(config, error) };
+    }
+  }
+
+  async #startNext({ config, next }: Next, olds: readonly Instance[]): Promise<void> {
+    if (!next) return;
+    try {
       this.#instances.set(config.name, next);
-      await next.start(ours);
+      await next.start(olds.some((old) => old.config.socket === config.socket));
     } catch (error) {
       this.#cannotStart(config, error);
     }
-    await old?.stop(graceMs);
   }
 
-  #holdBack(old: Instance, error: Error): void {
+  async #stopOld(old: Instance, graceMs: number): Promise<void> {
     const { name } = old.config;
-    old.heldBack = `the changed configuration of this instance is not in use: ${error.message}`;
-    this.#log.error(
-      { instance: name, error: describeError(error) },
-      'the change is not used yet; the keys in use stay',
-    );
+    const isLast = this.#instances.get(name) === old;
+    if (isLast) this.#instances.delete(name);
+    await old.stop(graceMs);
+    if (isLast) this.metrics.forget(name);
+  }
+
+  #holdBack(olds: readonly Instance[], error: Error): void {
+    for (const old of olds) {
+      old.heldBack = `the changed configuration of this instance is not in use: ${error.message}`;
+      this.#log.error(
+        { instance: old.config.name, error: describeError(error) },
+        'the change is not used yet; the keys in use stay',
+      );
+    }
     this.#cancelRetry ??= this.#shared.clock.after(HELD_BACK_MS, () => {
       this.#cancelRetry = undefined;
       void this.apply(this.#config);
@@ -196,4 +213,46 @@ export class Plugin {
     ];
     return new Instance({ config, log, metrics, shared, crypto, records, audit: this.#audit });
   }
+}
+
+/** Instances that stop, and the configurations of those that follow them. */
+interface HandOver {
+  readonly olds: readonly Instance[];
+  readonly configs: readonly InstanceConfig[];
+}
+
+/** A new instance, or why there is none. */
+interface Next {
+  readonly config: InstanceConfig;
+  readonly next?: Instance;
+  readonly error?: Error;
+}
+
+/** Why a new instance must not follow old ones yet: it has no keys, and one of those has some. */
+async function whyNot({ config, next, error }: Next, olds: readonly Instance[]): Promise<Error | undefined> {
+  const predecessors = olds.filter((old) => succeeds(config, old));
+  const problem = predecessors.length === 0 || !next ? error : await next.prepare();
+  if (!problem) return undefined;
+  const problemsOfOlds = await Promise.all(predecessors.map((old) => old.prepare()));
+  return problemsOfOlds.includes(undefined) ? problem : undefined;
+}
+
+/** A name or a socket goes from one to the other: a renamed instance has the socket, one that moves has the name. */
+const succeeds = (config: InstanceConfig, { config: old }: Instance): boolean =>
+  config.name === old.name || config.socket === old.socket;
+
+/** Puts together what depends on each other, such as two instances that exchange their sockets. */
+function handOvers(olds: readonly Instance[], configs: readonly InstanceConfig[]): HandOver[] {
+  let groups: HandOver[] = olds.map((old) => ({ olds: [old], configs: [] }));
+  for (const config of configs) {
+    const joined = groups.filter((group) => group.olds.some((old) => succeeds(config, old)));
+    groups = [
+      ...groups.filter((group) => !joined.includes(group)),
+      {
+        olds: joined.flatMap((group) => group.olds),
+        configs: [...joined.flatMap((group) => group.configs), config],
+      },
+    ];
+  }
+  return groups;
 }

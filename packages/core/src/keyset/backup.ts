@@ -12,7 +12,7 @@ import { relationOf } from './succession.ts';
 export interface ExportedKeyset {
   readonly backup: KeysetBackup;
   readonly manifest: StoredManifest;
-  /** Retired keys that the store does not have any more. */
+  /** Keys that the store does not have any more, or not whole: only retired ones, unless they may be left out. */
   readonly missing: readonly string[];
 }
 
@@ -27,10 +27,14 @@ export interface ImportedKeyset {
 
 /**
  * Reads a whole keyset, retired keys too: an older backup of etcd may need them. Each key is compared with its check value.
+ * @param options.partial - leave out keys that are damaged or missing, whatever their state: another copy may have them
  * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE` if keys never leave the store, or there is no keyset; `ERR_KMS_KEYSET_INVALID` or what
  * {@link KeysetAdmin.readKey} throws for a key in use that is damaged or missing: the result would be no backup
  */
-export async function exportKeyset(admin: KeysetAdmin): Promise<ExportedKeyset> {
+export async function exportKeyset(
+  admin: KeysetAdmin,
+  { partial = false }: { readonly partial?: boolean } = {},
+): Promise<ExportedKeyset> {
   if (!admin.readKey) {
     throw new KmsError('ERR_KMS_KEYSET_RULE', 'the keys of this key store never leave it', {
       remedy:
@@ -49,7 +53,7 @@ export async function exportKeyset(admin: KeysetAdmin): Promise<ExportedKeyset> 
         keys.set(entry.id, key);
         checkKey(manifest, entry, key);
       } catch (error) {
-        if (entry.state !== 'retired' || !isLoss(error)) throw error;
+        if ((entry.state !== 'retired' && !partial) || !isLoss(error)) throw error;
         keys.get(entry.id)?.wipe();
         keys.delete(entry.id);
         missing.push(entry.id);
@@ -68,11 +72,12 @@ export async function exportKeyset(admin: KeysetAdmin): Promise<ExportedKeyset> 
  * back byte for byte, so that hosts that remember it know it again, unless the store must change an entry: then as its successor.
  * @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` if the backup contradicts itself or lacks a key of a new keyset; `ERR_KMS_KEYSET_RULE` if
  * there is another keyset here; `ERR_KMS_KEYSET_CONFLICT` if the two cannot be ordered
+ * @param options.partial - the backup is a copy that may lack keys. Another copy may bring them later, unless they would be missed at once
  */
 export async function importKeyset(
   admin: KeysetAdmin,
   backup: KeysetBackup,
-  { dryRun = false }: { readonly dryRun?: boolean } = {},
+  { dryRun = false, partial = false }: { readonly dryRun?: boolean; readonly partial?: boolean } = {},
 ): Promise<ImportedKeyset> {
   const offered = parseManifest(backup.manifest, 'the backup');
   for (const [id, key] of backup.keys) {
@@ -89,7 +94,8 @@ export async function importKeyset(
   for (const entry of manifest.keys) {
     const key = backup.keys.get(entry.id);
     if (!key) {
-      if (!current?.manifest.keys.some(({ id }) => id === entry.id)) checkDispensable(entry);
+      const isNew = !current?.manifest.keys.some(({ id }) => id === entry.id);
+      if (isNew && !(partial && mayFollow(admin, entry, current))) checkDispensable(entry);
       keys.push(entry);
       continue;
     }
@@ -148,6 +154,10 @@ function checkKey({ contextId }: Manifest, { id, check, checkKey }: ManifestEntr
     throw new KmsError('ERR_KMS_KEYSET_INVALID', `key ${id}: its bytes do not match the check value in the manifest`);
   }
 }
+
+/** Whether a key may be missing in a copy: it is not kept beside its manifest, or there is no manifest here that is whole without it. */
+const mayFollow = (admin: KeysetAdmin, { secret }: ManifestEntry, current: Text | undefined): boolean =>
+  !admin.readKey || secret !== undefined || current === undefined;
 
 /** @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` for a key in use that nothing but the backup can bring back */
 function checkDispensable({ id, state, checkKey }: ManifestEntry): void {

@@ -1,14 +1,17 @@
 /**
  * What to do about a keyset, or a key, that is gone or damaged: look, restore, and nothing that destroys (design D15). `doctor` puts in the
- * names of configuration and instance, and the command that copies from another node.
+ * names of configuration and instance, and the commands for the key store: nothing is copied over what is there.
  */
 const IMPORT = 'from another node, or from the backup: teapot-kms keys import BACKUP --config FILE --instance NAME';
 
-/** The store was read, and has no keyset. */
+/** The store was read, and has neither a manifest nor keys. */
 export const RESTORE_KEYSET = `restore the keyset ${IMPORT}`;
 
 /** The same, where a volume can be missing. */
 export const MOUNT_OR_RESTORE = `mount the volume of the keyset if it is not mounted; otherwise ${RESTORE_KEYSET}`;
+
+/** The store has keys, and no manifest: whoever made a new keyset there would think that nothing was lost. */
+export const RESTORE_LOST_MANIFEST = `restore the manifest of these keys ${IMPORT}`;
 
 /** The manifest is whole, and one of its keys is not. */
 export const RESTORE_KEYS = `restore the keys ${IMPORT}`;

@@ -4,6 +4,9 @@ import { dirname, join } from 'node:path';
 import { unlessMissing } from './file-lock.ts';
 import { readSmallFile } from './small-file.ts';
 
+/** Most files that are kept of one name. */
+const MAX_KEPT = 1_000;
+
 /**
  * A directory whose files survive a crash at any point in their old or their new state. Each file is written under a temporary name, synced
  * and renamed, then the directory is synced. Errors of the file system are passed on.
@@ -62,6 +65,21 @@ export class DurableDirectory {
     }
     await this.#fs.rename(temporary, join(this.#path, name));
     await this.#sync(this.#path);
+  }
+
+  /** Gives a file that is about to be replaced a second name that is free, under which it stays. */
+  async keep(name: string, suffix: string): Promise<void> {
+    for (let count = 1; count <= MAX_KEPT; count++) {
+      const kept = `${name}.${suffix}${count === 1 ? '' : `-${count}`}`;
+      try {
+        await this.#fs.link(join(this.#path, name), join(this.#path, kept));
+        return;
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        if (code === 'ENOENT') return;
+        if (code !== 'EEXIST' || count === MAX_KEPT) throw error;
+      }
+    }
   }
 
   /** Succeeds if the file is already gone. */

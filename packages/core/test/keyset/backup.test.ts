@@ -144,6 +144,56 @@ test('a newer backup that lacks a key replaces no manifest', async () => {
   assert.equal(await older.readManifest(), before);
 });
 
+/** What is left of a keyset, as a copy of it has it. */
+const copied = async (store: FakeKeysetStore) => (await exportKeyset(store, { partial: true })).backup;
+
+test('a copy with a damaged key brings back the others, touches none that is whole, and the rest comes from another copy', async () => {
+  const { store, ids, backup } = await exported();
+  const whole = await bytesOf(store, ids[1]);
+  const other = new FakeKeysetStore();
+  await importKeyset(other, backup);
+  other.putBlob(ids[1], randomBytes(32));
+  store.putBlob(ids[0], randomBytes(32));
+  assert.equal((await importKeyset(store, await copied(other), { partial: true })).restored, [ids[0]]);
+  assert.equal(await bytesOf(store, ids[1]), whole);
+  await opensElsewhere(store, (await exportKeyset(store)).backup);
+  const empty = new FakeKeysetStore();
+  await importKeyset(empty, await copied(other), { partial: true });
+  assert.equal((await importKeyset(empty, await copied(store), { partial: true })).restored, [ids[1]]);
+  assert.is(empty.manifestText, store.manifestText);
+});
+
+test('a newer copy that lacks a new key replaces no manifest that is whole without it', async () => {
+  const { store, backup } = await exported();
+  const newer = new FakeKeysetStore();
+  await importKeyset(newer, backup);
+  const { keyId } = await generateKey(newer);
+  newer.putBlob(keyId, undefined);
+  const before = await store.readManifest();
+  const lacking = await copied(newer);
+  await rejectsWithCode(() => importKeyset(store, lacking, { partial: true }), 'ERR_KMS_KEYSET_INVALID');
+  assert.equal(await store.readManifest(), before);
+});
+
+test('a copy of a manifest alone is enough for a store that keeps its keys elsewhere', async () => {
+  const { store } = await exported();
+  const { text } = (await store.readManifest())!;
+  const token = new FakeKeysetStore();
+  const admin: KeysetAdmin = {
+    readManifest: () => token.readManifest(),
+    createKey: (...given) => token.createKey(...given),
+    writeManifest: (...given) => token.writeManifest(...given),
+    destroyKey: (id) => token.destroyKey(id),
+  };
+  const older = { manifest: text, keys: new Map() };
+  await importKeyset(admin, older, { partial: true });
+  assert.is(token.manifestText, text);
+  await generateKey(store);
+  const newer = (await store.readManifest())!.text;
+  await importKeyset(admin, { manifest: newer, keys: new Map() }, { partial: true });
+  assert.is(token.manifestText, newer);
+});
+
 test('a key in use that is damaged makes no backup', async () => {
   const { store, ids } = await exported();
   store.putBlob(ids[0], randomBytes(32));

@@ -28,6 +28,8 @@ export class Fleet {
   /** What has really happened, by name. */
   readonly happened = new Map<string, number>();
   readonly keys = new Map<string, TrueKey>();
+  /** What operators have moved aside, as the advice says. */
+  readonly aside: Files[] = [];
   readonly #backups: Files[] = Array.from({ length: BACKUPS }, () => new Map());
 
   readonly #version: 1 | 2;

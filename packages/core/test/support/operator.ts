@@ -1,8 +1,11 @@
 import * as assert from 'uvu/assert';
+import { KmsError } from '../../src/errors.ts';
+import { exportKeyset, importKeyset } from '../../src/keyset/backup.ts';
 import { blobName, MANIFEST_NAME, parseManifest } from '../../src/keyset/manifest.ts';
 import type { StoredManifest } from '../../src/keyset/manifest.ts';
 import { BACKUPS, REPLICAS } from './fleet.ts';
 import type { Fleet, Sealed } from './fleet.ts';
+import { MemoryDirectory } from './keyset-directories.ts';
 import type { Files } from './keyset-directories.ts';
 import { PLAINTEXT } from './witness.ts';
 
@@ -21,19 +24,104 @@ export class Operator {
   }
 
   /**
-   * Does what `doctor` and the log advise where something is wrong: restore the newest keyset that is left anywhere, and confirm it if the
-   * host has used a newer one.
+   * Does what `doctor` prints for a keyset directory (`packages/server/src/doctor/concrete.ts`), where something is wrong: moves aside what it says,
+   * and takes with "keys import" what is missing from copies of the other directories, whatever state they are in.
    */
   async followAdvice(at: number): Promise<void> {
-    const { replica } = this.#fleet.witnesses[at]!;
     await this.#fleet.repairRecords(at);
     await this.#fleet.probe();
-    if (replica.service.describe().warnings.length === 0) return;
-    const wanted = (await replica.remembered())?.contextId;
-    const found = this.#found();
-    const newest = found.find(({ manifest }) => manifest.contextId === wanted) ?? found[0];
-    if (newest) await this.#restoreAt(at, newest);
+    if (this.#advice(at) === '') return;
+    const [before, known] = [this.#trueCopies(), await this.#fleet.witnesses[at]!.replica.remembered()];
+    const rankOf = ({ contextId, hash, generation }: StoredManifest): number =>
+      (hash === known?.hash ? 2e9 : 0) + (contextId === known?.contextId ? 1e9 : 0) + generation;
+    const ranked = this.#others(at)
+      .map((files) => ({ files, manifest: manifestOf(files) }))
+      .flatMap(({ files, manifest }) => (manifest ? [{ files, rank: rankOf(manifest) }] : []))
+      .sort((a, b) => b.rank - a.rank);
+    for (const { files, rank } of ranked) {
+      const here = manifestOf(this.#fleet.files(at));
+      const isBest = here !== undefined && rankOf(here) >= rank;
+      if (this.#advice(at).includes('keys confirm') && isBest) await this.#confirm(at, here);
+      if (this.#advice(at) === '') break;
+      if (!this.#advice(at).includes('keys confirm') || !isBest) await this.#moveAside(at);
+      await this.#import(at, files);
+    }
     this.#fleet.note('advice');
+    const after = this.#trueCopies();
+    for (const keyId of before) assert.ok(after.has(keyId), `the advice has written over the last copy of ${keyId}`);
+    this.#assertBroughtBack(at);
+  }
+
+  #advice(at: number): string {
+    return this.#fleet.witnesses[at]!.replica.service.describe().warnings.join('\n');
+  }
+
+  /** Every directory but that of a replica. */
+  #others(at: number): Files[] {
+    const places = Array.from({ length: REPLICAS + BACKUPS }, (_, place) => place).filter((place) => place !== at);
+    return [...places.map((place) => this.#fleet.files(place)), ...this.#fleet.aside];
+  }
+
+  /** The keys of which a whole copy is left anywhere. */
+  #trueCopies(): Set<string> {
+    const places = this.#others(-1);
+    const left = [...this.#fleet.keys].filter(([keyId, { bytes }]) =>
+      places.some((files) => files.get(blobName(keyId))?.equals(bytes)),
+    );
+    return new Set(left.map(([keyId]) => keyId));
+  }
+
+  async #moveAside(at: number): Promise<void> {
+    const files = this.#fleet.files(at);
+    const advice = this.#advice(at);
+    const isMoved = (name: string): boolean =>
+      advice.includes('Move the keyset here aside') ||
+      (advice.includes('move the damaged manifest aside') && name === MANIFEST_NAME);
+    const moved = [...files].filter(([name]) => isMoved(name));
+    if (moved.length === 0) return;
+    this.#fleet.aside.push(new Map(moved));
+    await this.#fleet.replace(at, new Map([...files].filter(([name]) => !isMoved(name))), true);
+  }
+
+  /** "scp" of a directory beside the keyset, and "keys import" of it. */
+  async #import(at: number, files: Files): Promise<void> {
+    const witness = this.#fleet.witnesses[at]!;
+    const copy = new MemoryDirectory();
+    copy.replace(files);
+    witness.look();
+    try {
+      const { backup } = await exportKeyset(copy.admin, { partial: true });
+      await importKeyset(witness.replica.directory.admin, backup, { partial: true });
+    } catch (error) {
+      // Of another keyset, or of none: nothing is changed.
+      if (!(error instanceof KmsError)) throw error;
+    }
+    await witness.replica.noticeChange();
+    await this.#fleet.probe();
+    await witness.inspect();
+  }
+
+  async #confirm(at: number, manifest: StoredManifest): Promise<void> {
+    const witness = this.#fleet.witnesses[at]!;
+    await witness.replica.confirm(manifest);
+    this.#fleet.note('confirmations');
+    witness.confirmed(manifest);
+    await this.#fleet.probe();
+    await witness.inspect();
+  }
+
+  /** Where another directory has the manifest that is here now, no key is missing here that is whole there. */
+  #assertBroughtBack(at: number): void {
+    const here = this.#fleet.files(at);
+    const manifest = manifestOf(here);
+    for (const files of this.#others(at)) {
+      if (!manifest || this.#advice(at) === '' || manifestOf(files)?.hash !== manifest.hash) continue;
+      for (const { id } of manifest.keys) {
+        const bytes = this.#fleet.keys.get(id)?.bytes;
+        if (!bytes || !files.get(blobName(id))?.equals(bytes)) continue;
+        assert.ok(here.get(blobName(id))?.equals(bytes), `the advice has not brought back ${id}`);
+      }
+    }
   }
 
   /**
@@ -113,7 +201,7 @@ export class Operator {
 
   /** Every manifest that is left, newest first, each with all its keys of which a true copy is left anywhere. */
   #found(): Found[] {
-    const places = Array.from({ length: REPLICAS + BACKUPS }, (_, place) => this.#fleet.files(place));
+    const places = this.#others(-1);
     const blobs = new Map<string, Buffer>();
     for (const [keyId, { bytes }] of this.#fleet.keys) {
       if (places.some((files) => files.get(blobName(keyId))?.equals(bytes))) blobs.set(blobName(keyId), bytes);
@@ -121,9 +209,8 @@ export class Operator {
     const found = new Map<string, Found>();
     for (const place of places) {
       const text = place.get(MANIFEST_NAME);
-      if (!text || found.has(text.toString())) continue;
-      const manifest = manifestIn(text.toString());
-      if (!manifest) continue;
+      const manifest = manifestOf(place);
+      if (!text || !manifest || found.has(text.toString())) continue;
       const names = manifest.keys.map(({ id }) => blobName(id)).filter((name) => blobs.has(name));
       const files = new Map([[MANIFEST_NAME, text], ...names.map((name) => [name, blobs.get(name)!] as const)]);
       found.set(text.toString(), { manifest, files });
@@ -132,9 +219,9 @@ export class Operator {
   }
 }
 
-function manifestIn(text: string): StoredManifest | undefined {
+function manifestOf(files: Files): StoredManifest | undefined {
   try {
-    return parseManifest(text, 'a place');
+    return parseManifest(files.get(MANIFEST_NAME)?.toString() ?? '', 'a place');
   } catch {
     return undefined;
   }

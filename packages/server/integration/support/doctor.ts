@@ -32,4 +32,4 @@ export function run(command: string, open: Readonly<Record<string, string>> = {}
 
 /** The commands that a remedy has in parentheses, in order. */
 export const commandsIn = (remedy: string): string[] =>
-  [...remedy.matchAll(/\((\w[^()]*(?:\([^()]*\))?[^()]*)\)/g)].map(([, command]) => command!);
+  [...remedy.matchAll(/\((\w(?:'[^']*'|[^()']|\([^()]*\))*)\)/g)].map(([, command]) => command!);

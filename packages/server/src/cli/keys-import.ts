@@ -1,6 +1,16 @@
-import { importKeyset, wipeKeys } from '@teapot-kms/core';
+import {
+  exportKeyset,
+  importKeyset,
+  KmsError,
+  providerFor,
+  SharedResources,
+  uriOfDirectory,
+  wipeKeys,
+} from '@teapot-kms/core';
+import type { KeysetBackup } from '@teapot-kms/core';
 import type { Command } from 'commander';
-import { createReadStream } from 'node:fs';
+import { createReadStream, statSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { openerOf, withOpenerOptions } from './backup-options.ts';
 import type { OpenerOptions } from './backup-options.ts';
 import { proofsOf } from './evidence.ts';
@@ -12,7 +22,10 @@ import { print, printError } from './output.ts';
 
 export function registerImport(change: (name: string, description: string) => Command): void {
   withOpenerOptions(
-    change('import <file>', 'Restore a keyset, or the keys that it has lost, from a backup of "keys export"'),
+    change(
+      'import <file>',
+      'Restore a keyset, or the keys that it has lost, from a backup of "keys export", or from a copy of a keyset directory',
+    ),
   )
     .option('--create-parents', 'create missing directories above the keyset directory')
     .addHelpText(
@@ -20,6 +33,7 @@ export function registerImport(change: (name: string, description: string) => Co
       `
 It brings back what is missing or damaged, and touches nothing that is whole. A newer manifest stays. A backup of another keyset is refused.
 A key that only the older manifest in the store lists stays there, and is named.
+A copy of a keyset directory may lack keys, or have damaged ones: then the others come back.
 A host that remembers a newer generation than the backup's only decrypts until "teapot-kms keys confirm".`,
     )
     .action(importKeys);
@@ -29,25 +43,49 @@ type ImportOptions = KeysOptions & OpenerOptions & { readonly createParents?: bo
 
 async function importKeys(file: string, options: ImportOptions): Promise<void> {
   const dryRun = options.dryRun ?? false;
-  const { restored, after, verified, unlisted } = await restoreBackup(file, options);
+  const { restored, before, after, verified, lacking, unlisted } = await restoreBackup(file, options);
   for (const id of unlisted) {
     printError(
       `warning: key ${id} stays in the key store, and the manifest of the backup does not list it. The plugin does not load it after a restart. If data may still need it, compare "teapot-kms keys list" on all nodes, and restore the keyset that lists it before the plugin restarts`,
     );
   }
   if (options.output === 'json') {
-    print(JSON.stringify({ restored, unlisted, verified, dryRun, ...summary(after) }));
+    print(JSON.stringify({ restored, lacking, unlisted, verified, dryRun, ...summary(after) }));
     return;
   }
-  const what = restored.length === 0 ? 'no key was missing' : `restored ${restored.join(', ')}`;
-  print(`${dryRun ? 'dry run, nothing is changed: ' : ''}${what}\n\n${list(after)}`);
+  const news = [...restored, ...(before?.generation === after.generation ? [] : ['the manifest'])];
+  const what = news.length === 0 ? 'no key was missing' : `restored ${news.join(', ')}`;
+  const rest = lacking.length === 0 ? '' : `\n${file} does not have ${lacking.join(', ')}, or not whole`;
+  print(`${dryRun ? 'dry run, nothing is changed: ' : ''}${what}${rest}\n\n${list(after)}`);
 }
 
 /**
  * Restores a keyset from a backup.
- * @param file - `-` is stdin
+ * @param file - `-` is stdin; or the directory of a copy
  */
 export async function restoreBackup(file: string, options: Omit<ImportOptions, 'output'>) {
+  const partial = statSync(file, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  const { backup, lacking } = partial ? await copyIn(file, options) : await backupIn(file, options);
+  try {
+    const dryRun = options.dryRun ?? false;
+    return await withStore(options, async ({ store, admin }) => {
+      if (!options.createParents) checkParent(store.uri);
+      const made = await importKeyset(admin, backup, { dryRun, partial });
+      // As a plugin will see it: a token compares its keys only now.
+      const proofs = dryRun ? undefined : await proofsOf(store).catch(unlessSettings);
+      return { ...made, verified: [...(proofs?.keys() ?? [])], lacking: admin.readKey ? lacking : [] };
+    });
+  } finally {
+    wipeKeys(backup);
+  }
+}
+
+/** A plugin needs more settings than an administrator, such as "serves" of a Secret: without them, nothing can be loaded, and all is done. */
+function unlessSettings(error: unknown): undefined {
+  if (!(error instanceof KmsError) || error.code !== 'ERR_KMS_INVALID_URI') throw error;
+}
+
+async function backupIn(file: string, options: OpenerOptions) {
   const locked = await readBounded(file);
   const how = await openerOf(options);
   const [{ unpackKeyset }, { unlock }] = await Promise.all([
@@ -55,18 +93,22 @@ export async function restoreBackup(file: string, options: Omit<ImportOptions, '
     import('../backup/age.ts'),
   ]);
   const archive = await unlock(locked, how);
-  const backup = await unpackKeyset(archive).finally(() => archive.fill(0));
-  try {
-    const dryRun = options.dryRun ?? false;
-    return await withStore(options, async ({ store, admin }) => {
-      if (!options.createParents) checkParent(store.uri);
-      const made = await importKeyset(admin, backup, { dryRun });
-      // As a plugin will see it: a token compares its keys only now.
-      return { ...made, verified: dryRun ? [] : [...(await proofsOf(store)).keys()] };
-    });
-  } finally {
-    wipeKeys(backup);
+  return { backup: await unpackKeyset(archive).finally(() => archive.fill(0)), lacking: [] };
+}
+
+/** Keys of a copy that are damaged or missing stay out: they take the place of none. */
+async function copyIn(
+  directory: string,
+  { identity, passphraseFile }: OpenerOptions,
+): Promise<{ readonly backup: KeysetBackup; readonly lacking: readonly string[] }> {
+  if (identity !== undefined || passphraseFile !== undefined) {
+    throw new UsageError(
+      `${directory} is a directory, and nothing in it is encrypted: leave out the identity or passphrase`,
+    );
   }
+  const source = providerFor('file:').open(uriOfDirectory('file', resolve(directory)), {}, new SharedResources());
+  const { backup, missing } = await exportKeyset(source.admin!, { partial: true });
+  return { backup, lacking: missing };
 }
 
 /** Longest backup that is read, in bytes: the largest archive, in the armored form. */

@@ -36,8 +36,8 @@ export async function* diagnose(
   const user = userOf(serving, config.stateDirectory);
   for (const instance of config.instances) {
     const { findings: answers, description } = await askPlugin(instance, serving);
-    const record = await records.read(instance.socket).catch(() => undefined);
-    const used = record !== undefined || description?.keyset !== undefined;
+    const record = await records.read(instance.socket).catch(() => 'unreadable' as const);
+    const used = record !== undefined || holdsKeys(description, serving);
     const { findings, manifest, proofs } = await examineKeyStore(instance, used, reports);
     const formers = await examineFormerStores(instance, user, description !== undefined);
     const about = `${instance.name}, the plugin says`;
@@ -69,4 +69,10 @@ export async function* diagnose(
   if (!running) yield* stateDirectory(config.stateDirectory, user);
   yield* await examineHttp(config.http, running?.pid, file);
   yield coreDumps(running);
+}
+
+/** Whether a plugin has keys in memory, as far as can be known: one that does not answer may. */
+function holdsKeys(description: RunningPlugin | undefined, serving: number | undefined): boolean {
+  if (!description) return serving !== undefined;
+  return description.keyset !== undefined || description.keys.length > 0;
 }

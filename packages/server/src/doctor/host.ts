@@ -1,4 +1,4 @@
-import { distrustOfPlace, writableRemedy } from '@teapot-kms/core';
+import { distrustOfPlace, shellWord, writableRemedy } from '@teapot-kms/core';
 import type { Finding } from '@teapot-kms/core';
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -27,6 +27,7 @@ export function coreDumps(running: RunningPlugin | undefined): Finding {
 
 export function socketDirectory({ name, socket, socketGroup }: InstanceConfig, user: PluginUser): Finding {
   const directory = dirname(socket);
+  const word = shellWord(directory);
   const about = `${name}, directory ${directory}`;
   const stat = statSync(directory, { throwIfNoEntry: false });
   const refused = whyNotWritable(stat ? directory : existingParent(directory), user);
@@ -46,12 +47,14 @@ export function socketDirectory({ name, socket, socketGroup }: InstanceConfig, u
     const group = { uid: -1, groups: [socketGroup] };
     const closed = [...above(directory), directory].find((path) => !mayAccess(group, path, 1));
     const remedy =
-      closed === directory ? `chgrp ${socketGroup} ${directory} && chmod 0750 ${directory}` : `chmod o+x ${closed}`;
+      closed === directory
+        ? `chgrp ${socketGroup} ${word} && chmod 0750 ${word}`
+        : `chmod o+x ${shellWord(closed ?? '')}`;
     const text = `socketGroup ${socketGroup} cannot reach the socket: it may not enter ${closed}`;
     if (closed !== undefined) return { level: 'problem', about, text, remedy };
   }
   if ((stat!.mode & 0o007) === 0) return { level: 'ok', about, text: 'is closed to other users' };
-  return { level: 'hint', about, text: 'every user can list it', remedy: `chmod 0700 ${directory}` };
+  return { level: 'hint', about, text: 'every user can list it', remedy: `chmod 0700 ${word}` };
 }
 
 /** A running plugin says this itself. The directory is needed only to recognise a keyset that was rolled back (design D16). */

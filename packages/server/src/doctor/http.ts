@@ -1,3 +1,4 @@
+import { shellWord } from '@teapot-kms/core';
 import type { Finding } from '@teapot-kms/core';
 import type { RequestOptions } from 'node:http';
 import type { Config } from '../config/schema.ts';
@@ -33,7 +34,7 @@ function placeOf(http: Exclude<Config['http'], false>) {
       about: `http over ${socket}`,
       setting: 'http.socket',
       address: { socketPath: socket },
-      find: `ss -lxp "src ${socket}"`,
+      find: `ss -lxp ${shellWord(`src ${socket}`)}`,
     };
   }
   const { host, port } = http;

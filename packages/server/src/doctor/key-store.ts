@@ -1,4 +1,12 @@
-import { KmsError, providerFor, RESTORE_KEYSET, SharedResources, TokenProofs, verifyReport } from '@teapot-kms/core';
+import {
+  KmsError,
+  providerFor,
+  RESTORE_KEYSET,
+  SharedResources,
+  shellWord,
+  TokenProofs,
+  verifyReport,
+} from '@teapot-kms/core';
 import type {
   Finding,
   KeysetAdmin,
@@ -39,7 +47,7 @@ export async function examineKeyStore(
   const provider = providerFor(uri);
   const store = provider.open(uri, settings, new SharedResources());
   const about = `${name}, keys ${store.uri}`;
-  const options = provider.kind === 'keyset' ? `--uri ${store.uri}` : '--config FILE --instance NAME';
+  const options = provider.kind === 'keyset' ? `--uri ${shellWord(store.uri)}` : '--config FILE --instance NAME';
   const generate = used ? undefined : `teapot-kms keys generate ${options}`;
   const proofs = new Map<ReplicaReport, ReportProof>();
   const verify = (keys: Proofs): void => {

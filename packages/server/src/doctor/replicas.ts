@@ -1,11 +1,12 @@
-import { RESTORE_NEWEST, safeText, timeDoubtOf } from '@teapot-kms/core';
+import { RESTORE_NEWEST, safeText, shellWord, timeDoubtOf } from '@teapot-kms/core';
 import type { Finding, ReplicaReport, ReportProof, StoredManifest } from '@teapot-kms/core';
-import { dirname } from 'node:path';
 import type { InstanceConfig } from '../config/schema.ts';
-import { directoryOf } from './concrete.ts';
+import { directoryOf, fetchFrom, importOf } from './concrete.ts';
 import type { ReportProofs } from './key-store.ts';
 
 const MAX_HOST = 253;
+/** A report says what it likes: this is no option of scp. */
+const ADDRESS = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 const NONE: ReportProof = { proven: [], refuted: [], unknown: [] };
 
 /** A finding without what it is about. */
@@ -105,8 +106,11 @@ function compare({ generation, hash, keys: reported }: ReplicaReport, { proven }
   }
   if (generation === stored.generation) return differs(text, RESTORE_NEWEST);
   const newer = generation > stored.generation;
+  const there = ADDRESS.test(host) ? host : 'HOST';
+  // Beside the older one: it may have keys that the newer one lacks.
+  const copy = `${directory}.generation-${Math.max(generation, stored.generation)}`;
   const command = newer
-    ? `scp -rp ${host}:${directory} ${dirname(directory)}/`
-    : `scp -rp ${directory} ${host}:${dirname(directory)}/`;
+    ? fetchFrom(there, directory, copy)
+    : `scp -rp ${shellWord(directory)} ${shellWord(`${there}:${copy}`)}, then on ${there}: ${importOf(copy)}`;
   return differs(text, `copy the newer keyset: ${command}, and make new reports`);
 }

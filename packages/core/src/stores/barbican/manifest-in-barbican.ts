@@ -1,6 +1,7 @@
 import { KmsError, unavailable } from '../../errors.ts';
 import { keysetConflict } from '../../keyset/keyset-source.ts';
 import { parseManifest, writableManifest } from '../../keyset/manifest.ts';
+import { RESTORE_KEYSET } from '../../keyset/restoring.ts';
 import type { Manifest } from '../../keyset/manifest.ts';
 import type { ManifestRevision } from '../../keyset/keyset-source.ts';
 import type { ManifestStore } from './admin.ts';
@@ -43,8 +44,10 @@ export class ManifestInBarbican implements ManifestStore {
       const text = (await this.#client.payload(newest.id, signal)).expose().toString('utf8');
       return { manifest: parseManifest(text, `${this.where} (${newest.id})`), revision: newest.id, text };
     } catch (error) {
+      if (!(error instanceof KmsError)) throw error;
+      if (error.code === 'ERR_KMS_KEYSET_INVALID') throw damaged(error, newest.id);
       // The loss of a manifest says nothing about the keys.
-      if (!(error instanceof KmsError) || error.code !== 'ERR_KMS_KEY_GONE') throw error;
+      if (error.code !== 'ERR_KMS_KEY_GONE') throw error;
       throw unavailable(error.message, { remedy: error.remedy, cause: error });
     }
   }
@@ -105,6 +108,13 @@ function checkNext(revisions: readonly SecretInfo[], ours: string, revision: str
   throw unavailable("Barbican dates the new manifest before the last one: its hosts' clocks disagree", {
     remedy: "synchronize the clocks of Barbican's hosts, and try again",
   });
+}
+
+/** Nothing in Barbican can be moved. Without the newest revision, the one before it counts. @param id - of the newest revision */
+function damaged({ code, message }: KmsError, id: string): KmsError {
+  const commands = `openstack secret get ${id} --file damaged-manifest; openstack secret delete ${id}`;
+  const remedy = `save the damaged manifest in a file, and remove it from Barbican: the one before it counts then (${commands}). If that is not the newest one, ${RESTORE_KEYSET}`;
+  return new KmsError(code, message, { remedy });
 }
 
 /** For a manifest that was sent, and whose storing failed: it may count. */

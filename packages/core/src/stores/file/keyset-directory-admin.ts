@@ -16,6 +16,8 @@ export class KeysetDirectoryAdmin extends ManifestDirectory implements KeysetAdm
       await this.requireOwnManifest();
       const { key, traits } = newKey(keyId, contextId, given);
       try {
+        // It may be another key under a wrong name, and the last copy of that.
+        if (given) await this.directory.keep(blobName(keyId), 'damaged');
         await this.directory.write(blobName(keyId), key.expose(), 0o600);
       } finally {
         key.wipe();

@@ -8,8 +8,9 @@ import { Keyset } from '../../keyset/keyset.ts';
 import type { LoadContext } from '../../keyset/keyset-source.ts';
 import { blobName, MANIFEST_NAME, MAX_MANIFEST_BYTES, parseManifest } from '../../keyset/manifest.ts';
 import type { StoredManifest } from '../../keyset/manifest.ts';
-import { MOUNT_OR_RESTORE, RESTORE_KEYS, RESTORE_MANIFEST } from '../../keyset/restoring.ts';
+import { MOUNT_OR_RESTORE, RESTORE_KEYS, RESTORE_LOST_MANIFEST, RESTORE_MANIFEST } from '../../keyset/restoring.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
+import { shellWord } from '../../util/shell-word.ts';
 import { FileRefused, readSmallFile } from '../../util/small-file.ts';
 import { distrustOfAsync } from '../../util/trusted-path.ts';
 
@@ -55,7 +56,7 @@ export async function loadKeysetDirectory(
     } catch (error) {
       if (error instanceof KmsError) throw error;
       if (isMissing(error) && attempt < ATTEMPTS && (await isSwapped(manifestPath, real))) continue;
-      throw fileError(error, manifestPath);
+      throw await fileError(error, manifestPath);
     }
   }
 }
@@ -129,17 +130,17 @@ export async function readBlob(
     const { mode, size, uid } = await file.stat();
     if (uid !== 0 && !owners.includes(uid)) {
       throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} belongs to user ${uid}, who can change it`, {
-        remedy: `find out why; if it is the right key: chown ${owners[0]} ${path}`,
+        remedy: `find out why; if it is the right key: chown ${owners[0]} ${shellWord(path)}`,
       });
     }
     if ((mode & 0o007) !== 0) {
       throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} is open to everyone (mode ${octal(mode)})`, {
-        remedy: `chmod 0600 ${path}`,
+        remedy: `chmod 0600 ${shellWord(path)}`,
       });
     }
     if ((mode & 0o070) !== 0 && !(allowGroupRead && (mode & 0o030) === 0)) {
       throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} is open to its group (mode ${octal(mode)})`, {
-        remedy: `chmod 0600 ${path}, or set allowGroupRead if only the plugin is in its group`,
+        remedy: `chmod 0600 ${shellWord(path)}, or set allowGroupRead if only the plugin is in its group`,
       });
     }
     if (size !== KEY_BYTES) throw wrongBlobSize(path, size);
@@ -175,9 +176,12 @@ function reasonOf(code = 'cannot be read'): string {
 }
 
 /** A missing manifest may come back with its volume. */
-function fileError(error: unknown, manifestPath: string): KmsError {
+async function fileError(error: unknown, manifestPath: string): Promise<KmsError> {
   const { code, path } = error as NodeJS.ErrnoException;
   const text = `${path ?? manifestPath}: ${reasonOf(code)}`;
+  if (code === 'ENOENT' && (await hasKeys(dirname(manifestPath)))) {
+    return unavailable(`${text}, and there are keys beside it`, { cause: error, remedy: RESTORE_LOST_MANIFEST });
+  }
   const remedies: Record<string, string> = {
     ENOENT: MOUNT_OR_RESTORE,
     EACCES: readableRemedy(dirname(manifestPath)),
@@ -185,12 +189,18 @@ function fileError(error: unknown, manifestPath: string): KmsError {
   return unavailable(text, { cause: error, remedy: remedies[code ?? ''] });
 }
 
+/** Whether a keyset was here: its volume is mounted. */
+const hasKeys = async (directory: string): Promise<boolean> =>
+  (await readdir(directory).catch(() => [])).some((name) => name.endsWith('.key'));
+
 /** What lets this user read the directory: the first one above it that is closed has to let others through. */
 function readableRemedy(directory: string): string {
   const parts = directory.split('/').slice(1, -1);
   const above = parts.map((_part, index) => `/${parts.slice(0, index + 1).join('/')}`);
   const closed = above.find((path) => !canEnter(path));
-  return closed === undefined ? `chown -R ${process.getuid?.() ?? 0} ${directory}` : `chmod o+x ${closed}`;
+  return closed === undefined
+    ? `chown -R ${process.getuid?.() ?? 0} ${shellWord(directory)}`
+    : `chmod o+x ${shellWord(closed)}`;
 }
 
 function canEnter(path: string): boolean {

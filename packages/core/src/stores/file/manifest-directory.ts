@@ -54,16 +54,18 @@ export class ManifestDirectory {
   }
 
   writeManifest(manifest: Manifest, revision: string | undefined): Promise<void> {
-    return onDisk(() =>
-      this.#locked(async () => {
+    return onDisk(async () => {
+      // A copy of a manifest comes back where its directory is gone.
+      await this.directory.make();
+      await this.#locked(async () => {
         await this.requireOwnManifest();
         const text = await this.directory.read(MANIFEST_NAME, MAX_MANIFEST_BYTES);
         if ((text === undefined ? undefined : revisionOf(text)) !== revision) {
           throw keysetConflict();
         }
         await this.directory.write(MANIFEST_NAME, Buffer.from(writableManifest(manifest)), 0o644);
-      }),
-    );
+      });
+    });
   }
 
   /** Lets one writer in at a time. The manifest's revision catches the small race at the takeover of a lock. */

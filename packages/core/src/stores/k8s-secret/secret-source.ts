@@ -2,7 +2,7 @@ import { KmsError, unavailable } from '../../errors.ts';
 import { Keyset } from '../../keyset/keyset.ts';
 import type { KeysetSource, LoadContext } from '../../keyset/keyset-source.ts';
 import { MANIFEST_NAME, parseManifest } from '../../keyset/manifest.ts';
-import { RESTORE_KEYSET } from '../../keyset/restoring.ts';
+import { RESTORE_KEYSET, RESTORE_LOST_MANIFEST } from '../../keyset/restoring.ts';
 import type { Finding } from '../../finding.ts';
 import type { Lease } from '../../util/shared-resources.ts';
 import type { ApiAnswer, ApiServer } from './api-server.ts';
@@ -77,7 +77,11 @@ export class SecretSource implements KeysetSource {
 
   #keysetOf({ data }: SecretObject, context: LoadContext): Promise<Keyset> {
     const manifest = data.get(MANIFEST_NAME);
-    if (!manifest) throw this.#absent(`${this.uri} has no ${MANIFEST_NAME} in its data`);
+    if (!manifest) {
+      const hasKeys = [...data.keys()].some((name) => name.endsWith('.key'));
+      const text = `${this.uri} has ${hasKeys ? 'keys, and ' : ''}no ${MANIFEST_NAME} in its data`;
+      throw this.#absent(text, hasKeys ? RESTORE_LOST_MANIFEST : RESTORE_KEYSET);
+    }
     const stored = parseManifest(manifest.toString('utf8'), `${this.uri} ${MANIFEST_NAME}`);
     return Keyset.load(context, stored, (keyId) => Promise.resolve(blobOf(data, keyId, this.#secret)));
   }
@@ -96,9 +100,9 @@ export class SecretSource implements KeysetSource {
       const remedy = `correct the kubeconfig; if ${server} is the right one, ${RESTORE_KEYSET}`;
       return unavailable(`${text} (${server}; the keyset came from ${this.#loaded.server})`, { remedy });
     }
-    if (this.#loaded && (await this.#isReady(signal))) return new KmsError('ERR_KMS_KEY_GONE', text);
-    if (status === 404) return this.#absent(text);
-    return unavailable(text, { remedy: GRANT_ROLE });
+    const remedy = status === 404 ? RESTORE_KEYSET : GRANT_ROLE;
+    if (this.#loaded && (await this.#isReady(signal))) return new KmsError('ERR_KMS_KEY_GONE', text, { remedy });
+    return status === 404 ? this.#absent(text, remedy) : unavailable(text, { remedy });
   }
 
   /** While an API server starts, it knows no roles yet and forbids everything. */
@@ -107,8 +111,8 @@ export class SecretSource implements KeysetSource {
     return status === 200;
   }
 
-  #absent(text: string): KmsError {
-    const options = { remedy: RESTORE_KEYSET };
+  #absent(text: string, remedy: string): KmsError {
+    const options = { remedy };
     return this.#loaded ? new KmsError('ERR_KMS_KEYSET_INVALID', text, options) : unavailable(text, options);
   }
 }

@@ -4,6 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { KmsError, unavailable } from '../../errors.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
+import { shellWord } from '../../util/shell-word.ts';
 import { distrustOfAsync } from '../../util/trusted-path.ts';
 
 /** Longest PIN in bytes: what SoftHSM takes; other tokens take less. */
@@ -105,7 +106,7 @@ async function readPinFile(path: string, refusedMode: number): Promise<SecretByt
     if (!stat.isFile()) throw unavailable(`${path}: expected a file with the PIN, found something else`);
     if ((stat.mode & refusedMode) !== 0) {
       const mode = (stat.mode & 0o7777).toString(8).padStart(4, '0');
-      const remedy = `chmod 0600 ${path} (name a systemd credential as credential:NAME)`;
+      const remedy = `chmod 0600 ${shellWord(path)} (name a systemd credential as credential:NAME)`;
       throw unavailable(`${path} is open to others than its owner (mode ${mode})`, { remedy });
     }
     // A wrong PIN, which somebody else may put there, costs one of a few tries.

@@ -185,6 +185,20 @@ test('in each order of the requests of two writers, at most one is accepted, and
   assert.ok(accepted > 0);
 });
 
+test('a manifest that is damaged is saved and removed, and the one before it counts', async () => {
+  const { admin, secrets, client } = cloud();
+  await admin.writeManifest(manifestOf('promoted'), undefined);
+  const text = (await admin.readManifest())!.text;
+  const id = await client.create('teapot-kms-keyset-x', Buffer.from('keys: none\n'), new AbortController().signal);
+  const { remedy = '' } = await rejectsWithCode(() => admin.readManifest(), 'ERR_KMS_KEYSET_INVALID');
+  const [, commands] = /counts then \((.*)\)\. If that is not the newest one, restore the keyset /.exec(remedy)!;
+  assert.is(commands, `openstack secret get ${id} --file damaged-manifest; openstack secret delete ${id}`);
+  assert.is(secrets.find(({ secret_ref }) => secret_ref.endsWith(id))!.payload!.toString(), 'keys: none\n');
+  await client.delete(id);
+  assert.is((await admin.readManifest())!.text, text);
+  assert.is(secrets.length, 1);
+});
+
 test('a manifest that is too long for Barbican can be stored once retired keys are destroyed', async () => {
   const { admin } = cloud();
   const manifest = manifestOf('promoted', ...Array.from({ length: 200 }, () => 'retired' as const));

@@ -1,12 +1,14 @@
 // What must hold when a write fails, or the writer is not the only one.
 import { newDirectory, rejectsWithCode } from '@teapot-kms/testing';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KmsError } from '../../../src/errors.ts';
 import { generateKey } from '../../../src/keyset/administration.ts';
+import { exportKeyset, importKeyset } from '../../../src/keyset/backup.ts';
 import type { KeysetAdmin } from '../../../src/keyset/keyset-source.ts';
 import { openKeysetDirectory } from '../../../src/stores/file/index.ts';
 import { patient } from '../../support/context.ts';
@@ -142,6 +144,25 @@ test('a change that comes too late is refused, and works when it is tried again'
   assert.is(remedy, 'run "teapot-kms keys list", and try again if the change is still wanted');
   await generateKey(other);
   assert.is((await other.readManifest())!.manifest.keys.length, 3);
+});
+
+test('a key that comes back takes the place of no other: what was under its name stays beside it', async () => {
+  const directory = newDirectory();
+  const admin = adminOf(directory);
+  const { keyId } = await generateKey(admin);
+  const { backup } = await exportKeyset(admin);
+  const path = join(directory, `${keyId}.key`);
+  const strays = [randomBytes(32), randomBytes(32)];
+  for (const stray of strays) {
+    writeFileSync(path, stray);
+    assert.equal((await importKeyset(admin, backup)).restored, [keyId]);
+    assert.equal(readFileSync(path), backup.keys.get(keyId)!.expose());
+  }
+  assert.equal(
+    ['damaged', 'damaged-2'].map((name) => readFileSync(`${path}.${name}`)),
+    strays,
+  );
+  (await open(directory).load(patient)).destroy();
 });
 
 test('of many processes that write at once no change is lost', async () => {

@@ -23,9 +23,11 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { KeysetSource } from '../../../src/keyset/keyset-source.ts';
 import { formatManifest } from '../../../src/keyset/manifest.ts';
+import { RESTORE_KEYSET } from '../../../src/keyset/restoring.ts';
 import { ApiServer } from '../../../src/stores/k8s-secret/api-server.ts';
 import { authorityHashes } from '../../../src/stores/k8s-secret/guard.ts';
 import { k8sSecretProvider } from '../../../src/stores/k8s-secret/index.ts';
+import { GRANT_ROLE } from '../../../src/stores/k8s-secret/remedies.ts';
 import { SharedResources } from '../../../src/util/shared-resources.ts';
 import { impatient, patient } from '../../support/context.ts';
 import { newKeyBytes } from '../../support/keys.ts';
@@ -149,18 +151,19 @@ for (const [what, code, answer] of [
   });
 }
 
-for (const [status, reason] of [
-  [404, 'NotFound'],
-  [403, 'Forbidden'],
+for (const [status, reason, remedy] of [
+  [404, 'NotFound', RESTORE_KEYSET],
+  [403, 'Forbidden', GRANT_ROLE],
 ] as const) {
   const refuse = (ready: number) => (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) =>
     headers[':path'] === '/readyz' ? json(stream, ready, {}) : reply(stream, status, statusObject(reason, 'no'));
 
-  test(`${reason} is certain after a good load, from an API server that is ready`, async (site) => {
+  test(`${reason} is certain after a good load, from an API server that is ready, and says what to do`, async (site) => {
     const source = open(site);
     await load(source);
     site.server.answer = refuse(200);
-    await rejectsWithCode(() => source.load(patient), 'ERR_KMS_KEY_GONE');
+    const error = await rejectsWithCode(() => source.load(patient), 'ERR_KMS_KEY_GONE');
+    assert.is(error.remedy, remedy);
   });
 
   test(`${reason} of an API server that starts is not certain`, async (site) => {
