@@ -7,6 +7,7 @@ export { backOffMs, jittered } from './util/back-off.ts';
 export type { BackOff } from './util/back-off.ts';
 export { withFileLock } from './util/file-lock.ts';
 export { directoryOfUri } from './util/directory-uri.ts';
+export type { Owner } from './util/durable-directory.ts';
 export { distrustOf, distrustOfPlace } from './util/trusted-path.ts';
 export type { Distrust } from './util/trusted-path.ts';
 export { paced } from './util/paced.ts';
@@ -74,7 +75,7 @@ export type {
 } from './keyset/keyset-source.ts';
 export { watchDirectory } from './stores/file/watch-directory.ts';
 export type { KeyState, Manifest, ManifestEntry, StoredManifest } from './keyset/manifest.ts';
-export { checkHeldByAll, checkReadByAll, MAX_SKEW_MS, timeDoubtOf } from './keyset/evidence.ts';
+export { checkHeldByAll, checkReadByAll, checkSameKeys, MAX_SKEW_MS, timeDoubtOf } from './keyset/evidence.ts';
 export type { Evidence } from './keyset/evidence.ts';
 export type { KeyProof } from './keyset/key-proof.ts';
 export { MAX_REPORT_BYTES, parseReport, replicaId, verifyReport } from './keyset/report.ts';

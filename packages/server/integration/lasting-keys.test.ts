@@ -186,6 +186,14 @@ test('a keyset of version 1 is converted when every replica reads version 2, and
   const convert = (...evidence: string[]) => teapot('keys', 'convert', '--uri', site.keys('main'), ...evidence);
   assert.is(convert().code, 2, 'evidence is asked for');
   const report = `${launcher()} status --report --socket ${site.socket('main')}`;
+  // The replica has its own copy of the keyset, and here is another key under the id.
+  mkdirSync(site.path('copy'));
+  writeFileSync(site.path('copy/keyset.yaml'), readFileSync(manifest));
+  writeFileSync(site.path(`copy/${keyId}.key`), randomBytes(32), { mode: 0o600 });
+  const wrong = teapot('keys', 'convert', '--uri', `file:${site.path('copy')}`, '--replicas', '1', '--fetch', report);
+  assert.is(wrong.code, 1);
+  assert.match(wrong.stderr, `holds other bytes than the store under the id ${keyId}`);
+  assert.match(readFileSync(site.path('copy/keyset.yaml'), 'utf8'), /^formatVersion: 1$/m);
   const converted = convert('--replicas', '1', '--fetch', report);
   assert.is(converted.code, 0, converted.stderr);
   assert.match(readFileSync(manifest, 'utf8'), /^formatVersion: 2\n[^]*^    check: /m);

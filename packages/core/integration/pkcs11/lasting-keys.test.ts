@@ -2,7 +2,7 @@
 // keyset, or another key under a known id.
 import { SoftHsm } from '@teapot-kms/testing/daemons';
 import { FakeClock, rejectsWithCode, until } from '@teapot-kms/testing';
-import { readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -69,6 +69,21 @@ else {
     await rejectsWithCode(() => later.status(), 'ERR_KMS_STORE_UNAVAILABLE');
     await rejectsWithCode(() => later.encrypt(plaintext, patient()), 'ERR_KMS_STORE_UNAVAILABLE');
     await later.close();
+  });
+
+  test('a token with keys of this label gets no new keyset where the manifest is gone, and the keys are named', async () => {
+    const site = new Site();
+    const kek = await newKek(site.options);
+    const [entry] = (await kek.admin.readManifest())!.manifest.keys;
+    rmSync(site.manifest);
+    const error = await rejectsWithCode(() => generateKey(kek.admin), 'ERR_KMS_KEYSET_RULE');
+    assert.match(error.message, `${site.options.label!} ${entry!.id} in the token`);
+    assert.match(error.remedy ?? '', 'restore the manifest');
+    await kek.close();
+    // Keys of another label are none of its keys.
+    const other = openKek({ ...site.options, label: `lasting-${++labels}` });
+    await generateKey(other.admin);
+    await other.close();
   });
 
   test('another key under the id of the primary is recognised by its check key, and wraps nothing', async () => {

@@ -1,7 +1,8 @@
 import { KmsError } from '../errors.ts';
 import type { KeyProof } from './key-proof.ts';
 import type { StoredManifest } from './manifest.ts';
-import { provesKey } from './report.ts';
+import { RESTORE_KEYS } from './restoring.ts';
+import { provesKey, verifyReport } from './report.ts';
 import type { ReplicaReport } from './report.ts';
 
 /** Age in ms at which a report says nothing of the present any more. */
@@ -37,6 +38,24 @@ export function checkReadByAll(manifest: StoredManifest, version: number, eviden
     doubtOf(report, manifest, evidence.now) ??
     (report.reads.includes(version) ? undefined : `does not read format version ${version}`);
   checkAll(evidence, reads, 'upgrade the plugin of this replica, and make a new report');
+}
+
+/**
+ * Checks that no replica holds other keys than the store. A conversion gives what the store has under an id a check value for ever.
+ * @param proofs - of the keys as the store has them, by key id. Keys in a token have none in version 1
+ * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE`, which names each replica that contradicts the store, and the keys
+ */
+export function checkSameKeys(proofs: ReadonlyMap<string, KeyProof>, evidence: Evidence): void {
+  const contradiction = (report: ReplicaReport): string | undefined => {
+    const { refuted, unknown } = verifyReport(report, proofs);
+    if (refuted.length > 0) return `holds other bytes than the store under the id ${refuted.join(', ')}`;
+    return unknown.length > 0 ? `holds key ${unknown.join(', ')}, which the store does not have whole` : undefined;
+  };
+  checkAll(
+    evidence,
+    contradiction,
+    `find out which of the two opens the data, before a plugin restarts. If it is the key of the replica: ${RESTORE_KEYS}. Then make new reports`,
+  );
 }
 
 function checkAll(

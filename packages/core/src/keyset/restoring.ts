@@ -19,6 +19,9 @@ export const RESTORE_IN_TOKEN = 'restore the key in the token from its backup; d
 /** The manifest cannot be read. A damaged one is of use to whoever looks for the cause. */
 export const RESTORE_MANIFEST = `move the damaged manifest aside, and ${RESTORE_KEYSET}`;
 
+/** There are keys, and the manifest that lists them is gone. */
+export const RESTORE_LOST_MANIFEST = `restore the manifest ${IMPORT}`;
+
 /** Another keyset than the one in use. It may be somebody's. */
 export const RESTORE_NEWEST = `compare "teapot-kms keys list --config FILE --instance NAME" on all nodes. Move the keyset here aside, and ${RESTORE_KEYSET}. Only if the keyset here is the right one: teapot-kms keys confirm --config FILE --instance NAME`;
 

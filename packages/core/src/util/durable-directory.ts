@@ -4,11 +4,19 @@ import { dirname, join } from 'node:path';
 import { unlessMissing } from './file-lock.ts';
 import { readSmallFile } from './small-file.ts';
 
+/** Numbers of a user and a group. */
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /**
  * A directory whose files survive a crash at any point in their old or their new state. Each file is written under a temporary name, synced
  * and renamed, then the directory is synced. Errors of the file system are passed on.
  */
 export class DurableDirectory {
+  /** Whom what is written belongs to. Default: for root the owner of the directory, else this user. */
+  owner: Owner | undefined;
   readonly #path: string;
   readonly #fs: typeof nodeFs;
 
@@ -46,6 +54,11 @@ export class DurableDirectory {
     return bytes?.toString('utf8');
   }
 
+  /** The names in it, hidden ones too. */
+  names(): Promise<string[]> {
+    return this.#fs.readdir(this.#path);
+  }
+
   async write(name: string, bytes: Buffer, mode: number): Promise<void> {
     const temporary = join(this.#path, `.${name}.${randomBytes(6).toString('hex')}.tmp`);
     const file = await this.#fs.open(temporary, 'wx', mode);
@@ -81,7 +94,8 @@ export class DurableDirectory {
   }
 
   /** What root creates belongs to the owner of the directory: the plugin runs as another user. `undefined`: nothing is to be changed. */
-  async #ownerOf(path: string): Promise<{ readonly uid: number; readonly gid: number } | undefined> {
+  async #ownerOf(path: string): Promise<Owner | undefined> {
+    if (this.owner) return this.owner;
     return process.getuid?.() === 0 ? this.#fs.stat(path) : undefined;
   }
 

@@ -2,7 +2,7 @@ import { rejectsWithCode } from '@teapot-kms/testing';
 import { randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { checkHeldByAll, checkReadByAll } from '../../src/keyset/evidence.ts';
+import { checkHeldByAll, checkReadByAll, checkSameKeys } from '../../src/keyset/evidence.ts';
 import { KeyProof } from '../../src/keyset/key-proof.ts';
 import { makeReport } from '../../src/keyset/report.ts';
 import type { ReplicaReport, ReportBody } from '../../src/keyset/report.ts';
@@ -79,5 +79,23 @@ test('a keyset may be converted when every replica reads the new format', async 
   assert.is(error.remedy, 'upgrade the plugin of this replica, and make a new report');
   read(reportOf('2'));
 });
+
+for (const [what, proofs, message] of [
+  [
+    'other bytes than',
+    new Map([[pending!.id, proofOf(randomBytes(32))]]),
+    /holds other bytes than the store under the id key-1/,
+  ],
+  ['a key that is not whole in', new Map<string, KeyProof>(), /holds key key-1, which the store does not have whole/],
+] as const) {
+  test(`a keyset is not converted while a replica holds ${what} the store, and replica and key are named`, async () => {
+    const evidence = { reports: [reportOf('1')], replicas: 1, now };
+    const error = await rejectsWithCode(() => checkSameKeys(proofs, evidence), 'ERR_KMS_KEYSET_RULE');
+    assert.match(error.message, message);
+    assert.match(error.message, 'replica 1111111111111111 on node-1');
+    assert.match(error.remedy ?? '', 'restore the keys');
+    checkSameKeys(new Map([[pending!.id, proofOf(key)]]), evidence);
+  });
+}
 
 test.run();

@@ -1,6 +1,7 @@
 import {
   checkHeldByAll,
   checkReadByAll,
+  checkSameKeys,
   KmsError,
   MAX_REPORT_BYTES,
   parseReport,
@@ -62,10 +63,18 @@ export async function checkedByReports(store: KeysetSource | RemoteKek, keyId: s
   };
 }
 
-/** Like {@link checkedByReports}, for a conversion to another format version. */
-export async function readableByReports(version: number, options: EvidenceOptions) {
+/** Like {@link checkedByReports}, for a conversion to another format version. @param proofs - of the keys as the store has them */
+export async function readableByReports(
+  version: number,
+  proofs: Awaited<ReturnType<typeof proofsOf>>,
+  options: EvidenceOptions,
+) {
   const evidence = await evidenceOf(options);
-  return evidence && ((manifest: StoredManifest): void => checkReadByAll(manifest, version, evidence));
+  if (!evidence) return undefined;
+  return (manifest: StoredManifest): void => {
+    checkReadByAll(manifest, version, evidence);
+    checkSameKeys(proofs, evidence);
+  };
 }
 
 /** What proves the keys as the store has them, by key id. */

@@ -53,7 +53,7 @@ export async function restoreBackup(file: string, options: Omit<ImportOptions, '
   try {
     const dryRun = options.dryRun ?? false;
     return await withStore(options, async ({ store, admin }) => {
-      if (!options.createParents) checkParent(store.uri);
+      checkParent(options, store.uri);
       const made = await importKeyset(admin, backup, { dryRun });
       // As a plugin will see it: a token compares its keys only now.
       return { ...made, verified: dryRun ? [] : [...(await proofsOf(store)).keys()] };

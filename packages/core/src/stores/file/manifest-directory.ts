@@ -9,6 +9,7 @@ import type { Manifest } from '../../keyset/manifest.ts';
 import { systemClock } from '../../util/clock.ts';
 import type { Clock } from '../../util/clock.ts';
 import { DurableDirectory } from '../../util/durable-directory.ts';
+import type { Owner } from '../../util/durable-directory.ts';
 import { requireTrusted } from './keyset-directory.ts';
 import { safeText } from '../../util/safe-text.ts';
 import { withFileLock } from '../../util/file-lock.ts';
@@ -30,6 +31,10 @@ export class ManifestDirectory {
     this.#fs = fs;
     this.#clock = clock;
     this.directory = new DurableDirectory(path, fs);
+  }
+
+  ownedBy(owner: Owner): void {
+    this.directory.owner = owner;
   }
 
   async readManifest(): Promise<ManifestRevision | undefined> {

@@ -8,6 +8,8 @@ interface KeyMaker {
   /** @returns what the manifest must say of the key */
   generate(keyId: string, contextId: Buffer, key: SecretBytes | undefined): Promise<KeyTraits>;
   holdsKey(keyId: string): Promise<boolean>;
+  /** @returns names, for people, of all keys in the token that this keyset could have made */
+  candidates(): Promise<readonly string[]>;
   traitsOf(keyId: string, contextId: Buffer): Promise<KeyTraits>;
   destroy(keyId: string): Promise<void>;
 }
@@ -25,6 +27,10 @@ export class Pkcs11Admin extends ManifestDirectory implements KeysetAdmin {
     // First: where no manifest can be written, no key may be left in the token.
     await this.makeDirectory();
     return this.#kek.generate(keyId, contextId, key);
+  }
+
+  orphans(): Promise<readonly string[]> {
+    return this.#kek.candidates();
   }
 
   holdsKey(keyId: string): Promise<boolean> {
