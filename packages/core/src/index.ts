@@ -6,6 +6,7 @@ export { timeoutSignal } from './util/abort.ts';
 export { backOffMs, jittered } from './util/back-off.ts';
 export type { BackOff } from './util/back-off.ts';
 export { withFileLock } from './util/file-lock.ts';
+export { inShellQuotes, shellWord } from './util/shell-word.ts';
 export { directoryOfUri } from './util/directory-uri.ts';
 export type { Owner } from './util/durable-directory.ts';
 export { distrustOf, distrustOfPlace } from './util/trusted-path.ts';

@@ -2,6 +2,7 @@ import { accessSync, constants, lstatSync, readlinkSync, statSync } from 'node:f
 import type { Stats } from 'node:fs';
 import { lstat, readlink, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { shellWord } from './shell-word.ts';
 
 /** Why somebody else could change what is at a path, and what to do. */
 export interface Distrust {
@@ -68,7 +69,7 @@ export async function exposureOf(path: string): Promise<Distrust | undefined> {
   if (!found || (found.mode & OPEN_TO_ALL) === 0) return undefined;
   return {
     text: `${path} contains a secret, and everyone can read it (${shownMode(found)})`,
-    remedy: `chmod o= ${path}; of a mounted Secret, set defaultMode: 0400`,
+    remedy: `chmod o= ${shellWord(path)}; of a mounted Secret, set defaultMode: 0400`,
   };
 }
 
@@ -109,7 +110,7 @@ function judge(path: string, stat: Stats, owners: readonly number[]): Distrust |
     const asThatUser = user === 0 ? `if the plugin runs as user ${uid}, run this as that user; else ` : '';
     return {
       text: `${path} belongs to user ${uid} (${shown}), who can change it`,
-      remedy: `${asThatUser}find out why; if its content is right: chown ${stat.isSymbolicLink() ? '-h ' : ''}${user} ${path}`,
+      remedy: `${asThatUser}find out why; if its content is right: chown ${stat.isSymbolicLink() ? '-h ' : ''}${user} ${shellWord(path)}`,
     };
   }
   // The mode of a link means nothing.
@@ -120,7 +121,7 @@ function judge(path: string, stat: Stats, owners: readonly number[]): Distrust |
 
 const writableByOthers = (path: string, stat: Stats): Distrust => ({
   text: `${path} can be written by others than its owner, user ${stat.uid} (${shownMode(stat)})`,
-  remedy: `chmod go-w ${path}`,
+  remedy: `chmod go-w ${shellWord(path)}`,
 });
 
 const shownMode = ({ mode }: Stats): string => `mode ${(mode & 0o7777).toString(8).padStart(4, '0')}`;

@@ -1,9 +1,9 @@
+import { inShellQuotes } from '@teapot-kms/core';
 import { Argument } from 'commander';
 import type { Command } from 'commander';
 import { allCommands, describeCommand } from './command-tree.ts';
 import type { CommandDescription, OptionDescription } from './command-tree.ts';
 import { print } from './output.ts';
-import { inShellQuotes } from './shell-command.ts';
 
 const SCRIPTS = { bash, zsh, fish } as const;
 

@@ -1,7 +1,7 @@
+import { shellWord } from '@teapot-kms/core';
 import type { Owner } from '@teapot-kms/core';
 import { readFileSync, statSync } from 'node:fs';
 import { UsageError } from './exit-codes.ts';
-import { quoted } from './shell-command.ts';
 
 interface Accounts {
   /** passwd(5) */
@@ -47,7 +47,7 @@ export function checkOwner({ uid, gid }: Owner, directory: string | undefined): 
   const found = statSync(directory, { throwIfNoEntry: false });
   if (!found || found.uid === uid) return;
   throw new UsageError(
-    `--owner: ${directory} is there and belongs to user ${found.uid}; change that first: chown -R ${uid}:${gid} ${quoted(directory)}`,
+    `--owner: ${directory} is there and belongs to user ${found.uid}; change that first: chown -R ${uid}:${gid} ${shellWord(directory)}`,
   );
 }
 

@@ -2,12 +2,6 @@ import { KmsError } from '@teapot-kms/core';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 
-/** In single quotes, for any shell of POSIX. */
-export const inShellQuotes = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
-
-/** {@link inShellQuotes} where a word of a printed command needs them. */
-export const quoted = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : inShellQuotes(word));
-
 const MAX_OUTPUT_BYTES = 1024 * 1024;
 
 /**

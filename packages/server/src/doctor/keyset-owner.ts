@@ -1,3 +1,4 @@
+import { shellWord } from '@teapot-kms/core';
 import type { Finding } from '@teapot-kms/core';
 import { readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
@@ -15,11 +16,12 @@ export async function foreignOwner(
   user: number,
 ): Promise<{ readonly text: string; readonly remedy: string } | undefined> {
   const directory = directoryOf(keys);
-  const found = directory === undefined ? undefined : await stat(directory).catch(() => undefined);
+  if (directory === undefined) return undefined;
+  const found = await stat(directory).catch(() => undefined);
   if (!found || found.uid === 0 || found.uid === user) return undefined;
   return {
     text: `${directory} belongs to user ${named(found.uid)}, who can change the keyset; the plugin runs as user ${named(user)}`,
-    remedy: `find out why; if its content is right: chown -R ${user} ${directory}`,
+    remedy: `find out why; if its content is right: chown -R ${user} ${shellWord(directory)}`,
   };
 }
 

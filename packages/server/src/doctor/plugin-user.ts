@@ -1,3 +1,4 @@
+import { shellWord } from '@teapot-kms/core';
 import type { Finding } from '@teapot-kms/core';
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -83,7 +84,8 @@ export function unreadableFiles({ name, keys }: InstanceConfig, user: PluginUser
     const own = [directory, ...files.map((file) => join(directory, file))];
     const path = closed ?? own.find((one) => !mayAccess(user, one, one === directory ? 5 : 4));
     if (path === undefined) return [];
-    const remedy = closed === undefined ? `chown -R ${user.uid} ${directory}` : `chmod o+x ${closed}`;
+    const remedy =
+      closed === undefined ? `chown -R ${user.uid} ${shellWord(directory)}` : `chmod o+x ${shellWord(closed)}`;
     return [{ level: 'problem', about: `${name}, keys`, text: `${path}: user ${user.uid} cannot read it`, remedy }];
   } catch {
     // What is missing is reported elsewhere.

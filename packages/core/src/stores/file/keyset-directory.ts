@@ -10,6 +10,7 @@ import { blobName, MANIFEST_NAME, MAX_MANIFEST_BYTES, parseManifest } from '../.
 import type { StoredManifest } from '../../keyset/manifest.ts';
 import { MOUNT_OR_RESTORE, RESTORE_KEYS, RESTORE_MANIFEST } from '../../keyset/restoring.ts';
 import { SecretBytes } from '../../util/secret-bytes.ts';
+import { shellWord } from '../../util/shell-word.ts';
 import { FileRefused, readSmallFile } from '../../util/small-file.ts';
 import { distrustOfAsync } from '../../util/trusted-path.ts';
 
@@ -129,17 +130,17 @@ export async function readBlob(
     const { mode, size, uid } = await file.stat();
     if (uid !== 0 && !owners.includes(uid)) {
       throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} belongs to user ${uid}, who can change it`, {
-        remedy: `find out why; if it is the right key: chown ${owners[0]} ${path}`,
+        remedy: `find out why; if it is the right key: chown ${owners[0]} ${shellWord(path)}`,
       });
     }
     if ((mode & 0o007) !== 0) {
       throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} is open to everyone (mode ${octal(mode)})`, {
-        remedy: `chmod 0600 ${path}`,
+        remedy: `chmod 0600 ${shellWord(path)}`,
       });
     }
     if ((mode & 0o070) !== 0 && !(allowGroupRead && (mode & 0o030) === 0)) {
       throw new KmsError('ERR_KMS_KEYSET_PERMISSIONS', `${path} is open to its group (mode ${octal(mode)})`, {
-        remedy: `chmod 0600 ${path}, or set allowGroupRead if only the plugin is in its group`,
+        remedy: `chmod 0600 ${shellWord(path)}, or set allowGroupRead if only the plugin is in its group`,
       });
     }
     if (size !== KEY_BYTES) throw wrongBlobSize(path, size);
@@ -190,7 +191,9 @@ function readableRemedy(directory: string): string {
   const parts = directory.split('/').slice(1, -1);
   const above = parts.map((_part, index) => `/${parts.slice(0, index + 1).join('/')}`);
   const closed = above.find((path) => !canEnter(path));
-  return closed === undefined ? `chown -R ${process.getuid?.() ?? 0} ${directory}` : `chmod o+x ${closed}`;
+  return closed === undefined
+    ? `chown -R ${process.getuid?.() ?? 0} ${shellWord(directory)}`
+    : `chmod o+x ${shellWord(closed)}`;
 }
 
 function canEnter(path: string): boolean {

@@ -12,6 +12,7 @@ import { DurableDirectory } from '../../util/durable-directory.ts';
 import type { Owner } from '../../util/durable-directory.ts';
 import { requireTrusted } from './keyset-directory.ts';
 import { safeText } from '../../util/safe-text.ts';
+import { shellWord } from '../../util/shell-word.ts';
 import { withFileLock } from '../../util/file-lock.ts';
 
 const LOCK_NAME = '.lock';
@@ -75,7 +76,7 @@ export class ManifestDirectory {
   #locked<T>(work: () => Promise<T>): Promise<T> {
     const path = join(this.path, LOCK_NAME);
     const busy = (pid: string) => {
-      const remedy = `wait for it and try again; if there is no such process, remove ${path}*`;
+      const remedy = `wait for it and try again; if there is no such process, remove ${shellWord(path)}*`;
       return new KmsError('ERR_KMS_KEYSET_CONFLICT', `process ${pid} is changing this keyset`, { remedy });
     };
     return withFileLock(path, { fs: this.#fs, clock: this.#clock, waitMs: 0, busy }, work);
