@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { eventually, teapot, TestSite } from './support/running-plugin.ts';
@@ -120,6 +120,22 @@ test('a mistyped path does not become a keyset, and the error says what to do', 
   assert.is(nowhere.code, 1, 'it ends');
 });
 
+test('the root directory of the host does not become a keyset', () => {
+  const { code, stderr } = teapot('keys', 'generate', '--uri', 'file:/', '--create-parents');
+  assert.is(code, 2);
+  assert.match(stderr, '/ is the root directory of this host');
+});
+
+test('no new keyset is made beside the keys of one whose manifest is lost', ({ site }) => {
+  const id = site.generate('main');
+  rmSync(site.path('keys/main/keyset.yaml'));
+  const { code, stderr } = teapot('keys', 'generate', '--uri', site.keys('main'));
+  assert.is(code, 1);
+  assert.match(stderr, site.path(`keys/main/${id}.key`));
+  assert.match(stderr, 'restore the manifest from another node, or from the backup: teapot-kms keys import');
+  assert.equal(readdirSync(site.path('keys/main')), [`${id}.key`]);
+});
+
 test('what root makes belongs to the owner of the directory', ({ site }) => {
   assert.is(process.getuid?.(), 0, 'the tests run as root');
   mkdirSync(site.path('keys'));
@@ -129,6 +145,19 @@ test('what root makes belongs to the owner of the directory', ({ site }) => {
     const { uid, gid } = statSync(site.path(path));
     assert.equal([uid, gid], [12_345, 23_456], path);
   }
+});
+
+test('--owner says whom the keyset and what is above it belong to', ({ site }) => {
+  const generate = (...args: string[]) => teapot('keys', 'generate', '--uri', site.keys('owned'), ...args);
+  const made = generate('--create-parents', '--owner', '12345:23456');
+  assert.is(made.code, 0, made.stderr);
+  for (const name of ['.', ...readdirSync(site.path('keys/owned'))]) {
+    const { uid, gid } = statSync(site.path('keys/owned', name));
+    assert.equal([uid, gid], [12_345, 23_456], name);
+  }
+  const other = generate('--owner', '1:1');
+  assert.is(other.code, 2);
+  assert.match(other.stderr, 'belongs to user 12345');
 });
 
 test('a dry run says what would happen and changes nothing', ({ site }) => {
@@ -198,10 +227,12 @@ for (const [option, ...given] of [
   });
 }
 
-test('of two options that name a key store or socket, neither wins in silence', () => {
+test('of two options that exclude each other, neither wins in silence', () => {
   for (const command of [
     ['keys', 'generate', '--uri', 'file:/x', '--config', '/x'],
     ['status', '--socket', '/x', '--instance', 'x'],
+    ['keys', 'import', '/x', '--uri', 'file:/x', '--identity', '/x', '--passphrase-file', '/x'],
+    ['keys', 'export', '--uri', 'file:/x', '--out', '/x', '--passphrase', '--passphrase-file', '/x'],
   ]) {
     const { code, stderr } = teapot(...command);
     assert.is(code, 2);

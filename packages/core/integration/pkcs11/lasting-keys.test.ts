@@ -124,6 +124,21 @@ else {
     await later.close();
   });
 
+  test('a token with keys of this label gets no new keyset where the manifest is gone, and the keys are named', async () => {
+    const site = new Site();
+    const kek = await newKek(site.options);
+    const [entry] = (await kek.admin.readManifest())!.manifest.keys;
+    rmSync(site.manifest);
+    const error = await rejectsWithCode(() => generateKey(kek.admin), 'ERR_KMS_KEYSET_RULE');
+    assert.match(error.message, `${site.options.label!} ${entry!.id} in the token`);
+    assert.match(error.remedy ?? '', 'restore the manifest');
+    await kek.close();
+    // Keys of another label are none of its keys.
+    const other = openKek({ ...site.options, label: `lasting-${++labels}` });
+    await generateKey(other.admin);
+    await other.close();
+  });
+
   test('another key under the id of the primary is recognised by its check key, and wraps nothing', async () => {
     const site = new Site();
     const kek = await newKek(site.options);

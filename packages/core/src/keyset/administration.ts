@@ -7,6 +7,7 @@ import type { KeyProof } from './key-proof.ts';
 import type { KeysetAdmin, KeysetBackup } from './keyset-source.ts';
 import { writableManifest } from './manifest.ts';
 import type { KeyTraits, Manifest, StoredManifest } from './manifest.ts';
+import { RESTORE_LOST_MANIFEST } from './restoring.ts';
 import {
   newContextId,
   newManifest,
@@ -15,6 +16,7 @@ import {
   withPromoted,
   withRestored,
   withRetired,
+  withUnverified,
 } from './rotation.ts';
 
 export interface ChangeOptions {
@@ -23,11 +25,21 @@ export interface ChangeOptions {
   readonly clock?: Clock;
 }
 
+export interface EvidentOptions extends ChangeOptions {
+  /** Throws if the evidence for this very manifest does not suffice (design D14). */
+  readonly check?: (manifest: StoredManifest) => void;
+  /** Somebody goes on without evidence: the manifest notes it. */
+  readonly unverified?: boolean;
+}
+
 export interface Change {
   readonly before: Manifest | undefined;
   readonly after: Manifest;
   readonly keyId: string;
 }
+
+/** Most keys that an error names. */
+const MAX_NAMED = 10;
 
 const MAKE_A_KEYSET = 'make one with "teapot-kms keys generate"';
 
@@ -39,11 +51,15 @@ export interface GenerateOptions extends ChangeOptions {
   readonly escrow?: (backup: KeysetBackup) => Promise<void>;
 }
 
-/** Creates a key: the primary of a new keyset, or a pending key of an existing one. */
+/**
+ * Creates a key: the primary of a new keyset, or a pending key of an existing one.
+ * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE` where keys are left of a keyset whose manifest is gone
+ */
 export async function generateKey(admin: KeysetAdmin, options: GenerateOptions = {}): Promise<Change> {
   const keyId = newKeyId();
   const now = today(options);
   const current = await admin.readManifest();
+  if (!current) await checkNoOrphans(admin);
   const contextId = current?.manifest.contextId ?? newContextId();
   const made = (traits: KeyTraits): Manifest =>
     current
@@ -59,6 +75,21 @@ export async function generateKey(admin: KeysetAdmin, options: GenerateOptions =
     : made(await admin.createKey(keyId, context));
   await admin.writeManifest(after, current?.revision);
   return { before: current?.manifest, after, keyId };
+}
+
+/** A new keyset beside the keys of a lost one would hide that they have to be restored. */
+async function checkNoOrphans(admin: KeysetAdmin): Promise<void> {
+  const found = (await admin.orphans?.()) ?? [];
+  if (found.length === 0) return;
+  const shown = found.slice(0, MAX_NAMED).join(', ');
+  const more = found.length > MAX_NAMED ? ` and ${found.length - MAX_NAMED} more` : '';
+  throw new KmsError(
+    'ERR_KMS_KEYSET_RULE',
+    `there is no manifest here, and there are keys of a keyset: ${shown}${more}. A new keyset cannot decrypt what they have encrypted`,
+    {
+      remedy: `${RESTORE_LOST_MANIFEST}. Only if nothing was ever encrypted with these keys: make the keyset at another place`,
+    },
+  );
 }
 
 async function withEscrow(
@@ -85,28 +116,18 @@ async function withEscrow(
   }
 }
 
-/**
- * Makes a pending key the primary. {@link withPromoted} has the rules.
- * @param check - throws if the evidence for this very manifest does not suffice (design D14)
- */
-export function promoteKey(
-  admin: KeysetAdmin,
-  keyId: string,
-  options: ChangeOptions & { readonly check?: (manifest: StoredManifest) => void } = {},
-): Promise<Change> {
-  return change(admin, keyId, options, (manifest, now) => withPromoted(manifest, keyId, now));
+/** Makes a pending key the primary. {@link withPromoted} has the rules. */
+export function promoteKey(admin: KeysetAdmin, keyId: string, options: EvidentOptions = {}): Promise<Change> {
+  return change(admin, keyId, options, (manifest, now) =>
+    noted(withPromoted(manifest, keyId, now), `promote ${keyId}`, now, options),
+  );
 }
 
-/**
- * Ends the use of a key. Its blob is kept until {@link destroyRetiredKey}.
- * @param check - as for {@link promoteKey}
- */
-export function retireKey(
-  admin: KeysetAdmin,
-  keyId: string,
-  options: ChangeOptions & { readonly check?: (manifest: StoredManifest) => void } = {},
-): Promise<Change> {
-  return change(admin, keyId, options, (manifest, now) => withRetired(manifest, keyId, now));
+/** Ends the use of a key. Its blob is kept until {@link destroyRetiredKey}. */
+export function retireKey(admin: KeysetAdmin, keyId: string, options: EvidentOptions = {}): Promise<Change> {
+  return change(admin, keyId, options, (manifest, now) =>
+    noted(withRetired(manifest, keyId, now), `retire ${keyId}`, now, options),
+  );
 }
 
 /** Undoes {@link retireKey}. */
@@ -133,12 +154,15 @@ export async function destroyRetiredKey(
   return made;
 }
 
+const noted = (manifest: Manifest, what: string, now: Date, { unverified }: EvidentOptions): Manifest =>
+  unverified ? withUnverified(manifest, what, now) : manifest;
+
 const today = ({ clock = systemClock }: ChangeOptions): Date => new Date(clock.wall());
 
 async function change(
   admin: KeysetAdmin,
   keyId: string,
-  options: ChangeOptions & { readonly check?: (manifest: StoredManifest) => void },
+  options: EvidentOptions,
   transition: (manifest: Manifest, now: Date) => Manifest,
 ): Promise<Change> {
   const current = await admin.readManifest();
@@ -154,29 +178,28 @@ async function change(
 /**
  * Converts a keyset of version 1 to version 2. A plugin that reads only version 1 refuses the result.
  * @param proofs - of the keys that are loaded, by key id; of a retired key nothing is known
- * @param check - as for {@link promoteKey}. It also gets the proofs: what the store has becomes the truth
+ * @param options - its check knows the proofs too: what the store has becomes the truth
  * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE` if there is nothing to convert, `ERR_KMS_KEYSET_INVALID` if a key in use is not loaded
  */
 export async function convertKeyset(
   admin: KeysetAdmin,
   proofs: ReadonlyMap<string, KeyProof>,
-  options: ChangeOptions & {
-    readonly check?: (manifest: StoredManifest, proofs: ReadonlyMap<string, KeyProof>) => void;
-  } = {},
+  options: EvidentOptions = {},
 ): Promise<Change> {
   const current = await admin.readManifest();
   if (current?.manifest.formatVersion !== 1) {
     throw new KmsError('ERR_KMS_KEYSET_RULE', 'there is no keyset of version 1 here: nothing to convert');
   }
   const { hash, ...before } = current.manifest;
-  options.check?.(current.manifest, proofs);
+  options.check?.(current.manifest);
   const contextId = Buffer.from(before.contextId, 'hex');
   const keys = await Promise.all(
     before.keys.map(async (key) =>
       key.state === 'retired' ? key : { ...key, ...(await traitsOf(admin, key.id, contextId, proofs)) },
     ),
   );
-  const after: Manifest = { ...before, formatVersion: 2, generation: 1, replaces: hash, keys };
+  const converted: Manifest = { ...before, formatVersion: 2, generation: 1, replaces: hash, keys };
+  const after = noted(converted, 'convert', today(options), options);
   if (!options.dryRun) await admin.writeManifest(after, current.revision);
   return { before: current.manifest, after, keyId: before.primary };
 }

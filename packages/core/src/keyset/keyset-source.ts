@@ -3,6 +3,7 @@ import { KmsError } from '../errors.ts';
 import type { KmsService, MaybePromise } from '../kms-service.ts';
 import type { Keyset, LoadContext } from './keyset.ts';
 import type { Finding } from '../finding.ts';
+import type { Owner } from '../util/durable-directory.ts';
 import type { SecretBytes } from '../util/secret-bytes.ts';
 import type { SharedResources } from '../util/shared-resources.ts';
 import type { KeyTraits, Manifest, StoredManifest } from './manifest.ts';
@@ -70,8 +71,15 @@ export interface KeysetAdmin {
    * @throws {@link KmsError} as {@link KeysetAdmin.readManifest}
    */
   destination?(): Promise<string>;
+  /** Says whom the files and directories on this host that a change makes belong to. Absent if there are none. Only root may give files away. */
+  ownedBy?(owner: Owner): void;
   /** The manifest as it is stored, or `undefined` if there is no keyset yet. */
   readManifest(): Promise<ManifestRevision | undefined>;
+  /**
+   * Names the keys in the place of a keyset that has no manifest: the manifest was lost, and data may need them. Absent where nothing shows to
+   * which keyset a key belongs.
+   */
+  orphans?(): Promise<readonly string[]>;
   /**
    * Creates a key under `keyId`. It is durable at the latest when the manifest names it, and belongs to no keyset until then.
    * @param contextId - 16 bytes, which the check value binds

@@ -79,6 +79,20 @@ export function withoutKey(manifest: Manifest, id: string, now: Date, graceMs: n
   return { ...manifest, keys: manifest.keys.filter((key) => key.id !== id) };
 }
 
+/** Longest note in a manifest, in characters. */
+const MAX_NOTE = 1_024;
+
+/**
+ * Notes in the manifest that a change was made without evidence (`docs/spec/keyset-v2.md` §3). The oldest notes give way. Version 1 has no room.
+ * @param what - the command and the key
+ */
+export function withUnverified(manifest: Manifest, what: string, now: Date): Manifest {
+  if (manifest.formatVersion === 1) return manifest;
+  const notes = [...(manifest.rotation?.['unverified']?.split('; ') ?? []), `${what} ${now.toISOString()}`];
+  while (notes.join('; ').length > MAX_NOTE) notes.shift();
+  return { ...manifest, rotation: { ...manifest.rotation, unverified: notes.join('; ') } };
+}
+
 function retiredEntryOf(manifest: Manifest, id: string): ManifestEntry {
   const entry = entryOf(manifest, id);
   if (entry.state !== 'retired') throw rule(`key ${id} is not retired`);

@@ -7,11 +7,19 @@ import { readSmallFile } from './small-file.ts';
 /** Most files that are kept of one name. */
 const MAX_KEPT = 1_000;
 
+/** Numbers of a user and a group. */
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /**
  * A directory whose files survive a crash at any point in their old or their new state. Each file is written under a temporary name, synced
  * and renamed, then the directory is synced. Errors of the file system are passed on.
  */
 export class DurableDirectory {
+  /** Whom what is written belongs to. Default: for root the owner of the directory, else this user. */
+  owner: Owner | undefined;
   readonly #path: string;
   readonly #fs: typeof nodeFs;
 
@@ -47,6 +55,11 @@ export class DurableDirectory {
   async read(name: string, maxBytes: number): Promise<string | undefined> {
     const bytes = await unlessMissing(readSmallFile(join(this.#path, name), maxBytes, this.#fs));
     return bytes?.toString('utf8');
+  }
+
+  /** The names in it, hidden ones too. */
+  names(): Promise<string[]> {
+    return this.#fs.readdir(this.#path);
   }
 
   async write(name: string, bytes: Buffer, mode: number): Promise<void> {
@@ -99,7 +112,8 @@ export class DurableDirectory {
   }
 
   /** What root creates belongs to the owner of the directory: the plugin runs as another user. `undefined`: nothing is to be changed. */
-  async #ownerOf(path: string): Promise<{ readonly uid: number; readonly gid: number } | undefined> {
+  async #ownerOf(path: string): Promise<Owner | undefined> {
+    if (this.owner) return this.owner;
     return process.getuid?.() === 0 ? this.#fs.stat(path) : undefined;
   }
 

@@ -175,6 +175,50 @@ test('a keyset of version 1 is converted: keys in use get a check value, retired
   await rejectsWithCode(() => convertKeyset(store, new Map()), 'ERR_KMS_KEYSET_RULE');
 });
 
+test('no new keyset is made beside keys whose manifest is gone: they are named, and the manifest is to be restored', async () => {
+  const { admin, log } = recording();
+  let found = ['/keys/a.key', '/keys/b.key'];
+  admin.orphans = () => Promise.resolve(found);
+  for (const dryRun of [true, false]) {
+    const error = await rejectsWithCode(() => generateKey(admin, { dryRun }), 'ERR_KMS_KEYSET_RULE');
+    assert.match(error.message, '/keys/a.key, /keys/b.key');
+    assert.match(error.remedy ?? '', /^restore the manifest of these keys from another node, or from the backup/);
+  }
+  assert.equal(log, []);
+  found = [];
+  await generateKey(admin);
+  found = ['/keys/c.key'];
+  await generateKey(admin);
+});
+
+test('the manifest notes what was done without evidence, the latest notes at least', async () => {
+  const store = new FakeKeysetStore();
+  const notes = async () => (await store.readManifest())!.manifest.rotation?.['unverified'];
+  const { keyId: first } = await generateKey(store, { clock });
+  const { keyId: second } = await generateKey(store, { clock });
+  await promoteKey(store, second, { clock, check: () => undefined });
+  assert.is(await notes(), undefined);
+  const time = new Date(clock.wall()).toISOString();
+  await retireKey(store, first, { clock, unverified: true });
+  assert.is(await notes(), `retire ${first} ${time}`);
+  for (let count = 0; count < 30; count++) {
+    await restoreKey(store, first, { clock });
+    await retireKey(store, first, { clock, unverified: true });
+  }
+  const { keyId: third } = await generateKey(store, { clock });
+  await promoteKey(store, third, { clock, unverified: true });
+  assert.match((await notes())!, new RegExp(`^retire .*; promote ${third} ${time}$`));
+});
+
+test('a conversion without evidence is noted', async () => {
+  const store = new FakeKeysetStore();
+  store.replaceManifest(formatManifest(version1Manifest('old')));
+  const { contextId } = (await store.readManifest())!.manifest;
+  const proof = new KeyProof(new SecretBytes(randomBytes(32)), Buffer.from(contextId, 'hex'), 'old');
+  const { after } = await convertKeyset(store, new Map([['old', proof]]), { clock, unverified: true });
+  assert.is(after.rotation?.['unverified'], `convert ${new Date(clock.wall()).toISOString()}`);
+});
+
 test('nothing can be changed where there is no keyset, until one is made', async () => {
   const { admin } = recording();
   for (const change of [promoteKey, retireKey, restoreKey, destroyRetiredKey]) {

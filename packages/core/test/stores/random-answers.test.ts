@@ -74,7 +74,8 @@ function answerHttp(socket: Socket, head: string, random: Random): void {
   if (random.oneIn(40)) return void socket.destroy();
   if (random.oneIn(40)) return void socket.end(random.bytes(random.below(200)));
   const isWrong = (): boolean => random.oneIn(5);
-  const json = body.subarray(0, 1).toString() === '{' && isWrong();
+  // A random key may begin with a brace too.
+  const json = body !== KEY && body.subarray(0, 1).toString() === '{' && isWrong();
   let content: Buffer = json ? Buffer.from(JSON.stringify(mutated(JSON.parse(body.toString()), random))) : body;
   if (isWrong()) content = damaged(content, random);
   const code = isWrong() ? random.of(STATUSES) : status;

@@ -1,3 +1,4 @@
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { readFileSync } from 'node:fs';
 import type { Lock, Opener } from '../backup/age.ts';
@@ -16,7 +17,7 @@ export function withLockOptions(command: Command): Command {
   return command
     .option('-r, --recipient <age1...>', 'encrypt for the holder of this age key; may be repeated', gathered)
     .option('-R, --recipients-file <file>', 'encrypt for the age keys in this file, one per line')
-    .option('--passphrase', 'ask for a passphrase on the terminal')
+    .addOption(new Option('--passphrase', 'ask for a passphrase on the terminal').conflicts('passphraseFile'))
     .option('--passphrase-file <file>', 'use the first line of this file as the passphrase');
 }
 
@@ -28,7 +29,9 @@ export interface OpenerOptions {
 /** Adds the ways to open a backup. */
 export function withOpenerOptions(command: Command): Command {
   return command
-    .option('-I, --identity <file>', 'open the backup with the age keys in this file')
+    .addOption(
+      new Option('-I, --identity <file>', 'open the backup with the age keys in this file').conflicts('passphraseFile'),
+    )
     .option(
       '--passphrase-file <file>',
       'use the first line of this file as the passphrase. Default: ask on the terminal',

@@ -1,3 +1,4 @@
+import { inShellQuotes } from '@teapot-kms/core';
 import { Argument } from 'commander';
 import type { Command } from 'commander';
 import { allCommands, describeCommand } from './command-tree.ts';
@@ -20,9 +21,6 @@ export function registerCompletion(program: Command): void {
 /** The command as the scripts know it: `/keys/list`; the program is ``. */
 const pathOf = ({ words }: CommandDescription): string => words.map((word) => `/${word}`).join('');
 
-/** In single quotes, for bash and zsh. */
-const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
-
 /** Finds the command of the words before the cursor, for bash and zsh. Words that are no command are options and their values. */
 function findCommand(root: CommandDescription): string {
   const paths = allCommands(root).slice(1).map(pathOf);
@@ -42,7 +40,7 @@ function choices(root: CommandDescription, statement: (values: readonly string[]
 function bash(root: CommandDescription): string {
   const cases = allCommands(root).map((command) => {
     const words = [...command.commands.map(({ words }) => words.at(-1)!), ...command.options.map(({ long }) => long)];
-    return `    ${quoted(pathOf(command))}) words=${quoted(words.join(' '))} ;;`;
+    return `    ${inShellQuotes(pathOf(command))}) words=${inShellQuotes(words.join(' '))} ;;`;
   });
   return `# bash completion of teapot-kms. Files where nothing else fits.
 _teapot_kms() {
@@ -54,7 +52,7 @@ _teapot_kms() {
 ${cases.join('\n')}
   esac
   case $at' '$before in
-${choices(root, (values) => `words=${quoted(values.join(' '))}`)}
+${choices(root, (values) => `words=${inShellQuotes(values.join(' '))}`)}
   esac
   COMPREPLY=($(compgen -W "$words" -- "$current"))
 }
@@ -62,11 +60,11 @@ complete -o default -F _teapot_kms teapot-kms`;
 }
 
 function zsh(root: CommandDescription): string {
-  const item = (name: string, description: string) => quoted(`${name.replaceAll(':', '\\:')}:${description}`);
+  const item = (name: string, description: string) => inShellQuotes(`${name.replaceAll(':', '\\:')}:${description}`);
   const cases = allCommands(root).map((command) => {
     const commands = command.commands.map(({ words, description }) => item(words.at(-1)!, description));
     const options = command.options.map(({ long, description }) => item(long, description));
-    return `    ${quoted(pathOf(command))}) commands=(${commands.join(' ')}) options=(${options.join(' ')}) ;;`;
+    return `    ${inShellQuotes(pathOf(command))}) commands=(${commands.join(' ')}) options=(${options.join(' ')}) ;;`;
   });
   return `#compdef teapot-kms
 _teapot-kms() {
@@ -79,7 +77,7 @@ _teapot-kms() {
 ${cases.join('\n')}
   esac
   case $at' '$before in
-${choices(root, (values) => `compadd -- ${values.map(quoted).join(' ')}; return`)}
+${choices(root, (values) => `compadd -- ${values.map(inShellQuotes).join(' ')}; return`)}
   esac
   if [[ $PREFIX == -* ]]; then
     _describe -o option options

@@ -7,7 +7,7 @@ import {
   systemClock,
   TokenProofs,
 } from '@teapot-kms/core';
-import type { Evidence, KeyProof, KeysetSource, RemoteKek, ReplicaReport, StoredManifest } from '@teapot-kms/core';
+import type { Evidence, KeysetSource, RemoteKek, ReplicaReport, StoredManifest } from '@teapot-kms/core';
 import type { Command } from 'commander';
 import { randomBytes } from 'node:crypto';
 import { readInputFile } from '../input-file.ts';
@@ -62,14 +62,14 @@ export async function checkedByReports(store: KeysetSource | RemoteKek, keyId: s
   };
 }
 
-/** Like {@link checkedByReports}, for a conversion to another format version. */
-export async function readableByReports(version: number, options: EvidenceOptions) {
+/** Like {@link checkedByReports}, for a conversion to another format version. @param proofs - of the keys as the store has them */
+export async function readableByReports(
+  version: number,
+  proofs: Awaited<ReturnType<typeof proofsOf>>,
+  options: EvidenceOptions,
+) {
   const evidence = await evidenceOf(options);
-  return (
-    evidence &&
-    ((manifest: StoredManifest, proofs: ReadonlyMap<string, KeyProof>): void =>
-      checkReadByAll(manifest, version, evidence, proofs))
-  );
+  return evidence && ((manifest: StoredManifest): void => checkReadByAll(manifest, version, evidence, proofs));
 }
 
 /** What proves the keys as the store has them, by key id. */

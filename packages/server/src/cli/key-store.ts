@@ -1,4 +1,4 @@
-import { directoryOfUri, KmsError, providerFor, SharedResources } from '@teapot-kms/core';
+import { KmsError, providerFor, SharedResources } from '@teapot-kms/core';
 import type { KeysetAdmin, KeysetSource, RemoteKek } from '@teapot-kms/core';
 import { Option } from 'commander';
 import type { Command } from 'commander';
@@ -7,6 +7,7 @@ import { dirname, resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
 import { DEFAULT_STATE_DIRECTORY, storesOf } from '../config/schema.ts';
 import type { Config, InstanceConfig, KeysConfig } from '../config/schema.ts';
+import { directoryOf } from '../doctor/concrete.ts';
 import { foreignOwner } from '../doctor/keyset-owner.ts';
 import { servingProcess, userOf } from '../doctor/plugin-user.ts';
 import { UsageError } from './exit-codes.ts';
@@ -95,7 +96,7 @@ export async function withStore<T>(
 /** A command that root runs takes the keyset of any user. */
 async function warnOfOwner(options: KeyStoreOptions, uri: string): Promise<void> {
   const stateDirectory = options.config === undefined ? DEFAULT_STATE_DIRECTORY : configOf(options).stateDirectory;
-  const keys = options.uri === undefined ? instanceOf(options).keys : { uri };
+  const keys = keysOf(options, uri);
   const serving = options.config === undefined ? undefined : servingProcess(options.config);
   const found = await foreignOwner(keys, userOf(serving, stateDirectory).uid);
   if (found) printError(`WARNING: ${found.text}; fix: ${found.remedy}`);
@@ -106,13 +107,28 @@ export function withAdmin<T>(options: KeyStoreOptions, work: (admin: KeysetAdmin
   return withStore(options, ({ admin }) => work(admin));
 }
 
+/** The directory on this host of the keyset that the options name. @param uri - of their store */
+export const directoryFor = (options: KeyStoreOptions, uri: string): string | undefined =>
+  directoryOf(keysOf(options, uri));
+
+/** @param uri - of the store that they name */
+const keysOf = (options: KeyStoreOptions, uri: string): KeysConfig =>
+  options.uri === undefined ? instanceOf(options).keys : { uri };
+
 /**
- * A mistyped path must not become a keyset.
- * @throws {@link UsageError} if the directory above a `file:` keyset does not exist
+ * A mistyped path must not become a keyset, wherever its keys are.
+ * @param uri - of the store that the options name
+ * @throws {@link UsageError} if the directory is `/`, or the one above it does not exist
  */
-export function checkParent(uri: string): void {
-  const directory = uri.startsWith('file:') ? directoryOfUri(uri) : undefined;
-  if (directory === undefined || existsSync(dirname(directory))) return;
+export function checkParent(options: KeyStoreOptions & { readonly createParents?: boolean }, uri: string): void {
+  const directory = directoryFor(options, uri);
+  if (directory === undefined) return;
+  if (resolve(directory) === '/') {
+    throw new UsageError(
+      '/ is the root directory of this host, and a keyset needs a directory of its own; correct the path',
+    );
+  }
+  if (options.createParents || existsSync(dirname(directory))) return;
   throw new UsageError(`${dirname(directory)} does not exist; correct the path, or pass --create-parents`);
 }
 

@@ -13,8 +13,10 @@ export function registerConvert(change: (name: string, description: string) => C
     'a replica with an older plugin can no longer read the keyset',
   ).action(async (options: KeysOptions & EvidenceOptions) => {
     const made = await withStore(options, async ({ store, admin }) => {
-      const check = await readableByReports(2, options);
-      return convertKeyset(admin, await proofsOf(store), { dryRun: options.dryRun ?? false, ...(check && { check }) });
+      const proofs = await proofsOf(store);
+      const check = await readableByReports(2, proofs, options);
+      const { dryRun = false, unverified = false } = options;
+      return convertKeyset(admin, proofs, { dryRun, unverified, ...(check && { check }) });
     });
     report(options, made, 'the keyset has version 2');
   });

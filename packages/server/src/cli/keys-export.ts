@@ -1,13 +1,13 @@
 import { exportKeyset, wipeKeys } from '@teapot-kms/core';
 import type { KeysetBackup } from '@teapot-kms/core';
 import type { Command } from 'commander';
-import { open } from 'node:fs/promises';
 import type { Lock } from '../backup/age.ts';
 import { lockOf, withLockOptions } from './backup-options.ts';
 import type { LockOptions } from './backup-options.ts';
 import { UsageError } from './exit-codes.ts';
 import { withAdmin, withKeyStoreOptions } from './key-store.ts';
 import type { KeyStoreOptions } from './key-store.ts';
+import { writeNew } from './output-file.ts';
 import { outputOption, print, printError } from './output.ts';
 import type { OutputFormat } from './output.ts';
 
@@ -57,13 +57,7 @@ export async function writeBackup(path: string, backup: KeysetBackup, how: Lock)
   const archive = await packKeyset(backup);
   const locked = await lock(archive, how).finally(() => archive.fill(0));
   try {
-    const file = await open(path, 'wx', 0o600);
-    try {
-      await file.writeFile(locked);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    await writeNew(path, locked);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     throw new UsageError(`${path} exists already; name a new file, because a backup never replaces another one`);

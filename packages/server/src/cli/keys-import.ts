@@ -69,7 +69,7 @@ export async function restoreBackup(file: string, options: Omit<ImportOptions, '
   try {
     const dryRun = options.dryRun ?? false;
     return await withStore(options, async ({ store, admin }) => {
-      if (!options.createParents) checkParent(store.uri);
+      checkParent(options, store.uri);
       const made = await importKeyset(admin, backup, { dryRun, partial });
       // As a plugin will see it: a token compares its keys only now.
       const proofs = dryRun ? undefined : await proofsOf(store).catch(unlessSettings);

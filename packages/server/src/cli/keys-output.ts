@@ -1,4 +1,4 @@
-import { systemClock } from '@teapot-kms/core';
+import { safeText, systemClock } from '@teapot-kms/core';
 import type { Change, Manifest, ManifestEntry } from '@teapot-kms/core';
 import { keyIdHash } from '../kms/key-id-hash.ts';
 import type { KeyStoreOptions } from './key-store.ts';
@@ -28,19 +28,21 @@ export function withoutNewIds({ before, after, keyId }: Change): Change {
 }
 
 /** What JSON output says of a keyset. */
-export function summary({ formatVersion, contextId, generation, primary, keys }: Manifest): object {
+export function summary({ formatVersion, contextId, generation, primary, keys, rotation }: Manifest): object {
   const shown = keys.map((key) => ({ ...key, ...(key.id !== NEW && { keyIdHash: keyIdHash(key.id) }) }));
-  return { formatVersion, contextId, generation, primary, keys: shown };
+  return { formatVersion, contextId, generation, primary, keys: shown, rotation };
 }
 
 /** The keys as a table. */
-export function list({ primary, keys }: Manifest): string {
+export function list({ primary, keys, rotation }: Manifest): string {
   const rows = keys.map((key) => {
     const role = roleOf(key, primary);
     const passed = systemClock.wall() - Date.parse(role === 'decrypt-only' ? demotionOf(key, keys) : key.since);
     return [key.id, role, passed < 0 ? age(passed) : `${age(passed)} ago`];
   });
-  return table([['KEY', 'STATE', 'SINCE'], ...rows]);
+  const notes = rotation?.['unverified'];
+  const without = notes === undefined ? '' : `\n\nMade without evidence (--unverified): ${safeText(notes, 1_024)}`;
+  return `${table([['KEY', 'STATE', 'SINCE'], ...rows])}${without}`;
 }
 
 /** What a key does: of those that were promoted, only the primary encrypts. */

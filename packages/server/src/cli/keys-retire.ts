@@ -39,6 +39,7 @@ Every kube-apiserver must use the new key before the data is rewritten and scann
       const made = await withAdmin(options, (admin) =>
         retireKey(admin, keyId, {
           dryRun: options.dryRun ?? false,
+          unverified: options.unverified ?? false,
           ...(evidence && { check: (manifest) => checkUnneeded(manifest, keyId, evidence) }),
         }),
       );

@@ -6,7 +6,7 @@ import { durationOption } from './duration-option.ts';
 import { checkedByReports, withEvidenceOptions } from './evidence.ts';
 import type { EvidenceOptions } from './evidence.ts';
 import { ExitCode, UsageError } from './exit-codes.ts';
-import { checkParent, withAdmin, withKeyStoreOptions, withStore } from './key-store.ts';
+import { checkParent, directoryFor, withAdmin, withKeyStoreOptions, withStore } from './key-store.ts';
 import { list, report, summary, withoutNewIds } from './keys-output.ts';
 import type { KeysOptions } from './keys-output.ts';
 import { registerConfirm } from './keys-confirm.ts';
@@ -14,6 +14,7 @@ import { registerConvert } from './keys-convert.ts';
 import { registerExport, writeBackup } from './keys-export.ts';
 import { registerImport } from './keys-import.ts';
 import { registerRetire } from './keys-retire.ts';
+import { checkOwner, parseOwner } from './owner-option.ts';
 import { outputOption, print, printError } from './output.ts';
 import { hasTerminal, typed } from './terminal.ts';
 
@@ -38,6 +39,10 @@ Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -), a
 
   change('generate', 'Generate a key: the first key of a new keyset, or a pending key')
     .option('--create-parents', 'create missing directories above the keyset directory')
+    .option(
+      '--owner <user[:group]>',
+      'whom new files and a new directory belong to, for root. Default: the owner of the directory',
+    )
     .option('--yes', 'on a terminal: do not ask before a new keyset is made')
     .option(
       '--escrow-to <age1...>',
@@ -47,6 +52,11 @@ Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -), a
     .option('--escrow-file <file>', 'the file for the copy; it must not exist yet')
     .action(async (options: GenerateOptions) => {
       const made = await withStore(options, async ({ store, admin }) => {
+        if (options.owner !== undefined) {
+          const owner = parseOwner(options.owner);
+          checkOwner(owner, directoryFor(options, store.uri));
+          admin.ownedBy?.(owner);
+        }
         if (!(await admin.readManifest())) await checkNewKeyset(store.uri, options);
         const escrow = escrowOf(admin, options);
         const change = await generateKey(admin, { dryRun: options.dryRun ?? false, ...(escrow && { escrow }) });
@@ -67,7 +77,8 @@ Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -), a
   ).action(async (keyId: string, options: KeysOptions & EvidenceOptions) => {
     const made = await withStore(options, async ({ store, admin }) => {
       const check = await checkedByReports(store, keyId, options);
-      return promoteKey(admin, keyId, { dryRun: options.dryRun ?? false, ...(check && { check }) });
+      const { dryRun = false, unverified = false } = options;
+      return promoteKey(admin, keyId, { dryRun, unverified, ...(check && { check }) });
     });
     report(options, made, `key ${keyId} is the primary; rewrite the data to encrypt it with this key`);
   });
@@ -101,6 +112,7 @@ Then rewrite the data (kubectl get secrets -A -o json | kubectl replace -f -), a
 
 interface GenerateOptions extends KeysOptions {
   readonly createParents?: boolean;
+  readonly owner?: string;
   readonly yes?: boolean;
   readonly escrowTo?: readonly string[];
   readonly escrowFile?: string;
@@ -120,8 +132,9 @@ function escrowOf(admin: KeysetAdmin, { escrowTo, escrowFile }: GenerateOptions)
  * A mistyped path must not become a keyset.
  * @throws {@link UsageError}
  */
-async function checkNewKeyset(uri: string, { createParents, yes, dryRun }: GenerateOptions): Promise<void> {
-  if (!createParents) checkParent(uri);
+async function checkNewKeyset(uri: string, options: GenerateOptions): Promise<void> {
+  checkParent(options, uri);
+  const { yes, dryRun } = options;
   if (yes || dryRun || !hasTerminal()) return;
   await typed('new', `There is no keyset at ${uri}. A new one cannot decrypt data of an existing cluster.`);
 }

@@ -91,11 +91,26 @@ async function printReport(client: KmsClient, socket: string, nonce: string): Pr
   }
 }
 
-function describe({ instance, version, pid, uri, primary, keys, lastGoodProbeAgeMs }: InstanceDescription): string {
+/** What the plugin says of itself, as text. */
+export function describe(description: InstanceDescription): string {
+  const { instance, version, pid, uri, primary, keyset, decryptOnly = [], keys, lastGoodProbeAgeMs } = description;
   const probe = lastGoodProbeAgeMs === undefined ? 'never' : `${age(lastGoodProbeAgeMs)} ago`;
-  const rows = keys.map((key) => [key.id, roleOf(key, primary), String(key.decrypts)]);
-  return `plugin   teapot-kms ${version}, instance ${instance}, pid ${pid}\nstore    ${uri}, last good answer ${probe}\n\n${table([['KEY', 'STATE', 'DECRYPTS'], ...rows])}`;
+  const rows = keys.map((key) => {
+    // A retired key is not loaded, so nobody can tell.
+    const mark = key.verified || key.state === 'retired' ? '' : ', unverified';
+    return [key.id, `${roleOf(key, primary)}${mark}`, String(key.decrypts)];
+  });
+  const lines = [
+    `plugin   teapot-kms ${version}, instance ${instance}, pid ${pid}`,
+    `store    ${uri}, last good answer ${probe}`,
+    `keyset   ${keysetText(keyset)}`,
+    ...decryptOnly.map((store) => `decrypts ${store.uri}, keyset ${keysetText(store.keyset)}`),
+  ];
+  return `${lines.join('\n')}\n\n${table([['KEY', 'STATE', 'DECRYPTS'], ...rows])}`;
 }
+
+const keysetText = (keyset: InstanceDescription['keyset']): string =>
+  keyset ? `${keyset.contextId}, generation ${keyset.generation}` : 'not loaded';
 
 /**
  * Returns the problems that kube-apiserver ≥ 1.29 finds in an answer to Status, in the order of its own checks

@@ -162,6 +162,11 @@ export class Metrics {
       ),
       perInstance('cached_local_keks', 'Local KEKs in the cache, for a key in a token.', (one) => one.cacheEntries),
       perInstance(
+        'keyset_generation',
+        'Generation of the keyset in use, 0 for one of version 1. Replicas with one keyset differ only for a moment.',
+        (one) => one.keyset?.generation,
+      ),
+      perInstance(
         'key_since_timestamp_seconds',
         'When the current key became current here, in seconds since 1970; 0 before the first key.',
         (one) => one.keySince,

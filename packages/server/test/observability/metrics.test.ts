@@ -64,6 +64,15 @@ test('names, types and help are those of the golden list', () => {
   assert.fixture(`${header.join('\n')}\n`, golden);
 });
 
+test('the generation of the keyset has a series once a keyset is loaded', () => {
+  const generation = (keyset: InstanceDescription['keyset']) =>
+    lines(metricsOf({ keyset }), 'keyset_generation').filter((line) => !line.startsWith('#'));
+  assert.equal(generation(undefined), []);
+  assert.equal(generation({ contextId: '00', generation: 7, hash: '00' }), [
+    'teapot_kms_keyset_generation{instance="a"} 7',
+  ]);
+});
+
 // https://prometheus.io/docs/practices/naming; `promtool check metrics` has the same rules.
 test('counters end in _total and nothing else does, and each metric has a help text and a base unit', () => {
   const text = metricsOf().text();

@@ -1,12 +1,13 @@
 import { newKey } from '../../keyset/blob.ts';
 import type { KeysetAdmin, ManifestRevision } from '../../keyset/keyset-source.ts';
 import type { KeyTraits, Manifest } from '../../keyset/manifest.ts';
+import type { Owner } from '../../util/durable-directory.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 import type { BarbicanClient } from './client.ts';
 import { readKeyOf } from './key-secret.ts';
 
 /** Where the manifest is: a directory of this host, or Barbican. */
-export interface ManifestStore extends Pick<KeysetAdmin, 'writeManifest'> {
+export interface ManifestStore extends Pick<KeysetAdmin, 'writeManifest' | 'ownedBy'> {
   readManifest(signal?: AbortSignal): Promise<ManifestRevision | undefined>;
   makeDirectory?(): Promise<void>;
 }
@@ -19,6 +20,10 @@ export class BarbicanAdmin implements KeysetAdmin {
   constructor(client: BarbicanClient, manifests: ManifestStore) {
     this.#client = client;
     this.#manifests = manifests;
+  }
+
+  ownedBy(owner: Owner): void {
+    this.#manifests.ownedBy?.(owner);
   }
 
   readManifest(signal?: AbortSignal): Promise<ManifestRevision | undefined> {

@@ -4,6 +4,7 @@ import { newKey } from '../../keyset/blob.ts';
 import type { KeysetAdmin } from '../../keyset/keyset-source.ts';
 import { blobName } from '../../keyset/manifest.ts';
 import type { KeyTraits } from '../../keyset/manifest.ts';
+import { unlessMissing } from '../../util/file-lock.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
 import { isMissing, ownersOf, readBlob } from './keyset-directory.ts';
 import { ManifestDirectory, onDisk } from './manifest-directory.ts';
@@ -37,6 +38,11 @@ export class KeysetDirectoryAdmin extends ManifestDirectory implements KeysetAdm
         throw new KmsError('ERR_KMS_KEYSET_INVALID', `${path}: no such file`, { cause: error });
       }
     });
+  }
+
+  async orphans(): Promise<readonly string[]> {
+    const names = await onDisk(() => unlessMissing(this.directory.names()));
+    return (names ?? []).filter((name) => name.endsWith('.key')).map((name) => join(this.path, name));
   }
 
   destroyKey(keyId: string): Promise<void> {

@@ -9,8 +9,10 @@ import type { Manifest } from '../../keyset/manifest.ts';
 import { systemClock } from '../../util/clock.ts';
 import type { Clock } from '../../util/clock.ts';
 import { DurableDirectory } from '../../util/durable-directory.ts';
+import type { Owner } from '../../util/durable-directory.ts';
 import { requireTrusted } from './keyset-directory.ts';
 import { safeText } from '../../util/safe-text.ts';
+import { shellWord } from '../../util/shell-word.ts';
 import { withFileLock } from '../../util/file-lock.ts';
 
 const LOCK_NAME = '.lock';
@@ -30,6 +32,10 @@ export class ManifestDirectory {
     this.#fs = fs;
     this.#clock = clock;
     this.directory = new DurableDirectory(path, fs);
+  }
+
+  ownedBy(owner: Owner): void {
+    this.directory.owner = owner;
   }
 
   async readManifest(): Promise<ManifestRevision | undefined> {
@@ -72,7 +78,7 @@ export class ManifestDirectory {
   #locked<T>(work: () => Promise<T>): Promise<T> {
     const path = join(this.path, LOCK_NAME);
     const busy = (pid: string) => {
-      const remedy = `wait for it and try again; if there is no such process, remove ${path}*`;
+      const remedy = `wait for it and try again; if there is no such process, remove ${shellWord(path)}*`;
       return new KmsError('ERR_KMS_KEYSET_CONFLICT', `process ${pid} is changing this keyset`, { remedy });
     };
     return withFileLock(path, { fs: this.#fs, clock: this.#clock, waitMs: 0, busy }, work);

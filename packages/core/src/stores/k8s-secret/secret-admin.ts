@@ -50,6 +50,11 @@ export class SecretAdmin implements KeysetAdmin {
     return found?.manifest && { ...found.manifest, revision: revisionOf(found) };
   }
 
+  async orphans(): Promise<readonly string[]> {
+    const names = [...((await this.#read())?.names ?? [])];
+    return names.filter((name) => name.endsWith('.key')).map((name) => `${name} of ${uriOf(this.#secret)}`);
+  }
+
   /** The key is stored with the manifest that names it. */
   createKey(keyId: string, contextId: Buffer, given?: SecretBytes): Promise<KeyTraits> {
     const { key, traits } = newKey(keyId, contextId, given);

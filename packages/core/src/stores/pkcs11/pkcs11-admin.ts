@@ -8,6 +8,8 @@ import { ManifestDirectory } from '../file/manifest-directory.ts';
 interface KeyMaker {
   generate(keyId: string, key: SecretBytes | undefined): Promise<void>;
   holdsKey(keyId: string): Promise<boolean>;
+  /** @returns names, for people, of all keys in the token that this keyset could have made */
+  candidates(): Promise<readonly string[]>;
   /** @returns what the manifest must say of the key */
   traitsOf(keyId: string, contextId: Buffer): Promise<KeyTraits>;
   destroy(keyId: string): Promise<void>;
@@ -42,6 +44,10 @@ export class Pkcs11Admin extends ManifestDirectory implements KeysetAdmin {
       (failure: unknown) => `stays in the token, and no manifest lists it: ${(failure as Error).message}`,
     );
     return new KmsError(code, `${message.replace(/\.$/, '')}. The new key ${keyId} ${fate}`, { cause: error, remedy });
+  }
+
+  orphans(): Promise<readonly string[]> {
+    return this.#kek.candidates();
   }
 
   holdsKey(keyId: string): Promise<boolean> {

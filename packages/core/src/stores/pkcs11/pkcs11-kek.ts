@@ -161,6 +161,12 @@ export class Pkcs11Kek implements RemoteKek {
     return (await this.listKeys({ signal: AbortSignal.timeout(KEY_TIMEOUT_MS) })).includes(keyId);
   }
 
+  async candidates(): Promise<readonly string[]> {
+    const { id: only, object: label } = this.#uri;
+    const ids = await this.listKeys({ signal: AbortSignal.timeout(KEY_TIMEOUT_MS) });
+    return ids.filter((id) => !only || only.equals(Buffer.from(id))).map((id) => `${label} ${id} in the token`);
+  }
+
   async destroy(keyId: string): Promise<void> {
     const context = { signal: AbortSignal.timeout(GENERATE_TIMEOUT_MS) };
     await this.token().call({ op: 'destroy', ...this.#select(keyId) }, context);

@@ -18,6 +18,14 @@ import { watchedFs } from '../../support/watched-fs.ts';
 
 const adminOf = (directory: string) => open(directory).admin!;
 
+test('keys in a directory without a manifest keep a new keyset away, and nothing is written', async () => {
+  const directory = newDirectory();
+  writeFileSync(join(directory, 'lost.key'), Buffer.alloc(32), { mode: 0o600 });
+  const error = await rejectsWithCode(() => generateKey(adminOf(directory)), 'ERR_KMS_KEYSET_RULE');
+  assert.match(error.message, join(directory, 'lost.key'));
+  assert.equal(readdirSync(directory), ['lost.key']);
+});
+
 test('each file is synced before it is renamed, its directory after it, and the manifest is last', async () => {
   const directory = join(newDirectory(), 'keys');
   const log: string[] = [];
@@ -26,7 +34,7 @@ test('each file is synced before it is renamed, its directory after it, and the 
     if (!path.includes('.lock')) log.push(`${operation} ${kind}`);
   });
   await generateKey(openKeysetDirectory(`file:${directory}`, { allowGroupRead: false }, { fs }).admin!);
-  const steps = log.filter((step) => !/^(readFile|readlink|stat|chown|file.chown)/.test(step));
+  const steps = log.filter((step) => !/^(readFile|readdir|readlink|stat|chown|file.chown)/.test(step));
   const durable = (kind: string) => [
     `open ${kind}`,
     `file.writeFile ${kind}`,

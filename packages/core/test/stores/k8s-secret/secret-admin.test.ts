@@ -74,7 +74,8 @@ test('the first key creates the Secret, with 32 bytes beside the manifest', asyn
   assert.equal(Object.keys(body.data).toSorted(), [`${keyId}.key`, 'keyset.yaml'].toSorted());
   assert.is(Buffer.from(body.data[`${keyId}.key`]!, 'base64').length, 32);
   assert.match(headers.accept!, 'as=PartialObjectMetadata');
-  assert.is(server.requests.length, 3);
+  // Look, look for keys without a manifest, look again, write.
+  assert.is(server.requests.length, 4);
 });
 
 test('a change names the Secret as it was read, and a key that is destroyed leaves with its manifest', async (site) => {
@@ -126,6 +127,13 @@ test('bytes become the same base64 that Node makes of them', () => {
       assert.is(base64(Buffer.from(bytes)).toString(), Buffer.from(bytes).toString('base64'));
     }),
   );
+});
+
+test('a Secret with keys and no manifest gets no new keyset', async (site) => {
+  site.data = new Map([['lost.key', Buffer.alloc(32)]]);
+  const error = await rejectsWithCode(() => generateKey(site.admin), 'ERR_KMS_KEYSET_RULE');
+  assert.match(error.message, 'lost.key of k8s-secret:');
+  assert.equal(site.changes, []);
 });
 
 test.run();
