@@ -6,6 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import * as assert from 'uvu/assert';
+import type { KmsErrorCode } from '../../../src/errors.ts';
 import { generateKey, promoteKey } from '../../../src/keyset/administration.ts';
 import { KeysetService } from '../../../src/service/keyset-service.ts';
 import type { KeysetServiceOptions } from '../../../src/service/keyset-service.ts';
@@ -15,7 +16,8 @@ import type { ServiceEvent } from '../../../src/kms-service.ts';
 
 /** ms; so short that a test need not wait. */
 const PROBE_INTERVAL_MS = 300;
-const STATUS_GRACE_MS = 1_500;
+/** ms. Nobody waits for it: {@link RunningService.untilStatus} skips it. */
+const STATUS_GRACE_MS = 60_000;
 
 /** A service over a keyset in Barbican, as an instance of the plugin has it, with what an operator and kube-apiserver see of it. */
 export class RunningService {
@@ -94,7 +96,7 @@ export class RunningService {
     await until('Status is ok', ok, { everyMs: 20 });
   }
 
-  /** Waits until Status says something that matches. @returns what it says */
+  /** Waits until Status says something that matches, and does not wait for the grace time. @returns what it says */
   async untilStatus(pattern: RegExp, timeoutMs = 30_000): Promise<string> {
     const what = `Status says ${String(pattern)}`;
     return until(
@@ -102,6 +104,8 @@ export class RunningService {
       async () => {
         const status = await this.status();
         if (pattern.test(status)) return status;
+        // The store has failed, and Status may not say so yet.
+        if (status === 'ok' && this.service.describe().warnings.length > 0) this.cloud.clock.skip(STATUS_GRACE_MS);
         throw new Error(status);
       },
       { everyMs: 20, timeoutMs },
@@ -120,6 +124,20 @@ export class RunningService {
       },
       { everyMs: 20 },
     );
+  }
+
+  /** Failures that the machine's speed does not cause: all but those of time. */
+  get refusals(): number {
+    return this.#events.filter(
+      (event) => event.type === 'store-failed' && !/did not answer within/.test(event.error.message),
+    ).length;
+  }
+
+  /** How often the store failed with this code, of those that were news. */
+  failuresWith(code: KmsErrorCode): number {
+    return this.#events.filter(
+      (event) => event.type === 'store-failed' && 'code' in event.error && event.error.code === code,
+    ).length;
   }
 
   async seal(): Promise<{ ciphertext: Buffer; keyId: string; plaintext: Buffer }> {
