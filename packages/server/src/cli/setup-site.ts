@@ -4,6 +4,7 @@ import {
   KmsError,
   KubeCredentials,
   SharedResources,
+  shownUri,
   withFileLock,
 } from '@teapot-kms/core';
 import { execFile } from 'node:child_process';
@@ -17,8 +18,9 @@ import type { Config } from '../config/schema.ts';
 import { directoryOf } from '../doctor/concrete.ts';
 import { HostFiles } from '../setup/host-files.ts';
 import { HostSite } from '../setup/host-site.ts';
+import type { HostSiteOptions } from '../setup/host-site.ts';
 import { pluginConfiguration, pluginPod } from '../setup/made-files.ts';
-import type { Plan, Wish } from '../setup/plan-input.ts';
+import type { Wish } from '../setup/plan-input.ts';
 import { SetupError } from '../setup/setup-error.ts';
 import { makeDirectory } from '../make-directory.ts';
 import { version } from '../version.ts';
@@ -51,7 +53,7 @@ const UNITS = ['/etc', '/usr/lib', '/lib', '/usr/local/lib'].map((root) => `${ro
 const RUN = '/run/teapot-kms';
 
 /** The node that the options describe, and what is wanted of it. */
-export function siteOf(options: SetupOptions, report: (step: Plan) => void) {
+export function siteOf(options: SetupOptions, { report, tell }: Pick<HostSiteOptions, 'report' | 'tell'>) {
   const { kubernetesDirectory: directory } = options;
   const backupDirectory = join(directory, 'teapot-kms-backup');
   const manifestDirectory = join(directory, 'manifests');
@@ -67,6 +69,7 @@ export function siteOf(options: SetupOptions, report: (step: Plan) => void) {
     files,
     backupDirectory,
     report,
+    tell,
     credentials: () => credentials.current(),
     withEtcd: (flags, work) =>
       withEtcd(
@@ -103,7 +106,7 @@ function wishOf(options: SetupOptions, manifestDirectory: string): Wish {
   const { config: configFile, kubernetesDirectory, resource: resources, undo = false } = options;
   const there = existsSync(configFile);
   const config = there ? loadConfig(configFile) : parseConfig(newConfiguration(options), configFile);
-  const { name, socket } = there ? instanceOf(options) : config.instances[0]!;
+  const { name, socket, keys } = there ? instanceOf(options) : config.instances[0]!;
   const socketDirectory = socket.startsWith(`${RUN}/`) ? RUN : dirname(socket);
   return {
     undo,
@@ -117,6 +120,7 @@ function wishOf(options: SetupOptions, manifestDirectory: string): Wish {
       options.plugin === 'static-pod'
         ? { file: join(manifestDirectory, 'teapot-kms.yaml'), text: podOf(config, socketDirectory, options) }
         : undefined,
+    keyset: directoryOf(keys) ?? shownUri(keys.uri),
     imports: options.import !== undefined,
   };
 }

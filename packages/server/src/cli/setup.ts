@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
+import { unusedImport } from '../setup/plan-encryption.ts';
 import type { Plan, PlanInput } from '../setup/plan-input.ts';
 import type { Site } from '../setup/site.ts';
 import { withOpenerOptions } from './backup-options.ts';
@@ -57,7 +58,7 @@ async function setUp(options: SetupOptions): Promise<void> {
     import('../setup/run.ts'),
     import('../setup/journal.ts'),
   ]);
-  const { site, wish, locked } = siteOf(options, reportStep);
+  const { site, wish, locked } = siteOf(options, { report: reportStep, tell: printError });
   if (!options.apply) {
     const journal = await readJournal(site);
     if (journal) printError(`WARNING: step ${journal.step} was interrupted; --apply finishes it, or rolls it back`);
@@ -70,6 +71,8 @@ const reportStep = ({ step, reason }: Plan): void => printError(`${step}: ${reas
 
 async function printPreview(input: PlanInput): Promise<void> {
   const { diffOf, preview } = await import('../setup/preview.ts');
+  const unused = unusedImport(input);
+  if (unused !== undefined) printError(unused);
   const steps = preview(input);
   for (const step of steps) {
     print(`# ${step.step}: ${step.reason}`);

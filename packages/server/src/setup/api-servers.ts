@@ -35,11 +35,12 @@ export async function otherServers(own: KubeApi, credentials: Credentials, clock
     '/api/v1/namespaces/kube-system/pods?labelSelector=component%3Dkube-apiserver',
   )) as { readonly items?: readonly Pod[] } | undefined;
   return (pods?.items ?? []).flatMap(({ metadata, spec, status }) => {
-    const host = status?.hostIP ?? status?.podIP;
-    const command = spec?.containers?.[0]?.command ?? [];
-    const port = command.map((flag) => /^--secure-port=(\d+)$/.exec(flag)?.[1]).find((found) => found !== undefined);
+    const flagOf = (name: string): string | undefined =>
+      spec?.containers?.[0]?.command?.find((one) => one.startsWith(`--${name}=`))?.slice(name.length + 3);
+    // On a host with several networks, the kubelet may name another one.
+    const host = flagOf('advertise-address') ?? status?.hostIP ?? status?.podIP;
     // Without an address nobody can ask it, so that it does not count as one that can read.
-    const place = host === undefined ? 'https://invalid.' : origin(host, port ?? '6443');
+    const place = host === undefined ? 'https://invalid.' : origin(host, flagOf('secure-port') ?? '6443');
     if (place === own.origin) return [];
     const name = spec?.nodeName ?? metadata?.name ?? place;
     return [{ name, api: new KubeApi(place, credentials, clock) }];

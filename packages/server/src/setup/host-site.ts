@@ -21,6 +21,7 @@ export interface HostSiteOptions {
   readonly files: TextFiles;
   readonly backupDirectory: string;
   readonly report: (step: Plan) => void;
+  readonly tell: (text: string) => void;
   /** Of an administrator of the cluster. */
   readonly credentials: () => Promise<Credentials>;
   /** Runs work with a client of the etcd that kube-apiserver's flags name. */
@@ -43,6 +44,7 @@ export class HostSite implements Site {
   readonly files: TextFiles;
   readonly backupDirectory: string;
   readonly report: (step: Plan) => void;
+  readonly tell: (text: string) => void;
   readonly hasKeyset: () => Promise<boolean>;
   readonly makeKeyset: () => Promise<void>;
   readonly startPlugin: () => Promise<void>;
@@ -52,7 +54,7 @@ export class HostSite implements Site {
 
   constructor(options: HostSiteOptions) {
     this.#options = options;
-    ({ files: this.files, backupDirectory: this.backupDirectory, report: this.report } = options);
+    ({ files: this.files, backupDirectory: this.backupDirectory, report: this.report, tell: this.tell } = options);
     ({ hasKeyset: this.hasKeyset, makeKeyset: this.makeKeyset, startPlugin: this.startPlugin } = options);
   }
 

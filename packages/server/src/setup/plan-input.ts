@@ -44,6 +44,8 @@ export interface Wish {
   readonly newConfig: (minor: number | undefined) => string;
   /** The plugin as a static pod; `undefined`: something else starts it. */
   readonly pod: { readonly file: string; readonly text: string } | undefined;
+  /** Where the keyset is: for people. */
+  readonly keyset: string;
   /** Whether a keyset can be imported. */
   readonly imports: boolean;
 }

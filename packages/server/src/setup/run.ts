@@ -3,6 +3,7 @@ import { positionOf } from '../kubernetes/encryption-providers.ts';
 import { apply, readJournal, removeJournal, revert, writeJournal } from './journal.ts';
 import type { Journal } from './journal.ts';
 import { plan } from './plan.ts';
+import { unusedImport } from './plan-encryption.ts';
 import type { Plan, PlanInput, Step, Wish } from './plan-input.ts';
 import { namedConfiguration, positionNow } from './plan-parts.ts';
 import { SetupError } from './setup-error.ts';
@@ -24,9 +25,13 @@ const LOOK_MS = 1_000;
  */
 export async function run(site: Site, wish: Wish, timeoutMs: number): Promise<Plan> {
   await finishInterrupted(site, wish, timeoutMs);
+  let imported = false;
   for (let steps = 0; steps < MAX_STEPS; steps++) {
     const input = await look(site, wish);
+    const unused: string | undefined = imported ? undefined : unusedImport(input);
+    if (unused !== undefined) site.tell(unused);
     const next = plan(input);
+    imported ||= unused !== undefined || next.step === 'keyset';
     if (ENDS.includes(next.step)) return next;
     site.report(next);
     await take(site, wish, { input, next, timeoutMs });

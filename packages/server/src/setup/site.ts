@@ -18,6 +18,8 @@ export interface Site {
   readonly backupDirectory: string;
   /** Called before each step. */
   readonly report: (step: Plan) => void;
+  /** Receives what else an operator should know meanwhile. */
+  readonly tell: (text: string) => void;
   hasKeyset(): Promise<boolean>;
   /** Imports the keyset, or makes a new one. */
   makeKeyset(): Promise<void>;

@@ -34,21 +34,31 @@ test("a kube-apiserver's flags say where it is", () => {
   assert.is(originOf(new Map([['advertise-address', 'fd00::1']])), 'https://[fd00::1]:6443');
 });
 
-test('the others are the static pods of other addresses, also those without one', async () => {
-  const pod = (nodeName: string, hostIP?: string, ...command: string[]) => {
-    return { metadata: { name: nodeName }, spec: { nodeName, containers: [{ command }] }, status: { hostIP } };
-  };
-  const items = [pod('own', '10.0.0.1'), pod('two', '10.0.0.2', '--secure-port=8443'), pod('three')];
+const pod = (nodeName: string, hostIP?: string, ...command: string[]) => {
+  return { metadata: { name: nodeName }, spec: { nodeName, containers: [{ command }] }, status: { hostIP } };
+};
+/** Names and origins of the others. */
+async function othersAmong(items: readonly object[]) {
   const path = '/api/v1/namespaces/kube-system/pods?labelSelector=component%3Dkube-apiserver';
   const own = apiOf('https://10.0.0.1:6443', { [path]: ok(JSON.stringify({ items })) });
   const others = await otherServers(own, {} as Credentials, systemClock);
-  assert.equal(
-    others.map(({ name, api }) => [name, api.origin]),
-    [
-      ['two', 'https://10.0.0.2:8443'],
-      ['three', 'https://invalid.'],
-    ],
-  );
+  return others.map(({ name, api }) => [name, api.origin]);
+}
+
+test('the others are the static pods of other addresses, also those without one', async () => {
+  const items = [pod('own', '10.0.0.1'), pod('two', '10.0.0.2', 'kube-apiserver', '--secure-port=8443'), pod('three')];
+  assert.equal(await othersAmong(items), [
+    ['two', 'https://10.0.0.2:8443'],
+    ['three', 'https://invalid.'],
+  ]);
+});
+
+test('with several networks, the address that each kube-apiserver advertises counts', async () => {
+  const items = [
+    pod('own', '192.168.0.1', 'kube-apiserver', '--advertise-address=10.0.0.1'),
+    pod('two', '192.168.0.2', 'kube-apiserver', '--advertise-address=10.0.0.2'),
+  ];
+  assert.equal(await othersAmong(items), [['two', 'https://10.0.0.2:6443']]);
 });
 
 test('one that is ready says since when, and which key it has through our provider', async () => {

@@ -200,16 +200,44 @@ test('another keyset than that of the other nodes is refused before anything cha
   const site = new ModelSite();
   site.keyset = true;
   site.otherServers = [other('node-1', { keyIdHash: 'sha256:bb' })];
-  assert.is((await go(site)).step, 'blocked');
+  const next = await go(site, { ...wish, imports: true });
+  assert.is(next.step, 'blocked');
+  assert.match(next.remedy!, 'move the keyset in /var/lib/teapot-kms/main away');
+  assert.equal(site.told, ['--import is not used: there is a keyset in /var/lib/teapot-kms/main']);
   assert.equal(site.history, ['absent']);
 });
 
-test('a node that has not joined gets the plugin, and needs the EncryptionConfiguration of the others', async () => {
+test('another keyset that this kube-apiserver has used already is kept', async () => {
+  const site = await encrypted();
+  site.otherServers = [other('node-1', { keyIdHash: 'sha256:bb' })];
+  const next = await go(site);
+  assert.is(next.step, 'blocked');
+  assert.match(next.remedy!, 'keep both keysets');
+});
+
+test('a keyset that is imported is used, and nothing is said of it', async () => {
+  const site = new ModelSite();
+  await go(site, { ...wish, imports: true });
+  assert.equal(site.told, []);
+});
+
+test('a node that has not joined needs the EncryptionConfiguration of the others first', async () => {
   const site = new ModelSite();
   site.texts.delete(MANIFEST);
-  assert.is((await go(site)).step, 'blocked');
-  assert.ok(site.pluginRuns && site.texts.has(CONFIG));
+  assert.is((await go(site, { ...wish, imports: true })).step, 'blocked');
+  assert.is(site.changes, 0);
+});
+
+test('a node that has not joined imports the keyset of the others, and never makes one of its own', async () => {
+  const site = new ModelSite();
+  site.texts.delete(MANIFEST);
   site.texts.set(ENCRYPTION, 'kind: EncryptionConfiguration\n');
+  const next = await go(site);
+  assert.is(next.step, 'blocked');
+  assert.match(next.remedy!, '--import');
+  assert.not(site.keyset);
+  assert.is((await go(site, { ...wish, imports: true })).step, 'join');
+  assert.ok(site.pluginRuns && site.texts.has(CONFIG));
   assert.is((await go(site)).step, 'join');
 });
 
@@ -230,6 +258,50 @@ test('providers of an EncryptionConfiguration that is there write on until KMS w
   assert.is(site.position, 'absent');
   assert.match(site.texts.get(MANIFEST)!, `--encryption-provider-config=${ENCRYPTION}`);
   assert.match(site.texts.get(ENCRYPTION)!, '- aescbc');
+});
+
+/** As docs/guides/kubeadm.md does it: the file is in another place, and the mounts have other names. */
+async function setUpByHand(position: 'writes' | 'reads', reloads = true): Promise<ModelSite> {
+  const site = new ModelSite();
+  const own = '/etc/kubernetes/enc/encryption-config.yaml';
+  const providers = [
+    '{kms: {apiVersion: v2, name: teapot-main, endpoint: unix:///run/teapot-kms/main/kms.sock}}',
+    '{identity: {}}',
+  ];
+  if (position === 'reads') providers.reverse();
+  site.texts.set(
+    own,
+    `kind: EncryptionConfiguration\nresources: [{resources: [secrets], providers: [${providers.join(', ')}]}]\n`,
+  );
+  const flags = [
+    `--encryption-provider-config=${own}`,
+    ...(reloads ? ['--encryption-provider-config-automatic-reload=true'] : []),
+  ];
+  const lines = flags.map((flag) => `    - ${flag}\n`).join('');
+  site.texts.set(MANIFEST, site.texts.get(MANIFEST)!.replace('    image:', `${lines}    image:`));
+  site.texts.set(CONFIG, 'version: 1\n');
+  [site.keyset, site.pluginRuns] = [true, true];
+  await site.server();
+  return site;
+}
+
+for (const position of ['writes', 'reads'] as const) {
+  test(`undo: a cluster that was set up by hand, whose plugin ${position}, goes back too`, async () => {
+    const site = await setUpByHand(position);
+    assert.is((await go(site, undo)).step, 'done');
+    assert.is(site.position, 'absent');
+    assert.not.match(site.texts.get(MANIFEST)!, 'encryption-provider-config');
+    assert.not(site.texts.has(ENCRYPTION));
+  });
+}
+
+test('undo: without automatic reload, nothing is changed that kube-apiserver would not see', async () => {
+  const site = await setUpByHand('writes', false);
+  const { changes } = site;
+  const next = await go(site, undo);
+  assert.is(next.step, 'blocked');
+  assert.match(next.remedy!, `set --encryption-provider-config-automatic-reload=true in ${MANIFEST}`);
+  assert.is(site.changes, changes);
 });
 
 test('an upgrade that lost the flags is repaired, and KMS writes on at once', async () => {
