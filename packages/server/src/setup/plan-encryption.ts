@@ -27,7 +27,8 @@ const JOIN: Plan = {
 const EXPORT = 'export it on a control-plane node that has it (keys export), and pass --import FILE';
 
 /** The plugin comes first: nothing of the cluster has changed until it answers. */
-function toServe({ wish, files, hasKeyset, plugin, server, others, minor }: PlanInput): Plan | undefined {
+function toServe(input: PlanInput): Plan | undefined {
+  const { wish, files, hasKeyset, plugin, server, others, minor } = input;
   if (minor !== undefined && minor < 28)
     return blocked(`Kubernetes 1.${minor} is too old`, 'upgrade it to 1.28 or later');
   if (!files.has(wish.configFile)) {
@@ -40,6 +41,12 @@ function toServe({ wish, files, hasKeyset, plugin, server, others, minor }: Plan
     return { step: 'keyset', reason: wish.imports ? 'the keyset is imported' : 'a keyset is generated', files: [] };
   }
   if ('problem' in plugin) {
+    // It may serve from memory while its key store is away: to restart it would take the keys.
+    if (server?.keyIdHash !== undefined || (server && positionNow(input) !== 'absent'))
+      return blocked(
+        `kube-apiserver uses the plugin, and it is not well: ${plugin.problem}`,
+        'run "teapot-kms doctor"',
+      );
     const { pod } = wish;
     const changes = pod ? changeOf(files, pod.file, pod.text) : [];
     return { step: 'plugin', reason: `the plugin does not answer: ${plugin.problem}`, files: changes };

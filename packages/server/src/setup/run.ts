@@ -68,12 +68,8 @@ async function take(
   if (next.step === 'keyset') return site.makeKeyset();
   if (next.step === 'kubeadm') return site.setClusterConfiguration(next.clusterConfiguration!);
   if (next.step === 'configuration') return apply(site, journal);
-  if (next.step === 'plugin') {
-    await apply(site, journal);
-    await site.startPlugin();
-    return untilPluginAnswers(site, timeoutMs);
-  }
-  await writeJournal(site, journal);
+  // Without files, there is nothing to undo, and the next run plans the same step.
+  if (next.files.length > 0) await writeJournal(site, journal);
   return finish(site, wish, journal, timeoutMs);
 }
 
@@ -92,6 +88,7 @@ async function finishInterrupted(site: Site, wish: Wish, timeoutMs: number): Pro
 
 async function finish(site: Site, wish: Wish, journal: Journal, timeoutMs: number): Promise<void> {
   await apply(site, journal);
+  if (journal.step === 'plugin') await site.startPlugin();
   const problem = await within(site, timeoutMs, () => problemOf(site, wish, journal));
   if (problem === undefined) return removeJournal(site);
   await rollBack(site, wish, { journal, problem, timeoutMs });
@@ -99,6 +96,7 @@ async function finish(site: Site, wish: Wish, journal: Journal, timeoutMs: numbe
 
 /** Why a step has not succeeded yet; `undefined` if it has. */
 async function problemOf(site: Site, wish: Wish, { step, files, startedAt }: Journal): Promise<string | undefined> {
+  if (step === 'plugin') return problemIn(await site.plugin());
   const server = await site.server();
   if (server.startedAt === undefined) return 'kube-apiserver is not ready';
   if (files.some(({ path }) => path === wish.manifestFile) && server.startedAt === startedAt) {
@@ -107,7 +105,7 @@ async function problemOf(site: Site, wish: Wish, { step, files, startedAt }: Jou
   if (step === 'remove') return server.keyIdHash === undefined ? undefined : 'kube-apiserver still uses the plugin';
   if (step === 'read') {
     const plugin = await site.plugin();
-    if ('problem' in plugin) return `the plugin does not answer: ${plugin.problem}`;
+    if ('problem' in plugin) return problemIn(plugin);
     return server.keyIdHash === plugin.keyIdHash ? undefined : 'kube-apiserver does not read through the plugin';
   }
   const writes = await site.writes();
@@ -115,15 +113,8 @@ async function problemOf(site: Site, wish: Wish, { step, files, startedAt }: Jou
   return writes ? 'kube-apiserver still writes through the plugin' : 'kube-apiserver does not write through the plugin';
 }
 
-async function untilPluginAnswers(site: Site, timeoutMs: number): Promise<void> {
-  const problem = await within(site, timeoutMs, async () => {
-    const plugin = await site.plugin();
-    return 'problem' in plugin ? plugin.problem : undefined;
-  });
-  if (problem === undefined) return;
-  const remedy = 'nothing of the cluster is changed; run "teapot-kms doctor", and then this command again';
-  throw new SetupError('ERR_SETUP_FAILED', `the plugin does not answer: ${problem}`, remedy);
-}
+const problemIn = (plugin: PlanInput['plugin']): string | undefined =>
+  'problem' in plugin ? `the plugin does not answer: ${plugin.problem}` : undefined;
 
 /**
  * Undoes a step that did not succeed. Each step has what is safe before it: KMS is second before it writes. The one that makes KMS known can only be
@@ -136,7 +127,10 @@ async function rollBack(
   { journal, problem, timeoutMs }: { journal: Journal; problem: string; timeoutMs: number },
 ): Promise<never> {
   const what = `step ${journal.step} did not succeed in ${timeoutMs / 1_000} s: ${problem}`;
-  if (journal.files.length === 0) throw new SetupError('ERR_SETUP_FAILED', what, 'run "teapot-kms doctor"');
+  if (journal.files.length === 0) {
+    await removeJournal(site);
+    throw new SetupError('ERR_SETUP_FAILED', what, 'run "teapot-kms doctor", and then this command again');
+  }
   if ((await removesProvider(site, journal, wish)) && (await mayBeNeeded(site))) {
     // Without the journal, the next run waits again.
     await removeJournal(site);
@@ -148,11 +142,17 @@ async function rollBack(
   }
   const foreign = await revert(site, journal);
   await removeJournal(site);
+  const lines = [what, 'the changes of this step are undone'];
+  if (foreign.length > 0) lines.push(`changed by somebody else, and left as they are: ${foreign.join(', ')}`);
+  if (journal.step === 'plugin')
+    throw new SetupError(
+      'ERR_SETUP_ROLLED_BACK',
+      lines.join('\n'),
+      'look at the log of its container, and run "teapot-kms doctor"',
+    );
   const after = await within(site, timeoutMs, async () =>
     (await site.server()).startedAt === undefined ? 'it is not ready' : undefined,
   );
-  const lines = [what, 'the changes of this step are undone'];
-  if (foreign.length > 0) lines.push(`changed by somebody else, and left as they are: ${foreign.join(', ')}`);
   lines.push(after === undefined ? 'kube-apiserver is ready' : `kube-apiserver: ${after}`);
   const remedy = `look at the log of kube-apiserver and run "teapot-kms doctor"; backups are in ${site.backupDirectory}`;
   throw new SetupError('ERR_SETUP_ROLLED_BACK', lines.join('\n'), remedy);

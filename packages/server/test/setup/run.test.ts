@@ -98,8 +98,8 @@ test('a kube-apiserver that does not become ready after a kill is rolled back by
   const site = new ModelSite();
   const before = site.texts.get(MANIFEST);
   site.broken = (position) => position === 'reads';
-  // Configuration, keyset, plugin, journal, EncryptionConfiguration, backup, manifest.
-  site.death = { change: 7, when: 'after' };
+  // Configuration, keyset, plugin, no journal, journal, EncryptionConfiguration, backup, manifest.
+  site.death = { change: 8, when: 'after' };
   await go(site).catch((error: unknown) => assert.instance(error, Killed));
   assert.is.not(site.texts.get(MANIFEST), before);
   await fails(site, 'ERR_SETUP_ROLLED_BACK');
@@ -150,7 +150,8 @@ test('a manifest that somebody changes while it waits is left as it is', async (
 
 test('a manifest that somebody changed after a kill counts as it is', async () => {
   const site = new ModelSite();
-  site.death = { change: 5, when: 'before' };
+  // Before the EncryptionConfiguration.
+  site.death = { change: 6, when: 'before' };
   await go(site).catch((error: unknown) => assert.instance(error, Killed));
   site.texts.set(MANIFEST, site.texts.get(MANIFEST)!.replace('- kube-apiserver\n', '- kube-apiserver\n    - --v=3\n'));
   assert.is((await go(site)).step, 'done');
@@ -165,6 +166,39 @@ test('a plugin that does not answer changes nothing of the cluster', async () =>
   await fails(site, 'ERR_SETUP_FAILED');
   assert.is(site.texts.get(MANIFEST), before);
   assert.equal(site.history, ['absent']);
+});
+
+const POD = '/etc/kubernetes/manifests/teapot-kms.yaml';
+const asPod: Wish = { ...wish, pod: { file: POD, text: 'image: new\n' } };
+
+test('a static pod that does not answer is the one from before again', async () => {
+  const site = new ModelSite();
+  site.texts.set(POD, 'image: old\n');
+  site.startPlugin = () => Promise.resolve();
+  const error = await fails(site, 'ERR_SETUP_ROLLED_BACK', asPod);
+  assert.match(error.message, 'step plugin did not succeed in 3 s: the plugin does not answer: no such file');
+  assert.is(site.texts.get(POD), 'image: old\n');
+  assert.not([...site.texts.keys()].some((path) => path.endsWith('journal.json')));
+});
+
+test('a static pod that was being changed at a kill is finished', async () => {
+  const site = new ModelSite();
+  // Configuration, keyset, journal, pod.
+  site.death = { change: 4, when: 'before' };
+  await go(site, asPod).catch((error: unknown) => assert.instance(error, Killed));
+  assert.is((await go(site, asPod)).step, 'done');
+  assert.is(site.texts.get(POD), 'image: new\n');
+});
+
+test('a plugin that kube-apiserver uses is not started again, nor its static pod replaced', async () => {
+  const site = await encrypted();
+  site.texts.set(POD, 'image: old\n');
+  const { changes } = site;
+  site.pluginRuns = false;
+  const next = await go(site, asPod);
+  assert.is(next.step, 'blocked');
+  assert.match(next.remedy!, 'doctor');
+  assert.equal([site.changes, site.pluginRuns, site.texts.get(POD)], [changes, false, 'image: old\n']);
 });
 
 test('a kube-apiserver that is not ready at the start is not touched', async () => {
