@@ -37,6 +37,8 @@ export interface GenerateOptions extends ChangeOptions {
    * new key.
    */
   readonly escrow?: (backup: KeysetBackup) => Promise<void>;
+  /** Throws if there is to be no new key in this very manifest. */
+  readonly check?: (manifest: StoredManifest | undefined) => void;
 }
 
 /** Creates a key: the primary of a new keyset, or a pending key of an existing one. */
@@ -44,6 +46,7 @@ export async function generateKey(admin: KeysetAdmin, options: GenerateOptions =
   const keyId = newKeyId();
   const now = today(options);
   const current = await admin.readManifest();
+  options.check?.(current?.manifest);
   const contextId = current?.manifest.contextId ?? newContextId();
   const made = (traits: KeyTraits): Manifest =>
     current
