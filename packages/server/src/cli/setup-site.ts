@@ -1,8 +1,8 @@
 import {
+  ApiServer,
   directoryOfUri,
   generateKey,
   KmsError,
-  KubeCredentials,
   SharedResources,
   shownUri,
   withFileLock,
@@ -19,6 +19,7 @@ import { directoryOf } from '../doctor/concrete.ts';
 import { HostFiles } from '../setup/host-files.ts';
 import { HostSite } from '../setup/host-site.ts';
 import type { HostSiteOptions } from '../setup/host-site.ts';
+import { KubeApi } from '../setup/kube-api.ts';
 import { pluginConfiguration, pluginPod } from '../setup/made-files.ts';
 import type { Wish } from '../setup/plan-input.ts';
 import { SetupError } from '../setup/setup-error.ts';
@@ -60,17 +61,15 @@ export function siteOf(options: SetupOptions, { report, tell }: Pick<HostSiteOpt
   const wish = wishOf(options, manifestDirectory);
   const store = { config: options.config, instance: wish.provider.name.slice(providerName('').length) };
   const files = new HostFiles({ manifestDirectory, backupDirectory, publicFiles: [options.config] });
-  const credentials = new KubeCredentials(
-    { kubeconfig: options.kubeconfig ?? join(directory, 'admin.conf') },
-    new SharedResources(),
-  );
+  const shared = new SharedResources();
+  const kubeconfig = options.kubeconfig ?? join(directory, 'admin.conf');
   const site = new HostSite({
     wish,
     files,
     backupDirectory,
     report,
     tell,
-    credentials: () => credentials.current(),
+    open: (origin) => new KubeApi(origin, new ApiServer({ kubeconfig, server: origin }, shared)),
     withEtcd: (flags, work) =>
       withEtcd(
         {

@@ -53,12 +53,20 @@ async function setUp(options: SetupOptions): Promise<void> {
   if (options.apply && options.dryRun) throw new UsageError('--apply and --dry-run exclude each other');
   if (!options.resource.includes('secrets')) throw new UsageError('--resource: expected secrets among them');
   if (options.undo && options.import !== undefined) throw new UsageError('--undo needs no --import');
+  const { site, wish, locked } = siteOf(options, { report: reportStep, tell: printError });
+  try {
+    await previewOrRun(options, { site, wish, locked });
+  } finally {
+    site.close();
+  }
+}
+
+async function previewOrRun(options: SetupOptions, { site, wish, locked }: ReturnType<typeof siteOf>): Promise<void> {
   // Only this command needs them.
   const [{ look, run }, { readJournal }] = await Promise.all([
     import('../setup/run.ts'),
     import('../setup/journal.ts'),
   ]);
-  const { site, wish, locked } = siteOf(options, { report: reportStep, tell: printError });
   if (!options.apply) {
     const journal = await readJournal(site);
     if (journal) printError(`WARNING: step ${journal.step} was interrupted; --apply finishes it, or rolls it back`);

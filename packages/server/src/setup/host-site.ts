@@ -1,5 +1,5 @@
 import { systemClock } from '@teapot-kms/core';
-import type { Credentials } from '@teapot-kms/core';
+import * as z from 'zod';
 import { KmsClient } from '../client/client.ts';
 import type { EtcdClient } from '../etcd/client.ts';
 import { scanEtcd } from '../inspect/scan.ts';
@@ -8,7 +8,7 @@ import { flagsOf } from './api-server-pod.ts';
 import { originOf, otherServers, stateOf } from './api-servers.ts';
 import type { ApiServerPlace } from './api-servers.ts';
 import { CONFIG_MAP, CONFIG_MAP_KEY } from './cluster-configuration.ts';
-import { KubeApi } from './kube-api.ts';
+import type { KubeApi } from './kube-api.ts';
 import { objectsNeeding } from './objects-needing.ts';
 import type { Plan, PlanInput, ServerState, Wish } from './plan-input.ts';
 import { writesThrough } from './probe-secret.ts';
@@ -22,8 +22,8 @@ export interface HostSiteOptions {
   readonly backupDirectory: string;
   readonly report: (step: Plan) => void;
   readonly tell: (text: string) => void;
-  /** Of an administrator of the cluster. */
-  readonly credentials: () => Promise<Credentials>;
+  /** Reaches a kube-apiserver as an administrator. */
+  readonly open: (origin: string) => KubeApi;
   /** Runs work with a client of the etcd that kube-apiserver's flags name. */
   readonly withEtcd: <T>(flags: ReadonlyMap<string, string>, work: (client: EtcdClient) => Promise<T>) => Promise<T>;
   readonly hasKeyset: () => Promise<boolean>;
@@ -34,9 +34,11 @@ export interface HostSiteOptions {
 const CONFIG_MAP_PATH = `/api/v1/namespaces/kube-system/configmaps/${CONFIG_MAP}`;
 const SCAN = { pageSize: 500, rate: 5_000, onProgress: () => undefined };
 
-interface ConfigMap {
-  readonly data?: Readonly<Record<string, string>>;
-}
+const configMapSchema = z.object({
+  metadata: z.object({ resourceVersion: z.string().optional() }),
+  data: z.record(z.string(), z.string()).optional(),
+});
+const versionSchema = z.object({ gitVersion: z.string().optional() });
 
 /** A control-plane node of kubeadm, on which this process runs. */
 export class HostSite implements Site {
@@ -50,7 +52,8 @@ export class HostSite implements Site {
   readonly startPlugin: () => Promise<void>;
   readonly #options: HostSiteOptions;
   #others: readonly ApiServerPlace[] = [];
-  #configMap: ConfigMap | undefined;
+  readonly #opened = new Map<string, KubeApi>();
+  #configMap: z.infer<typeof configMapSchema> | undefined;
 
   constructor(options: HostSiteOptions) {
     this.#options = options;
@@ -76,7 +79,7 @@ export class HostSite implements Site {
   }
 
   async others(): Promise<readonly ServerState[]> {
-    this.#others = await otherServers(await this.#own(), await this.#options.credentials(), this.clock);
+    this.#others = await otherServers(await this.#own(), (origin) => this.#open(origin));
     return Promise.all(this.#others.map((one) => stateOf(one, this.#provider)));
   }
 
@@ -100,20 +103,20 @@ export class HostSite implements Site {
 
   async minor(): Promise<number | undefined> {
     // A build of one's own may leave "minor" empty.
-    const version = (await (await this.#own()).object('GET', '/version')) as { gitVersion?: string } | undefined;
+    const version = await (await this.#own()).object('GET', '/version', versionSchema);
     const [, minor] = /^v1\.(\d+)\./.exec(version?.gitVersion ?? '') ?? [];
     return minor === undefined ? undefined : Number(minor);
   }
 
   async clusterConfiguration(): Promise<string | undefined> {
-    this.#configMap = (await (await this.#own()).object('GET', CONFIG_MAP_PATH)) as ConfigMap | undefined;
+    this.#configMap = await (await this.#own()).object('GET', CONFIG_MAP_PATH, configMapSchema);
     return this.#configMap?.data?.[CONFIG_MAP_KEY];
   }
 
   /** Its resourceVersion makes kube-apiserver refuse it if somebody has changed it meanwhile. */
   async setClusterConfiguration(text: string): Promise<void> {
-    const data = { ...this.#configMap?.data, [CONFIG_MAP_KEY]: text };
-    await (await this.#own()).object('PUT', CONFIG_MAP_PATH, { ...this.#configMap, data });
+    const change = { metadata: this.#configMap?.metadata, data: { [CONFIG_MAP_KEY]: text } };
+    await (await this.#own()).object('PATCH', CONFIG_MAP_PATH, configMapSchema, change);
   }
 
   async needed(): Promise<number | undefined> {
@@ -122,6 +125,11 @@ export class HostSite implements Site {
     const about = { ...SCAN, root, prefix: root, clock: this.clock };
     const report = (await this.#etcd(flags, (client) => scanEtcd(client, about))) ?? undefined;
     return report && objectsNeeding(report.rows, this.#provider);
+  }
+
+  /** Ends its connections. */
+  close(): void {
+    for (const api of this.#opened.values()) api.close();
   }
 
   get #provider(): string {
@@ -134,7 +142,13 @@ export class HostSite implements Site {
   }
 
   async #own(): Promise<KubeApi> {
-    return new KubeApi(originOf(await this.#flags()), await this.#options.credentials(), this.clock);
+    return this.#open(originOf(await this.#flags()));
+  }
+
+  #open(origin: string): KubeApi {
+    const opened = this.#opened.get(origin) ?? this.#options.open(origin);
+    this.#opened.set(origin, opened);
+    return opened;
   }
 
   /** @returns `null` where etcd cannot be read */

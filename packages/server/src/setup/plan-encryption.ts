@@ -1,7 +1,7 @@
 import { withEncryption } from './api-server-pod.ts';
 import * as kubeadm from './cluster-configuration.ts';
 import type { Plan, PlanInput, ServerState } from './plan-input.ts';
-import { blocked, changeOf, configurationWith, kubeadmStep, positionNow, waiting } from './plan-parts.ts';
+import { blocked, changeOf, configurationWith, kubeadmStep, namesOf, positionNow, waiting } from './plan-parts.ts';
 
 /** The next step on the way to a cluster that encrypts. No kube-apiserver writes through the plugin before every one can read. */
 export function planEncryption(input: PlanInput): Plan {
@@ -92,7 +92,7 @@ function toRead(input: PlanInput, server: ServerState): Plan {
   const blind = others.filter((other) => other.keyIdHash === undefined);
   if (blind.length > 0) {
     return waiting(
-      `cannot read through the plugin yet, or does not answer: kube-apiserver ${blind.map(({ name }) => name).join(', ')}`,
+      `cannot read through the plugin yet, or does not answer: kube-apiserver ${namesOf(blind)}`,
       'run "teapot-kms setup kubeadm --apply" on that node, with --import and an export of the keyset; then here again',
     );
   }

@@ -28,6 +28,9 @@ export interface ServerState {
   readonly startedAt: number | undefined;
   /** Hash of the plugin's key id, where it reads through our provider. */
   readonly keyIdHash: string | undefined;
+  /** Why it has no start. */
+  readonly problem?: string;
+  readonly remedy?: string;
   /** Undoing: whether it writes with our provider. `undefined`: not asked. */
   readonly writes?: boolean;
 }

@@ -9,6 +9,7 @@ import {
   configurationWith,
   kubeadmStep,
   namedConfiguration,
+  namesOf,
   positionNow,
   waiting,
 } from './plan-parts.ts';
@@ -39,7 +40,7 @@ export function planUndo(input: PlanInput): Plan {
   const writers = others.filter(({ writes }) => writes !== false);
   if (writers.length > 0) {
     return waiting(
-      `writes through the plugin, or does not answer: kube-apiserver ${writers.map(({ name }) => name).join(', ')}`,
+      `writes through the plugin, or does not answer: kube-apiserver ${namesOf(writers)}`,
       'run "teapot-kms setup kubeadm --undo --apply" on that node, then here again',
     );
   }

@@ -4,7 +4,7 @@ import { apply, readJournal, removeJournal, revert, writeJournal } from './journ
 import type { Journal } from './journal.ts';
 import { plan } from './plan.ts';
 import { unusedImport } from './plan-encryption.ts';
-import type { Plan, PlanInput, Step, Wish } from './plan-input.ts';
+import type { Plan, PlanInput, ServerState, Step, Wish } from './plan-input.ts';
 import { namedConfiguration, positionNow } from './plan-parts.ts';
 import { SetupError } from './setup-error.ts';
 import { observe } from './site.ts';
@@ -98,7 +98,7 @@ async function finish(site: Site, wish: Wish, journal: Journal, timeoutMs: numbe
 async function problemOf(site: Site, wish: Wish, { step, files, startedAt }: Journal): Promise<string | undefined> {
   if (step === 'plugin') return problemIn(await site.plugin());
   const server = await site.server();
-  if (server.startedAt === undefined) return 'kube-apiserver is not ready';
+  if (server.startedAt === undefined) return notReady(server);
   if (files.some(({ path }) => path === wish.manifestFile) && server.startedAt === startedAt) {
     return 'kube-apiserver has not started with its new manifest';
   }
@@ -112,6 +112,8 @@ async function problemOf(site: Site, wish: Wish, { step, files, startedAt }: Jou
   if (writes === (step === 'write')) return undefined;
   return writes ? 'kube-apiserver still writes through the plugin' : 'kube-apiserver does not write through the plugin';
 }
+
+const notReady = ({ problem }: ServerState): string => `kube-apiserver is not ready: ${problem}`;
 
 const problemIn = (plugin: PlanInput['plugin']): string | undefined =>
   'problem' in plugin ? `the plugin does not answer: ${plugin.problem}` : undefined;
@@ -150,10 +152,11 @@ async function rollBack(
       lines.join('\n'),
       'look at the log of its container, and run "teapot-kms doctor"',
     );
-  const after = await within(site, timeoutMs, async () =>
-    (await site.server()).startedAt === undefined ? 'it is not ready' : undefined,
-  );
-  lines.push(after === undefined ? 'kube-apiserver is ready' : `kube-apiserver: ${after}`);
+  const after = await within(site, timeoutMs, async () => {
+    const server = await site.server();
+    return server.startedAt === undefined ? notReady(server) : undefined;
+  });
+  lines.push(after ?? 'kube-apiserver is ready');
   const remedy = `look at the log of kube-apiserver and run "teapot-kms doctor"; backups are in ${site.backupDirectory}`;
   throw new SetupError('ERR_SETUP_ROLLED_BACK', lines.join('\n'), remedy);
 }

@@ -86,7 +86,7 @@ test('a kube-apiserver that does not become ready gets its manifest back', async
   const error = await fails(site, 'ERR_SETUP_ROLLED_BACK');
   assert.match(
     error.message,
-    /step read did not succeed in 3 s: kube-apiserver is not ready[^]*kube-apiserver is ready$/,
+    /step read did not succeed in 3 s: kube-apiserver is not ready: connection refused[^]*kube-apiserver is ready$/,
   );
   assert.is(site.texts.get(MANIFEST), before);
   assert.not(site.texts.has(ENCRYPTION));
@@ -204,16 +204,18 @@ test('a plugin that kube-apiserver uses is not started again, nor its static pod
 test('a kube-apiserver that is not ready at the start is not touched', async () => {
   const site = new ModelSite();
   site.broken = () => true;
-  assert.is((await go(site)).step, 'blocked');
+  const next = await go(site);
+  assert.is(next.step, 'blocked');
+  assert.match(next.reason, 'is not ready: connection refused');
   assert.is(site.changes, 0);
 });
 
 test('a node writes only when every other can read, and one that does not answer cannot', async () => {
   const site = new ModelSite();
-  site.otherServers = [other('node-2'), other('node-3', { startedAt: undefined })];
+  site.otherServers = [other('node-2'), other('node-3', { startedAt: undefined, problem: 'no route to host' })];
   const next = await go(site);
   assert.is(next.step, 'wait-for-servers');
-  assert.match(next.reason, 'node-2, node-3');
+  assert.match(next.reason, 'node-2, node-3 (no route to host)');
   assert.equal(site.history, ['absent', 'reads']);
   site.otherServers = [other('node-2', { keyIdHash: HASH }), other('node-3', { keyIdHash: HASH })];
   assert.is((await go(site)).step, 'done');

@@ -122,7 +122,8 @@ export class ModelSite implements Site {
     if (this.history.at(-1) !== position) this.history.push(position);
     const startedAt = this.broken(position) ? undefined : this.#startedAt;
     const keyIdHash = startedAt !== undefined && position !== 'absent' ? HASH : undefined;
-    return Promise.resolve({ name: 'node-1', startedAt, keyIdHash });
+    const problem = startedAt === undefined ? { problem: 'connection refused' } : {};
+    return Promise.resolve({ name: 'node-1', startedAt, keyIdHash, ...problem });
   }
 
   writes(name?: string): Promise<boolean> {
