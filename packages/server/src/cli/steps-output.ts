@@ -33,6 +33,15 @@ export function sayer(): (next: ShownStep) => void {
   };
 }
 
+/** Prints problems that were not there at the look before: a step looks every few seconds, for minutes. */
+export function newProblems(say: (problem: string) => void = printError): (problems: readonly string[]) => void {
+  let before: readonly string[] = [];
+  return (problems) => {
+    for (const problem of new Set(problems)) if (!before.includes(problem)) say(problem);
+    before = problems;
+  };
+}
+
 export const textOf = ({ step, reason, remedy }: ShownStep): string =>
   `step  ${step}\nwhy   ${indented(reason)}\nnext  ${indented(remedy)}`;
 
