@@ -5,6 +5,7 @@ import {
   KmsError,
   SharedResources,
   shownUri,
+  systemClock,
   withFileLock,
 } from '@teapot-kms/core';
 import { execFile } from 'node:child_process';
@@ -30,6 +31,7 @@ import { withEtcd } from './etcd-options.ts';
 import { UsageError } from './exit-codes.ts';
 import { instanceOf, withAdmin } from './key-store.ts';
 import { restoreBackup } from './keys-import.ts';
+import { progressLine } from './scan-progress.ts';
 
 export interface SetupOptions extends OpenerOptions {
   readonly apply?: boolean;
@@ -69,6 +71,7 @@ export function siteOf(options: SetupOptions, { report, tell }: Pick<HostSiteOpt
     backupDirectory,
     report,
     tell,
+    progress: () => progressLine(systemClock, process.stderr),
     open: (origin) => new KubeApi(origin, new ApiServer({ kubeconfig, server: origin }, shared)),
     withEtcd: (flags, work) =>
       withEtcd(
@@ -93,7 +96,10 @@ export function siteOf(options: SetupOptions, { report, tell }: Pick<HostSiteOpt
       new KmsError('ERR_KMS_KEYSET_CONFLICT', `another setup runs on this host (process ${pid})`, {
         remedy: 'wait for it',
       });
-    return withFileLock(join(backupDirectory, 'lock'), { fs: nodeFs, waitMs: 0, busy }, work);
+    return withFileLock(join(backupDirectory, 'lock'), { fs: nodeFs, waitMs: 0, busy }, async () => {
+      await files.sweep([wish.configFile, wish.access.file]);
+      return work();
+    });
   };
   return { site, wish, locked };
 }

@@ -111,7 +111,16 @@ Keep that file, and what opens it, away from this host and from etcd. Back up th
 Files from before the changes: ${backupDirectory}
 With more control-plane nodes: run this command on each, until it says "done".`;
 
-const undone = ({ plugin }: SetupOptions): string => `
-When all control-plane nodes are done, stop the plugin:
-  ${plugin === 'static-pod' ? 'rm /etc/kubernetes/manifests/teapot-kms.yaml' : 'systemctl disable --now teapot-kms'}
+/** What is left to do after an undo. */
+export const undone = ({
+  plugin,
+  kubernetesDirectory,
+}: Pick<SetupOptions, 'plugin' | 'kubernetesDirectory'>): string => `
+When all control-plane nodes are done, stop the plugin${STOP[plugin](kubernetesDirectory)}
 Keep the keyset: backups of etcd from before need it.`;
+
+const STOP: Readonly<Record<SetupOptions['plugin'], (directory: string) => string>> = {
+  systemd: () => ':\n  systemctl disable --now teapot-kms',
+  'static-pod': (directory) => `:\n  rm ${directory}/manifests/teapot-kms.yaml`,
+  external: () => '.',
+};

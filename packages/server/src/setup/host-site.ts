@@ -2,14 +2,14 @@ import { systemClock } from '@teapot-kms/core';
 import * as z from 'zod';
 import { KmsClient } from '../client/client.ts';
 import type { EtcdClient } from '../etcd/client.ts';
-import { scanEtcd } from '../inspect/scan.ts';
+import type { ScanProgress } from '../inspect/scan.ts';
 import { keyIdHash } from '../kms/key-id-hash.ts';
 import { flagsOf } from './api-server-pod.ts';
 import { originOf, otherServers, stateOf } from './api-servers.ts';
 import type { ApiServerPlace } from './api-servers.ts';
 import { CONFIG_MAP, CONFIG_MAP_KEY } from './cluster-configuration.ts';
 import type { KubeApi } from './kube-api.ts';
-import { objectsNeeding } from './objects-needing.ts';
+import { countNeeding } from './objects-needing.ts';
 import type { Plan, PlanInput, ServerState, Wish } from './plan-input.ts';
 import { writesThrough } from './probe-secret.ts';
 import { SetupError } from './setup-error.ts';
@@ -22,6 +22,8 @@ export interface HostSiteOptions {
   readonly backupDirectory: string;
   readonly report: (step: Plan) => void;
   readonly tell: (text: string) => void;
+  /** Shows how far a scan is. */
+  readonly progress: () => { readonly show: (progress: ScanProgress) => void; readonly end: () => void };
   /** Reaches a kube-apiserver as an administrator. */
   readonly open: (origin: string) => KubeApi;
   /** Runs work with a client of the etcd that kube-apiserver's flags name. */
@@ -32,7 +34,6 @@ export interface HostSiteOptions {
 }
 
 const CONFIG_MAP_PATH = `/api/v1/namespaces/kube-system/configmaps/${CONFIG_MAP}`;
-const SCAN = { pageSize: 500, rate: 5_000, onProgress: () => undefined };
 
 const configMapSchema = z.object({
   metadata: z.object({ resourceVersion: z.string().optional() }),
@@ -119,12 +120,11 @@ export class HostSite implements Site {
     await (await this.#own()).object('PATCH', CONFIG_MAP_PATH, configMapSchema, change);
   }
 
-  async needed(): Promise<number | undefined> {
+  async needed(most = Infinity): Promise<number | undefined> {
     const flags = await this.#flags();
-    const root = rootOf(flags);
-    const about = { ...SCAN, root, prefix: root, clock: this.clock };
-    const report = (await this.#etcd(flags, (client) => scanEtcd(client, about))) ?? undefined;
-    return report && objectsNeeding(report.rows, this.#provider);
+    const { show, end } = this.#options.progress();
+    const about = { root: rootOf(flags), provider: this.#provider, most, clock: this.clock, onProgress: show };
+    return (await this.#etcd(flags, (client) => countNeeding(client, about)).finally(end)) ?? undefined;
   }
 
   /** Ends its connections. */

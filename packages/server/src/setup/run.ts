@@ -179,7 +179,8 @@ async function removesProvider(site: Site, { step, files }: Journal, wish: Wish)
 
 /** Where etcd cannot be read, another kube-apiserver that knows the provider may have written. */
 async function mayBeNeeded(site: Site): Promise<boolean> {
-  const needed = await site.needed();
+  site.tell('looking whether objects in etcd need the plugin');
+  const needed = await site.needed(1);
   if (needed !== undefined) return needed > 0;
   const others = await site.others().catch(() => undefined);
   return (

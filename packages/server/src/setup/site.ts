@@ -35,8 +35,8 @@ export interface Site {
   minor(): Promise<number | undefined>;
   clusterConfiguration(): Promise<string | undefined>;
   setClusterConfiguration(text: string): Promise<void>;
-  /** Counts the objects in etcd that need our provider. `undefined`: etcd cannot be read. */
-  needed(): Promise<number | undefined>;
+  /** Counts the objects in etcd that need our provider. `undefined`: etcd cannot be read. @param most - the count ends when it has so many */
+  needed(most?: number): Promise<number | undefined>;
 }
 
 /** Looks at everything that the next step depends on. */
