@@ -10,7 +10,7 @@ import { Cluster } from '../src/cluster.ts';
 import { fileKeyStore } from '../src/key-stores/file.ts';
 import { etcdPrefix, inParallel, secret, SECRETS } from '../src/objects.ts';
 import { rotatorKubeconfig } from '../src/rotator.ts';
-import { runTeapot } from '../src/run-teapot.ts';
+import { runWithoutSettling } from '../src/run-teapot.ts';
 import type { CommandResult } from '../src/run-teapot.ts';
 import { parseStored } from '../src/stored-object.ts';
 import { teapot } from '../src/teapot-cli.ts';
@@ -51,7 +51,7 @@ async function prepared(): Promise<Site> {
 /** Runs the command. kube-apiserver looks at its file once a minute: only a full run waits for that, else it is started again. */
 async function migrate({ cluster, options, encryption }: Site, ...more: string[]): Promise<CommandResult> {
   const { apiserver } = cluster;
-  const { result } = runTeapot(['migrate', ...options, ...more], { TEAPOT_TEST_SETTLE: '1' });
+  const { result } = runWithoutSettling(['migrate', ...options, ...more]);
   let ended = false;
   void result.finally(() => (ended = true));
   const inode = (): string => `${statSync(encryption).mtimeMs}`;
