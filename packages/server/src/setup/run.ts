@@ -10,7 +10,7 @@ import { SetupError } from './setup-error.ts';
 import { observe } from './site.ts';
 import type { Site } from './site.ts';
 
-/** Steps that take nobody further by themselves. */
+/** Steps at which a run ends. */
 const ENDS: readonly Step[] = ['wait-for-servers', 'rewrite', 'join', 'done', 'blocked'];
 /** More steps than any way has. */
 const MAX_STEPS = 20;
