@@ -1,7 +1,17 @@
 import { withEncryption } from './api-server-pod.ts';
 import * as kubeadm from './cluster-configuration.ts';
+import { positionOf } from '../kubernetes/encryption-providers.ts';
 import type { Plan, PlanInput, ServerState } from './plan-input.ts';
-import { blocked, changeOf, configurationWith, kubeadmStep, namesOf, positionNow, waiting } from './plan-parts.ts';
+import {
+  blocked,
+  changeOf,
+  configurationWith,
+  kubeadmStep,
+  namedConfiguration,
+  namesOf,
+  positionNow,
+  waiting,
+} from './plan-parts.ts';
 
 /** The next step on the way to a cluster that encrypts. No kube-apiserver writes through the plugin before every one can read. */
 export function planEncryption(input: PlanInput): Plan {
@@ -42,7 +52,7 @@ function toServe(input: PlanInput): Plan | undefined {
   }
   if ('problem' in plugin) {
     // It may serve from memory while its key store is away: to restart it would take the keys.
-    if (server?.keyIdHash !== undefined || (server && positionNow(input) !== 'absent'))
+    if (isInUse(input))
       return blocked(
         `kube-apiserver uses the plugin, and it is not well: ${plugin.problem}`,
         'run "teapot-kms doctor"',
@@ -61,6 +71,13 @@ function toServe(input: PlanInput): Plan | undefined {
   if (server?.keyIdHash !== undefined) return blocked(reason, `${ROTATES}: ${TWO_KEYSETS}`);
   const remedy = `${ROTATES}: stop the plugin, move the keyset in ${wish.keyset} away, and run this command with --import and an export of theirs`;
   return blocked(reason, remedy);
+}
+
+/** Whether this kube-apiserver has the plugin among its providers, as it says or as its file does. */
+function isInUse({ wish, files, server }: PlanInput): boolean {
+  const named = namedConfiguration({ wish, files });
+  if (!server || server.keyIdHash !== undefined || named === undefined) return server?.keyIdHash !== undefined;
+  return positionOf(files.get(named), named, wish.provider.name) !== 'absent';
 }
 
 const ROTATES = 'if a key is being rotated, wait a minute, and run the command again. If none is';

@@ -201,6 +201,14 @@ test('a plugin that kube-apiserver uses is not started again, nor its static pod
   assert.equal([site.changes, site.pluginRuns, site.texts.get(POD)], [changes, false, 'image: old\n']);
 });
 
+test('where an upgrade lost the flags, a plugin that does not run is started', async () => {
+  const site = await encrypted();
+  site.texts.set(MANIFEST, new ModelSite().texts.get(MANIFEST)!);
+  site.pluginRuns = false;
+  assert.is((await go(site)).step, 'done');
+  assert.ok(site.pluginRuns);
+});
+
 test('a kube-apiserver that is not ready at the start is not touched', async () => {
   const site = new ModelSite();
   site.broken = () => true;
