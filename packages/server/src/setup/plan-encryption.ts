@@ -48,6 +48,11 @@ function toServe(input: PlanInput): Plan | undefined {
   if (!hasKeyset) {
     const user = others.find(({ keyIdHash }) => keyIdHash !== undefined);
     if (user && !wish.imports) return blocked(`kube-apiserver ${user.name} uses a keyset that this node lacks`, EXPORT);
+    if (isInUse(input) && !wish.imports)
+      return blocked(
+        `kube-apiserver uses the plugin, and there is no keyset in ${wish.keyset}`,
+        'mount its volume, or pass --import FILE with a backup of it',
+      );
     return { step: 'keyset', reason: wish.imports ? 'the keyset is imported' : 'a keyset is generated', files: [] };
   }
   if ('problem' in plugin) {
@@ -76,8 +81,8 @@ function toServe(input: PlanInput): Plan | undefined {
 /** Whether this kube-apiserver has the plugin among its providers, as it says or as its file does. */
 function isInUse({ wish, files, server }: PlanInput): boolean {
   const named = namedConfiguration({ wish, files });
-  if (!server || server.keyIdHash !== undefined || named === undefined) return server?.keyIdHash !== undefined;
-  return positionOf(files.get(named), named, wish.provider.name) !== 'absent';
+  const inFile = named !== undefined && positionOf(files.get(named), named, wish.provider.name) !== 'absent';
+  return server?.keyIdHash !== undefined || inFile;
 }
 
 const ROTATES = 'if a key is being rotated, wait a minute, and run the command again. If none is';

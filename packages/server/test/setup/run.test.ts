@@ -201,6 +201,15 @@ test('a plugin that kube-apiserver uses is not started again, nor its static pod
   assert.equal([site.changes, site.pluginRuns, site.texts.get(POD)], [changes, false, 'image: old\n']);
 });
 
+test('no keyset is generated for a kube-apiserver that uses another one: its volume may not be mounted', async () => {
+  const site = await encrypted();
+  site.keyset = false;
+  const next = await go(site);
+  assert.is(next.step, 'blocked');
+  assert.match(next.remedy!, 'mount its volume');
+  assert.not(site.keyset);
+});
+
 test('where an upgrade lost the flags, a plugin that does not run is started', async () => {
   const site = await encrypted();
   site.texts.set(MANIFEST, new ModelSite().texts.get(MANIFEST)!);
