@@ -1,11 +1,12 @@
 import { until } from '@teapot-kms/testing';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findBinaries } from './binaries.ts';
 import { encryptionConfiguration } from './encryption-configuration.ts';
 import { Etcd } from './etcd.ts';
 import { KubeApiserver } from './kube-apiserver.ts';
+import { writeKubeconfig } from './kubeconfig.ts';
 import { untilDefaultNamespace } from './objects.ts';
 import { Plugin } from './plugin.ts';
 import { teapot } from './teapot-cli.ts';
@@ -69,17 +70,8 @@ export class ControlPlane {
 
   /** Writes a kubeconfig of an administrator, which trusts all of them. */
   kubeconfig(): string {
-    const { url, token } = this.nodes[0]!.apiserver;
-    const authorities = Buffer.concat(this.nodes.map(({ apiserver }) => apiserver.authority)).toString('base64');
-    const config = {
-      clusters: [{ name: 'c', cluster: { server: url, 'certificate-authority-data': authorities } }],
-      users: [{ name: 'u', user: { token } }],
-      contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
-      'current-context': 'x',
-    };
-    const file = join(this.directory, 'admin.kubeconfig');
-    writeFileSync(file, JSON.stringify(config), { mode: 0o600 });
-    return file;
+    const servers = this.nodes.map(({ apiserver }) => apiserver);
+    return writeKubeconfig(join(this.directory, 'admin.kubeconfig'), servers);
   }
 
   async restartPlugin(node: ControlPlaneNode): Promise<void> {

@@ -1,11 +1,12 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Cluster } from './cluster.ts';
+import { writeKubeconfig } from './kubeconfig.ts';
 import { collectionOf, objectsIn } from './manifests.ts';
 
 /**
  * Applies k8s/rotate/rbac.yaml, for the encrypted resources of a test.
- * @returns the path of a kubeconfig of its account, who rotates and migrates
+ * @returns the path of a kubeconfig of its account, which rotates
  */
 export async function rotatorKubeconfig(cluster: Cluster, resources: readonly string[]): Promise<string> {
   const { client, apiserver, directory } = cluster;
@@ -16,14 +17,5 @@ export async function rotatorKubeconfig(cluster: Cluster, resources: readonly st
   const account = '/api/v1/namespaces/kube-system/serviceaccounts/teapot-kms-rotate/token';
   const answer = await client.create(account, { metadata: { name: 'teapot-kms-rotate' }, spec: {} });
   const { token } = answer['status'] as { token: string };
-  const authority = apiserver.authority.toString('base64');
-  const config = {
-    clusters: [{ name: 'c', cluster: { server: apiserver.url, 'certificate-authority-data': authority } }],
-    users: [{ name: 'u', user: { token } }],
-    contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
-    'current-context': 'x',
-  };
-  const file = join(directory, 'rotator.kubeconfig');
-  writeFileSync(file, JSON.stringify(config), { mode: 0o600 });
-  return file;
+  return writeKubeconfig(join(directory, 'rotator.kubeconfig'), [apiserver], token);
 }

@@ -8,9 +8,9 @@ import * as assert from 'uvu/assert';
 import { DEFAULT_KUBERNETES, findBinaries, MissingBinary } from '../src/binaries.ts';
 import { Cluster } from '../src/cluster.ts';
 import { fileKeyStore } from '../src/key-stores/file.ts';
+import { writeKubeconfig } from '../src/kubeconfig.ts';
 import { etcdPrefix, inParallel, secret, SECRETS } from '../src/objects.ts';
-import { rotatorKubeconfig } from '../src/rotator.ts';
-import { runTeapot } from '../src/run-teapot.ts';
+import { runWithoutSettling } from '../src/run-teapot.ts';
 import type { CommandResult } from '../src/run-teapot.ts';
 import { parseStored } from '../src/stored-object.ts';
 import { teapot } from '../src/teapot-cli.ts';
@@ -35,14 +35,16 @@ async function prepared(): Promise<Site> {
     pluginSettings: { probeInterval: '500ms' },
   });
   await cluster.start();
-  const { client, plugin, etcd, directory } = cluster;
+  const { client, apiserver, plugin, etcd, directory } = cluster;
   const written = new Map<string, unknown>();
   const names = Array.from({ length: OBJECTS }, (_, n) => `s-${n}`);
   await inParallel(names, 8, async (name) => written.set(name, (await client.create(SECRETS, secret(name))).data));
   const [encryption, next] = [join(directory, 'encryption.yaml'), join(directory, 'next.yaml')];
   const status = `${launcher()} status --report --config ${plugin.configFile} --nonce {nonce}`;
   const options = ['--config', plugin.configFile, '--replicas', '1', '--fetch', status];
-  options.push('--kubeconfig', await rotatorKubeconfig(cluster, ['secrets']), '--etcd-servers', etcd.url);
+  // One that RBAC does not concern: a kube-apiserver that has just started may not have read its roles yet.
+  const kubeconfig = writeKubeconfig(join(directory, 'admin.kubeconfig'), [apiserver]);
+  options.push('--kubeconfig', kubeconfig, '--etcd-servers', etcd.url);
   options.push('--encryption-config', encryption, '--write', next, '--install', `cp ${next} ${encryption}`);
   options.push('--settle', '1s', '--scan-rate', 'unlimited', '--rewrite-rate', 'unlimited');
   return { cluster, options, encryption, written };
@@ -51,7 +53,7 @@ async function prepared(): Promise<Site> {
 /** Runs the command. kube-apiserver looks at its file once a minute: only a full run waits for that, else it is started again. */
 async function migrate({ cluster, options, encryption }: Site, ...more: string[]): Promise<CommandResult> {
   const { apiserver } = cluster;
-  const { result } = runTeapot(['migrate', ...options, ...more], { TEAPOT_TEST_SETTLE: '1' });
+  const { result } = runWithoutSettling(['migrate', ...options, ...more]);
   let ended = false;
   void result.finally(() => (ended = true));
   const inode = (): string => `${statSync(encryption).mtimeMs}`;

@@ -10,7 +10,7 @@ import { Cluster } from '../src/cluster.ts';
 import { fileKeyStore } from '../src/key-stores/file.ts';
 import { CONFIG_MAPS, configMap, etcdPrefix, inParallel, secret, SECRETS } from '../src/objects.ts';
 import { rotatorKubeconfig } from '../src/rotator.ts';
-import { runTeapot } from '../src/run-teapot.ts';
+import { runWithoutSettling } from '../src/run-teapot.ts';
 import type { CommandResult, RunningCommand } from '../src/run-teapot.ts';
 import { parseStored } from '../src/stored-object.ts';
 
@@ -24,7 +24,7 @@ interface Site {
 const OBJECTS = 60;
 const rotate = ({ options }: Site, ...more: readonly string[]): RunningCommand =>
   // An old seed's three minutes are not waited for: nothing writes while this test rotates.
-  runTeapot(['rotate', ...options, ...more], { TEAPOT_TEST_SETTLE: '1' });
+  runWithoutSettling(['rotate', ...options, ...more]);
 
 async function prepared(): Promise<Site> {
   const cluster = await Cluster.create({

@@ -49,6 +49,8 @@ export interface GenerateOptions extends ChangeOptions {
    * new key.
    */
   readonly escrow?: (backup: KeysetBackup) => Promise<void>;
+  /** Throws if there is to be no new key in this very manifest. */
+  readonly check?: (manifest: StoredManifest | undefined) => void;
 }
 
 /**
@@ -59,6 +61,7 @@ export async function generateKey(admin: KeysetAdmin, options: GenerateOptions =
   const keyId = newKeyId();
   const now = today(options);
   const current = await admin.readManifest();
+  options.check?.(current?.manifest);
   if (!current) await checkNoOrphans(admin);
   const contextId = current?.manifest.contextId ?? newContextId();
   const made = (traits: KeyTraits): Manifest =>

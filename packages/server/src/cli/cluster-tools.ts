@@ -10,8 +10,8 @@ import { checkSameCluster } from '../rotate/same-cluster.ts';
 import { withEtcd } from './etcd-options.ts';
 import type { EtcdOptions } from './etcd-options.ts';
 import { rateOf } from './number-option.ts';
-import { printError } from './output.ts';
 import { progressLine } from './scan-progress.ts';
+import { newProblems } from './steps-output.ts';
 
 export interface ClusterOptions extends EtcdOptions {
   readonly kubeconfig?: string;
@@ -66,6 +66,7 @@ export async function withClusterTools<T>(
     opened.push(one);
     return one;
   };
+  const say = newProblems();
   const server = open();
   const api = { server, clock: systemClock };
   const { apiserver = ['the API server of the kubeconfig'] } = options;
@@ -75,7 +76,7 @@ export async function withClusterTools<T>(
       api,
       async servers(provider) {
         const { views, problems } = await liveServers(api, readers, provider);
-        for (const problem of problems) printError(problem);
+        say(problems);
         return views;
       },
       scan: () => scan(options, api),

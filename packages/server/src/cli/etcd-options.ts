@@ -1,7 +1,7 @@
 import { systemClock } from '@teapot-kms/core';
 import type { Command } from 'commander';
-import { readFileSync } from 'node:fs';
 import type { EtcdClient, EtcdTls } from '../etcd/client.ts';
+import { readInputFile } from '../input-file.ts';
 import { UsageError } from './exit-codes.ts';
 
 export interface EtcdOptions {
@@ -11,6 +11,8 @@ export interface EtcdOptions {
   readonly etcdKeyfile?: string;
 }
 
+/** Longest file of a certificate or key, in bytes. */
+const MAX_PEM_BYTES = 1024 * 1024;
 const DEFAULT_SERVERS = 'https://127.0.0.1:2379';
 
 /** Adds kube-apiserver's own flags for etcd, so that they can be copied from its manifest. */
@@ -49,13 +51,14 @@ export function serversOf(list: string): URL[] {
   });
 }
 
-function tlsOf({ etcdCafile, etcdCertfile, etcdKeyfile }: EtcdOptions): EtcdTls {
+/** @throws {@link UsageError}, and as {@link readInputFile} */
+export function tlsOf({ etcdCafile, etcdCertfile, etcdKeyfile }: EtcdOptions): EtcdTls {
   if ((etcdCertfile === undefined) !== (etcdKeyfile === undefined)) {
     throw new UsageError('--etcd-certfile and --etcd-keyfile belong together');
   }
   return {
-    ...(etcdCafile !== undefined && { ca: readFileSync(etcdCafile) }),
-    ...(etcdCertfile !== undefined && { cert: readFileSync(etcdCertfile) }),
-    ...(etcdKeyfile !== undefined && { key: readFileSync(etcdKeyfile) }),
+    ...(etcdCafile !== undefined && { ca: readInputFile(etcdCafile, MAX_PEM_BYTES) }),
+    ...(etcdCertfile !== undefined && { cert: readInputFile(etcdCertfile, MAX_PEM_BYTES) }),
+    ...(etcdKeyfile !== undefined && { key: readInputFile(etcdKeyfile, MAX_PEM_BYTES) }),
   };
 }

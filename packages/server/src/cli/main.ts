@@ -1,29 +1,4 @@
-import { KmsError } from '@teapot-kms/core';
-import { CommanderError } from 'commander';
-import { ConfigError } from '../config/load.ts';
-import { SetupError } from '../setup/setup-error.ts';
-import { ExitCode, UsageError } from './exit-codes.ts';
-import { printError } from './output.ts';
 import { createProgram } from './program.ts';
+import { runProgram } from './run-program.ts';
 
-try {
-  await createProgram().parseAsync();
-} catch (error) {
-  process.exitCode = report(error);
-}
-
-function report(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.OK : ExitCode.USAGE;
-  if (error instanceof UsageError || error instanceof ConfigError) {
-    printError(error.message);
-    return ExitCode.USAGE;
-  }
-  if (error instanceof KmsError || error instanceof SetupError) {
-    printError(`${error.message} (${error.code})`);
-    if (error.remedy !== undefined) printError(`Fix: ${error.remedy}`);
-    return error.code === 'ERR_KMS_INVALID_URI' ? ExitCode.USAGE : ExitCode.FAILED;
-  }
-  const { code, message } = error as NodeJS.ErrnoException;
-  printError(typeof code === 'string' ? message : `unexpected: ${(error as Error).stack ?? String(error)}`);
-  return ExitCode.FAILED;
-}
+await runProgram(createProgram());

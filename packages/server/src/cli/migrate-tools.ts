@@ -15,7 +15,7 @@ import { UsageError } from './exit-codes.ts';
 import { instanceOf, withStore } from './key-store.ts';
 import { writeWhole } from './output-file.ts';
 import { printError } from './output.ts';
-import { reportsOf } from './rotate-tools.ts';
+import { reportReader } from './rotate-tools.ts';
 import { runShell } from './shell-command.ts';
 
 export interface MigrateTools extends ClusterOptions, Omit<EvidenceOptions, 'unverified'> {
@@ -41,10 +41,11 @@ export function withMigrationSteps<T>(options: MigrateTools, work: (steps: Migra
   const { name, socket, decryptOnly } = instanceOf(options);
   const provider = { name: options.provider ?? `teapot-${name}`, socket };
   const order = (): EncryptionOrder => encryptionOrder(textOf(file), file, { target, provider, resources });
+  const reports = reportReader(options);
   const keysetOf = () =>
     withStore(options, async ({ admin }) => ({
       manifest: (await admin.readManifest())?.manifest,
-      replicas: { ...(await reportsOf(options)), now: new Date(systemClock.wall()) },
+      replicas: { ...(await reports()), now: new Date(systemClock.wall()) },
     }));
   return withClusterTools(options, (cluster) =>
     work({
@@ -83,7 +84,7 @@ function textOf(file: string): string {
 /** @returns whether kube-apiserver's file is the wanted one now */
 async function install(text: string, { write, install: command, encryptionConfig }: MigrateTools): Promise<boolean> {
   if (write === undefined) return false;
-  writeWhole(write, text);
+  await writeWhole(write, text);
   printError(`wrote ${write}`);
   if (command === undefined) return false;
   await runShell(command, INSTALL_TIMEOUT_MS);

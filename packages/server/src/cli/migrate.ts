@@ -39,7 +39,8 @@ On a control-plane node of kubeadm:
     --kubeconfig /etc/kubernetes/admin.conf --apiserver https://node-1:6443 https://node-2:6443 https://node-3:6443 \\
     ${KUBEADM_FILES}`;
 
-export function registerMigrate(program: Command): void {
+/** @param leastSettleMs - the least that --settle may be */
+export function registerMigrate(program: Command, leastSettleMs: number): void {
   const command = program
     .command('migrate')
     .description('Move all data to the key of an instance, or back to plain text, while the cluster runs')
@@ -57,7 +58,7 @@ export function registerMigrate(program: Command): void {
     .option('--configuration-loaded', 'every kube-apiserver has loaded it: those before 1.34 do not show that')
     .option('--provider <name>', "the KMS provider's name in the EncryptionConfiguration. Default: teapot-INSTANCE")
     .addOption(waitOption())
-    .addOption(settleOption('how long each kube-apiserver must have written only there'))
+    .addOption(settleOption('how long each kube-apiserver must have written only there', leastSettleMs))
     .addOption(outputOption())
     .addHelpText('after', HELP)
     .action(migrate);

@@ -1,18 +1,28 @@
+import { KmsError } from '@teapot-kms/core';
 import { randomBytes } from 'node:crypto';
-import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import * as nodeFs from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
-/** Writes a file with mode 0600, in the place of an older one. It is whole, or not there: half of it would mislead. */
-export function writeWhole(file: string, text: string): void {
+/**
+ * Writes a file with mode 0600, in the place of an older one. It is whole, or not there: half of it would mislead. When this returns, it is on
+ * the disk.
+ * @throws {@link KmsError} `ERR_KMS_INVALID_REQUEST` for a link or device: the file would take its place. The errors of the file system
+ */
+export async function writeWhole(file: string, text: string, fs = nodeFs): Promise<void> {
+  const found = await fs.lstat(file).catch(() => undefined);
+  if (found?.isFile() === false) {
+    throw new KmsError('ERR_KMS_INVALID_REQUEST', `${file}: expected a regular file, or none; found something else`, {
+      remedy: 'name a new file, or a regular one that it replaces',
+    });
+  }
   const temporary = `${file}.${randomBytes(6).toString('hex')}.tmp`;
   try {
-    writeFileSync(temporary, text, { mode: 0o600, flag: 'wx' });
-    renameSync(temporary, file);
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
+    await synced(temporary, 'wx', fs, (handle) => handle.writeFile(text));
+    await fs.rename(temporary, file);
+  } finally {
+    await fs.rm(temporary, { force: true });
   }
+  await synced(dirname(file), 'r', fs);
 }
 
 /** What link(2) says of a file system without hard links, such as that of a USB stick. */

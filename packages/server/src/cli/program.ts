@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { OLD_SEED_MS } from '../rotate/scan-evidence.ts';
 import { version } from '../version.ts';
 import { registerBarbicanKmsPlugin } from './barbican-kms-plugin.ts';
 import { registerCompletion } from './completion.ts';
@@ -16,10 +17,16 @@ import { registerStatus } from './status.ts';
 import { registerSupportBundle } from './support-bundle.ts';
 
 export { allCommands, describeCommand } from './command-tree.ts';
+export { runProgram } from './run-program.ts';
 export type { CommandDescription, OptionDescription } from './command-tree.ts';
 
+export interface ProgramOptions {
+  /** The least that --settle may be, in ms. Default: what is safe in a cluster. Tests in which nothing writes need not wait for it. */
+  readonly leastSettleMs?: number;
+}
+
 /** The commands of `teapot-kms`. The manual page and the shells' completions are made from them. */
-export function createProgram(): Command {
+export function createProgram({ leastSettleMs = OLD_SEED_MS }: ProgramOptions = {}): Command {
   const program = new Command('teapot-kms')
     .description('Kubernetes KMS plugin: encrypts the Secrets in etcd with a key that is not in etcd.')
     .version(version)
@@ -52,8 +59,8 @@ ${EXIT_CODES_HELP}`,
   registerSupportBundle(program);
   registerInspect(program);
   registerScan(program);
-  registerRotate(program);
-  registerMigrate(program);
+  registerRotate(program, leastSettleMs);
+  registerMigrate(program, leastSettleMs);
   registerSetup(program);
   registerBarbicanKmsPlugin(program);
   registerCompletion(program);

@@ -12,6 +12,7 @@ import { instanceOf } from './key-store.ts';
 import type { KeyStoreOptions } from './key-store.ts';
 import { printError } from './output.ts';
 import { runShell } from './shell-command.ts';
+import { newProblems } from './steps-output.ts';
 
 export interface RotateTools extends KeyStoreOptions, ClusterOptions, Omit<EvidenceOptions, 'unverified'> {
   readonly provider?: string;
@@ -44,7 +45,7 @@ export function withSteps<T>(
       renewAfterMs: options.olderThan,
       settleMs: options.settle,
       proofs: () => proofsOf(store),
-      reports: () => reportsOf(options),
+      reports: reportReader(options),
       servers: () => servers(providerOf(options)),
       distribute: async () => {
         if (options.distribute !== undefined) await runShell(options.distribute, DISTRIBUTE_TIMEOUT_MS);
@@ -54,11 +55,14 @@ export function withSteps<T>(
   });
 }
 
-/** The reports of the replicas that can be asked. It says which cannot. */
-export async function reportsOf(options: EvidenceOptions) {
-  const { problems, ...reports } = await reachableReports(options);
-  for (const { message } of problems) printError(message);
-  return reports;
+/** Asks for the reports of the replicas. It says which cannot be asked, once. */
+export function reportReader(options: EvidenceOptions) {
+  const say = newProblems();
+  return async () => {
+    const { problems, ...reports } = await reachableReports(options);
+    say(problems.map(({ message }) => message));
+    return reports;
+  };
 }
 
 /** As "config encryption-configuration" names it. */

@@ -45,7 +45,8 @@ On a control-plane node of kubeadm, with a keyset that three plugins read from a
     --kubeconfig /etc/kubernetes/admin.conf --apiserver https://node-1:6443 https://node-2:6443 https://node-3:6443 \\
     ${KUBEADM_FILES}`;
 
-export function registerRotate(program: Command): void {
+/** @param leastSettleMs - the least that --settle may be */
+export function registerRotate(program: Command, leastSettleMs: number): void {
   const command = program
     .command('rotate')
     .description('Rotate the key: a new key, promoted on evidence, all data rewritten, the old key retired');
@@ -56,7 +57,7 @@ export function registerRotate(program: Command): void {
     .addOption(waitOption())
     .option('--provider <name>', "the KMS provider's name in the EncryptionConfiguration. Default: teapot-INSTANCE")
     .option('--server-metrics <file...>', 'with --dry-run: the metrics of every kube-apiserver')
-    .addOption(settleOption('how long each kube-apiserver must have used only the new key'))
+    .addOption(settleOption('how long each kube-apiserver must have used only the new key', leastSettleMs))
     .addOption(
       durationOption(
         '--older-than <duration>',

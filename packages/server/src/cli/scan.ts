@@ -54,7 +54,7 @@ async function scan(options: ScanCommandOptions): Promise<void> {
   const about = { root, prefix: root + options.only, clock: systemClock, onProgress: progress.show };
   const report = await run(options, about).finally(progress.end);
   const json = JSON.stringify(report);
-  if (options.report !== undefined) writeWhole(options.report, `${json}\n`);
+  if (options.report !== undefined) await writeWhole(options.report, `${json}\n`);
   print(options.output === 'json' ? json : describe(report));
   if (report.rows.some(({ problem }) => problem !== undefined)) process.exitCode = ExitCode.UNHEALTHY;
 }

@@ -1,9 +1,11 @@
 import {
+  ApiServer,
   directoryOfUri,
   generateKey,
   KmsError,
-  KubeCredentials,
   SharedResources,
+  shownUri,
+  systemClock,
   withFileLock,
 } from '@teapot-kms/core';
 import { execFile } from 'node:child_process';
@@ -17,8 +19,10 @@ import type { Config } from '../config/schema.ts';
 import { directoryOf } from '../doctor/concrete.ts';
 import { HostFiles } from '../setup/host-files.ts';
 import { HostSite } from '../setup/host-site.ts';
+import type { HostSiteOptions } from '../setup/host-site.ts';
+import { KubeApi } from '../setup/kube-api.ts';
 import { pluginConfiguration, pluginPod } from '../setup/made-files.ts';
-import type { Plan, Wish } from '../setup/plan-input.ts';
+import type { Wish } from '../setup/plan-input.ts';
 import { SetupError } from '../setup/setup-error.ts';
 import { makeDirectory } from '../make-directory.ts';
 import { version } from '../version.ts';
@@ -27,6 +31,7 @@ import { withEtcd } from './etcd-options.ts';
 import { UsageError } from './exit-codes.ts';
 import { instanceOf, withAdmin } from './key-store.ts';
 import { restoreBackup } from './keys-import.ts';
+import { progressLine } from './scan-progress.ts';
 
 export interface SetupOptions extends OpenerOptions {
   readonly apply?: boolean;
@@ -51,23 +56,23 @@ const UNITS = ['/etc', '/usr/lib', '/lib', '/usr/local/lib'].map((root) => `${ro
 const RUN = '/run/teapot-kms';
 
 /** The node that the options describe, and what is wanted of it. */
-export function siteOf(options: SetupOptions, report: (step: Plan) => void) {
+export function siteOf(options: SetupOptions, { report, tell }: Pick<HostSiteOptions, 'report' | 'tell'>) {
   const { kubernetesDirectory: directory } = options;
   const backupDirectory = join(directory, 'teapot-kms-backup');
   const manifestDirectory = join(directory, 'manifests');
   const wish = wishOf(options, manifestDirectory);
   const store = { config: options.config, instance: wish.provider.name.slice(providerName('').length) };
   const files = new HostFiles({ manifestDirectory, backupDirectory, publicFiles: [options.config] });
-  const credentials = new KubeCredentials(
-    { kubeconfig: options.kubeconfig ?? join(directory, 'admin.conf') },
-    new SharedResources(),
-  );
+  const shared = new SharedResources();
+  const kubeconfig = options.kubeconfig ?? join(directory, 'admin.conf');
   const site = new HostSite({
     wish,
     files,
     backupDirectory,
     report,
-    credentials: () => credentials.current(),
+    tell,
+    progress: () => progressLine(systemClock, process.stderr),
+    open: (origin) => new KubeApi(origin, new ApiServer({ kubeconfig, server: origin }, shared)),
     withEtcd: (flags, work) =>
       withEtcd(
         {
@@ -91,7 +96,10 @@ export function siteOf(options: SetupOptions, report: (step: Plan) => void) {
       new KmsError('ERR_KMS_KEYSET_CONFLICT', `another setup runs on this host (process ${pid})`, {
         remedy: 'wait for it',
       });
-    return withFileLock(join(backupDirectory, 'lock'), { fs: nodeFs, waitMs: 0, busy }, work);
+    return withFileLock(join(backupDirectory, 'lock'), { fs: nodeFs, waitMs: 0, busy }, async () => {
+      await files.sweep([wish.configFile, wish.access.file]);
+      return work();
+    });
   };
   return { site, wish, locked };
 }
@@ -103,7 +111,7 @@ function wishOf(options: SetupOptions, manifestDirectory: string): Wish {
   const { config: configFile, kubernetesDirectory, resource: resources, undo = false } = options;
   const there = existsSync(configFile);
   const config = there ? loadConfig(configFile) : parseConfig(newConfiguration(options), configFile);
-  const { name, socket } = there ? instanceOf(options) : config.instances[0]!;
+  const { name, socket, keys } = there ? instanceOf(options) : config.instances[0]!;
   const socketDirectory = socket.startsWith(`${RUN}/`) ? RUN : dirname(socket);
   return {
     undo,
@@ -117,6 +125,7 @@ function wishOf(options: SetupOptions, manifestDirectory: string): Wish {
       options.plugin === 'static-pod'
         ? { file: join(manifestDirectory, 'teapot-kms.yaml'), text: podOf(config, socketDirectory, options) }
         : undefined,
+    keyset: directoryOf(keys) ?? shownUri(keys.uri),
     imports: options.import !== undefined,
   };
 }

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
+import { unusedImport } from '../setup/plan-encryption.ts';
 import type { Plan, PlanInput } from '../setup/plan-input.ts';
 import type { Site } from '../setup/site.ts';
 import { withOpenerOptions } from './backup-options.ts';
@@ -52,12 +53,20 @@ async function setUp(options: SetupOptions): Promise<void> {
   if (options.apply && options.dryRun) throw new UsageError('--apply and --dry-run exclude each other');
   if (!options.resource.includes('secrets')) throw new UsageError('--resource: expected secrets among them');
   if (options.undo && options.import !== undefined) throw new UsageError('--undo needs no --import');
+  const { site, wish, locked } = siteOf(options, { report: reportStep, tell: printError });
+  try {
+    await previewOrRun(options, { site, wish, locked });
+  } finally {
+    site.close();
+  }
+}
+
+async function previewOrRun(options: SetupOptions, { site, wish, locked }: ReturnType<typeof siteOf>): Promise<void> {
   // Only this command needs them.
   const [{ look, run }, { readJournal }] = await Promise.all([
     import('../setup/run.ts'),
     import('../setup/journal.ts'),
   ]);
-  const { site, wish, locked } = siteOf(options, reportStep);
   if (!options.apply) {
     const journal = await readJournal(site);
     if (journal) printError(`WARNING: step ${journal.step} was interrupted; --apply finishes it, or rolls it back`);
@@ -70,6 +79,8 @@ const reportStep = ({ step, reason }: Plan): void => printError(`${step}: ${reas
 
 async function printPreview(input: PlanInput): Promise<void> {
   const { diffOf, preview } = await import('../setup/preview.ts');
+  const unused = unusedImport(input);
+  if (unused !== undefined) printError(unused);
   const steps = preview(input);
   for (const step of steps) {
     print(`# ${step.step}: ${step.reason}`);
@@ -100,7 +111,16 @@ Keep that file, and what opens it, away from this host and from etcd. Back up th
 Files from before the changes: ${backupDirectory}
 With more control-plane nodes: run this command on each, until it says "done".`;
 
-const undone = ({ plugin }: SetupOptions): string => `
-When all control-plane nodes are done, stop the plugin:
-  ${plugin === 'static-pod' ? 'rm /etc/kubernetes/manifests/teapot-kms.yaml' : 'systemctl disable --now teapot-kms'}
+/** What is left to do after an undo. */
+export const undone = ({
+  plugin,
+  kubernetesDirectory,
+}: Pick<SetupOptions, 'plugin' | 'kubernetesDirectory'>): string => `
+When all control-plane nodes are done, stop the plugin${STOP[plugin](kubernetesDirectory)}
 Keep the keyset: backups of etcd from before need it.`;
+
+const STOP: Readonly<Record<SetupOptions['plugin'], (directory: string) => string>> = {
+  systemd: () => ':\n  systemctl disable --now teapot-kms',
+  'static-pod': (directory) => `:\n  rm ${directory}/manifests/teapot-kms.yaml`,
+  external: () => '.',
+};

@@ -33,6 +33,15 @@ export function sayer(): (next: ShownStep) => void {
   };
 }
 
+/** Prints problems that were not there at the look before: a step looks every few seconds, for minutes. */
+export function newProblems(say: (problem: string) => void = printError): (problems: readonly string[]) => void {
+  let before: readonly string[] = [];
+  return (problems) => {
+    for (const problem of new Set(problems)) if (!before.includes(problem)) say(problem);
+    before = problems;
+  };
+}
+
 export const textOf = ({ step, reason, remedy }: ShownStep): string =>
   `step  ${step}\nwhy   ${indented(reason)}\nnext  ${indented(remedy)}`;
 
@@ -40,15 +49,18 @@ const indented = (lines: string): string => lines.replaceAll('\n', '\n      ');
 
 export const waitOption = (): Option => durationOption('--wait <duration>', 'longest wait at one step', WAIT_MS, '15m');
 
-/** @param what - what must have lasted so long */
-export const settleOption = (what: string): Option =>
+/**
+ * @param what - what must have lasted so long
+ * @param leastMs - the least that is allowed
+ */
+export const settleOption = (what: string, leastMs: number): Option =>
   new Option('--settle <duration>', `${what}; at least 3m, as long as its old seed lives`)
-    .argParser(settleOf)
+    .argParser((text) => settleOf(text, leastMs))
     .default(OLD_SEED_MS, '3m');
 
-/** @throws {@link UsageError} for less than an old seed lives, except in tests of this project */
-function settleOf(text: string): number {
+/** @throws {@link UsageError} for less than an old seed lives */
+function settleOf(text: string, leastMs: number): number {
   const ms = durationOf('--settle')(text);
-  if (ms >= OLD_SEED_MS || process.env['TEAPOT_TEST_SETTLE'] === '1') return ms;
+  if (ms >= leastMs) return ms;
   throw new UsageError('--settle: expected at least 3m: a kube-apiserver may write with its old seed for that long');
 }

@@ -1,7 +1,6 @@
 import { ConfigError, loadConfig } from '../config/load.ts';
 import type { Command } from 'commander';
 import { writeFileSync } from 'node:fs';
-import { readInputFile } from '../input-file.ts';
 import { print, printError } from './output.ts';
 
 interface SupportBundleOptions {
@@ -9,9 +8,6 @@ interface SupportBundleOptions {
   readonly to: string;
   readonly log?: string;
 }
-
-/** Longest log file that is taken, in bytes. */
-const MAX_LOG_BYTES = 64 * 1024 * 1024;
 
 export function registerSupportBundle(program: Command): void {
   program
@@ -30,8 +26,9 @@ and, at level debug, uids. Look at it before you send it: tar -xzf FILE.tar.gz -
 }
 
 async function supportBundle({ config: file, to, log }: SupportBundleOptions): Promise<void> {
-  const logText = log === undefined ? undefined : readInputFile(log, MAX_LOG_BYTES).toString('utf8');
   const { collect, packBundle } = await import('../support/bundle.ts');
+  const { endOfFile } = await import('../support/log-end.ts');
+  const logText = log === undefined ? undefined : endOfFile(log);
   const { files, missing } = await collect(configOrProblem(file), file, logText);
   writeFileSync(to, await packBundle(files), { mode: 0o600, flag: 'wx' });
   for (const problem of missing) printError(`not in it: ${problem}`);

@@ -1,5 +1,6 @@
-import { KmsError, sleep } from '@teapot-kms/core';
+import { KmsError } from '@teapot-kms/core';
 import type { Clock } from '@teapot-kms/core';
+import { pacer } from '../pacer.ts';
 import { Compacted, MAX_ANSWER_BYTES, PageTooLarge } from './client.ts';
 import type { EtcdClient } from './client.ts';
 import type { EtcdObject } from './key-value.ts';
@@ -17,7 +18,7 @@ export interface PageOptions {
 export interface Page {
   /** Valid until the next page. */
   readonly objects: readonly EtcdObject[];
-  /** Objects from the begin of this page to the end of the prefix. */
+  /** Objects from the start of this page to the end of the prefix. */
   readonly remaining: number;
   /** Revision at which this page was read. */
   readonly revision: number;
@@ -27,7 +28,7 @@ export interface Page {
 
 /**
  * Reads all objects below a prefix, page by page, each once. All pages are of one revision, unless etcd compacts it away in between: then
- * the rest is read at the newest one. Whatever exists from the begin to the end of the scan is read either way.
+ * the rest is read at the newest one. Whatever exists from the start to the end of the scan is read either way.
  * @throws {@link KmsError} `ERR_KMS_ETCD_UNAVAILABLE`
  */
 export async function* pagesOf(
@@ -35,8 +36,8 @@ export async function* pagesOf(
   { prefix, pageSize, rate, clock }: PageOptions,
 ): AsyncGenerator<Page, void, undefined> {
   const rangeEnd = endOf(Buffer.from(prefix));
-  const started = clock.now();
-  let [key, limit, revision, read] = [Buffer.from(prefix), pageSize, 0, 0];
+  const pace = pacer(clock, rate);
+  let [key, limit, revision] = [Buffer.from(prefix), pageSize, 0];
   for (;;) {
     let answer: RangeAnswer;
     try {
@@ -55,9 +56,7 @@ export async function* pagesOf(
     // The next key in order: the same with a zero byte behind it. A copy, because the page is about to go.
     key = Buffer.concat([last.key, Buffer.alloc(1)]);
     limit = Math.min(pageSize, limit * 2);
-    read += objects.length;
-    const waitMs = started + (read / rate) * 1000 - clock.now();
-    if (waitMs > 0) await sleep(clock, waitMs);
+    await pace(objects.length);
   }
 }
 

@@ -83,7 +83,7 @@ export function statusOf({ body }: ApiAnswer): { readonly message: string; reado
   }
 }
 
-/** The error for an answer that is none. */
+/** The error for a refused request. */
 export function refusal(answer: ApiAnswer, what: string): KmsError {
   const { status } = answer;
   const remedy = status === 401 || status === 403 ? 'use a kubeconfig of an administrator: --kubeconfig' : undefined;

@@ -35,7 +35,7 @@ const pageSchema = z.object({
 
 /**
  * Lists the objects of a resource in all namespaces, page by page. A page that does not come is asked for again with half as many objects. What
- * exists from the begin to the end of the list is in it, perhaps twice.
+ * exists from the start to the end of the list is in it, perhaps twice.
  * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`
  */
 export async function* namesOf(api: Api, { prefix, name }: ApiResource): AsyncGenerator<NamesPage, void, undefined> {

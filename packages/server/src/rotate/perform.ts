@@ -32,7 +32,8 @@ export interface RotationSteps {
   look(scan: ScanReport | undefined, asksServers: boolean): Promise<PlanInput>;
   /** Brings the keyset to the other replicas. */
   distribute(): Promise<void>;
-  generate(): Promise<void>;
+  /** @param primary - which the new key follows */
+  generate(primary: string): Promise<void>;
   promote(keyId: string): Promise<void>;
   scan(): Promise<ScanReport>;
   /** @param resources - as a scan names them */
@@ -83,7 +84,7 @@ export async function perform(steps: RotationSteps, options: PerformOptions): Pr
       if (!(await wait(next.step))) return { end: 'waited', next };
     } else {
       if (next.step === 'scan') run.servers = seen.servers;
-      await take(steps, next, run, left);
+      await take(steps, next, run, { left, primary: seen.manifest?.primary });
       wait.reset();
     }
   }
@@ -107,14 +108,19 @@ function withoutOldScan(seen: PlanInput, run: Run): PlanInput {
   return { ...seen, scans: undefined };
 }
 
-async function take(steps: RotationSteps, next: Plan, run: Run, left: Remainder | undefined): Promise<void> {
+async function take(
+  steps: RotationSteps,
+  next: Plan,
+  run: Run,
+  { left, primary }: { readonly left: Remainder | undefined; readonly primary: string | undefined },
+): Promise<void> {
   if (next.step === 'scan') {
     run.scan = await steps.scan();
   } else if (next.step === 'rewrite') {
     await steps.rewrite(left!.resources);
     [run.scan, run.before] = [undefined, left!.objects];
   } else {
-    if (next.step === 'generate') await steps.generate();
+    if (next.step === 'generate') await steps.generate(primary!);
     else if (next.step === 'promote') await steps.promote(next.keyId!);
     else await steps.retire(next.keyId!, run.scan!);
     [run.distributed, run.changed] = [false, true];

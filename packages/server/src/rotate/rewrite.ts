@@ -1,4 +1,4 @@
-import { safeText, sleep, unavailable } from '@teapot-kms/core';
+import { safeText, unavailable } from '@teapot-kms/core';
 import * as z from 'zod';
 import type { ScanProgress } from '../inspect/scan.ts';
 import { answerOf, parsed, statusOf } from '../kubernetes/answers.ts';
@@ -6,6 +6,7 @@ import type { Api } from '../kubernetes/answers.ts';
 import type { ApiResource } from '../kubernetes/api-resources.ts';
 import { namesOf } from '../kubernetes/object-names.ts';
 import type { ObjectName } from '../kubernetes/object-names.ts';
+import { pacer } from '../pacer.ts';
 
 export interface RewriteOptions {
   /** Most objects per second; `Infinity` without a limit. */
@@ -45,17 +46,15 @@ export async function rewriteResource(
   resource: ApiResource,
   { rate, onProgress }: RewriteOptions,
 ): Promise<Rewritten> {
-  const { clock } = api;
   const counts: Rewritten = { written: 0, unchanged: 0, gone: 0, failures: [] };
-  const started = clock.now();
-  let [begun, done] = [0, 0];
+  const pace = pacer(api.clock, rate);
+  let done = 0;
   for await (const { objects, remaining } of namesOf(api, resource)) {
     const total = done + objects.length + remaining;
     const queue = objects.values();
     const work = async (): Promise<void> => {
       for (const object of queue) {
-        const waitMs = started + (begun++ / rate) * 1000 - clock.now();
-        if (waitMs > 0) await sleep(clock, waitMs);
+        await pace(1);
         await rewriteObject(api, resource, object, counts);
         onProgress({ objects: ++done, fraction: done / total });
       }

@@ -45,10 +45,8 @@ export function rotationSteps(tools: RotationTools): RotationSteps {
   return {
     look: (scan, asksServers) => look(tools, scan && evidenceOf(scan), asksServers),
     distribute: () => tools.distribute(),
-    async generate() {
-      const manifest = (await admin.readManifest())?.manifest;
-      if (manifest?.keys.find(({ id }) => id === manifest.primary)?.imported) throw needsCopy();
-      const { keyId } = await generateKey(admin, { clock });
+    async generate(primary) {
+      const { keyId } = await generateKey(admin, { clock, check: (manifest) => checkSuccessor(manifest, primary) });
       tell(`generated key ${keyId}`);
     },
     async promote(keyId) {
@@ -114,6 +112,15 @@ export async function rewriteAll(
     tell(`${resource}: ${written} written, ${unchanged} needed no write, ${gone} are gone, ${failures.length} failed`);
     for (const failure of failures.slice(0, SHOWN_FAILURES)) tell(failure);
   }
+}
+
+/** Two runs may have seen the same old primary: the keyset gets one new key for it. */
+function checkSuccessor(manifest: StoredManifest | undefined, primary: string): void {
+  const keys = manifest?.keys ?? [];
+  if (keys.find(({ id }) => id === primary)?.imported) throw needsCopy();
+  if (manifest?.primary === primary && !keys.some(({ state }) => state === 'pending')) return;
+  const remedy = 'end all but one of the rotations of this keyset, and run this command again';
+  throw new KmsError('ERR_KMS_KEYSET_CONFLICT', 'another rotation has begun meanwhile', { remedy });
 }
 
 const needsCopy = (): KmsError =>

@@ -72,7 +72,7 @@ function mount(yaml: YamlMaps, { name, path, type }: HostDirectory): boolean {
     const volume = yaml.maps(spec, 'volumes').find((one) => isNamed(one, textIn(mounted, 'name') ?? ''));
     if (volume?.getIn(['hostPath', 'path']) === path && mounted.get('subPath') === undefined) return false;
     throw invalid(
-      `${yaml.where}: something else than the host's ${path} is mounted at ${path}`,
+      `${yaml.where}: something other than the host's ${path} is mounted at ${path}`,
       'remove that mount, and run the command again',
     );
   }

@@ -1,16 +1,24 @@
-import type { Clock, Credentials } from '@teapot-kms/core';
-import { serverView } from '../rotate/server-view.ts';
-import { KubeApi } from './kube-api.ts';
+import { KmsError } from '@teapot-kms/core';
+import * as z from 'zod';
+import { isMetricOfKeys, serverView } from '../rotate/server-view.ts';
+import type { KubeApi } from './kube-api.ts';
 import type { ServerState } from './plan-input.ts';
 
-interface Pod {
-  readonly metadata?: { readonly name?: string };
-  readonly spec?: {
-    readonly nodeName?: string;
-    readonly containers?: readonly { readonly command?: readonly string[] }[];
-  };
-  readonly status?: { readonly hostIP?: string; readonly podIP?: string };
-}
+const PODS = '/api/v1/namespaces/kube-system/pods?labelSelector=component%3Dkube-apiserver';
+const podsSchema = z.object({
+  items: z.array(
+    z.object({
+      metadata: z.object({ name: z.string().optional() }).optional(),
+      spec: z
+        .object({
+          nodeName: z.string().optional(),
+          containers: z.array(z.object({ command: z.array(z.string()).optional() })).optional(),
+        })
+        .optional(),
+      status: z.object({ hostIP: z.string().optional(), podIP: z.string().optional() }).optional(),
+    }),
+  ),
+});
 
 /** One kube-apiserver, and where it is. */
 export interface ApiServerPlace {
@@ -28,35 +36,38 @@ const origin = (host: string, port: string): string => `https://${host.includes(
 /**
  * The kube-apiservers of the other control-plane nodes, from their static pods. One that does not run is among them: it may run again.
  * @param own - of this node
+ * @param open - reaches another one, by its origin
  */
-export async function otherServers(own: KubeApi, credentials: Credentials, clock: Clock): Promise<ApiServerPlace[]> {
-  const pods = (await own.object(
-    'GET',
-    '/api/v1/namespaces/kube-system/pods?labelSelector=component%3Dkube-apiserver',
-  )) as { readonly items?: readonly Pod[] } | undefined;
+export async function otherServers(own: KubeApi, open: (origin: string) => KubeApi): Promise<ApiServerPlace[]> {
+  const pods = await own.object('GET', PODS, podsSchema);
   return (pods?.items ?? []).flatMap(({ metadata, spec, status }) => {
-    const host = status?.hostIP ?? status?.podIP;
-    const command = spec?.containers?.[0]?.command ?? [];
-    const port = command.map((flag) => /^--secure-port=(\d+)$/.exec(flag)?.[1]).find((found) => found !== undefined);
+    const flagOf = (name: string): string | undefined =>
+      spec?.containers?.[0]?.command?.find((one) => one.startsWith(`--${name}=`))?.slice(name.length + 3);
+    // On a host with several networks, the kubelet may name another one.
+    const host = flagOf('advertise-address') ?? status?.hostIP ?? status?.podIP;
     // Without an address nobody can ask it, so that it does not count as one that can read.
-    const place = host === undefined ? 'https://invalid.' : origin(host, port ?? '6443');
+    const place = host === undefined ? 'https://invalid.' : origin(host, flagOf('secure-port') ?? '6443');
     if (place === own.origin) return [];
     const name = spec?.nodeName ?? metadata?.name ?? place;
-    return [{ name, api: new KubeApi(place, credentials, clock) }];
+    return [{ name, api: open(place) }];
   });
 }
 
-/** What a kube-apiserver says of itself now. One that does not answer, or is not ready, has no start. */
+/** What a kube-apiserver says of itself now. One that does not answer, or is not ready, has no start, but a problem. */
 export async function stateOf({ name, api }: ApiServerPlace, provider: string): Promise<ServerState> {
-  const unknown: ServerState = { name, startedAt: undefined, keyIdHash: undefined };
   try {
-    if ((await api.send('GET', '/readyz')).status !== 200) return unknown;
-    const { status, text } = await api.send('GET', '/metrics');
-    const started = /^process_start_time_seconds ([0-9.e+]+)$/m.exec(text)?.[1];
-    if (status !== 200 || started === undefined) return unknown;
-    return { name, startedAt: Number(started), keyIdHash: keyIdHashOf(text, provider) };
-  } catch {
-    return unknown;
+    await api.checkReady();
+    const text = await api.metrics(isMetricOfKeys);
+    return { name, startedAt: serverView(text, undefined, api.origin).since, keyIdHash: keyIdHashOf(text, provider) };
+  } catch (error) {
+    const { message, remedy } = KmsError.from(error, 'ERR_KMS_STORE_UNAVAILABLE');
+    return {
+      name,
+      startedAt: undefined,
+      keyIdHash: undefined,
+      problem: message,
+      ...(remedy !== undefined && { remedy }),
+    };
   }
 }
 

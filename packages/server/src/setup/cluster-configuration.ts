@@ -62,7 +62,7 @@ function apiServerOf(yaml: YamlMaps): YAMLMap {
 function addVolume(yaml: YamlMaps, server: YAMLMap, { name, path, type }: HostDirectory): boolean {
   const mounted = yaml.maps(server, 'extraVolumes').find((one) => textIn(one, 'mountPath') === path);
   if (mounted && textIn(mounted, 'hostPath') === path) return false;
-  if (mounted) throw invalid(`${WHERE}: something else than the host's ${path} is mounted at ${path}`);
+  if (mounted) throw invalid(`${WHERE}: something other than the host's ${path} is mounted at ${path}`);
   removeFrom(yaml.list(server, 'extraVolumes'), (item) => isNamed(item, name));
   const volume = { name, hostPath: path, mountPath: path, readOnly: true, pathType: type };
   yaml.insert(server, 'extraVolumes', volume, 'name');

@@ -1,6 +1,6 @@
 import { FileRefused, KmsError, readSmallFile } from '@teapot-kms/core';
 import { randomBytes } from 'node:crypto';
-import { open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { makeDirectory } from '../make-directory.ts';
 import type { TextFiles } from './site.ts';
@@ -66,12 +66,32 @@ export class HostFiles implements TextFiles {
     await sync(dirname(real));
   }
 
+  /** Removes what a killed process has left of {@link HostFiles.write}: such a file may hold keys of other providers. Nobody else may write. */
+  async sweep(paths: readonly string[]): Promise<void> {
+    const { backupDirectory } = this.#options;
+    const wanted = [{ directory: backupDirectory, name: undefined }, ...(await Promise.all(paths.map(placeOf)))];
+    for (const { directory, name } of wanted) {
+      const found = await readdir(directory).catch(() => []);
+      for (const file of found) {
+        const written = TEMPORARY.exec(file)?.[1];
+        if (written !== undefined && written === (name ?? written)) await rm(join(directory, file), { force: true });
+      }
+    }
+  }
+
   async remove(path: string): Promise<void> {
     await rm(path, { force: true });
     await sync(dirname(path)).catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     });
   }
+}
+
+const TEMPORARY = /^\.(.+)\.[0-9a-f]{12}\.tmp$/;
+
+async function placeOf(path: string) {
+  const real = await realpath(path).catch(() => path);
+  return { directory: dirname(real), name: basename(real) };
 }
 
 async function sync(path: string): Promise<void> {

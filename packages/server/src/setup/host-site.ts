@@ -1,15 +1,15 @@
 import { systemClock } from '@teapot-kms/core';
-import type { Credentials } from '@teapot-kms/core';
+import * as z from 'zod';
 import { KmsClient } from '../client/client.ts';
 import type { EtcdClient } from '../etcd/client.ts';
-import { scanEtcd } from '../inspect/scan.ts';
+import type { ScanProgress } from '../inspect/scan.ts';
 import { keyIdHash } from '../kms/key-id-hash.ts';
 import { flagsOf } from './api-server-pod.ts';
 import { originOf, otherServers, stateOf } from './api-servers.ts';
 import type { ApiServerPlace } from './api-servers.ts';
 import { CONFIG_MAP, CONFIG_MAP_KEY } from './cluster-configuration.ts';
-import { KubeApi } from './kube-api.ts';
-import { objectsNeeding } from './objects-needing.ts';
+import type { KubeApi } from './kube-api.ts';
+import { countNeeding } from './objects-needing.ts';
 import type { Plan, PlanInput, ServerState, Wish } from './plan-input.ts';
 import { writesThrough } from './probe-secret.ts';
 import { SetupError } from './setup-error.ts';
@@ -21,8 +21,11 @@ export interface HostSiteOptions {
   readonly files: TextFiles;
   readonly backupDirectory: string;
   readonly report: (step: Plan) => void;
-  /** Of an administrator of the cluster. */
-  readonly credentials: () => Promise<Credentials>;
+  readonly tell: (text: string) => void;
+  /** Shows how far a scan is. */
+  readonly progress: () => { readonly show: (progress: ScanProgress) => void; readonly end: () => void };
+  /** Reaches a kube-apiserver as an administrator. */
+  readonly open: (origin: string) => KubeApi;
   /** Runs work with a client of the etcd that kube-apiserver's flags name. */
   readonly withEtcd: <T>(flags: ReadonlyMap<string, string>, work: (client: EtcdClient) => Promise<T>) => Promise<T>;
   readonly hasKeyset: () => Promise<boolean>;
@@ -31,11 +34,12 @@ export interface HostSiteOptions {
 }
 
 const CONFIG_MAP_PATH = `/api/v1/namespaces/kube-system/configmaps/${CONFIG_MAP}`;
-const SCAN = { pageSize: 500, rate: 5_000, onProgress: () => undefined };
 
-interface ConfigMap {
-  readonly data?: Readonly<Record<string, string>>;
-}
+const configMapSchema = z.object({
+  metadata: z.object({ resourceVersion: z.string().optional() }),
+  data: z.record(z.string(), z.string()).optional(),
+});
+const versionSchema = z.object({ gitVersion: z.string().optional() });
 
 /** A control-plane node of kubeadm, on which this process runs. */
 export class HostSite implements Site {
@@ -43,16 +47,18 @@ export class HostSite implements Site {
   readonly files: TextFiles;
   readonly backupDirectory: string;
   readonly report: (step: Plan) => void;
+  readonly tell: (text: string) => void;
   readonly hasKeyset: () => Promise<boolean>;
   readonly makeKeyset: () => Promise<void>;
   readonly startPlugin: () => Promise<void>;
   readonly #options: HostSiteOptions;
   #others: readonly ApiServerPlace[] = [];
-  #configMap: ConfigMap | undefined;
+  readonly #opened = new Map<string, KubeApi>();
+  #configMap: z.infer<typeof configMapSchema> | undefined;
 
   constructor(options: HostSiteOptions) {
     this.#options = options;
-    ({ files: this.files, backupDirectory: this.backupDirectory, report: this.report } = options);
+    ({ files: this.files, backupDirectory: this.backupDirectory, report: this.report, tell: this.tell } = options);
     ({ hasKeyset: this.hasKeyset, makeKeyset: this.makeKeyset, startPlugin: this.startPlugin } = options);
   }
 
@@ -74,7 +80,7 @@ export class HostSite implements Site {
   }
 
   async others(): Promise<readonly ServerState[]> {
-    this.#others = await otherServers(await this.#own(), await this.#options.credentials(), this.clock);
+    this.#others = await otherServers(await this.#own(), (origin) => this.#open(origin));
     return Promise.all(this.#others.map((one) => stateOf(one, this.#provider)));
   }
 
@@ -98,28 +104,32 @@ export class HostSite implements Site {
 
   async minor(): Promise<number | undefined> {
     // A build of one's own may leave "minor" empty.
-    const version = (await (await this.#own()).object('GET', '/version')) as { gitVersion?: string } | undefined;
+    const version = await (await this.#own()).object('GET', '/version', versionSchema);
     const [, minor] = /^v1\.(\d+)\./.exec(version?.gitVersion ?? '') ?? [];
     return minor === undefined ? undefined : Number(minor);
   }
 
   async clusterConfiguration(): Promise<string | undefined> {
-    this.#configMap = (await (await this.#own()).object('GET', CONFIG_MAP_PATH)) as ConfigMap | undefined;
+    this.#configMap = await (await this.#own()).object('GET', CONFIG_MAP_PATH, configMapSchema);
     return this.#configMap?.data?.[CONFIG_MAP_KEY];
   }
 
   /** Its resourceVersion makes kube-apiserver refuse it if somebody has changed it meanwhile. */
   async setClusterConfiguration(text: string): Promise<void> {
-    const data = { ...this.#configMap?.data, [CONFIG_MAP_KEY]: text };
-    await (await this.#own()).object('PUT', CONFIG_MAP_PATH, { ...this.#configMap, data });
+    const change = { metadata: this.#configMap?.metadata, data: { [CONFIG_MAP_KEY]: text } };
+    await (await this.#own()).object('PATCH', CONFIG_MAP_PATH, configMapSchema, change);
   }
 
-  async needed(): Promise<number | undefined> {
+  async needed(most = Infinity): Promise<number | undefined> {
     const flags = await this.#flags();
-    const root = rootOf(flags);
-    const about = { ...SCAN, root, prefix: root, clock: this.clock };
-    const report = (await this.#etcd(flags, (client) => scanEtcd(client, about))) ?? undefined;
-    return report && objectsNeeding(report.rows, this.#provider);
+    const { show, end } = this.#options.progress();
+    const about = { root: rootOf(flags), provider: this.#provider, most, clock: this.clock, onProgress: show };
+    return (await this.#etcd(flags, (client) => countNeeding(client, about)).finally(end)) ?? undefined;
+  }
+
+  /** Ends its connections. */
+  close(): void {
+    for (const api of this.#opened.values()) api.close();
   }
 
   get #provider(): string {
@@ -132,7 +142,13 @@ export class HostSite implements Site {
   }
 
   async #own(): Promise<KubeApi> {
-    return new KubeApi(originOf(await this.#flags()), await this.#options.credentials(), this.clock);
+    return this.#open(originOf(await this.#flags()));
+  }
+
+  #open(origin: string): KubeApi {
+    const opened = this.#opened.get(origin) ?? this.#options.open(origin);
+    this.#opened.set(origin, opened);
+    return opened;
   }
 
   /** @returns `null` where etcd cannot be read */

@@ -3,7 +3,7 @@ import type { FileChange, Step } from './plan-input.ts';
 import { SetupError } from './setup-error.ts';
 import type { Site } from './site.ts';
 
-/** A step that has begun: what it takes to finish it, or to undo it, whoever died meanwhile. */
+/** A step that has begun: what it takes to finish it, or to undo it, even if the process died. */
 export interface Journal {
   readonly step: Step;
   readonly files: readonly FileChange[];

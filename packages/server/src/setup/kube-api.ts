@@ -1,96 +1,58 @@
-import type { Clock, Credentials } from '@teapot-kms/core';
-import { once } from 'node:events';
-import { request } from 'node:https';
-import type { IncomingMessage } from 'node:http';
-import { SetupError } from './setup-error.ts';
+import type { ApiServer } from '@teapot-kms/core';
+import type * as z from 'zod';
+import { parsed, refusal } from '../kubernetes/answers.ts';
+import { metricLines } from '../kubernetes/metric-lines.ts';
 
-/** ms for a whole request. */
-const TIMEOUT_MS = 30_000;
-/** Longest answer in bytes: the metrics of a large cluster take 20 MB. */
-const MAX_ANSWER_BYTES = 128 * 1024 * 1024;
+/** Media types of what is sent. */
+const TYPES = { GET: '', POST: 'application/json', PATCH: 'application/merge-patch+json' };
 
-export interface KubeAnswer {
-  readonly status: number;
-  readonly text: string;
-}
-
-/** One kube-apiserver, asked directly and not through a load balancer, with the credentials of a kubeconfig. */
+/** One kube-apiserver, asked directly and not through a load balancer. Nothing is asked twice: a setup looks again by itself. */
 export class KubeApi {
+  /** Such as `https://10.0.0.1:6443`. Its certificate must be one of the kubeconfig's authority, for this address. */
   readonly origin: string;
-  readonly #credentials: Credentials;
-  readonly #clock: Clock;
+  readonly #server: ApiServer;
 
-  /** @param origin - such as `https://10.0.0.1:6443`. Its certificate must be one of the kubeconfig's authority, for this address */
-  constructor(origin: string, credentials: Credentials, clock: Clock) {
+  constructor(origin: string, server: ApiServer) {
     this.origin = origin;
-    this.#credentials = credentials;
-    this.#clock = clock;
-  }
-
-  /** Any answer, whatever its status. @throws Error without an answer */
-  async send(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<KubeAnswer> {
-    const { ca, cert, key, servername, headers } = this.#credentials;
-    const late = new AbortController();
-    const cancel = this.#clock.after(TIMEOUT_MS, () => late.abort(new Error(`no answer within ${TIMEOUT_MS} ms`)));
-    try {
-      const call = request(`${this.origin}${path}`, {
-        method,
-        ca,
-        cert,
-        key,
-        ...(servername !== undefined && { servername }),
-        // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
-        rejectUnauthorized: true,
-        agent: false,
-        signal: late.signal,
-        headers: {
-          ...headers,
-          accept: 'application/json, text/plain',
-          'user-agent': 'teapot-kms',
-          ...(body && JSON_BODY),
-        },
-      });
-      call.end(body && JSON.stringify(body));
-      const [answer] = (await once(call, 'response')) as [IncomingMessage];
-      return { status: answer.statusCode ?? 0, text: await textOf(answer) };
-    } catch (error) {
-      throw late.signal.aborted ? late.signal.reason : error;
-    } finally {
-      cancel();
-    }
+    this.#server = server;
   }
 
   /**
    * Sends a request and reads an object.
    * @returns `undefined` for 404
-   * @throws {@link SetupError} `ERR_SETUP_FAILED` for any other answer than 2xx
+   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE` for any other answer than 2xx, for one of another form, and without an answer
    */
-  async object(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<unknown> {
-    const { status, text } = await this.send(method, path, body);
-    if (status === 404) return undefined;
-    if (status >= 200 && status < 300) return JSON.parse(text);
-    const remedy = 'check that the user of the kubeconfig is an administrator of the cluster';
-    throw new SetupError('ERR_SETUP_FAILED', `${this.origin}: ${method} ${path}: ${status} ${messageOf(text)}`, remedy);
+  async object<T>(
+    method: 'GET' | 'POST' | 'PATCH',
+    path: string,
+    schema: z.ZodType<T>,
+    body?: object,
+  ): Promise<T | undefined> {
+    const sent = body && { body: { type: TYPES[method], bytes: Buffer.from(JSON.stringify(body)) } };
+    const answer = await this.#server.request({ method, path, accept: 'application/json', ...sent });
+    if (answer.status === 404) return undefined;
+    if (answer.status < 200 || answer.status >= 300) throw refusal(answer, `${this.origin}: ${method} ${path}`);
+    return parsed(answer, schema, path);
   }
-}
 
-const JSON_BODY = { 'content-type': 'application/json' };
-
-async function textOf(answer: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of answer) {
-    length += (chunk as Buffer).length;
-    if (length > MAX_ANSWER_BYTES) throw new Error(`an answer exceeds ${MAX_ANSWER_BYTES} bytes`);
-    chunks.push(chunk as Buffer);
+  /** Removes what a path selects. @throws as {@link KubeApi.object} */
+  async remove(path: string): Promise<void> {
+    const answer = await this.#server.request({ method: 'DELETE', path, accept: 'application/json' });
+    if (answer.status >= 300) throw refusal(answer, `${this.origin}: DELETE ${path}`);
   }
-  return Buffer.concat(chunks).toString('utf8');
-}
 
-function messageOf(text: string): string {
-  try {
-    return String((JSON.parse(text) as { message?: unknown }).message);
-  } catch {
-    return 'no reason given';
+  /** @throws {@link KmsError} as {@link KubeApi.object} if it is not ready */
+  async checkReady(): Promise<void> {
+    const answer = await this.#server.request({ method: 'GET', path: '/readyz', accept: 'text/plain' });
+    if (answer.status !== 200) throw refusal(answer, `${this.origin}/readyz`);
+  }
+
+  /** The lines of its metrics that are wanted. @throws as {@link metricLines} */
+  metrics(keep: (line: string) => boolean): Promise<string> {
+    return metricLines(this.#server, this.#server.clock, this.origin, keep);
+  }
+
+  close(): void {
+    this.#server.close();
   }
 }

@@ -28,6 +28,9 @@ export interface ServerState {
   readonly startedAt: number | undefined;
   /** Hash of the plugin's key id, where it reads through our provider. */
   readonly keyIdHash: string | undefined;
+  /** Why it has no start. */
+  readonly problem?: string;
+  readonly remedy?: string;
   /** Undoing: whether it writes with our provider. `undefined`: not asked. */
   readonly writes?: boolean;
 }
@@ -44,6 +47,8 @@ export interface Wish {
   readonly newConfig: (minor: number | undefined) => string;
   /** The plugin as a static pod; `undefined`: something else starts it. */
   readonly pod: { readonly file: string; readonly text: string } | undefined;
+  /** Where the keyset is: for people. */
+  readonly keyset: string;
   /** Whether a keyset can be imported. */
   readonly imports: boolean;
 }

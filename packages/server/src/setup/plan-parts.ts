@@ -2,7 +2,7 @@ import { flagsOf } from './api-server-pod.ts';
 import { CONFIG_FLAG } from './encryption-access.ts';
 import { positionOf, withProvider } from '../kubernetes/encryption-providers.ts';
 import type { Position } from '../kubernetes/encryption-providers.ts';
-import type { FileChange, Plan, PlanInput } from './plan-input.ts';
+import type { FileChange, Plan, PlanInput, ServerState } from './plan-input.ts';
 
 /** The EncryptionConfiguration that kube-apiserver's manifest names. */
 export function namedConfiguration({ wish, files }: Pick<PlanInput, 'wish' | 'files'>): string | undefined {
@@ -37,4 +37,7 @@ export const waiting = (reason: string, remedy: string): Plan => ({
   remedy,
   files: [],
 });
+/** Names kube-apiservers, with why one does not answer. */
+export const namesOf = (servers: readonly ServerState[]): string =>
+  servers.map(({ name, problem }) => (problem === undefined ? name : `${name} (${problem})`)).join(', ');
 export const blocked = (reason: string, remedy: string): Plan => ({ step: 'blocked', reason, remedy, files: [] });

@@ -8,10 +8,8 @@ import { planUndo } from './plan-undo.ts';
 export function plan(input: PlanInput): Plan {
   const { wish, server, files } = input;
   if (server && server.startedAt === undefined) {
-    return blocked(
-      `kube-apiserver ${server.name} does not answer, or is not ready`,
-      'repair it first: setup starts from a cluster that works',
-    );
+    const remedy = server.remedy ?? 'repair it first: setup starts from a cluster that works';
+    return blocked(`kube-apiserver ${server.name} does not answer, or is not ready: ${server.problem}`, remedy);
   }
   const named = namedConfiguration(input);
   if (named !== undefined && !files.has(named))

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
+import * as z from 'zod';
 import type { KubeApi } from './kube-api.ts';
 
-type Api = Pick<KubeApi, 'object' | 'send'>;
+type Api = Pick<KubeApi, 'object' | 'remove' | 'metrics'>;
 
 const SECRETS = '/api/v1/namespaces/kube-system/secrets';
 const LABEL = 'app.kubernetes.io/managed-by';
@@ -26,29 +27,26 @@ export async function writesThrough(
   const metadata = { name, namespace: 'kube-system', labels: { [LABEL]: OWNER } };
   const before = await writesOf(api, provider);
   try {
-    await api.object('POST', SECRETS, { apiVersion: 'v1', kind: 'Secret', metadata, stringData: { probe: 'probe' } });
+    const secret = { apiVersion: 'v1', kind: 'Secret', metadata, stringData: { probe: 'probe' } };
+    await api.object('POST', SECRETS, z.unknown(), secret);
     const value = await readEtcd(`${root}secrets/kube-system/${name}`);
     if (value === null) return (await writesOf(api, provider)) > before;
     if (value === undefined) throw new Error(`etcd has no Secret ${name}: is it the etcd of this kube-apiserver?`);
     return value.subarray(0, prefixOf(provider).length).equals(Buffer.from(prefixOf(provider)));
   } finally {
-    await api
-      .send('DELETE', `${SECRETS}?labelSelector=${encodeURIComponent(`${LABEL}=${OWNER}`)}`)
-      .catch(() => undefined);
+    await api.remove(`${SECRETS}?labelSelector=${encodeURIComponent(`${LABEL}=${OWNER}`)}`).catch(() => undefined);
   }
 }
 
 /** Values that a kube-apiserver has written with a provider since its start. */
 async function writesOf(api: Api, provider: string): Promise<number> {
-  const { text } = await api.send('GET', '/metrics');
-  const lines = text
-    .split('\n')
-    .filter((line) => line.startsWith('apiserver_storage_transformation_operations_total{'));
-  const own = lines.filter(
+  const text = await api.metrics(
     (line) =>
+      line.startsWith('apiserver_storage_transformation_operations_total{') &&
       line.includes(`transformer_prefix="${prefixOf(provider)}"`) &&
       line.includes('transformation_type="to_storage"') &&
       line.includes('status="OK"'),
   );
-  return own.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
+  const lines = text.trim() === '' ? [] : text.trim().split('\n');
+  return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
 }

@@ -3,13 +3,14 @@ import { positionOf } from '../kubernetes/encryption-providers.ts';
 import { apply, readJournal, removeJournal, revert, writeJournal } from './journal.ts';
 import type { Journal } from './journal.ts';
 import { plan } from './plan.ts';
-import type { Plan, PlanInput, Step, Wish } from './plan-input.ts';
+import { unusedImport } from './plan-encryption.ts';
+import type { Plan, PlanInput, ServerState, Step, Wish } from './plan-input.ts';
 import { namedConfiguration, positionNow } from './plan-parts.ts';
 import { SetupError } from './setup-error.ts';
 import { observe } from './site.ts';
 import type { Site } from './site.ts';
 
-/** Steps that take nobody further by themselves. */
+/** Steps at which a run ends. */
 const ENDS: readonly Step[] = ['wait-for-servers', 'rewrite', 'join', 'done', 'blocked'];
 /** More steps than any way has. */
 const MAX_STEPS = 20;
@@ -24,9 +25,13 @@ const LOOK_MS = 1_000;
  */
 export async function run(site: Site, wish: Wish, timeoutMs: number): Promise<Plan> {
   await finishInterrupted(site, wish, timeoutMs);
+  let imported = false;
   for (let steps = 0; steps < MAX_STEPS; steps++) {
     const input = await look(site, wish);
+    const unused: string | undefined = imported ? undefined : unusedImport(input);
+    if (unused !== undefined) site.tell(unused);
     const next = plan(input);
+    imported ||= unused !== undefined || next.step === 'keyset';
     if (ENDS.includes(next.step)) return next;
     site.report(next);
     await take(site, wish, { input, next, timeoutMs });
@@ -63,12 +68,8 @@ async function take(
   if (next.step === 'keyset') return site.makeKeyset();
   if (next.step === 'kubeadm') return site.setClusterConfiguration(next.clusterConfiguration!);
   if (next.step === 'configuration') return apply(site, journal);
-  if (next.step === 'plugin') {
-    await apply(site, journal);
-    await site.startPlugin();
-    return untilPluginAnswers(site, timeoutMs);
-  }
-  await writeJournal(site, journal);
+  // Without files, there is nothing to undo, and the next run plans the same step.
+  if (next.files.length > 0) await writeJournal(site, journal);
   return finish(site, wish, journal, timeoutMs);
 }
 
@@ -87,6 +88,7 @@ async function finishInterrupted(site: Site, wish: Wish, timeoutMs: number): Pro
 
 async function finish(site: Site, wish: Wish, journal: Journal, timeoutMs: number): Promise<void> {
   await apply(site, journal);
+  if (journal.step === 'plugin') await site.startPlugin();
   const problem = await within(site, timeoutMs, () => problemOf(site, wish, journal));
   if (problem === undefined) return removeJournal(site);
   await rollBack(site, wish, { journal, problem, timeoutMs });
@@ -94,15 +96,16 @@ async function finish(site: Site, wish: Wish, journal: Journal, timeoutMs: numbe
 
 /** Why a step has not succeeded yet; `undefined` if it has. */
 async function problemOf(site: Site, wish: Wish, { step, files, startedAt }: Journal): Promise<string | undefined> {
+  if (step === 'plugin') return problemIn(await site.plugin());
   const server = await site.server();
-  if (server.startedAt === undefined) return 'kube-apiserver is not ready';
+  if (server.startedAt === undefined) return notReady(server);
   if (files.some(({ path }) => path === wish.manifestFile) && server.startedAt === startedAt) {
     return 'kube-apiserver has not started with its new manifest';
   }
   if (step === 'remove') return server.keyIdHash === undefined ? undefined : 'kube-apiserver still uses the plugin';
   if (step === 'read') {
     const plugin = await site.plugin();
-    if ('problem' in plugin) return `the plugin does not answer: ${plugin.problem}`;
+    if ('problem' in plugin) return problemIn(plugin);
     return server.keyIdHash === plugin.keyIdHash ? undefined : 'kube-apiserver does not read through the plugin';
   }
   const writes = await site.writes();
@@ -110,15 +113,10 @@ async function problemOf(site: Site, wish: Wish, { step, files, startedAt }: Jou
   return writes ? 'kube-apiserver still writes through the plugin' : 'kube-apiserver does not write through the plugin';
 }
 
-async function untilPluginAnswers(site: Site, timeoutMs: number): Promise<void> {
-  const problem = await within(site, timeoutMs, async () => {
-    const plugin = await site.plugin();
-    return 'problem' in plugin ? plugin.problem : undefined;
-  });
-  if (problem === undefined) return;
-  const remedy = 'nothing of the cluster is changed; run "teapot-kms doctor", and then this command again';
-  throw new SetupError('ERR_SETUP_FAILED', `the plugin does not answer: ${problem}`, remedy);
-}
+const notReady = ({ problem }: ServerState): string => `kube-apiserver is not ready: ${problem}`;
+
+const problemIn = (plugin: PlanInput['plugin']): string | undefined =>
+  'problem' in plugin ? `the plugin does not answer: ${plugin.problem}` : undefined;
 
 /**
  * Undoes a step that did not succeed. Each step has what is safe before it: KMS is second before it writes. The one that makes KMS known can only be
@@ -131,7 +129,10 @@ async function rollBack(
   { journal, problem, timeoutMs }: { journal: Journal; problem: string; timeoutMs: number },
 ): Promise<never> {
   const what = `step ${journal.step} did not succeed in ${timeoutMs / 1_000} s: ${problem}`;
-  if (journal.files.length === 0) throw new SetupError('ERR_SETUP_FAILED', what, 'run "teapot-kms doctor"');
+  if (journal.files.length === 0) {
+    await removeJournal(site);
+    throw new SetupError('ERR_SETUP_FAILED', what, 'run "teapot-kms doctor", and then this command again');
+  }
   if ((await removesProvider(site, journal, wish)) && (await mayBeNeeded(site))) {
     // Without the journal, the next run waits again.
     await removeJournal(site);
@@ -143,12 +144,19 @@ async function rollBack(
   }
   const foreign = await revert(site, journal);
   await removeJournal(site);
-  const after = await within(site, timeoutMs, async () =>
-    (await site.server()).startedAt === undefined ? 'it is not ready' : undefined,
-  );
   const lines = [what, 'the changes of this step are undone'];
   if (foreign.length > 0) lines.push(`changed by somebody else, and left as they are: ${foreign.join(', ')}`);
-  lines.push(after === undefined ? 'kube-apiserver is ready' : `kube-apiserver: ${after}`);
+  if (journal.step === 'plugin')
+    throw new SetupError(
+      'ERR_SETUP_ROLLED_BACK',
+      lines.join('\n'),
+      'look at the log of its container, and run "teapot-kms doctor"',
+    );
+  const after = await within(site, timeoutMs, async () => {
+    const server = await site.server();
+    return server.startedAt === undefined ? notReady(server) : undefined;
+  });
+  lines.push(after ?? 'kube-apiserver is ready');
   const remedy = `look at the log of kube-apiserver and run "teapot-kms doctor"; backups are in ${site.backupDirectory}`;
   throw new SetupError('ERR_SETUP_ROLLED_BACK', lines.join('\n'), remedy);
 }
@@ -171,7 +179,8 @@ async function removesProvider(site: Site, { step, files }: Journal, wish: Wish)
 
 /** Where etcd cannot be read, another kube-apiserver that knows the provider may have written. */
 async function mayBeNeeded(site: Site): Promise<boolean> {
-  const needed = await site.needed();
+  site.tell('looking whether objects in etcd need the plugin');
+  const needed = await site.needed(1);
   if (needed !== undefined) return needed > 0;
   const others = await site.others().catch(() => undefined);
   return (

@@ -18,6 +18,8 @@ export interface Site {
   readonly backupDirectory: string;
   /** Called before each step. */
   readonly report: (step: Plan) => void;
+  /** Receives what else an operator should know meanwhile. */
+  readonly tell: (text: string) => void;
   hasKeyset(): Promise<boolean>;
   /** Imports the keyset, or makes a new one. */
   makeKeyset(): Promise<void>;
@@ -33,8 +35,8 @@ export interface Site {
   minor(): Promise<number | undefined>;
   clusterConfiguration(): Promise<string | undefined>;
   setClusterConfiguration(text: string): Promise<void>;
-  /** Counts the objects in etcd that need our provider. `undefined`: etcd cannot be read. */
-  needed(): Promise<number | undefined>;
+  /** Counts the objects in etcd that need our provider. `undefined`: etcd cannot be read. @param most - the count ends when it has so many */
+  needed(most?: number): Promise<number | undefined>;
 }
 
 /** Looks at everything that the next step depends on. */

@@ -1,31 +1,44 @@
+import { readYaml } from '@teapot-kms/core';
+import { isAlias, isNode, isScalar, visit } from 'yaml';
+import type { Document } from 'yaml';
+
 /** What stands for a secret. */
 const WITHHELD = '(not shown)';
 
+type Range = readonly [start: number, end: number];
+
 /**
- * Returns an EncryptionConfiguration without what may be a key of another provider: every value of `secret`, also one that continues on further
- * lines, and in comments everything that looks like one. Only for people: the text is no longer the same configuration.
+ * Returns an EncryptionConfiguration without what may be a key of another provider: every value of `secret`, however it is written, and in
+ * comments everything that looks like one. Of what is no YAML nothing is shown. Only for people: the text is no longer the same configuration.
  */
 export function withoutSecrets(text: string): string {
-  const lines = text.split('\n');
-  const shown: string[] = [];
-  for (let at = 0; at < lines.length; at++) {
-    const line = lines[at]!;
-    const found = /["']?\bsecret\b["']?\s*:/i.exec(line);
-    if (!found) {
-      shown.push(withoutInComment(line));
-      continue;
-    }
-    const column = line.search(/[^\s-]/);
-    shown.push(`${line.slice(0, found.index)}secret: ${WITHHELD}`);
-    // A folded, literal or wrapped value: all lines that are indented deeper than its key.
-    while (at + 1 < lines.length && lines[at + 1]!.trim() !== '' && indentOf(lines[at + 1]!) > column) at++;
+  const { document } = readYaml(text, { stringKeys: true, version: '1.2' });
+  if (!document) return WITHHELD;
+  let [shown, from] = ['', 0];
+  for (const [start, end] of secretsIn(document).toSorted(([a], [b]) => a - b)) {
+    if (end <= from) continue;
+    // The end of a block is that of its last line.
+    shown += `${text.slice(from, start)}${WITHHELD}${text.slice(start, end).endsWith('\n') ? '\n' : ''}`;
+    from = end;
   }
-  return shown.join('\n');
+  return (shown + text.slice(from)).split('\n').map(withoutInComment).join('\n');
 }
 
-const indentOf = (line: string): number => line.search(/\S/);
+function secretsIn(document: Document): Range[] {
+  const found: Range[] = [];
+  visit(document, {
+    Pair(_, { key, value }) {
+      if (!isScalar(key) || !/^secret$/i.test(String(key.value)) || !isNode(value)) return;
+      const node = isAlias(value) ? value.resolve(document) : value;
+      if (node?.range) found.push([node.range[0], node.range[1]]);
+    },
+  });
+  return found;
+}
 
 function withoutInComment(line: string): string {
   const at = line.search(/(^|\s)#/);
-  return at < 0 ? line : line.slice(0, at) + line.slice(at).replace(/[A-Za-z0-9+/_-]{20,}={0,2}/g, WITHHELD);
+  if (at < 0) return line;
+  const comment = line.slice(at).replace(/(\bsecret\b["']?\s*:).*/i, `$1 ${WITHHELD}`);
+  return line.slice(0, at) + comment.replace(/[A-Za-z0-9+/_-]{20,}={0,2}/g, WITHHELD);
 }

@@ -1,7 +1,6 @@
 import { safeText, shownUri, systemClock } from '@teapot-kms/core';
 import type { Finding } from '@teapot-kms/core';
 import { packTar } from 'modern-tar';
-import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { RequestOptions } from 'node:http';
 import { arch, release, totalmem } from 'node:os';
@@ -10,11 +9,8 @@ import { KmsClient } from '../client/client.ts';
 import type { Config, KeysConfig } from '../config/schema.ts';
 import { diagnose } from '../doctor/diagnose.ts';
 import { version } from '../version.ts';
+import { endOfJournal, LOG_LINES, MAX_LINE } from './log-end.ts';
 
-/** Lines of the log that are taken, from its end. */
-const LOG_LINES = 2_000;
-/** Longest line of the log, in characters. */
-const MAX_LINE = 8_000;
 const MAX_METRICS_BYTES = 4 * 1024 * 1024;
 const TIMEOUT_MS = 5_000;
 
@@ -41,7 +37,7 @@ export async function collect(config: Config | Error, file: string, log: string 
     }
   };
   await add('versions.json', versions);
-  await add('log.txt', () => lastLines(log ?? journal()));
+  await add('log.txt', () => lastLines(log ?? endOfJournal()));
   if (config instanceof Error) {
     await add('config-problem.txt', () => config.message);
     return { files, missing };
@@ -96,16 +92,6 @@ async function statusOf(socket: string): Promise<object> {
   } finally {
     client.close();
   }
-}
-
-/** The unit's lines, if there is a journal. */
-function journal(): string {
-  const args = ['--unit=teapot-kms', `--lines=${LOG_LINES}`, '--output=cat', '--no-pager', '--quiet'];
-  return execFileSync('journalctl', args, {
-    encoding: 'utf8',
-    timeout: TIMEOUT_MS,
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
 }
 
 function lastLines(text: string): string {

@@ -1,6 +1,7 @@
+import { rejectsWithCode } from '@teapot-kms/testing';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { serversOf } from '../../src/cli/etcd-options.ts';
+import { serversOf, tlsOf } from '../../src/cli/etcd-options.ts';
 import { UsageError } from '../../src/cli/exit-codes.ts';
 
 test('servers are separated by commas', () => {
@@ -26,5 +27,10 @@ for (const list of [
     );
   });
 }
+
+test('a certificate that is no file is refused, and not waited for', async () => {
+  const etcdServers = 'https://127.0.0.1:2379';
+  await rejectsWithCode(() => tlsOf({ etcdServers, etcdCafile: '/dev/zero' }), 'ERR_KMS_INVALID_REQUEST');
+});
 
 test.run();

@@ -5,7 +5,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { keyIdHash } from '../../src/kms/key-id-hash.ts';
 import { liveServers } from '../../src/rotate/live-servers.ts';
-import type { MetricsReader } from '../../src/rotate/live-servers.ts';
+import type { MetricsReader } from '../../src/kubernetes/metric-lines.ts';
 import { FakeKubernetes } from '../support/fake-kubernetes.ts';
 
 const LEASES = '/apis/coordination.k8s.io/v1/namespaces/kube-system/leases';

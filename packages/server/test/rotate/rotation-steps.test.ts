@@ -50,6 +50,8 @@ test.before.each(async (site) => {
   Object.assign(site, { store, kubernetes, told, asked, tools });
 });
 
+const primaryOf = async (store: FakeKeysetStore): Promise<string> => (await store.readManifest())!.manifest.primary;
+
 test('only what the next step needs is asked for', async ({ tools, asked, kubernetes, store }) => {
   const steps = rotationSteps(tools);
   await steps.look(undefined, true);
@@ -57,7 +59,7 @@ test('only what the next step needs is asked for', async ({ tools, asked, kubern
   await kubernetes.clock.advance(DAY_MS);
   await steps.look(undefined, true);
   assert.equal(asked.splice(0), ['reports'], 'an aged primary');
-  await steps.generate();
+  await steps.generate(await primaryOf(store));
   await steps.look(undefined, true);
   assert.equal(asked.splice(0), ['proofs', 'reports'], 'a pending key');
   const { manifest } = (await store.readManifest())!;
@@ -74,14 +76,31 @@ test('a key whose predecessor has a copy outside its token is left to the operat
   const { manifest } = (await store.readManifest())!;
   const keys = manifest.keys.map((key) => ({ ...key, imported: true as const }));
   store.replaceManifest(formatManifest({ ...manifest, keys }));
-  const error = await rejectsWithCode(() => rotationSteps(tools).generate(), 'ERR_KMS_KEYSET_RULE');
+  const error = await rejectsWithCode(() => rotationSteps(tools).generate(manifest.primary), 'ERR_KMS_KEYSET_RULE');
   assert.match(error.remedy!, 'keys generate --escrow-to AGE-KEY --escrow-file FILE');
   assert.is((await store.readManifest())!.manifest.keys.length, 1);
 });
 
+test('of two rotations that saw the same old primary, one makes a key', async ({ tools, store }) => {
+  const primary = await primaryOf(store);
+  const [one, other] = [rotationSteps(tools), rotationSteps(tools)];
+  await one.generate(primary);
+  await rejectsWithCode(() => other.generate(primary), 'ERR_KMS_KEYSET_CONFLICT');
+  assert.is((await store.readManifest())!.manifest.keys.length, 2);
+});
+
+test('no key is made after another rotation has promoted its own', async ({ tools, store }) => {
+  const primary = await primaryOf(store);
+  await rotationSteps(tools).generate(primary);
+  const { manifest } = (await store.readManifest())!;
+  const keys = manifest.keys.map((key) => ({ ...key, state: 'promoted' as const }));
+  store.replaceManifest(formatManifest({ ...manifest, primary: keys[1]!.id, keys }));
+  await rejectsWithCode(() => rotationSteps(tools).generate(primary), 'ERR_KMS_KEYSET_CONFLICT');
+});
+
 test('the evidence is checked again when the key is promoted', async ({ tools, store }) => {
   const steps = rotationSteps(tools);
-  await steps.generate();
+  await steps.generate(await primaryOf(store));
   const { keys } = (await store.readManifest())!.manifest;
   await rejectsWithCode(() => steps.promote(keys[1]!.id), 'ERR_KMS_KEYSET_RULE');
   const { proofs } = await store.load({ signal: AbortSignal.timeout(10_000) });

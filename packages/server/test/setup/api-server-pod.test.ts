@@ -109,7 +109,7 @@ test('something else at the place of a mount is refused', () => {
     newest
       .replace('    volumeMounts:\n', '    volumeMounts:\n    - mountPath: /run/teapot-kms\n      name: kms\n')
       .replace('  volumes:\n', '  volumes:\n  - emptyDir: {}\n    name: kms\n'),
-    /something else than the host's \/run\/teapot-kms/,
+    /something other than the host's \/run\/teapot-kms/,
   );
 });
 

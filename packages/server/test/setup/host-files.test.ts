@@ -78,6 +78,23 @@ test('nothing is left beside a file', async () => {
   assert.equal(readdirSync(join(root, 'dir')), ['file']);
 });
 
+test('what a kill has left is swept away, and nothing else', async () => {
+  const { root, files } = newHost();
+  const path = join(root, 'dir/config.yaml');
+  await files.write(path, 'a');
+  await files.write(join(root, 'backup/journal.json'), 'a');
+  const left = ['dir/.config.yaml.0123456789ab.tmp', 'backup/.kube-apiserver.yaml.0123456789ab.tmp'];
+  const others = ['dir/.other.yaml.0123456789ab.tmp', 'dir/.config.yaml.tmp'];
+  for (const name of [...left, ...others]) writeFileSync(join(root, name), 'secret');
+  await files.sweep([path, join(root, 'missing/file')]);
+  assert.equal(readdirSync(join(root, 'dir')).toSorted(), [
+    '.config.yaml.tmp',
+    '.other.yaml.0123456789ab.tmp',
+    'config.yaml',
+  ]);
+  assert.equal(readdirSync(join(root, 'backup')), ['journal.json']);
+});
+
 test('a link stays one', async () => {
   const { root, files } = newHost();
   writeFileSync(join(root, 'real'), 'a');

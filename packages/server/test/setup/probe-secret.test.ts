@@ -10,20 +10,24 @@ function modelOf(prefix: string) {
   const etcd = new Map<string, Buffer>();
   const calls: string[] = [];
   let writes = 5;
-  const api: Pick<KubeApi, 'object' | 'send'> = {
-    object: (_, __, body) => {
+  const api: Pick<KubeApi, 'object' | 'remove' | 'metrics'> = {
+    object: (_, __, ___, body) => {
       const { name } = (body as { metadata: { name: string } }).metadata;
       etcd.set(`/registry/secrets/kube-system/${name}`, Buffer.from(`${prefix}bytes`));
       writes++;
-      return Promise.resolve({});
+      return Promise.resolve(undefined);
     },
-    send: (method, path) => {
-      calls.push(`${method} ${path}`);
-      if (method === 'DELETE') etcd.clear();
+    remove: (path) => {
+      calls.push(`DELETE ${path}`);
+      etcd.clear();
+      return Promise.resolve();
+    },
+    metrics: (keep) => {
       const labels = `resource="secrets",status="OK",transformation_type="to_storage",transformer_prefix="${prefix}"`;
       const others = `apiserver_storage_transformation_operations_total{status="OK",transformation_type="from_storage",transformer_prefix="${OURS}"} ${writes}`;
       const text = `apiserver_storage_transformation_operations_total{${labels}} ${writes}\n${others}`;
-      return Promise.resolve({ status: 200, text });
+      const lines = text.split('\n').filter(keep);
+      return Promise.resolve(lines.map((line) => `${line}\n`).join(''));
     },
   };
   return { api, etcd, calls };

@@ -86,7 +86,7 @@ test('a kube-apiserver that does not become ready gets its manifest back', async
   const error = await fails(site, 'ERR_SETUP_ROLLED_BACK');
   assert.match(
     error.message,
-    /step read did not succeed in 3 s: kube-apiserver is not ready[^]*kube-apiserver is ready$/,
+    /step read did not succeed in 3 s: kube-apiserver is not ready: connection refused[^]*kube-apiserver is ready$/,
   );
   assert.is(site.texts.get(MANIFEST), before);
   assert.not(site.texts.has(ENCRYPTION));
@@ -98,8 +98,8 @@ test('a kube-apiserver that does not become ready after a kill is rolled back by
   const site = new ModelSite();
   const before = site.texts.get(MANIFEST);
   site.broken = (position) => position === 'reads';
-  // Configuration, keyset, plugin, journal, EncryptionConfiguration, backup, manifest.
-  site.death = { change: 7, when: 'after' };
+  // Configuration, keyset, plugin, no journal, journal, EncryptionConfiguration, backup, manifest.
+  site.death = { change: 8, when: 'after' };
   await go(site).catch((error: unknown) => assert.instance(error, Killed));
   assert.is.not(site.texts.get(MANIFEST), before);
   await fails(site, 'ERR_SETUP_ROLLED_BACK');
@@ -150,7 +150,8 @@ test('a manifest that somebody changes while it waits is left as it is', async (
 
 test('a manifest that somebody changed after a kill counts as it is', async () => {
   const site = new ModelSite();
-  site.death = { change: 5, when: 'before' };
+  // Before the EncryptionConfiguration.
+  site.death = { change: 6, when: 'before' };
   await go(site).catch((error: unknown) => assert.instance(error, Killed));
   site.texts.set(MANIFEST, site.texts.get(MANIFEST)!.replace('- kube-apiserver\n', '- kube-apiserver\n    - --v=3\n'));
   assert.is((await go(site)).step, 'done');
@@ -167,19 +168,71 @@ test('a plugin that does not answer changes nothing of the cluster', async () =>
   assert.equal(site.history, ['absent']);
 });
 
+const POD = '/etc/kubernetes/manifests/teapot-kms.yaml';
+const asPod: Wish = { ...wish, pod: { file: POD, text: 'image: new\n' } };
+
+test('a static pod that does not answer is the one from before again', async () => {
+  const site = new ModelSite();
+  site.texts.set(POD, 'image: old\n');
+  site.startPlugin = () => Promise.resolve();
+  const error = await fails(site, 'ERR_SETUP_ROLLED_BACK', asPod);
+  assert.match(error.message, 'step plugin did not succeed in 3 s: the plugin does not answer: no such file');
+  assert.is(site.texts.get(POD), 'image: old\n');
+  assert.not([...site.texts.keys()].some((path) => path.endsWith('journal.json')));
+});
+
+test('a static pod that was being changed at a kill is finished', async () => {
+  const site = new ModelSite();
+  // Configuration, keyset, journal, pod.
+  site.death = { change: 4, when: 'before' };
+  await go(site, asPod).catch((error: unknown) => assert.instance(error, Killed));
+  assert.is((await go(site, asPod)).step, 'done');
+  assert.is(site.texts.get(POD), 'image: new\n');
+});
+
+test('a plugin that kube-apiserver uses is not started again, nor its static pod replaced', async () => {
+  const site = await encrypted();
+  site.texts.set(POD, 'image: old\n');
+  const { changes } = site;
+  site.pluginRuns = false;
+  const next = await go(site, asPod);
+  assert.is(next.step, 'blocked');
+  assert.match(next.remedy!, 'doctor');
+  assert.equal([site.changes, site.pluginRuns, site.texts.get(POD)], [changes, false, 'image: old\n']);
+});
+
+test('no keyset is generated for a kube-apiserver that uses another one: its volume may not be mounted', async () => {
+  const site = await encrypted();
+  site.keyset = false;
+  const next = await go(site);
+  assert.is(next.step, 'blocked');
+  assert.match(next.remedy!, 'mount its volume');
+  assert.not(site.keyset);
+});
+
+test('where an upgrade lost the flags, a plugin that does not run is started', async () => {
+  const site = await encrypted();
+  site.texts.set(MANIFEST, new ModelSite().texts.get(MANIFEST)!);
+  site.pluginRuns = false;
+  assert.is((await go(site)).step, 'done');
+  assert.ok(site.pluginRuns);
+});
+
 test('a kube-apiserver that is not ready at the start is not touched', async () => {
   const site = new ModelSite();
   site.broken = () => true;
-  assert.is((await go(site)).step, 'blocked');
+  const next = await go(site);
+  assert.is(next.step, 'blocked');
+  assert.match(next.reason, 'is not ready: connection refused');
   assert.is(site.changes, 0);
 });
 
 test('a node writes only when every other can read, and one that does not answer cannot', async () => {
   const site = new ModelSite();
-  site.otherServers = [other('node-2'), other('node-3', { startedAt: undefined })];
+  site.otherServers = [other('node-2'), other('node-3', { startedAt: undefined, problem: 'no route to host' })];
   const next = await go(site);
   assert.is(next.step, 'wait-for-servers');
-  assert.match(next.reason, 'node-2, node-3');
+  assert.match(next.reason, 'node-2, node-3 (no route to host)');
   assert.equal(site.history, ['absent', 'reads']);
   site.otherServers = [other('node-2', { keyIdHash: HASH }), other('node-3', { keyIdHash: HASH })];
   assert.is((await go(site)).step, 'done');
@@ -200,16 +253,44 @@ test('another keyset than that of the other nodes is refused before anything cha
   const site = new ModelSite();
   site.keyset = true;
   site.otherServers = [other('node-1', { keyIdHash: 'sha256:bb' })];
-  assert.is((await go(site)).step, 'blocked');
+  const next = await go(site, { ...wish, imports: true });
+  assert.is(next.step, 'blocked');
+  assert.match(next.remedy!, 'move the keyset in /var/lib/teapot-kms/main away');
+  assert.equal(site.told, ['--import is not used: there is a keyset in /var/lib/teapot-kms/main']);
   assert.equal(site.history, ['absent']);
 });
 
-test('a node that has not joined gets the plugin, and needs the EncryptionConfiguration of the others', async () => {
+test('another keyset that this kube-apiserver has used already is kept', async () => {
+  const site = await encrypted();
+  site.otherServers = [other('node-1', { keyIdHash: 'sha256:bb' })];
+  const next = await go(site);
+  assert.is(next.step, 'blocked');
+  assert.match(next.remedy!, 'keep both keysets');
+});
+
+test('a keyset that is imported is used, and nothing is said of it', async () => {
+  const site = new ModelSite();
+  await go(site, { ...wish, imports: true });
+  assert.equal(site.told, []);
+});
+
+test('a node that has not joined needs the EncryptionConfiguration of the others first', async () => {
   const site = new ModelSite();
   site.texts.delete(MANIFEST);
-  assert.is((await go(site)).step, 'blocked');
-  assert.ok(site.pluginRuns && site.texts.has(CONFIG));
+  assert.is((await go(site, { ...wish, imports: true })).step, 'blocked');
+  assert.is(site.changes, 0);
+});
+
+test('a node that has not joined imports the keyset of the others, and never makes one of its own', async () => {
+  const site = new ModelSite();
+  site.texts.delete(MANIFEST);
   site.texts.set(ENCRYPTION, 'kind: EncryptionConfiguration\n');
+  const next = await go(site);
+  assert.is(next.step, 'blocked');
+  assert.match(next.remedy!, '--import');
+  assert.not(site.keyset);
+  assert.is((await go(site, { ...wish, imports: true })).step, 'join');
+  assert.ok(site.pluginRuns && site.texts.has(CONFIG));
   assert.is((await go(site)).step, 'join');
 });
 
@@ -230,6 +311,50 @@ test('providers of an EncryptionConfiguration that is there write on until KMS w
   assert.is(site.position, 'absent');
   assert.match(site.texts.get(MANIFEST)!, `--encryption-provider-config=${ENCRYPTION}`);
   assert.match(site.texts.get(ENCRYPTION)!, '- aescbc');
+});
+
+/** As docs/guides/kubeadm.md does it: the file is in another place, and the mounts have other names. */
+async function setUpByHand(position: 'writes' | 'reads', reloads = true): Promise<ModelSite> {
+  const site = new ModelSite();
+  const own = '/etc/kubernetes/enc/encryption-config.yaml';
+  const providers = [
+    '{kms: {apiVersion: v2, name: teapot-main, endpoint: unix:///run/teapot-kms/main/kms.sock}}',
+    '{identity: {}}',
+  ];
+  if (position === 'reads') providers.reverse();
+  site.texts.set(
+    own,
+    `kind: EncryptionConfiguration\nresources: [{resources: [secrets], providers: [${providers.join(', ')}]}]\n`,
+  );
+  const flags = [
+    `--encryption-provider-config=${own}`,
+    ...(reloads ? ['--encryption-provider-config-automatic-reload=true'] : []),
+  ];
+  const lines = flags.map((flag) => `    - ${flag}\n`).join('');
+  site.texts.set(MANIFEST, site.texts.get(MANIFEST)!.replace('    image:', `${lines}    image:`));
+  site.texts.set(CONFIG, 'version: 1\n');
+  [site.keyset, site.pluginRuns] = [true, true];
+  await site.server();
+  return site;
+}
+
+for (const position of ['writes', 'reads'] as const) {
+  test(`undo: a cluster that was set up by hand, whose plugin ${position}, goes back too`, async () => {
+    const site = await setUpByHand(position);
+    assert.is((await go(site, undo)).step, 'done');
+    assert.is(site.position, 'absent');
+    assert.not.match(site.texts.get(MANIFEST)!, 'encryption-provider-config');
+    assert.not(site.texts.has(ENCRYPTION));
+  });
+}
+
+test('undo: without automatic reload, nothing is changed that kube-apiserver would not see', async () => {
+  const site = await setUpByHand('writes', false);
+  const { changes } = site;
+  const next = await go(site, undo);
+  assert.is(next.step, 'blocked');
+  assert.match(next.remedy!, `set --encryption-provider-config-automatic-reload=true in ${MANIFEST}`);
+  assert.is(site.changes, changes);
 });
 
 test('an upgrade that lost the flags is repaired, and KMS writes on at once', async () => {

@@ -22,6 +22,7 @@ export const wish: Wish = {
   configFile: CONFIG,
   newConfig: () => 'version: 1\n',
   pod: undefined,
+  keyset: '/var/lib/teapot-kms/main',
   imports: false,
 };
 export const undo: Wish = { ...wish, undo: true };
@@ -85,6 +86,8 @@ export class ModelSite implements Site {
   };
 
   readonly report = ({ step }: Plan): void => void this.steps.push(step);
+  readonly told: string[] = [];
+  readonly tell = (text: string): void => void this.told.push(text);
 
   get position(): Position {
     const flag = flagOf(this.texts.get(MANIFEST)!);
@@ -119,7 +122,8 @@ export class ModelSite implements Site {
     if (this.history.at(-1) !== position) this.history.push(position);
     const startedAt = this.broken(position) ? undefined : this.#startedAt;
     const keyIdHash = startedAt !== undefined && position !== 'absent' ? HASH : undefined;
-    return Promise.resolve({ name: 'node-1', startedAt, keyIdHash });
+    const problem = startedAt === undefined ? { problem: 'connection refused' } : {};
+    return Promise.resolve({ name: 'node-1', startedAt, keyIdHash, ...problem });
   }
 
   writes(name?: string): Promise<boolean> {
