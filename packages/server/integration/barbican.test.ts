@@ -56,7 +56,7 @@ test('no password, token, key or plaintext in the log at level debug, nor in wha
   });
   site.writeConfig(instances);
   for (const name of names) {
-    await teapot('keys', 'generate', '--config', site.configFile, '--instance', name);
+    await teapot('keys', 'generate', '--config', site.configFile, '--instance', name, '--create-parents');
   }
   const plugin = await site.serve();
   const sealed: Buffer[] = [];

@@ -132,7 +132,10 @@ test('no new keyset is made beside the keys of one whose manifest is lost', ({ s
   const { code, stderr } = teapot('keys', 'generate', '--uri', site.keys('main'));
   assert.is(code, 1);
   assert.match(stderr, site.path(`keys/main/${id}.key`));
-  assert.match(stderr, 'restore the manifest from another node, or from the backup: teapot-kms keys import');
+  assert.match(
+    stderr,
+    'restore the manifest of these keys from another node, or from the backup: teapot-kms keys import',
+  );
   assert.equal(readdirSync(site.path('keys/main')), [`${id}.key`]);
 });
 

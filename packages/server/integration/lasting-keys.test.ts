@@ -74,7 +74,7 @@ test('a directory that is gone: doctor never suggests a new keyset, and one that
   assert.not.match(stdout, 'keys generate');
   assert.match(
     stdout,
-    `restore the keyset from another node (scp -rp NODE:${directory} ${site.path('keys')}/), or from the backup`,
+    `restore the keyset from another node (scp -rp NODE:${directory} ${directory}.copy && teapot-kms keys import ${directory}.copy `,
   );
   site.generate('main');
   await warned(site, /ERR_KMS_KEYSET_STALE: .*has another keyset/);
@@ -154,7 +154,7 @@ test('wrong bytes in a key file are reported at once, and the key in memory stay
   assert.is(code, 3);
   assert.match(
     stdout,
-    `restore the keys from another node (scp -p NODE:${directory}/*.key ${directory}/), or from the backup`,
+    `restore the keys from another node (scp -rp NODE:${directory} ${directory}.copy && teapot-kms keys import ${directory}.copy `,
   );
   writeFileSync(`${directory}/${keyId}.key`, good);
   await fine(site);

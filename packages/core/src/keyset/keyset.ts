@@ -6,7 +6,7 @@ import { wrongBlobSize } from './blob.ts';
 import { KeyProof } from './key-proof.ts';
 import type { LegacyOpener } from './legacy-opener.ts';
 import type { ManifestEntry, StoredManifest } from './manifest.ts';
-import { RESTORE_EXCHANGED, RESTORE_KEYS } from './restoring.ts';
+import { restoreExchanged, RESTORE_KEYS } from './restoring.ts';
 
 /** Keys that are fetched from the store at the same time. */
 const FETCHES_AT_A_TIME = 4;
@@ -232,7 +232,7 @@ function isKeyOf(manifest: StoredManifest, { check }: ManifestEntry, { contextId
 /** Version 1 has no check value that could tell which bytes are right. Those in memory may have sealed data. */
 function exchanged(keyId: string): KmsError {
   const message = `key ${keyId}: its bytes are not those of the key in memory, which stays in use. Version 1 has no check value that tells which are right`;
-  return new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: RESTORE_EXCHANGED });
+  return new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: restoreExchanged(keyId) });
 }
 
 /** Whether the error takes away this one key and says nothing of the others. Of a primary that is gone, the service must hear (design D3). */

@@ -16,8 +16,9 @@ export const RESTORE_LOST_MANIFEST = `restore the manifest of these keys ${IMPOR
 /** The manifest is whole, and one of its keys is not. */
 export const RESTORE_KEYS = `restore the keys ${IMPORT}`;
 
-/** A key of version 1 is not the one in memory. */
-export const RESTORE_EXCHANGED = `${RESTORE_KEYS}. Only if the key here is the right one, and "teapot-kms status" shows no decrypts for it: restart the plugin`;
+/** A key of version 1 is not the one in memory. Nothing shows that it is a wrong one, so an import would leave it. */
+export const restoreExchanged = (keyId: string): string =>
+  `move key ${keyId} aside, and ${RESTORE_KEYS}. Only if the key here is the right one, and "teapot-kms status" shows no decrypts for it: restart the plugin`;
 
 /** A key that a token keeps: nothing of it is outside. */
 export const RESTORE_IN_TOKEN = 'restore the key in the token from its backup; do not make a new one under this id';

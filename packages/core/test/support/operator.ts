@@ -76,7 +76,8 @@ export class Operator {
     const advice = this.#advice(at);
     const isMoved = (name: string): boolean =>
       advice.includes('Move the keyset here aside') ||
-      (advice.includes('move the damaged manifest aside') && name === MANIFEST_NAME);
+      (advice.includes('move the damaged manifest aside') && name === MANIFEST_NAME) ||
+      advice.includes(`move key ${name.replace(/\.key$/, '')} aside`);
     const moved = [...files].filter(([name]) => isMoved(name));
     if (moved.length === 0) return;
     this.#fleet.aside.push(new Map(moved));

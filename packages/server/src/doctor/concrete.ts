@@ -20,6 +20,10 @@ type Command = readonly [phrase: string, command: string];
 export function concrete(remedy: string, { name, keys }: InstanceConfig, file: string): string {
   const directory = directoryOf(keys);
   const commands = directory === undefined ? commandsOfStore(keys.uri) : commandsAt(directory);
+  const [phrase, keyId] = /move key (\S+) aside/.exec(remedy) ?? [];
+  if (phrase !== undefined && directory !== undefined && keys.uri.startsWith('file:')) {
+    commands.push([phrase, moveAside(`${directory}/${keyId!}.key`)]);
+  }
   return commands
     .reduce((text, [phrase, command]) => text.replace(phrase, () => `${phrase} (${command})`), ofStore(remedy, keys))
     .replaceAll('--config FILE', () => `--config ${shellWord(file)}`)
@@ -34,16 +38,18 @@ export const fetchFrom = (host: string, directory: string, copy: string): string
 export const importOf = (copy: string): string =>
   `teapot-kms keys import ${shellWord(copy)} --config FILE --instance NAME`;
 
+const moveAside = (path: string, as = 'aside'): string =>
+  `mv ${shellWord(path)} ${shellWord(freeName(`${path}.${as}`))}`;
+
 function commandsAt(directory: string): Command[] {
   const fetch = fetchFrom('NODE', directory, freeName(`${directory}.copy`));
-  const move = (path: string, aside: string) => `mv ${shellWord(path)} ${shellWord(freeName(aside))}`;
   const manifest = `${directory}/keyset.yaml`;
   return [
     ['the keyset from another node', fetch],
     ['the keys from another node', fetch],
     ['the manifest of these keys from another node', fetch],
-    ['the keyset here aside', move(directory, `${directory}.aside`)],
-    ['the damaged manifest aside', move(manifest, `${manifest}.damaged`)],
+    ['the keyset here aside', moveAside(directory)],
+    ['the damaged manifest aside', moveAside(manifest, 'damaged')],
   ];
 }
 
