@@ -16,8 +16,7 @@ import type { ServiceEvent } from '../../../src/kms-service.ts';
 
 /** ms; so short that a test need not wait. */
 const PROBE_INTERVAL_MS = 300;
-/** ms. Nobody waits for it: {@link RunningService.untilStatus} skips it. */
-const STATUS_GRACE_MS = 60_000;
+const STATUS_GRACE_MS = 3_000;
 
 /** A service over a keyset in Barbican, as an instance of the plugin has it, with what an operator and kube-apiserver see of it. */
 export class RunningService {
@@ -96,7 +95,7 @@ export class RunningService {
     await until('Status is ok', ok, { everyMs: 20 });
   }
 
-  /** Waits until Status says something that matches, and does not wait for the grace time. @returns what it says */
+  /** Waits until Status says something that matches. @returns what it says */
   async untilStatus(pattern: RegExp, timeoutMs = 30_000): Promise<string> {
     const what = `Status says ${String(pattern)}`;
     return until(
@@ -104,8 +103,6 @@ export class RunningService {
       async () => {
         const status = await this.status();
         if (pattern.test(status)) return status;
-        // The store has failed, and Status may not say so yet.
-        if (status === 'ok' && this.service.describe().warnings.length > 0) this.cloud.clock.skip(STATUS_GRACE_MS);
         throw new Error(status);
       },
       { everyMs: 20, timeoutMs },
