@@ -159,7 +159,7 @@ for (const wrong of ['key-0', 'key-1']) {
       assert.is(held.find(wrong).open(envelope).toString(), 'x');
       const problem = held.problems.get(wrong)!;
       assert.match(problem.message, new RegExp(`^key ${wrong}: its bytes are not those of the key in memory`));
-      assert.match(problem.remedy!, /^restore the keys from another node/);
+      assert.match(problem.remedy!, /^move key key-\d aside, and restore the keys from another node/);
       assert.equal([...held.problems.keys()], [wrong]);
       assert.not.ok(held.proofs.has(wrong), 'it proves nothing');
     }

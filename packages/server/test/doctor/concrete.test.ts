@@ -21,6 +21,8 @@ test('a keyset directory: a copy goes beside it, and only what is missing or dam
   const backup = `or from the backup: teapot-kms keys import BACKUP ${options}`;
   assert.is(made(RESTORE_KEYSET, 'file:/d'), `restore the keyset from another node (${fetch}), ${backup}`);
   assert.is(made(KEYS, 'file:/d'), `restore the keys from another node (${fetch}), ${backup}`);
+  assert.is(made('move key k1 aside', 'file:/d'), 'move key k1 aside (mv /d/k1.key /d/k1.key.aside)');
+  assert.is(made('move key k1 aside', 'barbican:/d'), 'move key k1 aside');
 });
 
 test('what is moved aside, and what is fetched, gets a name that nothing has', () => {
