@@ -67,3 +67,13 @@ function assetsOfVersion(kubernetes: string): string | undefined {
   const version = execFileSync(path, ['--version'], { encoding: 'utf8' }).trim();
   return version === `Kubernetes v${kubernetes}` ? path : undefined;
 }
+
+/** Registers tests, or prints a `SKIPPED` line that says which program is missing. @param what - the tests */
+export function registerUnlessMissing(what: string, register: () => void): void {
+  try {
+    register();
+  } catch (error) {
+    if (!(error instanceof MissingBinary)) throw error;
+    console.log(`SKIPPED ${what}: ${error.message}`);
+  }
+}

@@ -7,6 +7,7 @@ import { secret, SECRETS } from './objects.ts';
 /** Secrets of one node, which are written in turn. */
 const OBJECTS = 40;
 const PAUSE_MS = 100;
+const EVENTS_OF_A_WATCH = 500;
 
 /** Writes, lists and watches Secrets through one kube-apiserver. */
 export class NodeLoad {
@@ -97,15 +98,15 @@ export class NodeLoad {
     this.lists++;
   }
 
-  /** Until it is cut, or half a minute is over. */
+  /** Until it is cut, or has seen many events. */
   async #watch(): Promise<void> {
     const { client } = this.#node.apiserver;
     const { metadata } = await client.list(SECRETS);
-    const ends = Date.now() + 30_000;
+    let seen = 0;
     for await (const { type, object } of client.watch(SECRETS, metadata.resourceVersion)) {
       if (type === 'ERROR') throw new Error(JSON.stringify(object));
       this.events++;
-      if (this.#stopping || Date.now() > ends) return;
+      if (this.#stopping || ++seen === EVENTS_OF_A_WATCH) return;
     }
     if (!this.#stopping) throw new Error('the watch ended');
   }

@@ -22,7 +22,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { findBinaries, kubernetesVersions, MissingBinary } from '../src/binaries.ts';
+import { findBinaries, kubernetesVersions, registerUnlessMissing } from '../src/binaries.ts';
 import { ManagementCluster, readerRules } from '../src/management-cluster.ts';
 
 const [kubernetes = ''] = kubernetesVersions();
@@ -470,13 +470,10 @@ async function codeOf(work: () => unknown): Promise<boolean> {
   }
 }
 
-try {
+registerUnlessMissing(`k8s-secret on Kubernetes ${kubernetes}`, () => {
   findBinaries(kubernetes);
   keysetSourceSuite(test, 'k8s-secret', makeSite);
   registerMore();
-} catch (error) {
-  if (!(error instanceof MissingBinary)) throw error;
-  console.log(`SKIPPED k8s-secret on Kubernetes ${kubernetes}: ${error.message}`);
-}
+});
 
 test.run();

@@ -5,7 +5,7 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { findBinaries, kubernetesVersions, MissingBinary } from '../src/binaries.ts';
+import { findBinaries, kubernetesVersions, registerUnlessMissing } from '../src/binaries.ts';
 import { ManagementCluster, readerRules } from '../src/management-cluster.ts';
 import { dryRun, isBuiltIn, objectsIn } from '../src/manifests.ts';
 
@@ -85,10 +85,7 @@ test('every manifest of k8s/tenants is named in the guide, and every one that it
   for (const name of named) assert.ok(existsSync(join(root, name)));
 });
 
-try {
+registerUnlessMissing(`manifests on Kubernetes ${kubernetes}`, () => {
   findBinaries(kubernetes);
   test.run();
-} catch (error) {
-  if (!(error instanceof MissingBinary)) throw error;
-  console.log(`SKIPPED manifests on Kubernetes ${kubernetes}: ${error.message}`);
-}
+});

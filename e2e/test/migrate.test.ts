@@ -5,7 +5,7 @@ import { readFileSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { DEFAULT_KUBERNETES, findBinaries, MissingBinary } from '../src/binaries.ts';
+import { DEFAULT_KUBERNETES, findBinaries, registerUnlessMissing } from '../src/binaries.ts';
 import { Cluster } from '../src/cluster.ts';
 import { fileKeyStore } from '../src/key-stores/file.ts';
 import { writeKubeconfig } from '../src/kubeconfig.ts';
@@ -156,10 +156,7 @@ function register(): void {
   test.run();
 }
 
-try {
+registerUnlessMissing('migrate on a real cluster', () => {
   findBinaries(DEFAULT_KUBERNETES);
   register();
-} catch (error) {
-  if (!(error instanceof MissingBinary)) throw error;
-  console.log(`SKIPPED migrate on a real cluster: ${error.message}`);
-}
+});

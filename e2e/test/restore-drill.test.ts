@@ -4,7 +4,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { DEFAULT_KUBERNETES, findBinaries, MissingBinary } from '../src/binaries.ts';
+import { DEFAULT_KUBERNETES, findBinaries, registerUnlessMissing } from '../src/binaries.ts';
 import { Cluster } from '../src/cluster.ts';
 import type { ClusterOptions } from '../src/cluster.ts';
 import type { KeyStore } from '../src/key-store-fixture.ts';
@@ -36,7 +36,7 @@ const restored = ({ keyset, passphrase }: Backup, retired?: string): KeyStore =>
   },
 });
 
-try {
+registerUnlessMissing('the restore drill', () => {
   const { etcdctl } = findBinaries(DEFAULT_KUBERNETES);
   test('a new machine, a snapshot of etcd and a backup of the keyset: every Secret is readable', async () => {
     const { backup, afterRotation, written } = await loseCluster(etcdctl);
@@ -46,10 +46,7 @@ try {
   const older = 'a snapshot from before a rotation: the old key is restored, and new data gets the new one';
   if (fullRun) test(older, () => restoreOlder(etcdctl));
   else console.log(`only with TEAPOT_TEST_FULL=1, as it takes minutes: ${older}`);
-} catch (error) {
-  if (!(error instanceof MissingBinary)) throw error;
-  console.log(`SKIPPED the restore drill: ${error.message}`);
-}
+});
 
 interface Lost {
   readonly backup: Backup;

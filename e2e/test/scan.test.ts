@@ -10,7 +10,7 @@ import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { findEtcd, MissingBinary } from '../src/binaries.ts';
+import { findEtcd, registerUnlessMissing } from '../src/binaries.ts';
 import { Etcd } from '../src/etcd.ts';
 import type { KeyValue } from '../src/etcd.ts';
 
@@ -234,9 +234,6 @@ function makeCertificates(): (name: string) => string {
   };
 }
 
-try {
+registerUnlessMissing('inspect and scan on a real etcd', () => {
   register(findEtcd());
-} catch (error) {
-  if (!(error instanceof MissingBinary)) throw error;
-  console.log(`SKIPPED inspect and scan on a real etcd: ${error.message}`);
-}
+});

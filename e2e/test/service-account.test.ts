@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { findBinaries, kubernetesVersions, MissingBinary } from '../src/binaries.ts';
+import { findBinaries, kubernetesVersions, registerUnlessMissing } from '../src/binaries.ts';
 import { ManagementCluster, readerRules } from '../src/management-cluster.ts';
 import { ServiceAccountVolume, startInPod, whyNoPods } from '../src/pod.ts';
 
@@ -162,12 +162,9 @@ function registerAll(): void {
   test.run();
 }
 
-try {
+registerUnlessMissing(`service account on Kubernetes ${kubernetes}`, () => {
   findBinaries(kubernetes);
   const why = whyNoPods();
   if (why === undefined) registerAll();
   else console.log(`SKIPPED the plugin in a pod, Kubernetes ${kubernetes}: ${why}`);
-} catch (error) {
-  if (!(error instanceof MissingBinary)) throw error;
-  console.log(`SKIPPED service account on Kubernetes ${kubernetes}: ${error.message}`);
-}
+});

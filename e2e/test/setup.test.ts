@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { findEtcd, kubernetesVersions, MissingBinary } from '../src/binaries.ts';
+import { findEtcd, kubernetesVersions, registerUnlessMissing } from '../src/binaries.ts';
 import { Etcd } from '../src/etcd.ts';
 import { KubeadmNode } from '../src/kubeadm-node.ts';
 
@@ -112,12 +112,9 @@ function register(kubernetes: string): void {
   test.run();
 }
 
-try {
+registerUnlessMissing('setup kubeadm', () => {
   for (const kubernetes of kubernetesVersions()) {
     findEtcd();
     register(kubernetes);
   }
-} catch (error) {
-  if (!(error instanceof MissingBinary)) throw error;
-  console.log(`SKIPPED setup kubeadm: ${error.message}`);
-}
+});

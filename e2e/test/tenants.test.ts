@@ -7,7 +7,7 @@ import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { findBinaries, kubernetesVersions, MissingBinary } from '../src/binaries.ts';
+import { findBinaries, kubernetesVersions, registerUnlessMissing } from '../src/binaries.ts';
 import { rewriteAll, secret, SECRETS } from '../src/objects.ts';
 import { parseStored } from '../src/stored-object.ts';
 import { teapot } from '../src/teapot-cli.ts';
@@ -68,13 +68,10 @@ async function tenantsWork({ tenants }: Tenants, name: string): Promise<void> {
   }
 }
 
-try {
+registerUnlessMissing(`tenants on Kubernetes ${kubernetes}`, () => {
   findBinaries(kubernetes);
   registerAll();
-} catch (error) {
-  if (!(error instanceof MissingBinary)) throw error;
-  console.log(`SKIPPED tenants on Kubernetes ${kubernetes}: ${error.message}`);
-}
+});
 
 function registerAll(): void {
   scenario(

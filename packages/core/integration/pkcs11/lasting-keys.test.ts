@@ -1,110 +1,26 @@
 // Keys are never traded for worse ones (docs/spec/keyset-v2.md §6), where they stay in a token: an older manifest, another
 // keyset, or another key under a known id.
 import { SoftHsm } from '@teapot-kms/testing/daemons';
-import { FakeClock, rejectsWithCode, until } from '@teapot-kms/testing';
-import { cpSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { rejectsWithCode, until } from '@teapot-kms/testing';
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { convertKeyset, generateKey, promoteKey, retireKey, successor } from '../../src/keyset/administration.ts';
-import { HostRecords } from '../../src/keyset/host-records.ts';
-import { KeysetGuard } from '../../src/service/keyset-guard.ts';
-import { LocalKekService } from '../../src/service/local-kek/local-kek-service.ts';
-import type { LocalKekServiceOptions } from '../../src/service/local-kek/local-kek-service.ts';
 import type { Pkcs11Kek } from '../../src/stores/pkcs11/pkcs11-kek.ts';
+import { LastingSite, newLabel, plaintext, provenBy, warned } from './support/lasting-site.ts';
 import { newDirectory, newKek, openKek, patient, use } from './support/tokens.ts';
-import type { KekOptions } from './support/tokens.ts';
 
 const HOUR = 3_600_000;
 const MINUTE = 60_000;
-const SOCKET = '/run/site.sock';
-const plaintext = Buffer.from('kept');
-
-interface Sealed {
-  readonly ciphertext: Buffer;
-  readonly keyId: string;
-}
 
 const missing = SoftHsm.missing();
 if (missing !== undefined) console.log(`SKIPPED keys of a token are never lost: ${missing}`);
 else {
   const token = await SoftHsm.create(newDirectory());
   use(token);
-  let labels = 0;
-
-  /** A service over one key in the token, and what its host remembers. */
-  class Site {
-    readonly options: KekOptions = {
-      token,
-      directory: newDirectory(),
-      label: `lasting-${++labels}`,
-      settings: { sessions: 1 },
-    };
-    readonly clock = new FakeClock();
-    readonly manifest = join(this.options.directory, 'keyset/keyset.yaml');
-
-    /** Two keys, of which the second is the primary, and what the first one has sealed. */
-    async promoted(): Promise<{ kek: Pkcs11Kek; first: string; second: string; sealed: Sealed }> {
-      const kek = await newKek(this.options);
-      const first = (await kek.describe(patient())).primary;
-      const sealed = await this.sealed();
-      const { keyId: second } = await generateKey(kek.admin);
-      await promoteKey(kek.admin, second);
-      return { kek, first, second, sealed };
-    }
-
-    /** What the primary seals now, under a local KEK that no later service has in memory. */
-    async sealed(): Promise<Sealed> {
-      const service = this.start();
-      await service.status();
-      const sealed = await service.encrypt(plaintext, patient());
-      await service.close();
-      return sealed;
-    }
-
-    /** As `teapot-kms keys confirm` does. */
-    async confirm(kek: Pkcs11Kek): Promise<void> {
-      await this.records.write(SOCKET, (await kek.admin.readManifest())!.manifest);
-      this.touch();
-    }
-
-    /** Makes a running service read its store. */
-    touch(): void {
-      utimesSync(this.manifest, new Date(), new Date());
-    }
-
-    readonly records = new HostRecords(join(this.options.directory, 'host'));
-
-    start(options: Partial<LocalKekServiceOptions> = {}): LocalKekService {
-      const remote = openKek(this.options);
-      const { records } = this;
-      const guard = new KeysetGuard({ name: SOCKET, uri: remote.uri, records });
-      // The clock moves only while nothing is read: changes of the directory make the service read.
-      const service = new LocalKekService({
-        remote,
-        guard,
-        clock: this.clock,
-        probeIntervalMs: 100 * HOUR,
-        ...options,
-      });
-      service.start();
-      return service;
-    }
-  }
-
-  const warned = (service: LocalKekService, pattern: RegExp): Promise<unknown> =>
-    until(`a warning ${pattern.source}`, () => service.describe().warnings.some((text) => pattern.test(text)), {
-      everyMs: 5,
-    });
-
-  const provenBy = (service: LocalKekService): string[] =>
-    service
-      .report({ replica: '00'.repeat(8), host: 'here', time: '2030-01-01T00:00:00Z', nonce: '00'.repeat(16) })
-      .keys.map(({ id }) => id)
-      .sort();
-
   test('an older manifest is not taken: the promoted key goes on, and what it wrapped opens', async () => {
-    const site = new Site();
+    const site = new LastingSite(token);
     const kek = await newKek(site.options);
     const older = readFileSync(site.manifest);
     const { keyId } = await generateKey(kek.admin);
@@ -125,22 +41,22 @@ else {
   });
 
   test('a token with keys of this label gets no new keyset where the manifest is gone, and the keys are named', async () => {
-    const site = new Site();
+    const site = new LastingSite(token);
     const kek = await newKek(site.options);
     const [entry] = (await kek.admin.readManifest())!.manifest.keys;
     rmSync(site.manifest);
     const error = await rejectsWithCode(() => generateKey(kek.admin), 'ERR_KMS_KEYSET_RULE');
-    assert.match(error.message, `${site.options.label!} ${entry!.id} in the token`);
+    assert.match(error.message, `${entry!.id} in the token`);
     assert.match(error.remedy ?? '', 'restore the manifest');
     await kek.close();
     // Keys of another label are none of its keys.
-    const other = openKek({ ...site.options, label: `lasting-${++labels}` });
+    const other = openKek({ ...site.options, label: newLabel() });
     await generateKey(other.admin);
     await other.close();
   });
 
   test('another key under the id of the primary is recognised by its check key, and wraps nothing', async () => {
-    const site = new Site();
+    const site = new LastingSite(token);
     const kek = await newKek(site.options);
     const keyId = (await kek.describe(patient())).primary;
     const service = site.start();
@@ -151,7 +67,7 @@ else {
     await kek.close();
     // The local KEK is due for a renewal: before that, the token is tested again.
     await site.clock.advance(2 * HOUR);
-    utimesSync(site.manifest, new Date(), new Date());
+    site.touch();
     await warned(service, /ERR_KMS_KEYSET_INVALID: the token has another key under the id/);
     assert.equal(await service.decrypt(sealed, patient()), plaintext, 'the local KEK is in memory');
     const { ciphertext } = await service.encrypt(plaintext, patient());
@@ -165,7 +81,7 @@ else {
   });
 
   test('a keyset of version 1 is converted: each key gets a check key that the token has wrapped', async () => {
-    const site = new Site();
+    const site = new LastingSite(token);
     const kek = await newKek(site.options);
     const { keyId } = await generateKey(kek.admin);
     const { manifest: made, revision } = (await kek.admin.readManifest())!;
@@ -187,7 +103,7 @@ else {
   });
 
   test('a held key that a newer manifest does not list opens until the plugin ends, and the plugin names it', async () => {
-    const site = new Site();
+    const site = new LastingSite(token);
     const { kek, first, second, sealed } = await site.promoted();
     const service = site.start();
     assert.is((await service.status()).keyId, second);
@@ -212,7 +128,7 @@ else {
   });
 
   test('a key that a newer manifest lists as retired is taken out of use', async () => {
-    const site = new Site();
+    const site = new LastingSite(token);
     const { kek, first, sealed } = await site.promoted();
     const service = site.start();
     await service.status();
@@ -224,8 +140,8 @@ else {
     await kek.close();
   });
 
-  /** Made by somebody who has never seen the keys in the token. */
-  async function anotherKeyset(site: Site, { admin }: Pkcs11Kek): Promise<string> {
+  /** Replaces the keyset by a new one, as an operator does whose token does not show the older keys. */
+  async function anotherKeyset(site: LastingSite, { admin }: Pkcs11Kek): Promise<string> {
     rmSync(site.manifest);
     admin.orphans = () => Promise.resolve([]);
     const { keyId } = await generateKey(admin);
@@ -234,7 +150,7 @@ else {
   }
 
   test('another keyset is not taken until somebody confirms it, and then the data of the former still opens', async () => {
-    const site = new Site();
+    const site = new LastingSite(token);
     const kek = await newKek(site.options);
     const sealed = await site.sealed();
     const service = site.start();
@@ -254,7 +170,7 @@ else {
   });
 
   test('with nothing held another keyset opens nothing, until somebody confirms it', async () => {
-    const site = new Site();
+    const site = new LastingSite(token);
     const kek = await newKek(site.options);
     await site.sealed();
     const keyId = await anotherKeyset(site, kek);
@@ -269,7 +185,7 @@ else {
   });
 
   test('two manifests of one generation are a conflict: the held one goes on', async () => {
-    const site = new Site();
+    const site = new LastingSite(token);
     const kek = await newKek(site.options);
     const first = readFileSync(site.manifest);
     await generateKey(kek.admin);
@@ -289,7 +205,7 @@ else {
   });
 
   test('an older keyset that somebody confirms seals again', async () => {
-    const site = new Site();
+    const site = new LastingSite(token);
     const kek = await newKek(site.options);
     const older = readFileSync(site.manifest);
     const first = (await kek.describe(patient())).primary;
@@ -309,7 +225,7 @@ else {
   });
 
   test('another key in the place of the primary is healthz, after the grace', async () => {
-    const site = new Site();
+    const site = new LastingSite(token);
     const kek = await newKek(site.options);
     const { primary } = await kek.describe(patient());
     // Its local KEK is due for a renewal before the grace is over.
@@ -328,7 +244,7 @@ else {
   });
 
   test('another key in the place of one that is not the primary is a warning, and opens nothing', async () => {
-    const site = new Site();
+    const site = new LastingSite(token);
     const { kek, first, second, sealed } = await site.promoted();
     await kek.destroy(first);
     await kek.generate(first);
@@ -347,7 +263,7 @@ else {
   });
 
   test('a key that the token does not have, and that is not the primary, is a warning also at a start', async () => {
-    const site = new Site();
+    const site = new LastingSite(token);
     const { kek, first, second, sealed } = await site.promoted();
     await kek.destroy(first);
     const service = site.start();
@@ -367,7 +283,7 @@ else {
     ['is exchanged', true],
   ] as const) {
     test(`no report proves a pending key once it ${what}`, async () => {
-      const site = new Site();
+      const site = new LastingSite(token);
       const kek = await newKek(site.options);
       const { keyId } = await generateKey(kek.admin);
       const service = site.start();

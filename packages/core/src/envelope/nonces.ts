@@ -4,8 +4,8 @@ import { NONCE_BYTES } from './limits.ts';
 let urandom: number | undefined;
 
 /**
- * Writes `length` fresh random bytes to `out` at `offset`: 24, or up to 256. No nonce is used twice, not even by two clones of a virtual machine that was running:
- * they come from the kernel, one by one, and since Linux 5.18 it reseeds its generator in a clone (vmgenid). OpenSSL's generator, and bytes
+ * Writes `length` fresh random bytes (24, at most 256) to `out` at `offset`. No nonce is used twice, not even by two clones of a virtual
+ * machine that was running: they come from the kernel, one by one, and since Linux 5.18 it reseeds its generator in a clone (vmgenid). OpenSSL's generator, and bytes
  * that were fetched in advance, are the same in both. A read of 1.1 µs; `randomFillSync` takes 2.4.
  */
 export function takeNonce(out: Buffer, offset: number, length = NONCE_BYTES): void {

@@ -181,7 +181,7 @@ async function change(
 /**
  * Converts a keyset of version 1 to version 2. A plugin that reads only version 1 refuses the result.
  * @param proofs - of the keys that are loaded, by key id; of a retired key nothing is known
- * @param options - its check knows the proofs too: what the store has becomes the truth
+ * @param options - its `check` must compare reports with the proofs: what the store has now becomes what is right
  * @throws {@link KmsError} `ERR_KMS_KEYSET_RULE` if there is nothing to convert, `ERR_KMS_KEYSET_INVALID` if a key in use is not loaded
  */
 export async function convertKeyset(

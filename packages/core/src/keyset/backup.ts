@@ -67,9 +67,9 @@ export async function exportKeyset(
 }
 
 /**
- * Brings back what a store has lost, and nothing else: a key that it has whole is not touched, also one that only the older manifest in the
- * store lists, and a newer manifest stays. The manifest comes
- * back byte for byte, so that hosts that remember it know it again, unless the store must change an entry: then as its successor.
+ * Brings back what a store has lost, and nothing else. A key that it has whole is not touched, also one that only the older manifest in the
+ * store lists. A newer manifest stays. The manifest comes back byte for byte, so that hosts that remember it know it again, unless the store
+ * must change an entry: then as its successor.
  * @throws {@link KmsError} `ERR_KMS_KEYSET_INVALID` if the backup contradicts itself or lacks a key of a new keyset; `ERR_KMS_KEYSET_RULE` if
  * there is another keyset here; `ERR_KMS_KEYSET_CONFLICT` if the two cannot be ordered
  * @param options.partial - the backup is a copy that may lack keys. Another copy may bring them later, unless they would be missed at once

@@ -236,7 +236,7 @@ function exchanged(keyId: string): KmsError {
 }
 
 /** Whether the error takes away this one key and says nothing of the others. Of a primary that is gone, the service must hear (design D3). */
-function isLossOfOneKey({ code }: KmsError, primary: boolean): boolean {
+export function isLossOfOneKey({ code }: KmsError, primary: boolean): boolean {
   return (
     code === 'ERR_KMS_KEYSET_INVALID' ||
     code === 'ERR_KMS_KEYSET_PERMISSIONS' ||

@@ -26,6 +26,7 @@ import { systemClock } from '../util/clock.ts';
 import type { Clock } from '../util/clock.ts';
 import { paced } from '../util/paced.ts';
 import type { Paced } from '../util/paced.ts';
+import type { Damage } from './damage.ts';
 import { DecryptCounts } from './decrypt-counts.ts';
 import type { KeysetGuard } from './keyset-guard.ts';
 import { NegativeCache } from './negative-cache.ts';
@@ -50,15 +51,6 @@ interface Store {
   readonly uri: string;
   watch?(onChange: () => void): () => void;
   close?(): Promise<void>;
-}
-
-/** The store answered, and something in it is wrong. The keys in memory stay in use. */
-export interface Damage {
-  readonly error: KmsError;
-  /** Whether the store no longer has the key that seals: then new data depends on memory alone, and Status reports it (design D3). */
-  readonly primary: boolean;
-  /** Whether the store said all the same which keys it has. If not, a key that is not in memory may still be there. */
-  readonly answered: boolean;
 }
 
 /** Longest time in ms that calls wait for the first answer of the store: below the 3 s that kube-apiserver gives a call. */
@@ -111,6 +103,7 @@ export abstract class BaseService implements KmsService {
   }
 
   abstract holds(keyId: string): boolean;
+
   /** Reads the store and takes over what it holds. */
   protected abstract readStore(signal: AbortSignal): Promise<Damage | undefined>;
   /** The key id that Status announces, if there is one. */

@@ -67,7 +67,9 @@ export class HostMemory {
     }
   }
 
-  #isConfirmed = ({ confirmation }: HostRecord): boolean => confirmation !== this.#base?.confirmation;
+  #isConfirmed({ confirmation }: HostRecord): boolean {
+    return confirmation !== this.#base?.confirmation;
+  }
 
   /** What somebody has confirmed meanwhile stays, and the generation only grows. */
   #mayFollow(taken: StoredManifest, record: HostRecord): boolean {

@@ -7,7 +7,8 @@ import type { CallContext, EncryptContext, EncryptResult, MaybePromise } from '.
 import { unlessAborted } from '../util/abort.ts';
 import { timed } from '../util/timed.ts';
 import { BaseService } from './base.ts';
-import type { Damage, ServiceOptions } from './base.ts';
+import type { ServiceOptions } from './base.ts';
+import type { Damage } from './damage.ts';
 import type { Verdict } from './keyset-guard.ts';
 
 export interface KeysetServiceOptions extends ServiceOptions {

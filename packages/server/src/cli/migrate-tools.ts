@@ -42,6 +42,8 @@ export function withMigrationSteps<T>(options: MigrateTools, work: (steps: Migra
   const provider = { name: options.provider ?? `teapot-${name}`, socket };
   const order = (): EncryptionOrder => encryptionOrder(textOf(file), file, { target, provider, resources });
   const reports = reportReader(options);
+  // What an operator says is about the file that is there now.
+  const loaded = options.configurationLoaded ? order().hash : undefined;
   const keysetOf = () =>
     withStore(options, async ({ admin }) => ({
       manifest: (await admin.readManifest())?.manifest,
@@ -58,7 +60,7 @@ export function withMigrationSteps<T>(options: MigrateTools, work: (steps: Migra
           keyset: target === 'teapot' ? await keysetOf() : undefined,
           formers: target === 'teapot' ? decryptOnly.map(({ uri }) => uri) : [],
           servers: await cluster.servers(named),
-          loaded: options.configurationLoaded ?? false,
+          loaded: now.hash === loaded,
           settleMs: options.settle,
         };
       },

@@ -55,7 +55,10 @@ export function registerMigrate(program: Command, leastSettleMs: number): void {
     ])
     .option('--write <file>', 'write the next EncryptionConfiguration to this file, with mode 0600')
     .option('--install <command>', 'shell command that puts it in its place on every control-plane node')
-    .option('--configuration-loaded', 'every kube-apiserver has loaded it: those before 1.34 do not show that')
+    .option(
+      '--configuration-loaded',
+      'every kube-apiserver has loaded the file that is there now: those before 1.34 do not show that',
+    )
     .option('--provider <name>', "the KMS provider's name in the EncryptionConfiguration. Default: teapot-INSTANCE")
     .addOption(waitOption())
     .addOption(settleOption('how long each kube-apiserver must have written only there', leastSettleMs))

@@ -32,6 +32,7 @@ type RotateOptions = RotateTools &
 const OLDER_THAN_MS = 90 * 24 * 3_600_000;
 /** Longest metrics of a kube-apiserver that are read, in bytes. Those of a large cluster take 20 MB. */
 const MAX_METRICS_BYTES = 128 * 1024 * 1024;
+
 const HELP = `
 Steps: preflight, generate, wait-for-replicas, promote, wait-for-servers, scan, rewrite, scan, retire. Run it again after it was
 interrupted: the keyset and the cluster say what is left to do. --dry-run prints the next step and changes nothing.

@@ -4,7 +4,7 @@ import { stuck } from '../rotate/remainder.ts';
 import type { Remainder } from '../rotate/remainder.ts';
 import { seenBefore, waits } from '../rotate/waiting.ts';
 import type { WaitOptions } from '../rotate/waiting.ts';
-import { planMigration } from './plan.ts';
+import { hasLoaded, planMigration } from './plan.ts';
 import type { MigrationInput, MigrationPlan, MigrationStep } from './plan.ts';
 
 /** What is there now: all of {@link MigrationInput} that this run does not know itself. */
@@ -91,8 +91,8 @@ export async function performMigration(steps: MigrationSteps, options: Migration
 }
 
 /** A file that was changed, or a kube-apiserver that has not loaded it, begins anew. */
-function loadedSince({ order, servers, loaded }: Seen, run: Run, now: number): Run['loaded'] {
-  const all = servers.length > 0 && servers.every(({ configHash }) => loaded || configHash === order.hash);
-  if (!all) return undefined;
+function loadedSince(seen: Seen, run: Run, now: number): Run['loaded'] {
+  const { order, servers } = seen;
+  if (servers.length === 0 || !servers.every((one) => hasLoaded(one, seen))) return undefined;
   return run.loaded?.hash === order.hash ? run.loaded : { hash: order.hash, since: now };
 }

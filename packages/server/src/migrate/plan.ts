@@ -29,7 +29,7 @@ export interface MigrationInput {
   readonly servers: readonly ServerView[];
   /** How long in ms this process has seen every kube-apiserver with this configuration. */
   readonly loadedForMs: number;
-  /** Whether an operator says that every kube-apiserver has loaded it. */
+  /** Whether an operator says that every kube-apiserver has loaded it. It counts for those that do not show it themselves. */
   readonly loaded: boolean;
   /** What the last scan of this run found elsewhere. `undefined`: there was none yet. */
   readonly left: Remainder | undefined;
@@ -97,10 +97,17 @@ function waitsForReplicas({ manifest, replicas }: NonNullable<MigrationInput['ke
 const LOADING =
   'wait a minute; then look whether the file is the same on its host, and at its log. Without --encryption-provider-config-automatic-reload it must be started again';
 
-function waitsForConfiguration({ order, servers, loaded }: MigrationInput): MigrationPlan | undefined {
-  if (loaded) return undefined;
-  const late = servers.flatMap(({ server, configHash }) => {
-    if (configHash === order.hash) return [];
+/** Whether a kube-apiserver has loaded the configuration. */
+export const hasLoaded = (
+  { configHash }: ServerView,
+  { order, loaded }: Pick<MigrationInput, 'order' | 'loaded'>,
+): boolean => configHash === order.hash || (configHash === undefined && loaded);
+
+function waitsForConfiguration(input: MigrationInput): MigrationPlan | undefined {
+  const { servers } = input;
+  const late = servers.flatMap((one) => {
+    const { server, configHash } = one;
+    if (hasLoaded(one, input)) return [];
     return configHash === undefined
       ? [`kube-apiserver ${server} does not show which EncryptionConfiguration it has loaded`]
       : [`kube-apiserver ${server} has loaded another EncryptionConfiguration`];
@@ -114,11 +121,12 @@ function waitsForConfiguration({ order, servers, loaded }: MigrationInput): Migr
   return { step: 'wait-for-configuration', reason, remedy };
 }
 
+/** What was begun with the configuration before may still be written, and with an older key for as long as its seed lives. */
 function waitsForWrites(input: MigrationInput): MigrationPlan | undefined {
   const { keyset, servers, loadedForMs, settleMs = OLD_SEED_MS } = input;
-  if (keyset) return waitsForServers({ servers, settleMs }, keyset.manifest!);
-  if (loadedForMs >= settleMs) return undefined;
+  const late = keyset && waitsForServers({ servers, settleMs }, keyset.manifest!);
+  if (late || loadedForMs >= settleMs) return late;
   const [since, least] = [loadedForMs, settleMs].map((ms) => Math.floor(ms / 1000));
-  const reason = `every kube-apiserver writes plain text since ${since} s, and must for ${least} s`;
+  const reason = `every kube-apiserver has this configuration since ${since} s, as far as this run has seen, and must for ${least} s`;
   return { step: 'wait-for-servers', reason, remedy: 'wait' };
 }

@@ -1,30 +1,21 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { describe } from '../../src/cli/status.ts';
+import { describedInstance } from '../support/described-instance.ts';
 
 const keyset = { contextId: 'ab'.repeat(16), generation: 3, hash: 'cd'.repeat(32) };
 const key = (id: string, state: string, verified: boolean) => ({ id, state, verified, decrypts: 0 });
-const text = describe({
-  instance: 'main',
-  version: '1',
-  pid: 1,
-  uri: 'file:/new',
-  primary: 'a',
-  keyset,
-  decryptOnly: [
-    { uri: 'file:/old', keyset: { ...keyset, contextId: 'ef'.repeat(16), generation: 9 } },
-    { uri: 'file:/gone', keyset: undefined },
-  ],
-  keys: [key('a', 'promoted', true), key('b', 'promoted', false), key('c', 'retired', false)],
-  lastGoodProbeAgeMs: 0,
-  warnings: [],
-  hints: [],
-  counters: {},
-  listening: true,
-  inFlight: 0,
-  keySince: 0,
-  connections: { refused: 0, ended: {} },
-});
+const text = describe(
+  describedInstance({
+    primary: 'a',
+    keyset,
+    decryptOnly: [
+      { uri: 'file:/old', keyset: { ...keyset, contextId: 'ef'.repeat(16), generation: 9 } },
+      { uri: 'file:/gone', keyset: undefined },
+    ],
+    keys: [key('a', 'promoted', true), key('b', 'promoted', false), key('c', 'retired', false)],
+  }),
+);
 
 test('status names the keyset and its generation, and each store that only decrypts', () => {
   assert.match(text, new RegExp(`^keyset   ${'ab'.repeat(16)}, generation 3$`, 'm'));

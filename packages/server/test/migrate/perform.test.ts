@@ -185,15 +185,22 @@ test('a kube-apiserver that never loads the configuration: nothing is written, a
   );
 });
 
-test('one that does not show what it has loaded counts as one that has not, unless an operator says so', async () => {
+test('one that does not show what it has loaded counts as one that has not, unless an operator says so of this configuration', async () => {
   const cluster = new MigratingCluster();
-  cluster.file = 'b';
-  const look = (loaded: boolean) => () => Promise.resolve({ ...cluster.seen(), servers: [SERVER], loaded });
-  Object.assign(cluster.steps, { look: look(false) });
+  cluster.file = 'a';
+  const look = (loaded: string) => () =>
+    Promise.resolve({ ...cluster.seen(), servers: [SERVER], loaded: cluster.file === loaded });
+  Object.assign(cluster.steps, { look: look('none') });
   const { end, next } = await run(cluster);
   assert.equal([end, next.step], ['waited', 'wait-for-configuration']);
   assert.match(next.remedy, '--configuration-loaded');
-  Object.assign(cluster.steps, { look: look(true) });
+  Object.assign(cluster.steps, { look: look('a') });
+  const once = await run(cluster);
+  assert.equal([once.end, once.next.step, cluster.file], ['waited', 'wait-for-configuration', 'b']);
+  Object.assign(cluster.steps, { look: look('b') });
+  assert.is((await run(cluster)).next.step, 'wait-for-configuration');
+  assert.is(cluster.file, 'c');
+  Object.assign(cluster.steps, { look: look('c') });
   assert.is((await run(cluster)).end, 'done');
 });
 

@@ -11,6 +11,7 @@ const manifest = { contextId: 'c'.repeat(32), formatVersion: 2, generation: 1, p
 const keyset = { manifest: manifest as unknown as StoredManifest, replicas };
 const order = { hash: 'sha256:a', writes: true, resources: ['secrets'], next: undefined };
 const server = { server: 's', keyIdHash: keyIdHash('fresh'), forMs: 200_000, since: 1, configHash: 'sha256:a' };
+const SILENT = { server: 's', keyIdHash: keyIdHash('fresh'), forMs: 200_000, since: 1 };
 const nothing = { objects: 0, resources: [], found: '', v1: false };
 const done: MigrationInput = {
   order,
@@ -18,7 +19,7 @@ const done: MigrationInput = {
   keyset,
   formers: [],
   servers: [server],
-  loadedForMs: 0,
+  loadedForMs: 180_000,
   loaded: false,
   left: nothing,
 };
@@ -57,6 +58,25 @@ const states: [name: string, change: Partial<MigrationInput>, step: string, reas
     /uses key sha256/,
   ],
   ['a key that is used for too short', { servers: [{ ...server, forMs: 179_000 }] }, 'wait-for-servers', /since 179 s/],
+  [
+    'a configuration that was loaded just now',
+    { loadedForMs: 179_000 },
+    'wait-for-servers',
+    /this configuration since 179 s/,
+  ],
+  [
+    'a kube-apiserver that does not show it, and nobody says that it has it',
+    { servers: [server, SILENT] },
+    'wait-for-configuration',
+    /does not show/,
+  ],
+  ['one that does not show it, and an operator says so', { servers: [SILENT], loaded: true }, 'done', /where it/],
+  [
+    'one that shows another configuration, whatever an operator says',
+    { servers: [{ ...server, configHash: 'sha256:b' }], loaded: true },
+    'wait-for-configuration',
+    /has loaded another/,
+  ],
   ['no scan', { left: undefined }, 'scan', /nobody has looked/],
   ['objects elsewhere', { left: { ...nothing, objects: 1, found: 'aescbc: 1 secrets' } }, 'rewrite', /aescbc: 1/],
   [
@@ -71,7 +91,7 @@ const states: [name: string, change: Partial<MigrationInput>, step: string, reas
     'plain text, written for too short',
     { keyset: undefined, loadedForMs: 179_000 },
     'wait-for-servers',
-    /plain text since 179 s/,
+    /this configuration since 179 s/,
   ],
   ['plain text, written for long enough', { keyset: undefined, loadedForMs: 180_000 }, 'done', /where it belongs/],
 ];

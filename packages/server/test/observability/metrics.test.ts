@@ -6,6 +6,7 @@ import type { CallRecord } from '../../src/kms/endpoint.ts';
 import { Metrics } from '../../src/observability/metrics.ts';
 import type { InstanceDescription } from '../../src/observability/metrics.ts';
 import { GrpcStatus, RpcError } from '../../src/transport/seam.ts';
+import { describedInstance } from '../support/described-instance.ts';
 
 function record(
   durationMs: number,
@@ -26,24 +27,7 @@ function record(
   };
 }
 
-const description: InstanceDescription = {
-  instance: 'a',
-  version: '1',
-  pid: 1,
-  uri: 'file:/keys',
-  primary: undefined,
-  keyset: undefined,
-  keys: [],
-  lastGoodProbeAgeMs: undefined,
-  warnings: [],
-  hints: [],
-  counters: {},
-  listening: true,
-  inFlight: 0,
-  keySince: 0,
-  connections: { refused: 0, ended: {} },
-};
-const metricsOf = (changes: Partial<InstanceDescription> = {}) => new Metrics(() => [{ ...description, ...changes }]);
+const metricsOf = (changes: Partial<InstanceDescription> = {}) => new Metrics(() => [describedInstance(changes)]);
 
 function lines(metrics: Metrics, name: string): string[] {
   return metrics

@@ -4,7 +4,8 @@ import type { CallContext, EncryptContext, EncryptResult, MaybePromise } from '.
 import { unlessAborted } from '../../util/abort.ts';
 import { timed } from '../../util/timed.ts';
 import { BaseService } from '../base.ts';
-import type { Damage, ServiceOptions } from '../base.ts';
+import type { ServiceOptions } from '../base.ts';
+import type { Damage } from '../damage.ts';
 import type { StoredManifest } from '../../keyset/manifest.ts';
 import type { Verdict } from '../keyset-guard.ts';
 import { KekCache } from './kek-cache.ts';
@@ -39,6 +40,8 @@ export class LocalKekService extends BaseService {
   readonly #unwrapper: Unwrapper;
   readonly #proofs: TokenProofs;
   #description: RemoteKekDescription | undefined;
+  /** The context ids of the keysets that the keys in use belong to, by key id. */
+  #contexts: ReadonlyMap<string, Buffer> = new Map();
   /** False for a keyset that only opens: an older generation, or another key in the primary's place. */
   #seals = true;
   readonly #decryptOnly: boolean;
@@ -61,7 +64,7 @@ export class LocalKekService extends BaseService {
   }
 
   override holds(keyId: string): boolean {
-    return this.#contextOf(keyId) !== undefined;
+    return this.#contexts.has(keyId);
   }
 
   protected override seal(plaintext: Uint8Array, context: EncryptContext): MaybePromise<EncryptResult> {
@@ -77,7 +80,7 @@ export class LocalKekService extends BaseService {
     }
     const name = this.#unwrapper.nameOf(envelope);
     // A local KEK outlives the use of its key, up to its hard age.
-    const contextId = this.#contextOf(envelope.keyId) ?? this.#description?.contextId;
+    const contextId = this.#contexts.get(envelope.keyId) ?? this.#description?.contextId;
     const kek = contextId && this.#unwrapper.cached(name, envelope, contextId);
     return kek ? this.openWith(kek, envelope, context) : this.#unwrapAndOpen(name, envelope, context);
   }
@@ -148,6 +151,7 @@ export class LocalKekService extends BaseService {
     const { primary, manifest, damaged } = description;
     const lost = wrong.get(primary);
     this.#description = description;
+    this.#contexts = contextsOf(description);
     // A local KEK of the right key is still in memory: it seals until its hard age.
     this.#seals = use === 'all' && (!lost || this.#sealing.keyId === primary);
     if (problem) return { error: problem, answered: false, primary: true };
@@ -210,7 +214,7 @@ export class LocalKekService extends BaseService {
     const unwrap = (contextId: Buffer) =>
       unlessAborted(this.#unwrapper.unwrap(name, envelope, contextId), context.signal);
     // A known key is not awaited: in a storm, the first unwraps start before the last Decrypts are read.
-    const known = this.#contextOf(envelope.keyId);
+    const known = this.#contexts.get(envelope.keyId);
     const kek = known ? unwrap(known) : this.#contextAfterRefresh(envelope.keyId, context).then(unwrap);
     return kek.then((kek) => {
       if (this.closed) throw this.refusal();
@@ -221,17 +225,9 @@ export class LocalKekService extends BaseService {
   #contextAfterRefresh(keyId: string, context: CallContext): Promise<Buffer> {
     const find = () => {
       if (!this.#description) throw this.refusal();
-      return this.#contextOf(keyId);
+      return this.#contexts.get(keyId);
     };
     return this.findAfterRefresh(keyId, find, context);
-  }
-
-  /** The context id of the keyset that a key in use belongs to. */
-  #contextOf(keyId: string): Buffer | undefined {
-    if (!this.#description) return undefined;
-    const { keys, unlisted = [], contextId } = this.#description;
-    if (keys.some(({ id }) => id === keyId)) return contextId;
-    return unlisted.find(({ entry }) => entry.id === keyId)?.contextId;
   }
 
   /** The announced key changes only when a local KEK under the new one is ready to seal (design D1). */
@@ -241,3 +237,9 @@ export class LocalKekService extends BaseService {
     this.switched(from, this.#sealing.keyId);
   }
 }
+
+const contextsOf = ({ keys, unlisted = [], contextId }: RemoteKekDescription): ReadonlyMap<string, Buffer> =>
+  new Map([
+    ...unlisted.map(({ entry, contextId }) => [entry.id, contextId] as const),
+    ...keys.map(({ id }) => [id, contextId] as const),
+  ]);

@@ -3,7 +3,7 @@ import type { KeysetAdmin, LoadContext, StoreProvider } from '../../keyset/keyse
 import type { ManifestEntry, StoredManifest } from '../../keyset/manifest.ts';
 import type { Finding } from '../../finding.ts';
 import type { SecretBytes } from '../../util/secret-bytes.ts';
-import type { Damage } from '../base.ts';
+import type { Damage } from '../damage.ts';
 
 export interface RemoteContext extends Pick<LoadContext, 'accept'> {
   /** Aborted when no caller waits any more. The store should then free what the operation holds. */

@@ -1,13 +1,14 @@
 import { KmsError } from '../../errors.ts';
 import { KeyProof } from '../../keyset/key-proof.ts';
+import { isLossOfOneKey } from '../../keyset/keyset.ts';
 import type { ManifestEntry } from '../../keyset/manifest.ts';
 import { RESTORE_IN_TOKEN } from '../../keyset/restoring.ts';
+import type { SecretBytes } from '../../util/secret-bytes.ts';
 import type { RemoteKek, RemoteKekDescription, UnlistedKey } from './remote-kek.ts';
 
 /**
  * Shows by their check keys that the keys in a token are those that the manifest lists (`docs/spec/keyset-v2.md` §5.2). Unwrapping a check
- * key is an operation of the token, so each key is tested once; but a
- * pending one at each probe, because a promotion depends on its proof.
+ * key is an operation of the token, so each key is tested once. A pending one is tested at each probe, because a promotion depends on its proof.
  */
 export class TokenProofs {
   readonly #remote: RemoteKek;
@@ -52,7 +53,7 @@ export class TokenProofs {
       try {
         this.#keep(id, await this.#prove(entry, check, Buffer.from(checkKey, 'base64'), contextId, signal));
       } catch (error) {
-        if (!isOfOneKey(error, id === primary)) throw error;
+        if (!(error instanceof KmsError) || !isLossOfOneKey(error, id === primary)) throw error;
         this.forget([id]);
         wrong.set(id, error);
       }
@@ -87,8 +88,7 @@ export class TokenProofs {
     const key = await this.#remote.unwrap(id, checkKey, { signal }).catch((error: unknown) => {
       throw error instanceof KmsError && error.code === 'ERR_KMS_UNWRAP_FAILED' ? notTheKey(id) : error;
     });
-    const proof = new KeyProof(key, contextId, id);
-    key.wipe();
+    const proof = proofOf(key, contextId, id);
     if (proof.matches(check)) return proof;
     proof.destroy();
     throw notTheKey(id);
@@ -100,10 +100,12 @@ export class TokenProofs {
   }
 }
 
-/** Whether the error takes away this one key and says nothing of the others. Of a primary that is gone, the service must hear (design D3). */
-function isOfOneKey(error: unknown, primary: boolean): error is KmsError {
-  if (!(error instanceof KmsError)) return false;
-  return error.code === 'ERR_KMS_KEYSET_INVALID' || (error.code === 'ERR_KMS_KEY_GONE' && !primary);
+function proofOf(key: SecretBytes, contextId: Buffer, id: string): KeyProof {
+  try {
+    return new KeyProof(key, contextId, id);
+  } finally {
+    key.wipe();
+  }
 }
 
 function notTheKey(id: string): KmsError {

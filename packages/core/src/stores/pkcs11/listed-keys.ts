@@ -3,7 +3,7 @@ import { KmsError, unavailable } from '../../errors.ts';
 import { MANIFEST_NAME } from '../../keyset/manifest.ts';
 import type { StoredManifest } from '../../keyset/manifest.ts';
 import { MOUNT_OR_RESTORE, RESTORE_IN_TOKEN } from '../../keyset/restoring.ts';
-import type { Damage } from '../../service/base.ts';
+import type { Damage } from '../../service/damage.ts';
 import type { RemoteContext, UnlistedKey } from '../../service/local-kek/remote-kek.ts';
 import { readManifest } from '../file/keyset-directory.ts';
 import { publicKeyHash } from './token-host/rsa-oaep.ts';

@@ -7,9 +7,9 @@ import { ManifestDirectory } from '../file/manifest-directory.ts';
 
 interface KeyMaker {
   generate(keyId: string, key: SecretBytes | undefined): Promise<void>;
-  holdsKey(keyId: string): Promise<boolean>;
-  /** @returns names, for people, of all keys in the token that this keyset could have made */
-  candidates(): Promise<readonly string[]>;
+  readonly uri: string;
+  /** @returns the ids of all keys in the token that this keyset could have made */
+  keyIds(): Promise<readonly string[]>;
   /** @returns what the manifest must say of the key */
   traitsOf(keyId: string, contextId: Buffer): Promise<KeyTraits>;
   destroy(keyId: string): Promise<void>;
@@ -46,12 +46,12 @@ export class Pkcs11Admin extends ManifestDirectory implements KeysetAdmin {
     return new KmsError(code, `${message.replace(/\.$/, '')}. The new key ${keyId} ${fate}`, { cause: error, remedy });
   }
 
-  orphans(): Promise<readonly string[]> {
-    return this.#kek.candidates();
+  async orphans(): Promise<readonly string[]> {
+    return (await this.#kek.keyIds()).map((id) => `${id} in the token (${this.#kek.uri})`);
   }
 
-  holdsKey(keyId: string): Promise<boolean> {
-    return this.#kek.holdsKey(keyId);
+  async holdsKey(keyId: string): Promise<boolean> {
+    return (await this.#kek.keyIds()).includes(keyId);
   }
 
   traitsOf(keyId: string, contextId: Buffer): Promise<KeyTraits> {

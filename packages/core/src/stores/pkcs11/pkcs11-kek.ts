@@ -157,14 +157,9 @@ export class Pkcs11Kek implements RemoteKek {
     }
   }
 
-  async holdsKey(keyId: string): Promise<boolean> {
-    return (await this.listKeys({ signal: AbortSignal.timeout(KEY_TIMEOUT_MS) })).includes(keyId);
-  }
-
-  async candidates(): Promise<readonly string[]> {
-    const { id: only, object: label } = this.#uri;
+  async keyIds(): Promise<readonly string[]> {
     const ids = await this.listKeys({ signal: AbortSignal.timeout(KEY_TIMEOUT_MS) });
-    return ids.filter((id) => !only || only.equals(Buffer.from(id))).map((id) => `${label} ${id} in the token`);
+    return ids.filter((id) => this.#uri.id?.equals(Buffer.from(id)) ?? true);
   }
 
   async destroy(keyId: string): Promise<void> {
