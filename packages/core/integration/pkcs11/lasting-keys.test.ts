@@ -12,6 +12,7 @@ import { LastingSite, newLabel, plaintext, provenBy, warned } from './support/la
 import { newDirectory, newKek, openKek, patient, use } from './support/tokens.ts';
 
 const HOUR = 3_600_000;
+const SECOND = 1_000;
 const MINUTE = 60_000;
 
 const missing = SoftHsm.missing();
@@ -274,6 +275,24 @@ else {
     );
     await rejectsWithCode(() => service.decrypt(sealed, patient()), 'ERR_KMS_KEY_GONE');
     assert.is((await service.encrypt(plaintext, patient())).keyId, second);
+    await service.close();
+    await kek.close();
+  });
+
+  test('a start without the primary opens what other keys have sealed', async () => {
+    const site = new LastingSite(token);
+    const { kek, second, sealed } = await site.promoted();
+    const newer = await site.sealed();
+    await kek.destroy(second);
+    const service = site.start();
+    assert.equal(await service.decrypt(sealed, patient()), plaintext);
+    await rejectsWithCode(() => service.decrypt(newer, patient()), 'ERR_KMS_KEY_GONE');
+    await rejectsWithCode(() => service.encrypt(plaintext, patient()), 'ERR_KMS_STORE_UNAVAILABLE');
+    await warned(service, new RegExp(`ERR_KMS_KEY_GONE: key ${second} is not in the token.*fix: restore the key`));
+    await site.clock.advance(SECOND);
+    await until('a second probe', () => service.describe().counters['probe_failures'] === 2, { everyMs: 5 });
+    await rejectsWithCode(() => service.status(), 'ERR_KMS_KEY_GONE');
+    assert.equal(await service.decrypt(sealed, patient()), plaintext);
     await service.close();
     await kek.close();
   });

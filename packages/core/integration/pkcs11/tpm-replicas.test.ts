@@ -89,8 +89,9 @@ else {
     cpSync(join(first.directory, 'own/keyset'), join(second.directory, 'own/keyset'), { recursive: true });
     use(second.tpm);
     const replica = openKek(second.options('own'));
-    const error = await rejectsWithCode(() => replica.describe(patient()), 'ERR_KMS_KEY_GONE');
-    assert.match(error.message, /is not in the token/);
+    const { damaged } = await replica.describe(patient());
+    assert.equal([damaged?.error.code, damaged?.primary], ['ERR_KMS_KEY_GONE', true]);
+    assert.match(damaged!.error.message, /is not in the token/);
     await replica.close();
   });
 

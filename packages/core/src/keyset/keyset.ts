@@ -59,7 +59,7 @@ export class Keyset {
    * @param fetchKey - returns the 32 raw bytes of a key. If it throws anything but `ERR_KMS_KEYSET_INVALID`,
    * `ERR_KMS_KEYSET_PERMISSIONS` or `ERR_KMS_KEY_GONE`, the load fails and keeps nothing
    * @param loadLegacy - loads the opener of what another plugin wrote
-   * @throws {@link KmsError} `ERR_KMS_KEY_GONE` if the primary is gone; what `fetchKey` throws
+   * @throws {@link KmsError} what `fetchKey` throws
    */
   static async load(
     { accept }: LoadContext,
@@ -74,7 +74,7 @@ export class Keyset {
       try {
         keys.set(entry.id, loadedKey(await fetchKey(entry.id, entry), entry, manifest));
       } catch (error) {
-        if (!(error instanceof KmsError) || !isLossOfOneKey(error, entry.id === manifest.primary)) throw error;
+        if (!(error instanceof KmsError) || !isLossOfOneKey(error)) throw error;
         problems.set(entry.id, error);
       }
     };
@@ -235,13 +235,9 @@ function exchanged(keyId: string): KmsError {
   return new KmsError('ERR_KMS_KEYSET_INVALID', message, { remedy: restoreExchanged(keyId) });
 }
 
-/** Whether the error takes away this one key and says nothing of the others. Of a primary that is gone, the service must hear (design D3). */
-export function isLossOfOneKey({ code }: KmsError, primary: boolean): boolean {
-  return (
-    code === 'ERR_KMS_KEYSET_INVALID' ||
-    code === 'ERR_KMS_KEYSET_PERMISSIONS' ||
-    (code === 'ERR_KMS_KEY_GONE' && !primary)
-  );
+/** Whether the error takes away this one key and says nothing of the others. */
+export function isLossOfOneKey({ code }: KmsError): boolean {
+  return code === 'ERR_KMS_KEYSET_INVALID' || code === 'ERR_KMS_KEYSET_PERMISSIONS' || code === 'ERR_KMS_KEY_GONE';
 }
 
 function destroy({ key, proof }: LoadedKey): void {

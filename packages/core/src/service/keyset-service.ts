@@ -139,7 +139,8 @@ export class KeysetService extends BaseService implements KeysetHolder {
     const keyset = this.#unexpired();
     if (!keyset) throw this.refusal();
     const { goneForMs } = this.health;
-    if (goneForMs !== undefined && goneForMs > this.#goneGraceMs) this.health.healthz();
+    // Without its primary it never sealed with the key that is gone.
+    if (keyset.seals && goneForMs !== undefined && goneForMs > this.#goneGraceMs) this.health.healthz();
     return keyset;
   }
 
@@ -156,15 +157,21 @@ export class KeysetService extends BaseService implements KeysetHolder {
       keyset.destroy();
       return undefined;
     }
+    const { problems, manifest } = keyset;
+    const lost = problems.get(manifest.primary);
+    const gone = lost?.code === 'ERR_KMS_KEY_GONE';
+    // The keys in memory go on for a grace time (design D3). A start has none: the keys that are left open what they can.
+    if (gone && this.#keyset?.seals) {
+      keyset.destroy();
+      throw lost;
+    }
     if (this.#keyset) keyset.keepFrom(this.#keyset);
     this.#use(keyset, use === 'all');
     // The right keyset may list the key that somebody asks for.
     if (problem) return { error: problem, answered: false, primary: true };
-    await this.guard?.remember(keyset.manifest);
-    const { problems, manifest } = keyset;
-    const lost = problems.get(manifest.primary);
+    await this.guard?.remember(manifest);
     const [error = lost] = problems.values();
-    return error && { error: lost ?? error, answered: true, primary: lost !== undefined };
+    return error && { error: lost ?? error, answered: !gone, primary: lost !== undefined };
   }
 
   /** The store has nothing for this service. But what this host remembers may be known again. @returns why the keys in memory do not seal */

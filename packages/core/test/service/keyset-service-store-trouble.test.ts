@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { generateKey } from '../../src/keyset/administration.ts';
+import { KmsError } from '../../src/errors.ts';
 import { makeKey } from '../support/keys.ts';
 import { patient } from '../support/context.ts';
 import { makeService, rotate, startService } from '../support/keyset-service.ts';
@@ -174,6 +175,33 @@ test('a gone key seals and opens for ten minutes more, then no longer', async ()
   await clock.advance(2_000);
   await rejectsWithCode(() => service.encrypt(seed, patient), 'ERR_KMS_KEY_GONE');
   await rejectsWithCode(() => service.decrypt({ ciphertext }, patient), 'ERR_KMS_KEY_GONE');
+  await service.close();
+});
+
+test('a start without the primary, which is gone, opens with the keys that are left, and lets none of them go', async () => {
+  const { service: before, store } = await startService();
+  const { ciphertext, keyId: first } = await before.encrypt(seed, patient);
+  const second = await rotate({ store });
+  const newer = await before.encrypt(seed, patient);
+  await before.close();
+  const { service, source, clock } = await makeService();
+  const readKey = store.readKey.bind(store);
+  let gone = true;
+  store.readKey = (id) =>
+    gone && id === second ? Promise.reject(new KmsError('ERR_KMS_KEY_GONE', 'it is gone')) : readKey(id);
+  source.load = (context) => store.load(context);
+  service.start();
+  await settle();
+  assert.equal(await service.decrypt({ ciphertext }, patient), seed);
+  await clock.advance(20 * MINUTE);
+  await rejectsWithCode(() => service.status(), 'ERR_KMS_KEY_GONE');
+  await rejectsWithCode(() => service.encrypt(seed, patient), 'ERR_KMS_KEY_GONE');
+  await rejectsWithCode(() => service.decrypt({ ciphertext: newer.ciphertext }, patient), 'ERR_KMS_KEY_GONE');
+  assert.equal(await service.decrypt({ ciphertext, keyId: first }, patient), seed);
+  gone = false;
+  await clock.advance(MINUTE);
+  assert.equal(await service.status(), { healthz: 'ok', keyId: second });
+  assert.equal(await service.decrypt({ ciphertext: newer.ciphertext }, patient), seed);
   await service.close();
 });
 

@@ -88,8 +88,12 @@ test('a keyset comes without a key that is gone for certain, and says so of that
   keyset.destroy();
 });
 
-test('without its primary there is no keyset', async () => {
-  await rejectsWithCode(() => without('key-0'), 'ERR_KMS_KEY_GONE');
+test('a keyset comes without its primary too, and seals nothing', async () => {
+  const keyset = await without('key-0');
+  assert.not.ok(keyset.seals);
+  await rejectsWithCode(() => keyset.primary, 'ERR_KMS_KEY_GONE');
+  assert.is(keyset.find('key-2').keyId, 'key-2');
+  keyset.destroy();
 });
 
 test('an announced key that is gone since does not seal: the primary does', async () => {

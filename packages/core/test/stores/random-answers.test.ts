@@ -23,7 +23,7 @@ import { manifestOf } from '../support/manifests.ts';
 import { damaged, HurriedClock, loadAgainAndAgain, mutated, Random } from '../support/random-answers.ts';
 
 /** 10^5 in the full run. */
-const RUNS = Math.min(fuzzRuns(1_000), 100_000);
+const RUNS = Math.min(fuzzRuns(400), 100_000);
 /** `TEAPOT_FUZZ_SEED` repeats a run. */
 const SEED = Number(process.env['TEAPOT_FUZZ_SEED'] ?? randomInt(2 ** 31));
 const KEY = newKeyBytes();

@@ -135,7 +135,7 @@ export class LocalKekService extends BaseService {
       if (verdict.use === 'nothing') throw verdict.problem;
     };
     const describe = () => unlessAborted(this.#remote.describe({ signal, accept }), signal);
-    const { offered, wrong } = await this.#verified(
+    const { offered, wrong, lost } = await this.#verified(
       () => timed(this.clock, 'describe', describe, this.onEvent),
       signal,
     );
@@ -149,7 +149,6 @@ export class LocalKekService extends BaseService {
     const unlisted = offered.unlisted?.filter((key) => this.#proofs.keeps(key)) ?? [];
     const description = { ...offered, keys, unlisted };
     const { primary, manifest, damaged } = description;
-    const lost = wrong.get(primary);
     this.#description = description;
     this.#contexts = contextsOf(description);
     // A local KEK of the right key is still in memory: it seals until its hard age.
@@ -158,15 +157,21 @@ export class LocalKekService extends BaseService {
     if (manifest) await this.guard?.remember(manifest);
     if (!lost && !this.#limits.direct && !this.#decryptOnly) await this.#renewSealingKek(description, signal);
     const [error] = wrong.values();
-    return error ? { error: lost ?? error, answered: true, primary: lost !== undefined } : damaged;
+    if (damaged?.primary || !error) return damaged;
+    return { error: lost ?? error, answered: true, primary: lost !== undefined };
   }
 
   /** Describes the token, and tests its keys. What cannot be asked now proves nothing to a promotion. */
   async #verified(describe: () => Promise<RemoteKekDescription>, signal: AbortSignal) {
     try {
       const offered = await describe();
-      const sealing = !this.#decryptOnly && this.#sealing.isDue(offered.primary);
-      return { offered, wrong: await this.#proofs.verify(offered, sealing, signal) };
+      const { primary, damaged } = offered;
+      const sealing = !this.#decryptOnly && this.#sealing.isDue(primary);
+      const wrong = await this.#proofs.verify(offered, sealing, signal);
+      const lost = damaged?.primary ? damaged.error : wrong.get(primary);
+      // Where nothing seals, the keys that are left open what they can.
+      if (lost?.code === 'ERR_KMS_KEY_GONE' && this.announcedKeyId() !== undefined) throw lost;
+      return { offered, wrong, lost };
     } catch (error) {
       this.#proofs.forgetPending();
       const gone = error instanceof KmsError && error.code === 'ERR_KMS_KEY_GONE';

@@ -31,7 +31,7 @@ export interface RemoteKekDescription {
   readonly unlisted?: readonly UnlistedKey[];
   /** The manifest that this is from, for stores that have one. */
   readonly manifest?: StoredManifest | undefined;
-  /** Damage in the store. The versions that were known before stay in use. */
+  /** Damage in the store. With `primary`, the store does not have the primary: then versions that were known before stay in use. */
   readonly damaged?: Damage | undefined;
 }
 
@@ -44,7 +44,8 @@ export interface RemoteKek {
   readonly uri: string;
   /**
    * Lists the versions of the key. Called at intervals in the background as the probe, so it must reach the token.
-   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`; `ERR_KMS_KEY_GONE` only if the token itself says so for certain
+   * A primary that is gone for certain is damage, so that the other versions still unwrap.
+   * @throws {@link KmsError} `ERR_KMS_STORE_UNAVAILABLE`
    */
   describe(context: RemoteContext): Promise<RemoteKekDescription>;
   /**

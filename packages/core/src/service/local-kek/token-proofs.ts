@@ -53,7 +53,7 @@ export class TokenProofs {
       try {
         this.#keep(id, await this.#prove(entry, check, Buffer.from(checkKey, 'base64'), contextId, signal));
       } catch (error) {
-        if (!(error instanceof KmsError) || !isLossOfOneKey(error, id === primary)) throw error;
+        if (!(error instanceof KmsError) || !isLossOfOneKey(error)) throw error;
         this.forget([id]);
         wrong.set(id, error);
       }

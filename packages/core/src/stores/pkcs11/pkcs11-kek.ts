@@ -16,12 +16,12 @@ import { Pkcs11Admin } from './pkcs11-admin.ts';
 import type { Pkcs11Settings } from './settings.ts';
 import { allowedMechanisms, isRsa, parseWrappedForm, wrappedForm } from './token-host/mechanism-name.ts';
 import type { MechanismName } from './token-host/mechanism-name.ts';
-import { kindOf } from './token-host/protocol.ts';
-import type { Ask, KeyInfo, KeySelector, Sealed } from './token-host/protocol.ts';
+import type { KeyInfo, KeySelector } from './token-host/protocol.ts';
 import { publicKeyHash, wrapWithPublicKey } from './token-host/rsa-oaep.ts';
 import { TokenHost } from './token-host/token-host.ts';
 import { Token } from './token.ts';
 import type { Pkcs11Uri } from './uri.ts';
+import { unwrapOrRefuse } from './unwrap-or-refuse.ts';
 import { WrapBudget } from './wrap-budget.ts';
 
 /** ms for making a key: an RSA pair takes a TPM a minute. */
@@ -65,12 +65,10 @@ export class Pkcs11Kek implements RemoteKek {
     const keys = manifest.keys.flatMap(({ id, state }) => (state === 'retired' ? [] : [{ id, state }]));
     const ids = [...keys, ...unlisted.map(({ entry }) => entry)].map(({ id }) => id);
     const missing = await this.#missing(ids, context);
-    if (missing.includes(primary)) throw this.#gone(primary);
-    // The probe tests the primary each time.
-    this.#keys.delete(primary);
-    const { mechanism } = await this.keyInfo(primary, context);
+    const found = missing.includes(primary) ? this.#gone(primary) : await this.#probe(primary, context);
+    const gone = found?.code === 'ERR_KMS_KEY_GONE';
     const lost = keys.find(({ id }) => missing.includes(id));
-    const warning = lost ? this.#gone(lost.id) : await this.#budget(primary, mechanism)?.warning();
+    const error = gone || !lost ? found : this.#gone(lost.id);
     return {
       contextId: Buffer.from(manifest.contextId, 'hex'),
       primary,
@@ -79,8 +77,20 @@ export class Pkcs11Kek implements RemoteKek {
       // Whoever destroyed one of these has retired it before.
       unlisted: unlisted.filter(({ entry }) => !missing.includes(entry.id)),
       manifest,
-      damaged: damaged ?? (warning && { error: warning, answered: true, primary: false }),
+      damaged: damaged && !gone ? damaged : error && { error, answered: !gone, primary: gone },
     };
+  }
+
+  /** Tests the primary, each time. @returns what is to be said of it */
+  async #probe(primary: string, context: RemoteContext): Promise<KmsError | undefined> {
+    this.#keys.delete(primary);
+    try {
+      const { mechanism } = await this.keyInfo(primary, context);
+      return await this.#budget(primary, mechanism)?.warning();
+    } catch (error) {
+      if (error instanceof KmsError && error.code === 'ERR_KMS_KEY_GONE') return error;
+      throw error;
+    }
   }
 
   async wrap(keyId: string, key: SecretBytes, context: RemoteContext): Promise<Buffer> {
@@ -107,7 +117,13 @@ export class Pkcs11Kek implements RemoteKek {
     await this.#listed.check(keyId, 'unwrap');
     const form = wrapped.length <= MAX_WRAPPED_BYTES ? parseWrappedForm(wrapped) : undefined;
     if (!form) throw new KmsError('ERR_KMS_UNWRAP_FAILED', `${wrapped.length} bytes are no wrapped local KEK`);
-    const sealed = await this.#unwrapOrRefuse({ op: 'unwrap', ...this.#select(keyId), ...form }, context);
+    const key = this.#select(keyId);
+    const test = { op: 'key', ...key, mechanisms: [form.mechanism] } as const;
+    const token = this.token();
+    const sealed = await unwrapOrRefuse(
+      () => token.call({ op: 'unwrap', ...key, ...form }, context),
+      () => token.call(test, context),
+    );
     return this.#host.channel.open(sealed, form.blob);
   }
 
@@ -221,34 +237,6 @@ export class Pkcs11Kek implements RemoteKek {
       this.#lease = this.#shared.acquire(['pkcs11', ...Object.values(own)].join(' '), make);
     }
     return this.#lease.resource;
-  }
-
-  /**
-   * Tokens return the same codes for wrong bytes and for trouble of their own (ADR 0007). The bytes are wrong where the token
-   * fails in several sessions, and in between opens with the same key and mechanism what it has just wrapped.
-   */
-  async #unwrapOrRefuse(ask: Ask<'unwrap'>, context: RemoteContext): Promise<Sealed> {
-    for (let again = false; ; again = true) {
-      try {
-        return await this.token().call(ask, context);
-      } catch (error) {
-        if (kindOf(error) !== 'ambiguous') throw error;
-        if (!again && (await this.#passesTest(ask, context))) continue;
-        const message = `the token refuses these bytes: ${(error as Error).message}`;
-        throw new KmsError('ERR_KMS_UNWRAP_FAILED', message, { cause: error });
-      }
-    }
-  }
-
-  /** Returns `false` for a mechanism that the key cannot do, so it has not wrapped anything. @throws as {@link Token.call} */
-  async #passesTest({ keyId, mechanism }: Ask<'unwrap'>, context: RemoteContext): Promise<boolean> {
-    try {
-      await this.token().call({ op: 'key', ...this.#select(keyId), mechanisms: [mechanism] }, context);
-      return true;
-    } catch (error) {
-      if (kindOf(error) !== 'unusable') throw error;
-      return false;
-    }
   }
 
   /**

@@ -86,7 +86,7 @@ test('wherever a process dies that tries a wrong PIN, the token sees it twice at
     if (before + token.logins === 2) twice++;
   };
   // Each death is a process.
-  const step = fullRun ? 1 : 3;
+  const step = fullRun ? 1 : 5;
   for (let n = 1; !done; n += 2 * step) await Promise.all([killAt(n), killAt(n + step)]);
   assert.ok(kills * step >= 15, String(kills));
   figure(`PIN ledger: killed at ${String(kills)} operations; in ${String(twice)} of them a wrong PIN was tried twice`);
