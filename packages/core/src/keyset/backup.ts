@@ -23,6 +23,8 @@ export interface ImportedKeyset {
   readonly restored: readonly string[];
   /** Keys that the manifest before lists and this one does not. The store keeps them, and no load takes them any more. */
   readonly unlisted: readonly string[];
+  /** One `ERR_KMS_KEYSET_CONFLICT` for each key that has other bytes here, where no check value tells which are right (version 1). It is not touched. */
+  readonly disputed: readonly KmsError[];
 }
 
 /**
@@ -90,6 +92,7 @@ export async function importKeyset(
   const { manifest, text } = chosen(current, { manifest: offered, text: backup.manifest });
   const contextId = Buffer.from(manifest.contextId, 'hex');
   const restored: string[] = [];
+  const disputed: KmsError[] = [];
   const keys: ManifestEntry[] = [];
   for (const entry of manifest.keys) {
     const key = backup.keys.get(entry.id);
@@ -100,7 +103,9 @@ export async function importKeyset(
       continue;
     }
     checkKey(manifest, entry, key);
-    if (await holds(admin, manifest, entry, key)) {
+    const found = await lookFor(admin, manifest, entry, key);
+    if (found !== 'lost') {
+      if (found !== 'whole') disputed.push(found);
       keys.push(entry);
       continue;
     }
@@ -114,7 +119,7 @@ export async function importKeyset(
   if (isNews && !dryRun) await admin.writeManifest(after, current?.revision);
   const listed = new Set(keys.map(({ id }) => id));
   const unlisted = (current?.manifest.keys ?? []).map(({ id }) => id).filter((id) => !listed.has(id));
-  return { before: current?.manifest, after: isNews ? after : manifest, restored, unlisted };
+  return { before: current?.manifest, after: isNews ? after : manifest, restored, unlisted, disputed };
 }
 
 /** Wipes the keys of a backup. */
@@ -165,29 +170,33 @@ function checkDispensable({ id, state, checkKey }: ManifestEntry): void {
   throw new KmsError('ERR_KMS_KEYSET_INVALID', `the backup lacks key ${id}, which its manifest lists as ${state}`);
 }
 
-/** @throws {@link KmsError} `ERR_KMS_KEYSET_CONFLICT` for two keys with one id, where no check value tells which is right (version 1) */
-async function holds(
+/** @returns an error for two keys with one id, where no check value tells which is right */
+async function lookFor(
   admin: KeysetAdmin,
   manifest: Manifest,
   entry: ManifestEntry,
   offered: SecretBytes,
-): Promise<boolean> {
-  if (!admin.readKey) return (await admin.holdsKey?.(entry.id)) ?? false;
+): Promise<'whole' | 'lost' | KmsError> {
+  if (!admin.readKey) return (await admin.holdsKey?.(entry.id)) ? 'whole' : 'lost';
   let held: SecretBytes | undefined;
   try {
     held = await admin.readKey(entry.id, entry);
     checkKey(manifest, entry, held);
   } catch (error) {
     held?.wipe();
-    if (isLoss(error)) return false;
+    if (isLoss(error)) return 'lost';
     throw error;
   }
   const same = timingSafeEqual(held.expose(), offered.expose());
   held.wipe();
-  if (same) return true;
-  throw new KmsError('ERR_KMS_KEYSET_CONFLICT', `key ${entry.id} has other bytes here than in the backup`, {
-    remedy: 'import the backup at a place of its own, and find out which of the two opens the data',
-  });
+  if (same) return 'whole';
+  return new KmsError(
+    'ERR_KMS_KEYSET_CONFLICT',
+    `key ${entry.id} has other bytes here than in the backup, and stays as it is`,
+    {
+      remedy: 'import the backup at a place of its own, and find out which of the two opens the data',
+    },
+  );
 }
 
 /** Whether the store says that it does not have the key, or not whole. */

@@ -237,10 +237,30 @@ test('where no check value tells two keys with one id apart, neither is touched,
   const [here, there] = [randomBytes(32), randomBytes(32)];
   const { backup } = await exportKeyset(place(there));
   const store = place(Buffer.from(here));
-  const { remedy } = await rejectsWithCode(() => importKeyset(store, backup), 'ERR_KMS_KEYSET_CONFLICT');
-  assert.match(remedy ?? '', /^import the backup at a place of its own, and find out which of the two/);
+  const { disputed, restored } = await importKeyset(store, backup);
+  assert.equal([restored, disputed.map(({ code }) => code)], [[], ['ERR_KMS_KEYSET_CONFLICT']]);
+  assert.match(disputed[0]!.remedy!, /^import the backup at a place of its own, and find out which of the two/);
   await opensElsewhere(place(Buffer.from(there)), backup);
   assert.equal(await bytesOf(store, manifest.primary), here);
+});
+
+test('a key in dispute does not keep another from coming back', async () => {
+  const keys = [...version1Manifest('only').keys, ...version1Manifest('other').keys];
+  const manifest = { ...version1Manifest('only'), keys };
+  const place = (): FakeKeysetStore => {
+    const store = new FakeKeysetStore();
+    store.replaceManifest(formatManifest(manifest));
+    for (const { id } of keys) store.putBlob(id, randomBytes(32));
+    return store;
+  };
+  const [here, there] = [place(), place()];
+  const [mine, lost] = keys.map(({ id }) => id);
+  const kept = await bytesOf(here, mine!);
+  here.putBlob(lost!, undefined);
+  const { backup } = await exportKeyset(there);
+  const { restored, disputed } = await importKeyset(here, backup);
+  assert.equal([restored, disputed.length], [[lost], 1]);
+  assert.equal([await bytesOf(here, mine!), await bytesOf(here, lost!)], [kept, await bytesOf(there, lost!)]);
 });
 
 test('a key for escrow is copied before a manifest lists it', async () => {

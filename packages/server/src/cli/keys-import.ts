@@ -14,7 +14,7 @@ import { resolve } from 'node:path';
 import { openerOf, withOpenerOptions } from './backup-options.ts';
 import type { OpenerOptions } from './backup-options.ts';
 import { proofsOf } from './evidence.ts';
-import { UsageError } from './exit-codes.ts';
+import { ExitCode, UsageError } from './exit-codes.ts';
 import { checkParent, withStore } from './key-store.ts';
 import { list, summary } from './keys-output.ts';
 import type { KeysOptions } from './keys-output.ts';
@@ -32,7 +32,7 @@ export function registerImport(change: (name: string, description: string) => Co
       'after',
       `
 It brings back what is missing or damaged, and touches nothing that is whole. A newer manifest stays. A backup of another keyset is refused.
-A key that only the older manifest in the store lists stays there, and is named.
+A key that only the older manifest in the store lists stays there, and is named. So does a key of version 1 that has other bytes here.
 A copy of a keyset directory may lack keys, or have damaged ones: then the others come back.
 A host that remembers a newer generation than the backup's only decrypts until "teapot-kms keys confirm".`,
     )
@@ -43,14 +43,17 @@ type ImportOptions = KeysOptions & OpenerOptions & { readonly createParents?: bo
 
 async function importKeys(file: string, options: ImportOptions): Promise<void> {
   const dryRun = options.dryRun ?? false;
-  const { restored, before, after, verified, lacking, unlisted } = await restoreBackup(file, options);
+  const { restored, before, after, verified, lacking, unlisted, disputed } = await restoreBackup(file, options);
   for (const id of unlisted) {
     printError(
       `warning: key ${id} stays in the key store, and the manifest of the backup does not list it. The plugin does not load it after a restart. If data may still need it, compare "teapot-kms keys list" on all nodes, and restore the keyset that lists it before the plugin restarts`,
     );
   }
+  for (const { message, remedy } of disputed) printError(`error: ${message}; fix: ${remedy}`);
+  if (disputed.length > 0) process.exitCode = ExitCode.FAILED;
   if (options.output === 'json') {
-    print(JSON.stringify({ restored, lacking, unlisted, verified, dryRun, ...summary(after) }));
+    const problems = disputed.map(({ message }) => message);
+    print(JSON.stringify({ restored, lacking, unlisted, disputed: problems, verified, dryRun, ...summary(after) }));
     return;
   }
   const news = [...restored, ...(before?.generation === after.generation ? [] : ['the manifest'])];
