@@ -112,8 +112,8 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
       ],
     },
     {
-      // These steps wait for much of their time, so four of them share two cores.
-      lanes: 4,
+      // These steps wait for much of their time, so four of them share two cores. Two of the full run never wait, and two do little else.
+      lanes: full ? 5 : 4,
       steps: [
         ...(full ? [neverLost] : []),
         {
@@ -121,8 +121,9 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
           command: `${full ? 'c8 ' : ''}${RUN_TESTS} ${full ? `--timeout 3000 --except ${NEVER_LOST} ` : ''}${SHIPPED} packages/bench/test`,
           env: full ? { ...fullEnv, TEAPOT_FUZZ_RUNS: '1000000' } : {},
         },
-        // Begins early, since it waits for most of its time.
-        ...(full ? [oneByOne('rotate-kills', 'e2e/test/rotate-kills.test.ts')] : []),
+        ...(full
+          ? [oneByOne('rotate-kills', 'e2e/test/rotate-kills.test.ts'), oneByOne('setup', 'e2e/test/setup.test.ts')]
+          : []),
         oneByOne('key-stores', ...(full ? [] : ['--except endurance']), KEY_STORES),
         oneByOne('integration', ...onKeyStores.map((text) => `--except ${text}`), INTEGRATION),
         oneByOne('integration-keys', ...onKeyStores.map((text) => `--match ${text}`), INTEGRATION),
@@ -130,13 +131,7 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
         ...kubernetes.flatMap((version) => onKubernetes(version, full)),
         oneByOne('restore-drill', 'e2e/test/restore-drill.test.ts'),
         packages(full),
-        ...(full
-          ? [
-              oneByOne('upgrade', 'e2e/test/upgrade.test.ts'),
-              oneByOne('helm', 'e2e/test/chart.test.ts'),
-              oneByOne('setup', 'e2e/test/setup.test.ts'),
-            ]
-          : []),
+        ...(full ? [oneByOne('upgrade', 'e2e/test/upgrade.test.ts'), oneByOne('helm', 'e2e/test/chart.test.ts')] : []),
         oneByOne('openstack', ...openstack.map((name) => `packages/core/integration/barbican/${name}.test.ts`)),
         oneByOne('scan', 'e2e/test/scan.test.ts'),
         oneByOne('rotate', 'e2e/test/rotate.test.ts', 'e2e/test/migrate.test.ts'),

@@ -117,7 +117,11 @@ export class Fleet {
     this.note(verified ? 'promotions by reports' : 'promotions --unverified');
     if (!verified) return;
     // What the reports have proved: nobody has to copy anything before the new key may seal.
-    for (const witness of this.witnesses) await witness.assertOpens(keyId, this.keys.get(keyId)!.sample);
+    for (const witness of this.witnesses) {
+      // Version 1: a pending key that was exchanged before it was copied is another one everywhere, and has sealed nothing.
+      witness.look();
+      await witness.assertOpens(keyId, this.keys.get(keyId)!.sample);
+    }
   }
 
   async retire(at: number, which: number): Promise<void> {
