@@ -38,7 +38,8 @@ export class Operator {
       .map((files) => ({ files, manifest: manifestOf(files) }))
       .flatMap(({ files, manifest }) => (manifest ? [{ files, rank: rankOf(manifest) }] : []))
       .sort((a, b) => b.rank - a.rank);
-    for (const { files, rank } of ranked) {
+    // Once more from the start, since an import may change what doctor says.
+    for (const { files, rank } of [...ranked, ...ranked]) {
       const here = manifestOf(this.#fleet.files(at));
       const isBest = here !== undefined && rankOf(here) >= rank;
       if (this.#advice(at).includes('keys confirm') && isBest) await this.#confirm(at, here);
