@@ -1,5 +1,6 @@
 import { Shim, SoftHsm } from '@teapot-kms/testing/daemons';
 import { EnvelopeKey, generateKey, providerFor, SecretBytes, SharedResources } from '@teapot-kms/core';
+import { newKey } from '@teapot-kms/core/internal';
 import type { Manifest, RemoteContext, RemoteKek } from '@teapot-kms/core';
 import { messages } from '@teapot-kms/server';
 import { randomBytes, randomUUID } from 'node:crypto';
@@ -71,9 +72,22 @@ export class BenchToken {
     const contextId = randomBytes(16);
     const kek = openKek(keys);
     mkdirSync(join(this.#directory, 'keysets', name), { mode: 0o700 });
-    await kek.admin!.writeManifest({ ...this.#manifest, contextId: contextId.toString('hex') }, undefined);
+    await kek.admin!.writeManifest(await this.#manifestFor(contextId), undefined);
     await kek.close();
     return { keys, contextId };
+  }
+
+  /** The check value of a key depends on the context (`docs/spec/keyset-v2.md` §5.2). */
+  async #manifestFor(contextId: Buffer): Promise<Manifest> {
+    const { primary, keys } = this.#manifest;
+    const { key, traits } = newKey(primary, contextId);
+    const checkKey = (await this.#first.wrap(primary, key, patient())).toString('base64');
+    key.wipe();
+    return {
+      ...this.#manifest,
+      contextId: contextId.toString('hex'),
+      keys: keys.map((entry) => ({ ...entry, ...traits, checkKey })),
+    };
   }
 
   /** Seals `count` seeds like a replica that restarts after every `perKey` seeds. Each start creates a local KEK. */
