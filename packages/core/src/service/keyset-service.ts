@@ -158,18 +158,20 @@ export class KeysetService extends BaseService implements KeysetHolder {
       return undefined;
     }
     const { problems, manifest } = keyset;
-    const lost = problems.get(manifest.primary);
-    const gone = lost?.code === 'ERR_KMS_KEY_GONE';
+    const loss = problems.get(manifest.primary);
+    const gone = loss?.code === 'ERR_KMS_KEY_GONE';
     // The keys in memory go on for a grace time (design D3). A start has none: the keys that are left open what they can.
     if (gone && this.#keyset?.seals) {
       keyset.destroy();
-      throw lost;
+      throw loss;
     }
     if (this.#keyset) keyset.keepFrom(this.#keyset);
     this.#use(keyset, use === 'all');
     // The right keyset may list the key that somebody asks for.
     if (problem) return { error: problem, answered: false, primary: true };
     await this.guard?.remember(manifest);
+    // Also of a key that was exchanged, which only the one in memory shows.
+    const lost = problems.get(manifest.primary);
     const [error = lost] = problems.values();
     return error && { error: lost ?? error, answered: !gone, primary: lost !== undefined };
   }

@@ -91,7 +91,7 @@ async function load(
     tested.destroy();
   });
   return [
-    loaded(primary, keys.length),
+    ...(damaged?.primary ? [] : [loaded(primary, keys.length)]),
     ...[...(damaged ? [damaged.error] : []), ...wrong.values()].map((error) => problem(error, generate)),
   ];
 }
