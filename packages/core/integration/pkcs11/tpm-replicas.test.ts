@@ -90,7 +90,7 @@ else {
     use(second.tpm);
     const replica = openKek(second.options('own'));
     const { damaged } = await replica.describe(patient());
-    assert.equal([damaged?.error.code, damaged?.primary], ['ERR_KMS_KEY_GONE', true]);
+    assert.deepEqual([damaged?.error.code, damaged?.primary], ['ERR_KMS_KEY_GONE', true]);
     assert.match(damaged!.error.message, /is not in the token/);
     await replica.close();
   });
