@@ -1,6 +1,6 @@
 // Design §6, the rows about a token that is away or that stumbles: each test asserts every column, and the recovery.
 import type { Shim } from '@teapot-kms/testing/daemons';
-import { figure } from '@teapot-kms/testing';
+import { figure, fullRun } from '@teapot-kms/testing';
 import assert from 'node:assert/strict';
 import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -47,6 +47,8 @@ const passing: readonly (readonly [name: string, order: string, starts: number, 
   ['a module that hangs', 'hang C_Decrypt 1', 2, 2],
 ];
 
+if (!fullRun)
+  console.log('only with TEAPOT_TEST_FULL=1, as it takes minutes: passing trouble in Encrypt; in Decrypt it is run');
 const token = await shimmedToken('the failure table on SoftHSM2');
 if (token) register(token.shim, await sealedKey(token.shim, 8));
 
@@ -69,9 +71,9 @@ function register(shim: Shim, key: SealedKey): void {
   for (const [name, order, starts, logins] of passing) {
     // Encrypt meets the token in direct mode only.
     const both = [
-      ['', order, false],
-      [', in direct mode and in Encrypt', order.replace('C_Decrypt', 'C_Encrypt'), true],
-    ] as const;
+      ['', order, false] as const,
+      ...(fullRun ? [[', in direct mode and in Encrypt', order.replace('C_Decrypt', 'C_Encrypt'), true] as const] : []),
+    ];
     const settings = order.startsWith('hang') ? { callTimeout: '3s' } : {};
     for (const [where, order, direct] of both) {
       test(`nobody notices ${name}${where}`, () =>
