@@ -179,7 +179,7 @@ test('whatever operators do to three replicas, keys in memory stay, a former pri
   neverLost('in memory', Math.min(fuzzRuns(150), 100_000), () => new Fleet(inMemory)));
 
 test('keysets of version 1: the same for what is in memory', () =>
-  neverLost('version 1', Math.min(fuzzRuns(50), 100_000), () => new Fleet(inMemory, 1)));
+  neverLost('version 1', Math.min(fuzzRuns(50), 20_000), () => new Fleet(inMemory, 1)));
 
 test('the same with real directories', () => neverLost('on disk', 10, () => new Fleet(() => new DiskDirectory())));
 
