@@ -38,13 +38,14 @@ export class Operator {
       .map((files) => ({ files, manifest: manifestOf(files) }))
       .flatMap(({ files, manifest }) => (manifest ? [{ files, rank: rankOf(manifest) }] : []))
       .sort((a, b) => b.rank - a.rank);
+    const moved = new Set<string>();
     // Once more from the start, since an import may change what doctor says.
     for (const { files, rank } of [...ranked, ...ranked]) {
       const here = manifestOf(this.#fleet.files(at));
       const isBest = here !== undefined && rankOf(here) >= rank;
       if (this.#advice(at).includes('keys confirm') && isBest) await this.#confirm(at, here);
       if (this.#advice(at) === '') break;
-      if (!this.#advice(at).includes('keys confirm') || !isBest) await this.#moveAside(at);
+      if (!this.#advice(at).includes('keys confirm') || !isBest) await this.#moveAside(at, moved);
       await this.#import(at, files);
     }
     this.#fleet.note('advice');
@@ -72,17 +73,20 @@ export class Operator {
     return new Set(left.map(([keyId]) => keyId));
   }
 
-  async #moveAside(at: number): Promise<void> {
+  /** @param before - what was moved before: the same bytes come back, so the plugin's memory is what differs, and moving them again helps nobody */
+  async #moveAside(at: number, before: Set<string>): Promise<void> {
     const files = this.#fleet.files(at);
     const advice = this.#advice(at);
     const isMoved = (name: string): boolean =>
       advice.includes('Move the keyset here aside') ||
       (advice.includes('move the damaged manifest aside') && name === MANIFEST_NAME) ||
       advice.includes(`move key ${name.replace(/\.key$/, '')} aside`);
-    const moved = [...files].filter(([name]) => isMoved(name));
+    const names = new Set([...files.keys()].filter((name) => isMoved(name) && !before.has(name)));
+    const moved = [...files].filter(([name]) => names.has(name));
     if (moved.length === 0) return;
+    for (const name of names) before.add(name);
     this.#fleet.aside.push(new Map(moved));
-    await this.#fleet.replace(at, new Map([...files].filter(([name]) => !isMoved(name))), true);
+    await this.#fleet.replace(at, new Map([...files].filter(([name]) => !names.has(name))), true);
   }
 
   /** "scp" of a directory beside the keyset, and "keys import" of it. */
