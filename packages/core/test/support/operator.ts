@@ -73,7 +73,7 @@ export class Operator {
     return new Set(left.map(([keyId]) => keyId));
   }
 
-  /** @param before - what was moved before: the same bytes come back, so the plugin's memory is what differs, and moving them again helps nobody */
+  /** @param before - files that were moved before. Where the same bytes come back, the plugin's memory is what differs: moving them again helps nobody */
   async #moveAside(at: number, before: Set<string>): Promise<void> {
     const files = this.#fleet.files(at);
     const advice = this.#advice(at);
@@ -81,10 +81,11 @@ export class Operator {
       advice.includes('Move the keyset here aside') ||
       (advice.includes('move the damaged manifest aside') && name === MANIFEST_NAME) ||
       advice.includes(`move key ${name.replace(/\.key$/, '')} aside`);
-    const names = new Set([...files.keys()].filter((name) => isMoved(name) && !before.has(name)));
+    const fileOf = (name: string): string => `${name} ${files.get(name)!.toString('hex')}`;
+    const names = new Set([...files.keys()].filter((name) => isMoved(name) && !before.has(fileOf(name))));
     const moved = [...files].filter(([name]) => names.has(name));
     if (moved.length === 0) return;
-    for (const name of names) before.add(name);
+    for (const name of names) before.add(fileOf(name));
     this.#fleet.aside.push(new Map(moved));
     await this.#fleet.replace(at, new Map([...files].filter(([name]) => !names.has(name))), true);
   }
