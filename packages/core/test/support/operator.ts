@@ -38,7 +38,7 @@ export class Operator {
       .map((files) => ({ files, manifest: manifestOf(files) }))
       .flatMap(({ files, manifest }) => (manifest ? [{ files, rank: rankOf(manifest) }] : []))
       .sort((a, b) => b.rank - a.rank);
-    const moved = new Set<string>();
+    const moved = new Map<string, Buffer>();
     // Once more from the start, since an import may change what doctor says.
     for (const { files, rank } of [...ranked, ...ranked]) {
       const here = manifestOf(this.#fleet.files(at));
@@ -48,6 +48,10 @@ export class Operator {
       if (!this.#advice(at).includes('keys confirm') || !isBest) await this.#moveAside(at, moved);
       await this.#import(at, files);
     }
+    // What no copy has brought back is better than nothing.
+    const here = this.#fleet.files(at);
+    if ([...moved.keys()].some((name) => !here.has(name)))
+      await this.#fleet.replace(at, new Map([...moved, ...here]), true);
     this.#fleet.note('advice');
     const after = this.#trueCopies();
     for (const keyId of before) assert.ok(after.has(keyId), `the advice has written over the last copy of ${keyId}`);
@@ -73,21 +77,19 @@ export class Operator {
     return new Set(left.map(([keyId]) => keyId));
   }
 
-  /** @param before - files that were moved before. Where the same bytes come back, the plugin's memory is what differs: moving them again helps nobody */
-  async #moveAside(at: number, before: Set<string>): Promise<void> {
+  /** @param last - gets what was moved, by name */
+  async #moveAside(at: number, last: Map<string, Buffer>): Promise<void> {
     const files = this.#fleet.files(at);
     const advice = this.#advice(at);
     const isMoved = (name: string): boolean =>
       advice.includes('Move the keyset here aside') ||
       (advice.includes('move the damaged manifest aside') && name === MANIFEST_NAME) ||
       advice.includes(`move key ${name.replace(/\.key$/, '')} aside`);
-    const fileOf = (name: string): string => `${name} ${files.get(name)!.toString('hex')}`;
-    const names = new Set([...files.keys()].filter((name) => isMoved(name) && !before.has(fileOf(name))));
-    const moved = [...files].filter(([name]) => names.has(name));
+    const moved = [...files].filter(([name]) => isMoved(name));
     if (moved.length === 0) return;
-    for (const name of names) before.add(fileOf(name));
+    for (const [name, bytes] of moved) last.set(name, bytes);
     this.#fleet.aside.push(new Map(moved));
-    await this.#fleet.replace(at, new Map([...files].filter(([name]) => !names.has(name))), true);
+    await this.#fleet.replace(at, new Map([...files].filter(([name]) => !isMoved(name))), true);
   }
 
   /** "scp" of a directory beside the keyset, and "keys import" of it. */
