@@ -121,6 +121,7 @@ export function stepsOf({ full, logDirectory }: Options): readonly Lanes[] {
           command: `${full ? 'c8 ' : ''}${RUN_TESTS} ${full ? `--timeout 3000 --except ${NEVER_LOST} ` : ''}${SHIPPED} packages/bench/test`,
           env: full ? { ...fullEnv, TEAPOT_FUZZ_RUNS: '1000000' } : {},
         },
+        // Begin early, since they wait for most of their time.
         ...(full
           ? [oneByOne('rotate-kills', 'e2e/test/rotate-kills.test.ts'), oneByOne('setup', 'e2e/test/setup.test.ts')]
           : []),

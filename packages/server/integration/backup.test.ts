@@ -1,7 +1,9 @@
 // `keys export` and `keys import` as an operator runs them, beside a running plugin.
+import { formatManifest } from '@teapot-kms/core/internal';
+import { version1Manifest } from '@teapot-kms/testing';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { eventually, teapot, TestSite, withClient } from './support/running-plugin.ts';
@@ -78,6 +80,31 @@ test('a dry run names what would come back, and writes nothing', ({ site }) => {
   assert.equal(readdirSync(site.path('keys/main')), ['keyset.yaml']);
   const made = JSON.parse(importFrom(site, 'main.age', ...how).stdout) as { restored: string[]; verified: string[] };
   assert.equal([made.restored, made.verified], [[keyId], [keyId]]);
+});
+
+test('a key of version 1 that has other bytes here is named and stays, the others come back, and the exit code is 1', ({
+  site,
+}) => {
+  const { identityFile } = openers(site);
+  const ids = ['key-0', 'key-1'];
+  const manifest = { ...version1Manifest('key-0'), keys: ids.flatMap((id) => version1Manifest(id).keys) };
+  mkdirSync(site.path('keys/main'), { recursive: true, mode: 0o700 });
+  writeFileSync(site.path('keys/main/keyset.yaml'), formatManifest(manifest), { mode: 0o600 });
+  const keys = ids.map((id) => site.path('keys/main', `${id}.key`));
+  for (const key of keys) writeFileSync(key, randomBytes(32), { mode: 0o600 });
+  assert.is(exportTo(site, 'main.age', '--recipient', recipient).code, 0);
+  const other = randomBytes(32);
+  writeFileSync(keys[0]!, other);
+  rmSync(keys[1]!);
+  const { code, stdout, stderr } = importFrom(site, 'main.age', '--identity', identityFile);
+  assert.is(code, 1);
+  assert.match(stdout, `restored ${ids[1]!}`);
+  assert.match(
+    stderr,
+    `key ${ids[0]!} has other bytes here than in the backup, and stays as it is (ERR_KMS_KEYSET_CONFLICT)`,
+  );
+  assert.match(stderr, 'Fix: import the backup at a place of its own');
+  assert.equal(readFileSync(keys[0]!), other);
 });
 
 test('what does not open is refused with what to do, and nothing is written', ({ site }) => {

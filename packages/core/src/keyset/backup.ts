@@ -190,13 +190,10 @@ async function lookFor(
   const same = timingSafeEqual(held.expose(), offered.expose());
   held.wipe();
   if (same) return 'whole';
-  return new KmsError(
-    'ERR_KMS_KEYSET_CONFLICT',
-    `key ${entry.id} has other bytes here than in the backup, and stays as it is`,
-    {
-      remedy: 'import the backup at a place of its own, and find out which of the two opens the data',
-    },
-  );
+  const message = `key ${entry.id} has other bytes here than in the backup, and stays as it is`;
+  return new KmsError('ERR_KMS_KEYSET_CONFLICT', message, {
+    remedy: 'import the backup at a place of its own, and find out which of the two opens the data',
+  });
 }
 
 /** Whether the store says that it does not have the key, or not whole. */

@@ -18,7 +18,7 @@ import { ExitCode, UsageError } from './exit-codes.ts';
 import { checkParent, withStore } from './key-store.ts';
 import { list, summary } from './keys-output.ts';
 import type { KeysOptions } from './keys-output.ts';
-import { print, printError } from './output.ts';
+import { print, printError, printProblem } from './output.ts';
 
 export function registerImport(change: (name: string, description: string) => Command): void {
   withOpenerOptions(
@@ -49,7 +49,7 @@ async function importKeys(file: string, options: ImportOptions): Promise<void> {
       `warning: key ${id} stays in the key store, and the manifest of the backup does not list it. The plugin does not load it after a restart. If data may still need it, compare "teapot-kms keys list" on all nodes, and restore the keyset that lists it before the plugin restarts`,
     );
   }
-  for (const { message, remedy } of disputed) printError(`error: ${message}; fix: ${remedy}`);
+  disputed.forEach(printProblem);
   if (disputed.length > 0) process.exitCode = ExitCode.FAILED;
   if (options.output === 'json') {
     const problems = disputed.map(({ message }) => message);

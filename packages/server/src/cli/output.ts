@@ -43,3 +43,11 @@ export function age(ms: number): string {
   if (seconds < 172_800) return `${Math.round(seconds / 3600)} h`;
   return `${Math.round(seconds / 86_400)} d`;
 }
+
+/** Prints an error with its code and what to do. */
+export function printProblem(
+  error: Readonly<Record<'message' | 'code', string>> & { readonly remedy?: string | undefined },
+): void {
+  printError(`${error.message} (${error.code})`);
+  if (error.remedy !== undefined) printError(`Fix: ${error.remedy}`);
+}

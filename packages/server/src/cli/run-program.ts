@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { ConfigError } from '../config/load.ts';
 import { SetupError } from '../setup/setup-error.ts';
 import { ExitCode, UsageError } from './exit-codes.ts';
-import { printError } from './output.ts';
+import { printError, printProblem } from './output.ts';
 
 /** Runs the command of this process, and sets its exit code. An error is printed with what to do. */
 export async function runProgram(program: Command): Promise<void> {
@@ -22,8 +22,7 @@ function report(error: unknown): number {
     return ExitCode.USAGE;
   }
   if (error instanceof KmsError || error instanceof SetupError) {
-    printError(`${error.message} (${error.code})`);
-    if (error.remedy !== undefined) printError(`Fix: ${error.remedy}`);
+    printProblem(error);
     return error.code === 'ERR_KMS_INVALID_URI' ? ExitCode.USAGE : ExitCode.FAILED;
   }
   const { code, message } = error as NodeJS.ErrnoException;
